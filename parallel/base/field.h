@@ -1,0 +1,39 @@
+// How a config lists its fields once: recipe reader, writer, `--keys` and rules all walk that list.
+// defines: Legal, at_least, above, between, one_of, anything
+#pragma once
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace parallel {
+
+/// What values a field may take; printed by `moetrain train --keys` and by the error for a value outside.
+struct Legal {
+  double low = -std::numeric_limits<double>::infinity();
+  double high = std::numeric_limits<double>::infinity();
+  bool low_is_legal = true;
+  std::vector<std::string> names;  // for a text field: the legal names; empty where any text is legal
+};
+
+inline Legal anything() { return {}; }
+inline Legal at_least(double low) { return {.low = low, .names = {}}; }
+inline Legal above(double low) { return {.low = low, .low_is_legal = false, .names = {}}; }
+inline Legal between(double low, double high) { return {.low = low, .high = high, .names = {}}; }
+inline Legal one_of(std::vector<std::string> names) {
+  Legal legal;
+  legal.names = std::move(names);
+  return legal;
+}
+
+// A config declares its fields, beside its struct, by a template
+//
+//   template <class Visitor>
+//   void visit(TopKConfig& config, Visitor& field) {
+//     field("top_k", config.top_k, parallel::at_least(1), "experts per token");
+//   }
+//
+// A field is int64_t, double, bool, std::string, parallel::Span or std::vector<int64_t>; its default is the
+// member's initializer. A Legal bound on a vector holds for every element.
+
+}  // namespace parallel
