@@ -1,0 +1,38 @@
+// defines: Tokenizer, Vocabulary entries, builtin_tokenizers(): how text becomes tokens and back
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "parallel/base/name_table.h"
+
+namespace data {
+
+enum class PieceKind { kNormal, kByte, kControl, kUnknown };
+
+/// One entry of a vocabulary, as an exporter needs it.
+struct Piece {
+  std::string text;   // as stored: "▁the", "<0x0A>", "</s>"
+  double score = 0;   // higher merges first (byte-pair encoding); 0 where there is none
+  PieceKind kind = PieceKind::kNormal;
+};
+
+/// Lossless: decode(encode(text)) == text for every valid UTF-8 text.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  virtual std::string kind() const = 0;                             // its row in builtin_tokenizers()
+  virtual int64_t vocabulary_size() const = 0;
+  virtual int64_t end_of_text() const = 0;                          // written after every document, and before the first
+  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  virtual std::string decode(const std::vector<int32_t>& tokens) const = 0;
+  virtual Piece piece(int64_t token) const = 0;
+  virtual std::string serialized() const = 0;                       // what its maker reads back; kept inside token files
+};
+
+/// kind -> maker from `serialized()`: "byte", "sentencepiece".
+parallel::NameTable<std::shared_ptr<const Tokenizer> (*)(const std::string& serialized)> builtin_tokenizers();
+
+}  // namespace data

@@ -1,0 +1,39 @@
+// One recipe is one whole run: a member per owner's config, nothing more.
+// defines: Recipe, visit
+#pragma once
+#include "data/datasets/data_config.h"
+#include "launch/training/train_config.h"
+#include "moetrain/models/model_config.h"
+#include "moetrain/moe/moe_config.h"
+#include "optim/schedules/schedule_config.h"
+#include "optim/updates/adamw_config.h"
+
+namespace launch {
+
+struct Recipe {
+  RunConfig run;
+  data::DataConfig data;
+  moetrain::ModelConfig model;
+  moetrain::MoeConfig moe;
+  TrainConfig train;
+  optim::AdamwConfig optimizer;
+  optim::ScheduleConfig schedule;
+  CheckpointConfig checkpoint;
+  EvaluateConfig evaluate;
+};
+
+/// Calls section(name, config) for every section, in the order in which they are written.
+template <class Visitor>
+void visit(Recipe& recipe, Visitor& section) {
+  section("run", recipe.run);
+  section("data", recipe.data);
+  section("model", recipe.model);
+  section("moe", recipe.moe);
+  section("train", recipe.train);
+  section("optimizer", recipe.optimizer);
+  section("schedule", recipe.schedule);
+  section("checkpoint", recipe.checkpoint);
+  section("evaluate", recipe.evaluate);
+}
+
+}  // namespace launch

@@ -1,0 +1,73 @@
+// defines: RunConfig, TrainConfig, CheckpointConfig, EvaluateConfig, visit
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "parallel/base/field.h"
+#include "parallel/base/span.h"
+
+namespace launch {
+
+/// Where and on what a run runs.
+struct RunConfig {
+  std::string folder = "runs/run";
+  int64_t seed = 1;
+  std::string device = "cpu";
+  std::string precision = "float32";
+  int64_t threads = 1;
+  bool deterministic = false;
+};
+
+/// The batch is fixed here and never by the layout.
+struct TrainConfig {
+  parallel::Span length{1000, parallel::Unit::kUpdates};
+  int64_t global_batch = 16;
+  int64_t micro_batches = 1;
+  parallel::Span log_every{10, parallel::Unit::kUpdates};
+};
+
+struct CheckpointConfig {
+  parallel::Span every{500, parallel::Unit::kUpdates};
+  int64_t keep = 2;
+};
+
+struct EvaluateConfig {
+  parallel::Span every{0, parallel::Unit::kUpdates};
+  int64_t batch = 16;
+};
+
+template <class Visitor>
+void visit(RunConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("folder", config.folder, anything(), "run folder; made by the run, must not exist unless --resume");
+  field("seed", config.seed, at_least(0), "of every random draw");
+  field("device", config.device, one_of({"cpu", "cuda"}), "cpu: MPI between ranks; cuda: one GPU a rank, NCCL between them");
+  field("precision", config.precision, one_of({"float32", "bf16", "float64"}), "of weights and activations; bf16 keeps float32 master weights");
+  field("threads", config.threads, between(1, 1024), "compute threads of a rank");
+  field("deterministic", config.deterministic, anything(), "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
+}
+
+template <class Visitor>
+void visit(TrainConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("length", config.length, anything(), "how long to train");
+  field("global_batch", config.global_batch, between(1, 1 << 24), "sequences of one update, over all ranks");
+  field("micro_batches", config.micro_batches, between(1, 1 << 16), "parts of the global batch, one forward and backward each");
+  field("log_every", config.log_every, anything(), "between two lines of metrics");
+}
+
+template <class Visitor>
+void visit(CheckpointConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("every", config.every, anything(), "between two checkpoints; 0u: only at the end");
+  field("keep", config.keep, between(1, 1 << 20), "newest checkpoints kept");
+}
+
+template <class Visitor>
+void visit(EvaluateConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("every", config.every, anything(), "between two evaluations on held-out text; 0u: none during training");
+  field("batch", config.batch, between(1, 1 << 16), "sequences of one forward pass, over all ranks");
+}
+
+}  // namespace launch

@@ -1,0 +1,43 @@
+// defines: ModelConfig, visit
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "parallel/base/field.h"
+
+namespace moetrain {
+
+/// The dense shape of a transformer. Which blocks hold experts instead of a dense feed-forward: MoeConfig::layers.
+struct ModelConfig {
+  std::string kind = "decoder_lm";
+  int64_t layers = 4;
+  int64_t width = 192;
+  int64_t heads = 6;
+  int64_t kv_heads = 2;
+  int64_t ffn_hidden = 512;
+  std::string activation = "swiglu";
+  std::string norm = "rms";
+  double norm_epsilon = 1e-5;
+  double rope_theta = 10000.0;
+  bool tie_embeddings = true;
+  double init_std = 0.02;
+};
+
+template <class Visitor>
+void visit(ModelConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("kind", config.kind, one_of({"decoder_lm"}), "model family");
+  field("layers", config.layers, between(1, 1000), "transformer blocks");
+  field("width", config.width, between(2, 1 << 20), "model width; heads must divide it, into even parts");
+  field("heads", config.heads, between(1, 4096), "query heads");
+  field("kv_heads", config.kv_heads, between(1, 4096), "key/value heads; must divide heads");
+  field("ffn_hidden", config.ffn_hidden, between(1, 1 << 24), "hidden width of a dense feed-forward");
+  field("activation", config.activation, one_of({"swiglu", "gelu"}), "of dense feed-forwards and experts");
+  field("norm", config.norm, one_of({"rms", "layer"}), "RMSNorm or LayerNorm");
+  field("norm_epsilon", config.norm_epsilon, above(0), "added to the variance");
+  field("rope_theta", config.rope_theta, above(1), "base of the rotary position frequencies");
+  field("tie_embeddings", config.tie_embeddings, anything(), "output head shares the embedding's weight");
+  field("init_std", config.init_std, above(0), "standard deviation of initial weights; residual outputs get it / sqrt(2 layers)");
+}
+
+}  // namespace moetrain

@@ -1,0 +1,28 @@
+// defines: AdamwConfig, visit
+#pragma once
+#include "parallel/base/field.h"
+
+namespace optim {
+
+/// Loshchilov and Hutter 2019, "Decoupled weight decay regularization".
+struct AdamwConfig {
+  double learning_rate = 3e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0.1;
+  double clip_norm = 1.0;
+};
+
+template <class Visitor>
+void visit(AdamwConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("learning_rate", config.learning_rate, above(0), "peak learning rate; the schedule scales it");
+  field("beta1", config.beta1, between(0, 1), "decay of the first moment");
+  field("beta2", config.beta2, between(0, 1), "decay of the second moment");
+  field("epsilon", config.epsilon, above(0), "added to the root of the second moment");
+  field("weight_decay", config.weight_decay, at_least(0), "decoupled decay of matrices; norms and gains are never decayed");
+  field("clip_norm", config.clip_norm, at_least(0), "largest global gradient norm; 0: no clipping");
+}
+
+}  // namespace optim
