@@ -1,5 +1,5 @@
 // How a config lists its fields once: recipe reader, writer, `--keys` and rules all walk that list.
-// defines: Legal, at_least, above, between, one_of, anything
+// defines: Legal, at_least, above, between, half_open, one_of, anything
 #pragma once
 #include <limits>
 #include <string>
@@ -13,13 +13,23 @@ struct Legal {
   double low = -std::numeric_limits<double>::infinity();
   double high = std::numeric_limits<double>::infinity();
   bool low_is_legal = true;
+  bool high_is_legal = true;
   std::vector<std::string> names;  // for a text field: the legal names; empty where any text is legal
+
+  /// False also for NaN.
+  bool contains(double value) const {
+    return (low_is_legal ? value >= low : value > low) && (high_is_legal ? value <= high : value < high);
+  }
 };
 
 inline Legal anything() { return {}; }
 inline Legal at_least(double low) { return {.low = low, .names = {}}; }
 inline Legal above(double low) { return {.low = low, .low_is_legal = false, .names = {}}; }
 inline Legal between(double low, double high) { return {.low = low, .high = high, .names = {}}; }
+/// From `low` up to, and without, `high`.
+inline Legal half_open(double low, double high) {
+  return {.low = low, .high = high, .high_is_legal = false, .names = {}};
+}
 inline Legal one_of(std::vector<std::string> names) {
   Legal legal;
   legal.names = std::move(names);
@@ -34,6 +44,6 @@ inline Legal one_of(std::vector<std::string> names) {
 //   }
 //
 // A field is int64_t, double, bool, std::string, parallel::Span or std::vector<int64_t>; its default is the
-// member's initializer. A Legal bound on a vector holds for every element.
+// member's initializer. A Legal bound on a vector holds for every element, a bound on a Span for its count.
 
 }  // namespace parallel

@@ -1,0 +1,21 @@
+// defines: generate, SamplingOptions: tokens drawn one at a time with a key/value cache
+#pragma once
+#include <functional>
+#include <vector>
+
+#include "moetrain/models/decoder_lm.h"
+
+namespace moetrain {
+
+struct SamplingOptions {
+  int64_t tokens = 100;
+  double temperature = 1.0;  // 0: greedy (the most likely token; ties to the smaller id)
+  double top_p = 1.0;        // keep the smallest set of tokens whose probability reaches top_p (Holtzman et al. 2020)
+  uint64_t seed = 1;
+  int64_t end_token = -1;    // stop after it; -1: never
+};
+
+/// Continues `prompt` (not empty); returns the new tokens only.
+std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prompt, const SamplingOptions& options);
+
+}  // namespace moetrain

@@ -1,0 +1,77 @@
+#include "moetrain/experts/ffn_experts.h"
+
+#include <ATen/ATen.h>
+
+#include "moetrain/experts/grouped_gemm.h"
+
+namespace moetrain {
+namespace {
+
+using parallel::ExpertCompute;
+using Weights = std::vector<at::Tensor>;
+using Counts = std::vector<int64_t>;
+
+/// weights: gate [E, D, F], up [E, D, F], down [E, F, D]
+class SwigluCompute : public ExpertCompute {
+ public:
+  Output forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
+    const at::Tensor gate_RF = grouped_mm(rows_RD, weights[0], counts);
+    const at::Tensor up_RF = grouped_mm(rows_RD, weights[1], counts);
+    const at::Tensor hidden_RF = at::silu(gate_RF).mul_(up_RF);
+    return {grouped_mm(hidden_RF, weights[2], counts), {{rows_RD, gate_RF, up_RF, hidden_RF}}};
+  }
+
+  Gradients backward(const Saved& saved, const at::Tensor& grad_RD, const Counts& counts,
+                     const Weights& weights) const override {
+    const at::Tensor &rows_RD = saved.tensors[0], &gate_RF = saved.tensors[1], &up_RF = saved.tensors[2],
+                     &hidden_RF = saved.tensors[3];
+    const at::Tensor grad_hidden_RF = grouped_mm_transposed(grad_RD, weights[2], counts);
+    const at::Tensor grad_up_RF = at::silu(gate_RF).mul_(grad_hidden_RF);
+    const at::Tensor grad_gate_RF = at::silu_backward(grad_hidden_RF * up_RF, gate_RF);
+    return {grouped_mm_transposed(grad_gate_RF, weights[0], counts)
+                .add_(grouped_mm_transposed(grad_up_RF, weights[1], counts)),
+            {grouped_weight_gradient(rows_RD, grad_gate_RF, counts), grouped_weight_gradient(rows_RD, grad_up_RF, counts),
+             grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
+  }
+};
+
+/// weights: up [E, D, F], down [E, F, D]
+class GeluCompute : public ExpertCompute {
+ public:
+  Output forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
+    const at::Tensor up_RF = grouped_mm(rows_RD, weights[0], counts);
+    const at::Tensor hidden_RF = at::gelu(up_RF);
+    return {grouped_mm(hidden_RF, weights[1], counts), {{rows_RD, up_RF, hidden_RF}}};
+  }
+
+  Gradients backward(const Saved& saved, const at::Tensor& grad_RD, const Counts& counts,
+                     const Weights& weights) const override {
+    const at::Tensor &rows_RD = saved.tensors[0], &up_RF = saved.tensors[1], &hidden_RF = saved.tensors[2];
+    const at::Tensor grad_up_RF = at::gelu_backward(grouped_mm_transposed(grad_RD, weights[1], counts), up_RF);
+    return {grouped_mm_transposed(grad_up_RF, weights[0], counts),
+            {grouped_weight_gradient(rows_RD, grad_up_RF, counts), grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
+  }
+};
+
+}  // namespace
+
+FfnExperts::FfnExperts(const ParameterSource& source, const Shape& shape, double std, double output_std) {
+  const int64_t experts = shape.experts, width = shape.expert.width, hidden = shape.expert.hidden;
+  const auto add = [&](const std::string& name, at::IntArrayRef dims, double init) {
+    weights_.push_back(register_parameter(name, source.normal(name, dims, init)));
+  };
+  if (shape.expert.activation == Activation::kSwiglu) {
+    add("gate", {experts, width, hidden}, std);
+    compute_ = std::make_shared<SwigluCompute>();
+  } else {
+    compute_ = std::make_shared<GeluCompute>();
+  }
+  add("up", {experts, width, hidden}, std);
+  add("down", {experts, hidden, width}, output_std);
+}
+
+at::Tensor FfnExperts::forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {
+  return parallel::expert_pipeline(tokens_TD, assignment, compute_, weights_);
+}
+
+}  // namespace moetrain

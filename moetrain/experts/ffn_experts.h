@@ -1,0 +1,30 @@
+// defines: FfnExperts: E feed-forwards as grouped matrix multiplications
+#pragma once
+#include <memory>
+
+#include <torch/nn/module.h>
+
+#include "moetrain/layers/feed_forward.h"
+#include "parallel/dispatch/expert_pipeline.h"
+
+namespace moetrain {
+
+/// The experts' weights, [E, D, F] and [E, F, D], and what computes with them. swiglu: gate, up, down; gelu: up, down
+/// (the same formulae as FeedForward). No bias.
+class FfnExperts : public torch::nn::Module {
+ public:
+  struct Shape {
+    int64_t experts = 0;
+    FeedForward::Shape expert;
+  };
+  FfnExperts(const ParameterSource& source, const Shape& shape, double std, double output_std);
+
+  /// out[t] = sum over the token's choices of weight * expert(token). [T, D] -> [T, D]
+  at::Tensor forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
+
+ private:
+  std::vector<at::Tensor> weights_;
+  std::shared_ptr<const parallel::ExpertCompute> compute_;
+};
+
+}  // namespace moetrain

@@ -1,0 +1,64 @@
+#include "moetrain/experts/grouped_gemm.h"
+
+#include <ATen/ATen.h>
+
+namespace moetrain {
+namespace {
+
+/// Calls action(expert, first row, row count) for every expert that has rows.
+template <class Action>
+void for_each_group(const std::vector<int64_t>& rows_per_expert, Action&& action) {
+  int64_t begin = 0;
+  for (size_t e = 0; e < rows_per_expert.size(); ++e) {
+    if (rows_per_expert[e] > 0) action(static_cast<int64_t>(e), begin, rows_per_expert[e]);
+    begin += rows_per_expert[e];
+  }
+}
+
+/// LibTorch's grouped kernel serves bf16 on GPUs of compute capability 9; elsewhere one multiplication an expert,
+/// straight into its place, is as fast: the rows of an expert are many and its weight is read once.
+bool has_grouped_kernel(const at::Tensor& rows) { return rows.is_cuda() && rows.scalar_type() == at::kBFloat16; }
+
+at::Tensor end_offsets(const std::vector<int64_t>& rows_per_expert, at::Device device) {
+  return at::tensor(rows_per_expert, at::kLong).cumsum(0).to(at::kInt).to(device);
+}
+
+at::Tensor multiply(const at::Tensor& rows, const at::Tensor& weight_E, const std::vector<int64_t>& rows_per_expert) {
+  if (has_grouped_kernel(rows)) return at::_grouped_mm(rows, weight_E, end_offsets(rows_per_expert, rows.device()));
+  at::Tensor out = at::empty({rows.size(0), weight_E.size(2)}, rows.options());
+  for_each_group(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
+    at::Tensor part = out.narrow(0, begin, count);
+    at::mm_out(part, rows.narrow(0, begin, count), weight_E.select(0, e));
+  });
+  return out;
+}
+
+}  // namespace
+
+at::Tensor grouped_mm(const at::Tensor& rows_RM, const at::Tensor& weight_EMN, const std::vector<int64_t>& rows_per_expert) {
+  return multiply(rows_RM, weight_EMN, rows_per_expert);
+}
+
+at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& weight_EMN,
+                                 const std::vector<int64_t>& rows_per_expert) {
+  return multiply(rows_RN, weight_EMN.transpose(1, 2), rows_per_expert);
+}
+
+at::Tensor grouped_weight_gradient(const at::Tensor& rows_RM, const at::Tensor& grad_RN,
+                                   const std::vector<int64_t>& rows_per_expert) {
+  if (has_grouped_kernel(rows_RM)) {
+    return at::_grouped_mm(rows_RM.t(), grad_RN, end_offsets(rows_per_expert, rows_RM.device()));
+  }
+  at::Tensor grad_EMN = at::empty({static_cast<int64_t>(rows_per_expert.size()), rows_RM.size(1), grad_RN.size(1)},
+                                  rows_RM.options());
+  for (size_t e = 0; e < rows_per_expert.size(); ++e) {
+    if (rows_per_expert[e] == 0) grad_EMN.select(0, static_cast<int64_t>(e)).zero_();
+  }
+  for_each_group(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
+    at::Tensor part = grad_EMN.select(0, e);
+    at::mm_out(part, rows_RM.narrow(0, begin, count).t(), grad_RN.narrow(0, begin, count));
+  });
+  return grad_EMN;
+}
+
+}  // namespace moetrain

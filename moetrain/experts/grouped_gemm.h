@@ -1,0 +1,24 @@
+// Matrix multiplications over rows sorted by expert, raw (outside autograd).
+// defines: grouped_mm, grouped_mm_transposed, grouped_weight_gradient
+#pragma once
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace moetrain {
+
+// R rows sorted by expert, E experts, M and N inner dims; rows_per_expert sums to R and may hold zeros
+
+/// out[r] = rows[r] weight[e(r)]: [R, M] x [E, M, N] -> [R, N]
+at::Tensor grouped_mm(const at::Tensor& rows_RM, const at::Tensor& weight_EMN, const std::vector<int64_t>& rows_per_expert);
+
+/// out[r] = rows[r] weight[e(r)]^T: [R, N] x [E, M, N] -> [R, M]
+at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& weight_EMN,
+                                 const std::vector<int64_t>& rows_per_expert);
+
+/// grad[e] = sum over rows of e of rows[r]^T grad[r]: [R, M], [R, N] -> [E, M, N]. Each expert's part is written
+/// once; zero for an expert without rows.
+at::Tensor grouped_weight_gradient(const at::Tensor& rows_RM, const at::Tensor& grad_RN,
+                                   const std::vector<int64_t>& rows_per_expert);
+
+}  // namespace moetrain

@@ -1,0 +1,31 @@
+// defines: FeedForward, Activation: the dense feed-forward of a block, and a shared expert
+#pragma once
+#include <memory>
+#include <string>
+
+#include <torch/nn/module.h>
+
+#include "moetrain/layers/linear.h"
+
+namespace moetrain {
+
+enum class Activation { kSwiglu, kGelu };
+Activation parse_activation(const std::string& name);  // "swiglu", "gelu"
+
+/// swiglu (Shazeer 2020): down(silu(gate(x)) * up(x)); gelu: down(gelu(up(x))), the exact gelu.
+class FeedForward : public torch::nn::Module {
+ public:
+  struct Shape {
+    int64_t width = 0;
+    int64_t hidden = 0;
+    Activation activation = Activation::kSwiglu;
+  };
+  FeedForward(const ParameterSource& source, const Shape& shape, double std, double output_std);
+  /// [T, width] -> [T, width]
+  at::Tensor forward(const at::Tensor& input_TD) const;
+
+ private:
+  std::shared_ptr<Linear> gate_, up_, down_;  // gate_ is null for gelu
+};
+
+}  // namespace moetrain

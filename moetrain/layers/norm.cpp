@@ -1,0 +1,24 @@
+#include "moetrain/layers/norm.h"
+
+#include <ATen/ATen.h>
+
+#include "parallel/base/fault.h"
+
+namespace moetrain {
+
+NormKind parse_norm(const std::string& name) {
+  parallel::check_internal(name == "rms" || name == "layer", "unknown norm '", name, "'");
+  return name == "rms" ? NormKind::kRms : NormKind::kLayer;
+}
+
+Norm::Norm(const ParameterSource& source, NormKind kind, int64_t dim, double epsilon) : kind_(kind), epsilon_(epsilon) {
+  weight_ = register_parameter("weight", source.constant("weight", {dim}, 1.0));
+  if (kind_ == NormKind::kLayer) bias_ = register_parameter("bias", source.constant("bias", {dim}, 0.0));
+}
+
+at::Tensor Norm::forward(const at::Tensor& input) const {
+  if (kind_ == NormKind::kRms) return at::rms_norm(input, weight_.sizes(), weight_, epsilon_);
+  return at::layer_norm(input, weight_.sizes(), weight_, bias_, epsilon_);
+}
+
+}  // namespace moetrain

@@ -1,0 +1,27 @@
+#include "moetrain/layers/parameter_source.h"
+
+#include <ATen/ATen.h>
+
+#include "parallel/base/random.h"
+
+namespace moetrain {
+
+ParameterSource ParameterSource::at(const std::string& child) const {
+  ParameterSource source = *this;
+  source.prefix_ = prefix_ + child + ".";
+  return source;
+}
+
+at::Tensor ParameterSource::normal(const std::string& name, at::IntArrayRef shape, double std) const {
+  const parallel::RandomStream stream(seed_, "initial weights: " + prefix_ + name);
+  at::Tensor drawn = at::empty(shape, at::kDouble);
+  double* value = drawn.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < drawn.numel(); ++i) value[i] = std * stream.normal(i);
+  return drawn.to(options_);
+}
+
+at::Tensor ParameterSource::constant(const std::string&, at::IntArrayRef shape, double value) const {
+  return at::full(shape, value, options_);
+}
+
+}  // namespace moetrain

@@ -1,0 +1,42 @@
+#include "moetrain/moe/moe_layer.h"
+
+#include <ATen/ATen.h>
+
+#include "moetrain/losses/router_losses.h"
+
+namespace moetrain {
+
+MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
+                   const parallel::NameTable<RouterMaker>& routers)
+    : config_(config) {
+  router_ = register_module("router", routers.at(config.router)(source.at("router"), config, shape.width, shape.std));
+  const FfnExperts::Shape experts{config.experts, {shape.width, config.hidden, shape.activation}};
+  experts_ = register_module(
+      "experts", std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, shape.output_std));
+  if (config.shared_hidden == 0) return;
+  const FeedForward::Shape shared{shape.width, config.shared_hidden, shape.activation};
+  shared_ = register_module("shared",
+                            std::make_shared<FeedForward>(source.at("shared"), shared, shape.std, shape.output_std));
+  if (!config.shared_gate) return;
+  shared_gate_ = register_module("shared_gate",
+                                 std::make_shared<Linear>(source.at("shared_gate"), shape.width, 1, shape.std));
+}
+
+MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope) {
+  MoeOutput output;
+  output.decision = router_->forward(tokens_TD, {.scope = scope});
+  output.out_TD = experts_->forward(tokens_TD, output.decision.assignment);
+  if (shared_) {
+    at::Tensor shared_TD = shared_->forward(tokens_TD);
+    if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD));
+    output.out_TD = output.out_TD + shared_TD;
+  }
+  if (!scope.training) return output;
+  if (config_.load_balance > 0) {
+    output.losses.add("load_balance", load_balance_share(output.decision, scope) * config_.load_balance);
+  }
+  if (config_.router_z > 0) output.losses.add("router_z", router_z_share(output.decision, scope) * config_.router_z);
+  return output;
+}
+
+}  // namespace moetrain

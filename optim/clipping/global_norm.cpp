@@ -1,0 +1,22 @@
+#include "optim/clipping/global_norm.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace optim {
+
+double global_norm(const std::vector<at::Tensor>& tensors) {
+  if (tensors.empty()) return 0;
+  at::Tensor total = at::zeros({}, tensors.front().options().dtype(at::kDouble));
+  for (const at::Tensor& tensor : tensors) {
+    // Norm of each tensor in its own precision, the sum over tensors in float64.
+    const at::Tensor norm = at::linalg_vector_norm(tensor);
+    total.add_(norm.to(at::kDouble).square_());
+  }
+  return std::sqrt(total.item<double>());
+}
+
+double clip_scale(double norm, double largest) { return largest > 0 && norm > largest ? largest / norm : 1.0; }
+
+}  // namespace optim

@@ -1,0 +1,44 @@
+#include "optim/optimizer.h"
+
+#include "optim/clipping/global_norm.h"
+
+namespace optim {
+namespace {
+
+std::vector<at::Tensor> tensors_of(const std::vector<NamedTensor>& parameters) {
+  std::vector<at::Tensor> tensors;
+  for (const NamedTensor& parameter : parameters) tensors.push_back(parameter.tensor);
+  return tensors;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const std::vector<NamedTensor>& parameters, const AdamwConfig& config, const Schedule& schedule)
+    : config_(config), schedule_(schedule), masters_(tensors_of(parameters)), adamw_(masters_.tensors(), config) {
+  for (const NamedTensor& parameter : parameters) names_.push_back(parameter.name);
+}
+
+UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients) {
+  const double norm = global_norm(gradients);
+  const double learning_rate = config_.learning_rate * learning_rate_scale(schedule_, adamw_.updates());
+  adamw_.step(gradients, learning_rate, clip_scale(norm, config_.clip_norm));
+  masters_.publish();
+  return {norm, learning_rate};
+}
+
+std::vector<StateTensor> Optimizer::state() const {
+  std::vector<StateTensor> all;
+  for (size_t i = 0; i < names_.size(); ++i) {
+    all.push_back({"first_moment", names_[i], adamw_.first_moments()[i]});
+    all.push_back({"second_moment", names_[i], adamw_.second_moments()[i]});
+    if (masters_.are_copies()) all.push_back({"master", names_[i], masters_.tensors()[i]});
+  }
+  return all;
+}
+
+void Optimizer::resume_at(int64_t updates) {
+  adamw_.set_updates(updates);
+  masters_.publish();
+}
+
+}  // namespace optim

@@ -1,0 +1,23 @@
+// defines: MasterWeights: what the optimizer updates where the model's weights are of low precision
+#pragma once
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace optim {
+
+/// float32 copies of bf16 weights; float32 and float64 weights are their own masters.
+class MasterWeights {
+ public:
+  explicit MasterWeights(std::vector<at::Tensor> parameters);
+  const std::vector<at::Tensor>& tensors() const { return masters_; }
+  bool are_copies() const { return copies_; }
+  /// Rounds the masters into the model's weights; nothing to do where they are the same.
+  void publish();
+
+ private:
+  std::vector<at::Tensor> parameters_, masters_;
+  bool copies_ = false;
+};
+
+}  // namespace optim

@@ -1,0 +1,18 @@
+// defines: LocalCommunicator, a group of one
+#pragma once
+#include "parallel/comm/communicator.h"
+
+namespace parallel {
+
+/// A group of one rank: every operation is the identity, on any device. Never null, so nobody forks on size.
+class LocalCommunicator : public Communicator {
+ public:
+  int64_t rank() const override { return 0; }
+  int64_t size() const override { return 1; }
+  Work all_reduce(at::Tensor tensor, ReduceOp op) override;
+  Work all_gather(at::Tensor gathered, at::Tensor part) override;
+  std::shared_ptr<Communicator> duplicate() override;
+  std::shared_ptr<Communicator> split(int64_t color, int64_t key) override;
+};
+
+}  // namespace parallel

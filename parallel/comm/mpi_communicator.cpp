@@ -1,0 +1,137 @@
+#include "parallel/comm/mpi_communicator.h"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "parallel/base/fault.h"
+#include "parallel/process/mpi_check.h"
+
+namespace parallel {
+namespace {
+
+constexpr int64_t kLargestCount = int64_t{1} << 30;  // MPI counts are int: longer tensors go in several calls
+
+static_assert(sizeof(MPI_Comm) <= sizeof(void*), "a communicator is carried as an opaque pointer");
+
+MPI_Comm to_comm(void* native) { return reinterpret_cast<MPI_Comm>(native); }
+void* to_opaque(MPI_Comm comm) { return reinterpret_cast<void*>(comm); }
+
+MPI_Datatype to_datatype(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat: return MPI_FLOAT;
+    case at::kDouble: return MPI_DOUBLE;
+    case at::kLong: return MPI_INT64_T;
+    default: throw InternalError(concat("MpiCommunicator: no MPI type for ", tensor.scalar_type()));
+  }
+}
+
+void check_tensor(const at::Tensor& tensor) {
+  check_internal(tensor.is_contiguous() && tensor.device().is_cpu(), "MpiCommunicator: tensor of shape ",
+                 tensor.sizes(), " on ", tensor.device(), " must be contiguous and on the CPU");
+}
+
+class MpiWork : public WorkState {
+ public:
+  explicit MpiWork(std::shared_ptr<PendingOperation> operation) : operation_(std::move(operation)) {}
+  void wait() override { operation_->wait(); }
+
+ private:
+  std::shared_ptr<PendingOperation> operation_;
+};
+
+}  // namespace
+
+MpiCommunicator::MpiCommunicator(MpiEngine& engine, void* native) : engine_(engine), native_(native) {
+  engine_.run([&] {
+    int rank = 0, size = 1;
+    check_mpi(MPI_Comm_rank(to_comm(native_), &rank), "MPI_Comm_rank");
+    check_mpi(MPI_Comm_size(to_comm(native_), &size), "MPI_Comm_size");
+    check_mpi(MPI_Comm_set_errhandler(to_comm(native_), MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    rank_ = rank;
+    size_ = size;
+  });
+}
+
+MpiCommunicator::~MpiCommunicator() {
+  // While an exception unwinds the other ranks do not come to free theirs, and freeing may communicate.
+  if (std::uncaught_exceptions() > 0) return;
+  try {
+    engine_.run([&] {
+      MPI_Comm comm = to_comm(native_);
+      MPI_Comm_free(&comm);
+    });
+  } catch (...) {
+  }
+}
+
+Work MpiCommunicator::all_reduce(at::Tensor tensor, ReduceOp op) {
+  check_tensor(tensor);
+  const MPI_Datatype type = to_datatype(tensor);
+  const MPI_Op mpi_op = op == ReduceOp::kSum ? MPI_SUM : MPI_MAX;
+  char* data = static_cast<char*>(tensor.data_ptr());
+  const int64_t count = tensor.numel(), element = tensor.element_size();
+  auto operation = engine_.post([=, comm = to_comm(native_)] {
+    MpiEngine::Requests requests;
+    for (int64_t begin = 0; begin < count; begin += kLargestCount) {
+      MPI_Request request = MPI_REQUEST_NULL;
+      check_mpi(MPI_Iallreduce(MPI_IN_PLACE, data + begin * element,
+                               static_cast<int>(std::min(kLargestCount, count - begin)), type, mpi_op, comm, &request),
+                "MPI_Iallreduce");
+      requests.push_back(request);
+    }
+    return requests;
+  });
+  return {std::make_unique<MpiWork>(std::move(operation)), {std::move(tensor)}};
+}
+
+Work MpiCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
+  check_tensor(gathered);
+  check_tensor(part);
+  check_internal(gathered.dim() == part.dim() + 1 && gathered.size(0) == size_ &&
+                     gathered.numel() == size_ * part.numel() && gathered.scalar_type() == part.scalar_type(),
+                 "all_gather: ", part.sizes(), " from each of ", size_, " ranks does not fill ", gathered.sizes());
+  check_internal(part.numel() <= kLargestCount, "all_gather: part of ", part.numel(), " elements is too long");
+  const MPI_Datatype type = to_datatype(part);
+  const int count = static_cast<int>(part.numel());
+  auto operation = engine_.post([=, comm = to_comm(native_), from = part.data_ptr(), to = gathered.data_ptr()] {
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Iallgather(from, count, type, to, count, type, comm, &request), "MPI_Iallgather");
+    return MpiEngine::Requests{request};
+  });
+  return {std::make_unique<MpiWork>(std::move(operation)), {std::move(gathered), std::move(part)}};
+}
+
+std::shared_ptr<Communicator> MpiCommunicator::duplicate() {
+  MPI_Comm copy = MPI_COMM_NULL;
+  engine_.run([&] { check_mpi(MPI_Comm_dup(to_comm(native_), &copy), "MPI_Comm_dup"); });
+  return std::make_shared<MpiCommunicator>(engine_, to_opaque(copy));
+}
+
+std::shared_ptr<Communicator> MpiCommunicator::split(int64_t color, int64_t key) {
+  MPI_Comm part = MPI_COMM_NULL;
+  engine_.run([&] {
+    check_mpi(MPI_Comm_split(to_comm(native_), static_cast<int>(color), static_cast<int>(key), &part), "MPI_Comm_split");
+  });
+  return std::make_shared<MpiCommunicator>(engine_, to_opaque(part));
+}
+
+int64_t MpiCommunicator::host_rank() const {
+  int rank = 0;
+  engine_.run([&] {
+    MPI_Comm host = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_split_type(to_comm(native_), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host), "MPI_Comm_split_type");
+    check_mpi(MPI_Comm_rank(host, &rank), "MPI_Comm_rank");
+    check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
+  });
+  return rank;
+}
+
+std::shared_ptr<MpiCommunicator> world_communicator(MpiEngine& engine) {
+  MPI_Comm copy = MPI_COMM_NULL;
+  engine.run([&] { check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &copy), "MPI_Comm_dup"); });
+  return std::make_shared<MpiCommunicator>(engine, to_opaque(copy));
+}
+
+}  // namespace parallel

@@ -1,0 +1,148 @@
+#include "parallel/comm/nccl_communicator.h"
+
+#include <ATen/ATen.h>
+#include <ATen/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <nccl.h>
+
+#include <cstring>
+#include <utility>
+
+#include "parallel/base/fault.h"
+#include "parallel/comm/local_communicator.h"
+
+namespace parallel {
+namespace {
+
+void check_nccl(ncclResult_t status, const char* call) {
+  if (status != ncclSuccess) throw InternalError(concat(call, " failed: ", ncclGetErrorString(status)));
+}
+
+ncclDataType_t to_nccl_type(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat: return ncclFloat32;
+    case at::kDouble: return ncclFloat64;
+    case at::kLong: return ncclInt64;
+    default: throw InternalError(concat("NcclCommunicator: no NCCL type for ", tensor.scalar_type()));
+  }
+}
+
+/// Carries 128 bytes from rank 0 to all: rank 0's words plus everybody else's zeros.
+ncclUniqueId share_unique_id(Communicator& bootstrap) {
+  ncclUniqueId id{};
+  at::Tensor words = at::zeros({static_cast<int64_t>(sizeof(id) / sizeof(int64_t))}, at::kLong);
+  static_assert(sizeof(id) % sizeof(int64_t) == 0);
+  if (bootstrap.rank() == 0) {
+    check_nccl(ncclGetUniqueId(&id), "ncclGetUniqueId");
+    std::memcpy(words.data_ptr(), &id, sizeof(id));
+  }
+  bootstrap.all_reduce(words, ReduceOp::kSum).wait();
+  std::memcpy(&id, words.data_ptr(), sizeof(id));
+  return id;
+}
+
+class CudaWork : public WorkState {
+ public:
+  explicit CudaWork(const c10::cuda::CUDAStream& stream) { finished_.record(stream); }
+  void wait() override { finished_.block(c10::cuda::getCurrentCUDAStream()); }
+
+ private:
+  at::cuda::CUDAEvent finished_;
+};
+
+class NcclCommunicator : public Communicator {
+ public:
+  explicit NcclCommunicator(Communicator& bootstrap)
+      : rank_(bootstrap.rank()), size_(bootstrap.size()), stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true)) {
+    const ncclUniqueId id = share_unique_id(bootstrap);
+    check_nccl(ncclCommInitRank(&comm_, static_cast<int>(size_), id, static_cast<int>(rank_)), "ncclCommInitRank");
+  }
+  ~NcclCommunicator() override {
+    if (std::uncaught_exceptions() > 0) {
+      ncclCommAbort(comm_);
+    } else {
+      ncclCommDestroy(comm_);
+    }
+  }
+  NcclCommunicator(const NcclCommunicator&) = delete;
+  NcclCommunicator& operator=(const NcclCommunicator&) = delete;
+
+  int64_t rank() const override { return rank_; }
+  int64_t size() const override { return size_; }
+
+  Work all_reduce(at::Tensor tensor, ReduceOp op) override {
+    check_tensor(tensor);
+    follow_caller();
+    check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<size_t>(tensor.numel()),
+                             to_nccl_type(tensor), op == ReduceOp::kSum ? ncclSum : ncclMax, comm_, stream_),
+               "ncclAllReduce");
+    return {std::make_unique<CudaWork>(stream_), {std::move(tensor)}};
+  }
+
+  Work all_gather(at::Tensor gathered, at::Tensor part) override {
+    check_tensor(gathered);
+    check_tensor(part);
+    check_internal(gathered.numel() == size_ * part.numel() && gathered.scalar_type() == part.scalar_type(),
+                   "all_gather: ", part.sizes(), " from each of ", size_, " ranks does not fill ", gathered.sizes());
+    follow_caller();
+    check_nccl(ncclAllGather(part.data_ptr(), gathered.data_ptr(), static_cast<size_t>(part.numel()),
+                             to_nccl_type(part), comm_, stream_),
+               "ncclAllGather");
+    return {std::make_unique<CudaWork>(stream_), {std::move(gathered), std::move(part)}};
+  }
+
+  std::shared_ptr<Communicator> duplicate() override { return split(0, rank_); }
+
+  std::shared_ptr<Communicator> split(int64_t color, int64_t key) override {
+    ncclComm_t part = nullptr;
+    check_nccl(ncclCommSplit(comm_, static_cast<int>(color), static_cast<int>(key), &part, nullptr), "ncclCommSplit");
+    return std::shared_ptr<Communicator>(new NcclCommunicator(part));
+  }
+
+ private:
+  explicit NcclCommunicator(ncclComm_t comm) : comm_(comm), stream_(c10::cuda::getStreamFromPool(true)) {
+    int rank = 0, size = 1;
+    check_nccl(ncclCommUserRank(comm_, &rank), "ncclCommUserRank");
+    check_nccl(ncclCommCount(comm_, &size), "ncclCommCount");
+    rank_ = rank;
+    size_ = size;
+  }
+
+  static void check_tensor(const at::Tensor& tensor) {
+    check_internal(tensor.is_contiguous() && tensor.is_cuda(), "NcclCommunicator: tensor of shape ", tensor.sizes(),
+                   " on ", tensor.device(), " must be contiguous and on a GPU");
+  }
+
+  /// What the caller's stream has queued (the tensor's making) comes before the collective.
+  void follow_caller() {
+    at::cuda::CUDAEvent made;
+    made.record(c10::cuda::getCurrentCUDAStream());
+    made.block(stream_);
+  }
+
+  ncclComm_t comm_ = nullptr;
+  int64_t rank_ = 0;
+  int64_t size_ = 1;
+  c10::cuda::CUDAStream stream_;
+};
+
+}  // namespace
+
+at::Device open_cuda_device(int64_t local_rank) {
+  const int64_t count = c10::cuda::device_count();
+  if (local_rank >= count) {
+    user_error("run.device = \"cuda\": rank ", local_rank, " of this host needs a GPU of its own, and ", count,
+               " are visible; legal: at most one rank for each GPU, or run.device = \"cpu\"");
+  }
+  c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+}
+
+std::shared_ptr<Communicator> cuda_communicator(Communicator& bootstrap) {
+  if (bootstrap.size() == 1) return std::make_shared<LocalCommunicator>();
+  return std::make_shared<NcclCommunicator>(bootstrap);
+}
+
+}  // namespace parallel

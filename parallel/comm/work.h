@@ -1,0 +1,55 @@
+// defines: Work, the completion of an asynchronous operation
+#pragma once
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace parallel {
+
+/// What a communicator knows of one operation under way.
+class WorkState {
+ public:
+  virtual ~WorkState() = default;
+  /// CPU tensors: blocks until the operation is complete. CUDA tensors: the current stream waits, the host goes on.
+  virtual void wait() = 0;
+};
+
+/// Holds its tensors until waited for. Dropping an unwaited Work waits: buffers never die under an operation.
+class Work {
+ public:
+  Work() = default;
+  Work(std::unique_ptr<WorkState> state, std::vector<at::Tensor> tensors)
+      : state_(std::move(state)), tensors_(std::move(tensors)) {}
+  Work(Work&&) noexcept = default;
+  Work& operator=(Work&& other) {
+    if (this != &other) {
+      wait();
+      state_ = std::move(other.state_);
+      tensors_ = std::move(other.tensors_);
+    }
+    return *this;
+  }
+  ~Work() {
+    try {
+      wait();
+    } catch (...) {
+      // Whoever cares for the failure waits; a destructor has nobody to tell.
+    }
+  }
+
+  /// A second call does nothing. Rethrows the operation's failure.
+  void wait() {
+    if (!state_) return;
+    const std::unique_ptr<WorkState> state = std::move(state_);
+    state->wait();
+    tensors_.clear();
+  }
+
+ private:
+  std::unique_ptr<WorkState> state_;
+  std::vector<at::Tensor> tensors_;
+};
+
+}  // namespace parallel

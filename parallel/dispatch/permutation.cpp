@@ -1,0 +1,91 @@
+#include "parallel/dispatch/permutation.h"
+
+#include <ATen/ATen.h>
+
+#include "parallel/base/fault.h"
+
+namespace parallel {
+namespace {
+
+/// Counting sort, the choices in order of t * K + j.
+Permutation sort_on_host(const at::Tensor& expert_TK, int64_t num_experts) {
+  const at::Tensor expert = expert_TK.contiguous();
+  const int64_t* expert_of = expert.const_data_ptr<int64_t>();
+  const int64_t choices = expert.numel(), top_k = expert.size(1);
+  Permutation result;
+  result.rows_per_expert.assign(static_cast<size_t>(num_experts), 0);
+  for (int64_t slot = 0; slot < choices; ++slot) {
+    if (expert_of[slot] == Assignment::kDropped) continue;
+    check_internal(0 <= expert_of[slot] && expert_of[slot] < num_experts, "sort_by_expert: expert ", expert_of[slot],
+                   " of ", num_experts, " for choice ", slot);
+    ++result.rows_per_expert[static_cast<size_t>(expert_of[slot])];
+  }
+  std::vector<int64_t> next(result.rows_per_expert.size(), 0);
+  int64_t rows = 0;
+  for (size_t e = 0; e < next.size(); ++e) {
+    next[e] = rows;
+    rows += result.rows_per_expert[e];
+  }
+  result.token_R = at::empty({rows}, at::kLong);
+  result.slot_R = at::empty({rows}, at::kLong);
+  result.row_TK = at::empty_like(expert);
+  int64_t* token_of_row = result.token_R.mutable_data_ptr<int64_t>();
+  int64_t* slot_of_row = result.slot_R.mutable_data_ptr<int64_t>();
+  int64_t* row_of_slot = result.row_TK.mutable_data_ptr<int64_t>();
+  for (int64_t slot = 0; slot < choices; ++slot) {
+    if (expert_of[slot] == Assignment::kDropped) {
+      row_of_slot[slot] = rows;
+      continue;
+    }
+    const int64_t row = next[static_cast<size_t>(expert_of[slot])]++;
+    token_of_row[row] = slot / top_k;
+    slot_of_row[row] = slot;
+    row_of_slot[slot] = row;
+  }
+  return result;
+}
+
+/// Stable sort on the device; one transfer of E + 1 counts to the host.
+Permutation sort_on_device(const at::Tensor& expert_TK, int64_t num_experts) {
+  const at::Tensor key = at::where(expert_TK == Assignment::kDropped, num_experts, expert_TK).flatten();
+  const at::Tensor order = std::get<1>(at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false));
+  const at::Tensor counts = at::bincount(key, {}, num_experts + 1).to(at::kCPU);
+  Permutation result;
+  const int64_t* count = counts.const_data_ptr<int64_t>();
+  result.rows_per_expert.assign(count, count + num_experts);
+  const int64_t rows = key.numel() - count[num_experts];
+  result.slot_R = order.narrow(0, 0, rows);
+  result.token_R = at::floor_divide(result.slot_R, expert_TK.size(1));
+  const at::Tensor place = at::arange(key.numel(), key.options()).clamp_max(rows);
+  result.row_TK = at::empty_like(key).scatter_(0, order, place).view_as(expert_TK);
+  return result;
+}
+
+}  // namespace
+
+Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts) {
+  check_internal(expert_TK.dim() == 2 && expert_TK.scalar_type() == at::kLong, "sort_by_expert: choices of shape ",
+                 expert_TK.sizes(), " and type ", expert_TK.scalar_type());
+  return expert_TK.device().is_cpu() ? sort_on_host(expert_TK, num_experts) : sort_on_device(expert_TK, num_experts);
+}
+
+at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation) {
+  return tokens_TD.index_select(0, permutation.token_R);
+}
+
+at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation) {
+  const int64_t top_k = permutation.row_TK.size(1), rows = permutation.rows();
+  const bool dropped = rows < permutation.row_TK.numel();
+  if (rows == 0) return at::zeros({permutation.row_TK.size(0), rows_RD.size(1)}, rows_RD.options());
+  at::Tensor out_TD;
+  for (int64_t j = 0; j < top_k; ++j) {
+    const at::Tensor row_T = permutation.row_TK.select(1, j);
+    at::Tensor part_TD = rows_RD.index_select(0, dropped ? row_T.clamp_max(rows - 1) : row_T);
+    if (weight_TK.defined()) part_TD.mul_(weight_TK.narrow(1, j, 1));
+    if (dropped) part_TD.masked_fill_((row_T == rows).unsqueeze(1), 0);
+    out_TD = out_TD.defined() ? out_TD.add_(part_TD) : part_TD;
+  }
+  return out_TD;
+}
+
+}  // namespace parallel

@@ -1,0 +1,28 @@
+// defines: Permutation, sort_by_expert: rows grouped by expert, and the way back
+#pragma once
+#include <vector>
+
+#include "parallel/dispatch/assignment.h"
+
+namespace parallel {
+
+/// Rows sorted by expert; within an expert by (token, choice). Values only: carries no gradient.
+struct Permutation {
+  at::Tensor token_R;  // int64, the token whose copy is row r
+  at::Tensor slot_R;   // int64, t * K + j: the choice that row r serves
+  at::Tensor row_TK;   // int64, the row of each choice; R (one past the last) where the choice was dropped
+  std::vector<int64_t> rows_per_expert;  // [E], on the host
+
+  int64_t rows() const { return token_R.size(0); }
+};
+
+Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts);
+
+/// rows[r] = tokens[token_R[r]]
+at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation);
+
+/// out[t] = sum over j of weight[t, j] * rows[row_TK[t, j]], in the order of j (no atomics: the same bits every time).
+/// `weight_TK` undefined: all ones.
+at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation);
+
+}  // namespace parallel

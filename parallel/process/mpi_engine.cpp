@@ -1,0 +1,187 @@
+#include "parallel/process/mpi_engine.h"
+
+#include <mpi.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <ctime>
+#include <utility>
+
+#include "parallel/base/fault.h"
+#include "parallel/process/mpi_check.h"
+
+namespace parallel {
+namespace {
+
+// Poll intervals. A waited-for operation is on the critical path; the others are hidden behind compute.
+constexpr std::chrono::microseconds kWaitedInterval{5};
+constexpr std::chrono::microseconds kHiddenInterval{50};
+
+static_assert(sizeof(MPI_Request) <= sizeof(void*), "a request is carried as an opaque pointer");
+
+MPI_Request to_request(void* opaque) { return reinterpret_cast<MPI_Request>(opaque); }
+
+bool started_by_launcher() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
+    if (std::getenv(name) != nullptr) return true;
+  }
+  return false;
+}
+
+void initialize_mpi() {
+  // Without mpirun Open MPI would fork a daemon for one process; a lone rank needs none.
+  if (!started_by_launcher()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+  int provided = 0;
+  check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_FUNNELED) throw InternalError("MPI gives no MPI_THREAD_FUNNELED");
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+}
+
+}  // namespace
+
+bool PendingOperation::done() const {
+  std::lock_guard lock(mutex_);
+  return done_;
+}
+
+void PendingOperation::wait() {
+  std::unique_lock lock(mutex_);
+  if (!done_) {
+    ++*waiters_;
+    changed_.wait(lock, [&] { return done_; });
+    --*waiters_;
+  }
+  if (error_) std::rethrow_exception(error_);
+}
+
+void PendingOperation::finish(std::exception_ptr error) {
+  std::lock_guard lock(mutex_);
+  done_ = true;
+  error_ = std::move(error);
+  changed_.notify_all();
+}
+
+MpiEngine::MpiEngine() {
+  thread_ = std::thread([this] { loop(); });
+  try {
+    run(initialize_mpi);
+  } catch (...) {
+    finalize_ = false;
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    posted_.notify_one();
+    thread_.join();
+    throw;
+  }
+}
+
+MpiEngine::~MpiEngine() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (std::uncaught_exceptions() > 0) finalize_ = false;
+  }
+  posted_.notify_one();
+  thread_.join();
+}
+
+std::shared_ptr<PendingOperation> MpiEngine::post(std::function<Requests()> start) {
+  auto operation = std::make_shared<PendingOperation>();
+  operation->waiters_ = &waiters_;
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back({std::move(start), operation});
+  }
+  posted_.notify_one();
+  return operation;
+}
+
+void MpiEngine::run(const std::function<void()>& action) {
+  post([&action] {
+    action();
+    return Requests{};
+  })->wait();
+}
+
+void MpiEngine::abort_job(int exit_code) {
+  // MPI_Abort from a second thread is outside the level of thread support, but the job is over and the engine may
+  // be stuck inside a collective: nothing else reaches the other ranks.
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);
+}
+
+double MpiEngine::cpu_seconds() const {
+  clockid_t clock{};
+  timespec time{};
+  if (pthread_getcpuclockid(const_cast<std::thread&>(thread_).native_handle(), &clock) != 0) return 0;
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+bool MpiEngine::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  if (active_.empty()) {
+    posted_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+  } else if (queue_.empty()) {
+    posted_.wait_for(lock, waiters_ > 0 ? kWaitedInterval : kHiddenInterval, [&] { return !queue_.empty(); });
+  }
+  return !(stopping_ && queue_.empty() && active_.empty());
+}
+
+void MpiEngine::loop() {
+  prctl(PR_SET_TIMERSLACK, 1000UL);  // [ns] the default of 50 us would stretch every poll interval
+  while (wait_for_work()) {
+    std::deque<Queued> queued;
+    {
+      std::lock_guard lock(mutex_);
+      queued.swap(queue_);
+    }
+    start_queued(std::move(queued));
+    poll();
+  }
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  if (finalize_ && initialized != 0) MPI_Finalize();
+}
+
+void MpiEngine::start_queued(std::deque<Queued> queued) {
+  for (Queued& next : queued) {
+    try {
+      Requests requests = next.start();
+      if (requests.empty()) {
+        next.operation->finish(nullptr);
+      } else {
+        active_.push_back({std::move(requests), next.operation});
+      }
+    } catch (...) {
+      next.operation->finish(std::current_exception());
+    }
+  }
+}
+
+void MpiEngine::poll() {
+  for (auto active = active_.begin(); active != active_.end();) {
+    std::vector<MPI_Request> requests;
+    for (void* opaque : active->requests) requests.push_back(to_request(opaque));
+    int all_done = 0;
+    std::exception_ptr error;
+    try {
+      check_mpi(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all_done, MPI_STATUSES_IGNORE),
+                "MPI_Testall");
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (all_done != 0 || error) {
+      active->operation->finish(error);
+      active = active_.erase(active);
+    } else {
+      ++active;
+    }
+  }
+}
+
+}  // namespace parallel
