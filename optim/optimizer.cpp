@@ -1,7 +1,5 @@
 #include "optim/optimizer.h"
 
-#include "optim/clipping/global_norm.h"
-
 namespace optim {
 namespace {
 
@@ -18,12 +16,18 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& parameters, const AdamwConf
   for (const NamedTensor& parameter : parameters) names_.push_back(parameter.name);
 }
 
-UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients) {
-  const double norm = global_norm(gradients);
+UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients, double norm) {
   const double learning_rate = config_.learning_rate * learning_rate_scale(schedule_, adamw_.updates());
-  adamw_.step(gradients, learning_rate, clip_scale(norm, config_.clip_norm));
+  const double scale = clip_scale(norm, config_.clip_norm);
+  adamw_.step(gradients, learning_rate, scale);
   masters_.publish();
-  return {norm, learning_rate};
+  return {learning_rate, scale};
+}
+
+std::vector<NamedTensor> Optimizer::masters() const {
+  std::vector<NamedTensor> all;
+  for (size_t i = 0; i < names_.size(); ++i) all.push_back({names_[i], masters_.tensors()[i]});
+  return all;
 }
 
 std::vector<StateTensor> Optimizer::state() const {
@@ -31,7 +35,6 @@ std::vector<StateTensor> Optimizer::state() const {
   for (size_t i = 0; i < names_.size(); ++i) {
     all.push_back({"first_moment", names_[i], adamw_.first_moments()[i]});
     all.push_back({"second_moment", names_[i], adamw_.second_moments()[i]});
-    if (masters_.are_copies()) all.push_back({"master", names_[i], masters_.tensors()[i]});
   }
   return all;
 }

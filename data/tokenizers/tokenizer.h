@@ -1,4 +1,5 @@
-// defines: Tokenizer, Vocabulary entries, builtin_tokenizers(): how text becomes tokens and back
+// How text becomes tokens and back.
+// defines: Tokenizer, PieceKind, Piece, token_bytes, builtin_tokenizers
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -14,23 +15,29 @@ enum class PieceKind { kNormal, kByte, kControl, kUnknown };
 
 /// One entry of a vocabulary, as an exporter needs it.
 struct Piece {
-  std::string text;   // as stored: "▁the", "<0x0A>", "</s>"
-  double score = 0;   // higher merges first (byte-pair encoding); 0 where there is none
+  std::string text;  // as stored: "▁the" (the first character stands for a space), "<0x0A>", "</s>"
+  double score = 0;  // higher merges first (byte-pair encoding); 0 where there is none
   PieceKind kind = PieceKind::kNormal;
 };
 
-/// Lossless: decode(encode(text)) == text for every valid UTF-8 text.
+/// Lossless: decode(encode(text)) == text for every valid UTF-8 text. A control piece never comes out of encode,
+/// whatever the text spells. Immutable, so any number of threads may use one.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  virtual std::string kind() const = 0;                             // its row in builtin_tokenizers()
+  virtual std::string kind() const = 0;  // its row in builtin_tokenizers()
   virtual int64_t vocabulary_size() const = 0;
-  virtual int64_t end_of_text() const = 0;                          // written after every document, and before the first
+  virtual int64_t end_of_text() const = 0;  // written after every document, and before the first
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  /// Control pieces decode to nothing. A token outside the vocabulary is a UserError.
   virtual std::string decode(const std::vector<int32_t>& tokens) const = 0;
-  virtual Piece piece(int64_t token) const = 0;
-  virtual std::string serialized() const = 0;                       // what its maker reads back; kept inside token files
+  virtual Piece piece(int64_t token) const = 0;  // UserError outside [0, vocabulary_size)
+  virtual std::string serialized() const = 0;    // what its maker reads back; kept inside token files
 };
+
+/// Bytes of text that each token stands for, [vocabulary_size]; 0 for control pieces. Because encode is lossless they
+/// add up to the text's own size: the denominator of bits per byte over any range of tokens.
+std::vector<int32_t> token_bytes(const Tokenizer& tokenizer);
 
 /// kind -> maker from `serialized()`: "byte", "sentencepiece".
 parallel::NameTable<std::shared_ptr<const Tokenizer> (*)(const std::string& serialized)> builtin_tokenizers();

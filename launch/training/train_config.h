@@ -50,10 +50,10 @@ void visit(RunConfig& config, Visitor& field) {
 template <class Visitor>
 void visit(TrainConfig& config, Visitor& field) {
   using namespace parallel;
-  field("length", config.length, anything(), "how long to train");
+  field("length", config.length, above(0), "how long to train");
   field("global_batch", config.global_batch, between(1, 1 << 24), "sequences of one update, over all ranks");
   field("micro_batches", config.micro_batches, between(1, 1 << 16), "parts of the global batch, one forward and backward each");
-  field("log_every", config.log_every, anything(), "between two lines of metrics");
+  field("log_every", config.log_every, above(0), "between two lines of metrics");
 }
 
 template <class Visitor>

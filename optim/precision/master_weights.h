@@ -11,7 +11,6 @@ class MasterWeights {
  public:
   explicit MasterWeights(std::vector<at::Tensor> parameters);
   const std::vector<at::Tensor>& tensors() const { return masters_; }
-  bool are_copies() const { return copies_; }
   /// Rounds the masters into the model's weights; nothing to do where they are the same.
   void publish();
 

@@ -1,0 +1,180 @@
+#include "data/datasets/token_corpus.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "data/datasets/corpus_contents.h"
+#include "data/hdf5/checksum.h"
+#include "data/hdf5/file.h"
+#include "parallel/base/fault.h"
+
+namespace data {
+namespace {
+
+// Limits of what is read into memory; a file that claims more is refused.
+constexpr int64_t kMostDocuments = 1ll << 31;
+constexpr int64_t kMostGroups = 1 << 16;
+constexpr int64_t kMostNameBytes = 1ll << 36;
+constexpr int64_t kMostModelBytes = 1ll << 28;
+
+using Names = FormatNames;
+
+void check_format(const Hdf5File& file) {
+  const std::string format = file.attribute("/", "format");
+  const std::string version = file.attribute("/", "version");
+  if (format != Names::kFormat || version != Names::kVersion) {
+    parallel::user_error(file.path().string(), ": is '", format, "' version '", version, "'; this program reads '",
+                         Names::kFormat, "' version '", Names::kVersion, "' (written by `moetrain prepare`)");
+  }
+}
+
+void read_tokenizer(const Hdf5File& file, CorpusContents& contents) {
+  const std::string kind = file.attribute(Names::kTokenizer, "kind");
+  const std::string model = file.read_blob(Names::kModel, kMostModelBytes);
+  const auto maker = builtin_tokenizers().at(kind);
+  contents.tokenizer = maker(model);
+  contents.tokenizer_hash = tokenizer_hash(*contents.tokenizer);
+  const std::string stored = file.attribute("/", "tokenizer_hash");
+  if (stored != contents.tokenizer_hash) {
+    parallel::user_error(file.path().string(), ": tokenizer_hash is ", stored, ", but the tokenizer inside has ",
+                         contents.tokenizer_hash);
+  }
+}
+
+void read_index(const Hdf5File& file, CorpusContents& contents) {
+  contents.offsets = file.read<int64_t>(Names::kOffsets, kMostDocuments + 1);
+  contents.group = file.read<int32_t>(Names::kGroup, kMostDocuments);
+  contents.bytes = file.read<int64_t>(Names::kBytes, kMostDocuments);
+  contents.split = file.read<uint8_t>(Names::kSplit, kMostDocuments);
+  contents.name = split_names(file.read_blob(Names::kName, kMostNameBytes));
+  contents.groups = split_names(file.read_blob(Names::kGroups, kMostNameBytes));
+}
+
+void map_tokens(const Hdf5File& file, CorpusContents& contents) {
+  const DatasetPlace place = file.place(Names::kTokens);
+  const ElementType expected =
+      contents.tokenizer->vocabulary_size() <= 65536 ? ElementType::kUint16 : ElementType::kUint32;
+  if (place.type != expected) {
+    parallel::user_error(file.path().string(), ": '", Names::kTokens, "' has elements of ", to_string(place.type),
+                         "; a vocabulary of ", contents.tokenizer->vocabulary_size(), " needs ", to_string(expected));
+  }
+  contents.file = std::make_unique<MappedFile>(file.path());
+  const auto offset = static_cast<size_t>(place.offset);
+  contents.tokens = {contents.file->data() + offset, place.count, static_cast<int>(bytes_of(place.type))};
+  if (offset + contents.tokens.bytes() > contents.file->size()) {
+    parallel::user_error(file.path().string(), ": became shorter while it was opened");
+  }
+}
+
+/// The index agrees with itself and with the number of tokens.
+void check_index(const Hdf5File& file, const CorpusContents& contents) {
+  const auto bad = [&](const auto&... parts) { parallel::user_error(file.path().string(), ": ", parts...); };
+  const size_t documents = contents.group.size();
+  if (contents.offsets.size() != documents + 1 || contents.bytes.size() != documents ||
+      contents.split.size() != documents || contents.name.size() != documents) {
+    bad("the datasets of /documents disagree about how many documents there are");
+  }
+  if (contents.groups.empty() || static_cast<int64_t>(contents.groups.size()) > kMostGroups) {
+    bad("has ", contents.groups.size(), " groups; 1 to ", kMostGroups, " are legal");
+  }
+  if (contents.offsets.front() != 0 || contents.offsets.back() != contents.tokens.count) {
+    bad("documents cover tokens ", contents.offsets.front(), " to ", contents.offsets.back(), ", but there are ",
+        contents.tokens.count);
+  }
+  for (size_t d = 0; d < documents; ++d) {
+    if (contents.offsets[d + 1] <= contents.offsets[d]) bad("document ", d, " has no tokens or runs backwards");
+    const bool in_groups = contents.group[d] >= 0 && contents.group[d] < static_cast<int64_t>(contents.groups.size());
+    if (!in_groups) bad("document ", d, " is of group ", contents.group[d], "; there are ", contents.groups.size());
+    if (contents.split[d] > 1) bad("document ", d, " is in split ", int{contents.split[d]}, "; 0 and 1 are known");
+    if (contents.bytes[d] < 0) bad("document ", d, " claims ", contents.bytes[d], " bytes");
+  }
+}
+
+void check_tokens(const Hdf5File& file, const CorpusContents& contents) {
+  const TokenView& tokens = contents.tokens;
+  const std::string found = checksum(tokens.begin, tokens.bytes());
+  const std::string stored = file.stored_checksum(Names::kTokens);
+  if (found != stored) {
+    parallel::user_error(file.path().string(), ": '", Names::kTokens, "' is damaged: its checksum is ", found,
+                         ", stored was ", stored);
+  }
+  int64_t largest = 0;
+  for (int64_t i = 0; i < tokens.count; ++i) largest = std::max(largest, tokens.at(i));
+  if (largest >= contents.tokenizer->vocabulary_size()) {
+    parallel::user_error(file.path().string(), ": token ", largest, " is outside the vocabulary of ",
+                         contents.tokenizer->vocabulary_size());
+  }
+}
+
+}  // namespace
+
+std::string to_string(Split split) { return split == Split::kTrain ? "train" : "held out"; }
+
+std::string join_names(const std::vector<std::string>& names) {
+  std::string joined;
+  for (const std::string& name : names) joined += name + '\0';
+  return joined;
+}
+
+std::vector<std::string> split_names(std::string_view joined) {
+  std::vector<std::string> names;
+  while (!joined.empty()) {
+    const size_t end = std::min(joined.find('\0'), joined.size());
+    names.emplace_back(joined.substr(0, end));
+    joined.remove_prefix(std::min(end + 1, joined.size()));
+  }
+  return names;
+}
+
+std::string tokenizer_hash(const Tokenizer& tokenizer) {
+  const std::string content = tokenizer.kind() + '\0' + tokenizer.serialized();
+  return checksum(content.data(), content.size());
+}
+
+TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify) {
+  const Hdf5File file = Hdf5File::open(path);
+  check_format(file);
+  auto contents = std::make_shared<CorpusContents>();
+  read_tokenizer(file, *contents);
+  read_index(file, *contents);
+  map_tokens(file, *contents);
+  check_index(file, *contents);
+  if (verify == Verify::kTokens) check_tokens(file, *contents);
+  return TokenCorpus(std::move(contents));
+}
+
+const Tokenizer& TokenCorpus::tokenizer() const { return *contents_->tokenizer; }
+
+std::shared_ptr<const Tokenizer> TokenCorpus::shared_tokenizer() const { return contents_->tokenizer; }
+
+const std::string& TokenCorpus::tokenizer_hash() const { return contents_->tokenizer_hash; }
+
+const std::vector<std::string>& TokenCorpus::groups() const { return contents_->groups; }
+
+int64_t TokenCorpus::documents() const { return contents_->documents(); }
+
+DocumentInfo TokenCorpus::document(int64_t index) const {
+  if (index < 0 || index >= documents()) {
+    parallel::user_error("there is no document ", index, "; the corpus has documents 0 to ", documents() - 1);
+  }
+  const auto d = static_cast<size_t>(index);
+  return {contents_->name[d], contents_->group[d], static_cast<Split>(contents_->split[d]), contents_->bytes[d],
+          contents_->offsets[d + 1] - contents_->offsets[d]};
+}
+
+std::string TokenCorpus::document_text(int64_t index) const {
+  const int64_t text_tokens = document(index).tokens - 1;  // the last one is end_of_text
+  std::vector<int32_t> tokens(static_cast<size_t>(text_tokens));
+  contents_->tokens.copy(contents_->offsets[static_cast<size_t>(index)], text_tokens, tokens.data());
+  return contents_->tokenizer->decode(tokens);
+}
+
+TokenStream TokenCorpus::stream(Split split) const {
+  std::vector<int64_t> chosen;
+  for (int64_t d = 0; d < documents(); ++d) {
+    if (contents_->split[static_cast<size_t>(d)] == static_cast<uint8_t>(split)) chosen.push_back(d);
+  }
+  return {contents_, std::move(chosen)};
+}
+
+}  // namespace data

@@ -1,0 +1,58 @@
+// The token file: documents as tokens, with group and split of each, and the tokenizer that made them.
+// defines: Split, to_string, Verify, DocumentInfo, TokenCorpus, tokenizer_hash
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/datasets/token_stream.h"
+#include "data/tokenizers/tokenizer.h"
+
+namespace data {
+
+enum class Split : uint8_t { kTrain = 0, kHeldOut = 1 };
+std::string to_string(Split split);  // "train", "held out"
+
+/// What is checked when a token file is opened. Everything but the tokens is always checked; kTokens also reads them
+/// all once (checksum and range), about a second per GB from memory. One rank may verify and the others trust it.
+enum class Verify { kTokens, kIndexOnly };
+
+/// What is known of a document besides its text.
+struct DocumentInfo {
+  std::string name;   // for people: where it came from
+  int32_t group = 0;  // index into groups()
+  Split split = Split::kTrain;
+  int64_t bytes = 0;   // of text
+  int64_t tokens = 0;  // end_of_text included
+};
+
+struct CorpusContents;
+
+/// A token file opened for reading; cheap to copy, and the streams made from it may outlive it.
+class TokenCorpus {
+ public:
+  /// UserError for a file that is missing, foreign, truncated, damaged or inconsistent, naming file and dataset.
+  static TokenCorpus open(const std::filesystem::path& path, Verify verify = Verify::kTokens);
+
+  const Tokenizer& tokenizer() const;
+  std::shared_ptr<const Tokenizer> shared_tokenizer() const;
+  /// 16 hexadecimal digits that change with kind or content of the tokenizer: what a checkpoint stores.
+  const std::string& tokenizer_hash() const;
+  const std::vector<std::string>& groups() const;  // languages, for example
+
+  int64_t documents() const;
+  DocumentInfo document(int64_t index) const;      // UserError outside [0, documents())
+  std::string document_text(int64_t index) const;  // UserError outside [0, documents())
+  TokenStream stream(Split split) const;
+
+ private:
+  explicit TokenCorpus(std::shared_ptr<const CorpusContents> contents) : contents_(std::move(contents)) {}
+  std::shared_ptr<const CorpusContents> contents_;
+};
+
+/// Of the tokenizer's kind and serialized form.
+std::string tokenizer_hash(const Tokenizer& tokenizer);
+
+}  // namespace data

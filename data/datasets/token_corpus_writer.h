@@ -1,0 +1,47 @@
+// defines: TokenCorpusWriter, Overwrite, require_writable
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/datasets/token_corpus.h"
+
+namespace data {
+
+enum class Overwrite { kRefuse, kReplace };
+
+/// UserError where `path` exists (unless kReplace), is no file, or its folder does not exist.
+void require_writable(const std::filesystem::path& path, Overwrite overwrite);
+
+/// Gathers documents in memory (2 or 4 bytes a token) and writes the token file at the end: to a temporary name in the
+/// same folder, flushed to the disk, then renamed. A failure leaves neither the temporary nor a changed output.
+class TokenCorpusWriter {
+ public:
+  /// @pre: require_writable(path, overwrite), checked; `groups` is not empty
+  TokenCorpusWriter(std::filesystem::path path, std::shared_ptr<const Tokenizer> tokenizer,
+                    std::vector<std::string> groups, Overwrite overwrite = Overwrite::kRefuse);
+
+  /// `tokens`: what encode gave, without end_of_text, which is added here; `info.tokens` is ignored.
+  void add(const DocumentInfo& info, const std::vector<int32_t>& tokens);
+  /// Writes the file. UserError where the disk is full or the folder not writable.
+  void finish();
+
+ private:
+  void write_contents(const std::filesystem::path& temporary) const;
+
+  std::filesystem::path path_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::vector<std::string> groups_;
+  Overwrite overwrite_;
+  std::vector<uint16_t> narrow_tokens_;  // one of the two is filled, by the size of the vocabulary
+  std::vector<uint32_t> wide_tokens_;
+  std::vector<int64_t> offsets_{0};
+  std::vector<int32_t> group_;
+  std::vector<int64_t> bytes_;
+  std::vector<uint8_t> split_;
+  std::vector<std::string> name_;
+};
+
+}  // namespace data

@@ -1,0 +1,107 @@
+#include "data/prepare/file_bytes.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <system_error>
+
+#include "parallel/base/fault.h"
+
+namespace data {
+namespace {
+
+std::string read_plain(const std::filesystem::path& path, int64_t most_bytes) {
+  std::error_code error;
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(path, error));
+  if (error) parallel::user_error(path.string(), ": cannot be read: ", error.message());
+  if (size > most_bytes) {
+    parallel::user_error(path.string(), ": has ", size, " bytes; at most ", most_bytes, " a file are read");
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes(static_cast<size_t>(size), '\0');
+  file.read(bytes.data(), size);
+  if (!file) parallel::user_error(path.string(), ": cannot be read: ", std::strerror(errno));
+  return bytes;
+}
+
+/// zlib's inflate state for gzip members.
+class Inflater {
+ public:
+  Inflater(const std::filesystem::path& path, const std::string& packed, int64_t most_bytes)
+      : path_(path), packed_bytes_(static_cast<int64_t>(packed.size())), most_bytes_(most_bytes) {
+    constexpr int kGzipOnly = 16 + MAX_WBITS;
+    parallel::check_internal(inflateInit2(&stream_, kGzipOnly) == Z_OK, "zlib cannot start");
+    input_ = packed;
+  }
+  Inflater(const Inflater&) = delete;
+  Inflater& operator=(const Inflater&) = delete;
+  ~Inflater() { inflateEnd(&stream_); }
+
+  std::string unpack() {
+    while (!input_.empty()) {
+      unpack_member();
+      inflateReset(&stream_);
+      // Padding with zero bytes after the last member is legal.
+      input_.remove_prefix(std::min(input_.find_first_not_of('\0'), input_.size()));
+    }
+    return std::move(text_);
+  }
+
+ private:
+  void unpack_member() {
+    int result = Z_OK;
+    while (result != Z_STREAM_END) {
+      constexpr size_t kStep = 1 << 18;
+      const size_t before = text_.size();
+      text_.resize(before + kStep);
+      const size_t given = std::min<size_t>(input_.size(), 1 << 30);
+      stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input_.data()));
+      stream_.avail_in = static_cast<uInt>(given);
+      stream_.next_out = reinterpret_cast<Bytef*>(text_.data() + before);
+      stream_.avail_out = kStep;
+      result = inflate(&stream_, Z_NO_FLUSH);
+      text_.resize(before + kStep - stream_.avail_out);
+      input_.remove_prefix(given - stream_.avail_in);
+      if (result == Z_BUF_ERROR || (result == Z_OK && input_.empty() && stream_.avail_out > 0)) {
+        parallel::user_error(path_.string(), ": the gzip file is truncated");
+      }
+      if (result != Z_OK && result != Z_STREAM_END) {
+        parallel::user_error(path_.string(),
+                             ": not a gzip file, or damaged: ", stream_.msg ? stream_.msg : "no reason");
+      }
+      check_size();
+    }
+  }
+
+  void check_size() const {
+    const auto size = static_cast<int64_t>(text_.size());
+    if (size > most_bytes_) {
+      parallel::user_error(path_.string(), ": unpacks to more than ", most_bytes_, " bytes, the limit for a file");
+    }
+    if (size > kHarmlessBytes && size / kMostExpansion > packed_bytes_) {
+      parallel::user_error(path_.string(), ": ", packed_bytes_, " bytes unpack to more than ", kMostExpansion,
+                           " times as many; this is no text");
+    }
+  }
+
+  const std::filesystem::path& path_;
+  int64_t packed_bytes_;
+  int64_t most_bytes_;
+  z_stream stream_{};
+  std::string_view input_;
+  std::string text_;
+};
+
+}  // namespace
+
+std::string read_bytes(const std::filesystem::path& path, int64_t most_bytes) {
+  std::string bytes = read_plain(path, most_bytes);
+  if (path.extension() != ".gz") return bytes;
+  if (bytes.empty()) parallel::user_error(path.string(), ": the gzip file is empty");
+  return Inflater(path, bytes, most_bytes).unpack();
+}
+
+}  // namespace data

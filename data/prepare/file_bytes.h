@@ -1,0 +1,18 @@
+// defines: read_bytes
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace data {
+
+/// A gzip file that unpacks to more than this many times its size, and to more than kHarmlessBytes, is refused as a
+/// decompression bomb. Text packs 3 to 10 times, the dullest log about 100 times; gzip's own limit is 1032.
+constexpr int64_t kMostExpansion = 200;
+constexpr int64_t kHarmlessBytes = 16ll << 20;
+
+/// The content of a file, unpacked where its name ends in ".gz" (all members). At most `most_bytes` of it: a file that
+/// holds more, a damaged or truncated gzip file, and one that cannot be read are UserErrors.
+std::string read_bytes(const std::filesystem::path& path, int64_t most_bytes);
+
+}  // namespace data

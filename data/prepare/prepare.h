@@ -1,0 +1,65 @@
+// Text -> token file: what `moetrain prepare` does.
+// defines: PrepareOptions, SplitSummary, GroupSummary, PrepareSummary, prepare, to_text
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/datasets/token_corpus.h"
+#include "data/datasets/token_corpus_writer.h"
+
+namespace data {
+
+struct PrepareOptions {
+  std::vector<std::string> text;  // --text: patterns of text files ('dir/**/*.txt'): plain, .jsonl, .gz of both
+  std::vector<std::string> man;   // --man: folders with manual pages, e.g. unpacked Debian packages
+  std::string output;             // the token file to write
+  Overwrite overwrite = Overwrite::kRefuse;     // what to do where the output exists
+  std::string language = "text";                // group of text that does not say its own language
+  std::string tokenizer = "sentencepiece";      // "sentencepiece", trained on the training split, or "byte"
+  int64_t vocabulary_size = 4096;               // pieces of a sentencepiece vocabulary
+  int64_t tokenizer_sample_bytes = 16ll << 20;  // text that the vocabulary is trained on, at most about so many bytes
+  double heldout = 0.05;                        // share of the documents that is held out, 0 <= x < 1
+  int64_t most_file_bytes = 2ll << 30;          // a text file that is larger, or unpacks to more, is refused
+  int64_t threads = 0;                          // 0: one per core
+  std::string mandoc = "mandoc";                // renders manual pages; looked up in PATH
+  std::function<void(const std::string&)> progress = {};  // called with a sentence as each phase begins
+};
+
+struct SplitSummary {
+  int64_t documents = 0;
+  int64_t tokens = 0;  // end_of_text included
+  int64_t bytes = 0;   // of text
+};
+
+struct GroupSummary {
+  std::string name;
+  SplitSummary train;
+  SplitSummary heldout;
+};
+
+struct PrepareSummary {
+  std::string output;
+  std::string tokenizer;
+  std::string tokenizer_hash;
+  int64_t vocabulary_size = 0;
+  std::vector<GroupSummary> groups;  // sorted by name
+  int64_t duplicates = 0;            // documents left out because another one has the same text
+  int64_t empty = 0;                 // documents without a visible character, left out
+  int64_t symbolic_links = 0;        // manual pages left out: other names of a page
+  int64_t stubs = 0;                 // manual pages left out: ".so otherpage"
+  int64_t unreadable = 0;            // manual pages left out: the renderer failed
+  int64_t boilerplate_lines = 0;     // lines of manual pages left out because many pages share them
+  std::vector<std::string> notes;    // sentences about what else a user should know
+};
+
+/// Reads all sources, leaves out empty documents and copies, splits, trains the tokenizer on the training split, and
+/// writes the token file. The same options and files give the same bytes. All text is held in memory.
+/// UserError for whatever is wrong with the input or the output; then no output is left.
+PrepareSummary prepare(const PrepareOptions& options);
+
+/// A table of groups and splits and what was left out, for people.
+std::string to_text(const PrepareSummary& summary);
+
+}  // namespace data

@@ -1,0 +1,151 @@
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "data/tokenizers/sentencepiece_tokenizer.h"
+#include "data/tokenizers/utf8.h"
+
+namespace data {
+namespace {
+
+// The trainer skips sentences longer than its limit and sentences that hold its own marks, with no more than a log
+// line. Both are cut here instead, so that nothing is lost.
+constexpr size_t kLongestSentence = 4000;                                        // bytes; its limit is 4192
+constexpr std::string_view kTrainerMarks[] = {"\n", "\xE2\x96\x85", {"\0", 1}};  // U+2585 is its "unknown"
+
+/// The next sentence of `rest`, which is cut off its front; at a space where there is one.
+std::string_view cut_sentence(std::string_view& rest) {
+  size_t length = rest.size();
+  size_t skipped = 0;
+  for (const std::string_view mark : kTrainerMarks) {
+    const size_t at = rest.substr(0, std::min(length + mark.size(), rest.size())).find(mark);
+    if (at >= length) continue;
+    length = at;
+    skipped = mark.size();
+  }
+  if (length > kLongestSentence) {
+    skipped = 0;
+    length = kLongestSentence;
+    while ((static_cast<uint8_t>(rest[length]) & 0xC0) == 0x80) --length;
+    const size_t space = rest.rfind(' ', length);
+    if (space != std::string_view::npos && space > 0) length = space;
+  }
+  const std::string_view sentence = rest.substr(0, length);
+  rest.remove_prefix(length + skipped);
+  return sentence;
+}
+
+/// The sentences of the texts, one at a time, as the trainer asks for them.
+class SentenceFeed : public sentencepiece::SentenceIterator {
+ public:
+  SentenceFeed(std::vector<std::string_view> texts, int64_t spaces) : texts_(std::move(texts)), spaces_left_(spaces) {
+    Next();
+  }
+
+  bool done() const override { return done_; }
+  const std::string& value() const override { return sentence_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+  void Next() override {
+    while (!rest_.empty() || next_text_ < texts_.size()) {
+      if (rest_.empty()) rest_ = texts_[next_text_++];
+      sentence_ = cut_sentence(rest_);
+      if (!sentence_.empty()) return;
+    }
+    done_ = spaces_left_-- <= 0;
+    sentence_ = " ";
+  }
+
+ private:
+  std::vector<std::string_view> texts_;
+  int64_t spaces_left_;
+  size_t next_text_ = 0;
+  std::string_view rest_;
+  std::string sentence_;
+  bool done_ = false;
+};
+
+int64_t total_bytes(const std::vector<std::string_view>& texts) {
+  int64_t total = 0;
+  for (const std::string_view text : texts) total += static_cast<int64_t>(text.size());
+  return total;
+}
+
+/// Whole texts spread evenly: a text is taken whenever the wanted share of the bytes seen so far is not yet reached.
+std::vector<std::string_view> sample_texts(const std::vector<std::string_view>& texts, int64_t most_bytes) {
+  const int64_t total = total_bytes(texts);
+  if (total <= most_bytes) return texts;
+  const double share = static_cast<double>(most_bytes) / static_cast<double>(total);
+  std::vector<std::string_view> sample;
+  double seen = 0;
+  int64_t taken = 0;
+  for (std::string_view text : texts) {
+    if (static_cast<double>(taken) <= share * seen) {
+      // One text may be larger than the whole sample: then its beginning serves.
+      size_t length = std::min(text.size(), static_cast<size_t>(most_bytes - taken));
+      while (length < text.size() && (static_cast<uint8_t>(text[length]) & 0xC0) == 0x80) --length;
+      sample.push_back(text.substr(0, length));
+      taken += static_cast<int64_t>(length);
+    }
+    seen += static_cast<double>(text.size());
+  }
+  return sample;
+}
+
+/// How many spaces to add as sentences of their own. The space must become a piece also where the text has hardly any,
+/// or its mark would come back from byte pieces as a character; a share of 1/200 is far above what coverage leaves out.
+int64_t missing_spaces(const std::vector<std::string_view>& texts) {
+  int64_t spaces = 0;
+  for (const std::string_view text : texts) spaces += std::count(text.begin(), text.end(), ' ');
+  return std::max<int64_t>(0, 1 + total_bytes(texts) / 200 - spaces);
+}
+
+std::unordered_map<std::string, std::string> trainer_settings(const SentencePieceTraining& training) {
+  return {{"model_type", "bpe"},
+          {"vocab_size", std::to_string(training.vocabulary_size)},
+          {"character_coverage", std::to_string(training.character_coverage)},
+          {"byte_fallback", "true"},
+          {"normalization_rule_name", "identity"},
+          {"add_dummy_prefix", "false"},
+          {"remove_extra_whitespaces", "false"},
+          {"allow_whitespace_only_pieces", "true"},
+          {"unk_id", "0"},
+          {"bos_id", "1"},
+          {"eos_id", "2"},
+          {"pad_id", "-1"},
+          {"num_threads", "1"},
+          {"minloglevel", "2"}};
+}
+
+/// "./src/x.cc(660) [(a) == (b)] Vocabulary size too high" without what stands before the words.
+std::string without_source_place(const std::string& message) {
+  const size_t end = message.find("] ");
+  return end == std::string::npos ? message : message.substr(end + 2);
+}
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> train_sentencepiece(const std::vector<std::string_view>& texts,
+                                                     const SentencePieceTraining& training) {
+  if (total_bytes(texts) == 0) parallel::user_error("there is no text to train a tokenizer on");
+  constexpr int64_t kSmallest = 256 + 3 + 1;
+  if (training.vocabulary_size < kSmallest) {
+    parallel::user_error("a SentencePiece vocabulary of ", training.vocabulary_size, " is too small: 256 byte pieces, ",
+                         "3 control pieces and the characters of the text need more than ", kSmallest - 1);
+  }
+  const std::vector<std::string_view> sample = sample_texts(texts, training.sample_bytes);
+  SentenceFeed feed(sample, missing_spaces(sample));
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(trainer_settings(training), &feed, &model);
+  if (!status.ok()) {
+    parallel::user_error("cannot train a SentencePiece vocabulary of ", training.vocabulary_size, " on ",
+                         total_bytes(texts), " bytes of text: ", without_source_place(status.message()),
+                         " (or use the tokenizer 'byte', which needs no training)");
+  }
+  return load_sentencepiece(model);
+}
+
+}  // namespace data

@@ -1,0 +1,23 @@
+#include "data/tokenizers/byte_tokenizer.h"
+#include "data/tokenizers/sentencepiece_tokenizer.h"
+#include "data/tokenizers/tokenizer.h"
+#include "data/tokenizers/utf8.h"
+
+namespace data {
+
+std::vector<int32_t> token_bytes(const Tokenizer& tokenizer) {
+  std::vector<int32_t> bytes;
+  bytes.reserve(static_cast<size_t>(tokenizer.vocabulary_size()));
+  for (int64_t token = 0; token < tokenizer.vocabulary_size(); ++token) {
+    const bool is_text = tokenizer.piece(token).kind == PieceKind::kNormal;
+    const bool is_byte = tokenizer.piece(token).kind == PieceKind::kByte;
+    bytes.push_back(is_text ? static_cast<int32_t>(tokenizer.decode({static_cast<int32_t>(token)}).size()) : is_byte);
+  }
+  return bytes;
+}
+
+parallel::NameTable<std::shared_ptr<const Tokenizer> (*)(const std::string&)> builtin_tokenizers() {
+  return {"tokenizer", {{"byte", load_byte_tokenizer}, {"sentencepiece", load_sentencepiece}}};
+}
+
+}  // namespace data

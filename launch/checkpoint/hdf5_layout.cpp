@@ -1,0 +1,123 @@
+#include "launch/checkpoint/hdf5_layout.h"
+
+#include <hdf5.h>
+#include <mpi.h>
+
+#include <exception>
+
+#include "parallel/base/fault.h"
+#include "parallel/comm/mpi_communicator.h"
+
+namespace launch {
+namespace {
+
+using parallel::concat;
+
+/// Closes an HDF5 identifier of any kind.
+class Handle {
+ public:
+  Handle(hid_t id, herr_t (*close)(hid_t), const char* what) : id_(id), close_(close) {
+    if (id_ < 0) throw std::runtime_error(concat("HDF5: ", what, " failed"));
+  }
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  hid_t get() const { return id_; }
+  /// Closes now, where a failure counts.
+  void close(const char* what) {
+    const hid_t id = id_;
+    id_ = -1;
+    if (close_(id) < 0) throw std::runtime_error(concat("HDF5: ", what, " failed"));
+  }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+void write_text(hid_t object, const char* name, const std::string& text) {
+  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose, "H5Tcopy");
+  H5Tset_size(type.get(), text.empty() ? 1 : text.size());
+  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "H5Screate");
+  const Handle attribute(H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose, name);
+  if (H5Awrite(attribute.get(), type.get(), text.empty() ? "\0" : text.data()) < 0) throw std::runtime_error(name);
+}
+
+void write_number(hid_t object, const char* name, hid_t type, const void* value) {
+  const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "H5Screate");
+  const Handle attribute(H5Acreate2(object, name, type, space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose, name);
+  if (H5Awrite(attribute.get(), type, value) < 0) throw std::runtime_error(name);
+}
+
+void write_info(hid_t file, const CheckpointInfo& info) {
+  const int64_t format = 1;
+  write_number(file, "format", H5T_NATIVE_INT64, &format);
+  write_number(file, "update", H5T_NATIVE_INT64, &info.update);
+  write_number(file, "sequences", H5T_NATIVE_INT64, &info.sequences);
+  write_number(file, "tokens", H5T_NATIVE_INT64, &info.tokens);
+  write_number(file, "vocabulary", H5T_NATIVE_INT64, &info.vocabulary);
+  write_text(file, "tokenizer_hash", info.tokenizer_hash);
+  write_text(file, "build", info.build);
+  // A recipe may be longer than an attribute can be (64 KiB), so it is a dataset.
+  const hsize_t length = info.recipe.size();
+  const Handle space(H5Screate_simple(1, &length, nullptr), H5Sclose, "H5Screate_simple");
+  const Handle recipe(
+      H5Dcreate2(file, "recipe", H5T_NATIVE_UINT8, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "recipe");
+  if (H5Dwrite(recipe.get(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, info.recipe.data()) < 0) {
+    throw std::runtime_error("HDF5: writing the recipe failed");
+  }
+}
+
+void create_dataset(hid_t file, hid_t link_properties, hid_t creation, DatasetPlan& plan) {
+  const std::vector<hsize_t> dims(plan.shape.begin(), plan.shape.end());
+  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose, "H5Screate_simple");
+  const hid_t type = plan.is_double ? H5T_IEEE_F64LE : H5T_IEEE_F32LE;
+  const Handle dataset(
+      H5Dcreate2(file, plan.path.c_str(), type, space.get(), link_properties, creation, H5P_DEFAULT), H5Dclose,
+      plan.path.c_str());
+  write_number(dataset.get(), "checksum", H5T_NATIVE_UINT64, &plan.checksum);
+  const haddr_t address = H5Dget_offset(dataset.get());
+  if (address == HADDR_UNDEF) throw std::runtime_error(concat("HDF5: ", plan.path, " has no place in the file"));
+  plan.address = static_cast<int64_t>(address);
+}
+
+void create_file(const std::filesystem::path& path, const CheckpointInfo& info, std::vector<DatasetPlan>& datasets,
+                 MPI_Comm comm) {
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "H5Pcreate");
+  if (comm != MPI_COMM_NULL && H5Pset_fapl_mpio(access.get(), comm, MPI_INFO_NULL) < 0) {
+    throw std::runtime_error("HDF5: H5Pset_fapl_mpio failed");
+  }
+  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose, "creating the file");
+  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose, "H5Pcreate");
+  H5Pset_create_intermediate_group(links.get(), 1);
+  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "H5Pcreate");
+  H5Pset_layout(creation.get(), H5D_CONTIGUOUS);
+  H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER);
+  write_info(file.get(), info);
+  for (DatasetPlan& plan : datasets) create_dataset(file.get(), links.get(), creation.get(), plan);
+  file.close("closing the file");
+}
+
+}  // namespace
+
+std::string create_layout(const std::filesystem::path& path, const CheckpointInfo& info,
+                          std::vector<DatasetPlan>& datasets, parallel::Communicator& group) {
+  auto* mpi = dynamic_cast<parallel::MpiCommunicator*>(&group);
+  try {
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // failures are exceptions here
+    if (mpi == nullptr) {
+      create_file(path, info, datasets, MPI_COMM_NULL);
+    } else {
+      mpi->engine().run([&] { create_file(path, info, datasets, reinterpret_cast<MPI_Comm>(mpi->native())); });
+    }
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+}  // namespace launch

@@ -1,0 +1,165 @@
+#include <hdf5.h>
+
+#include <algorithm>
+#include <set>
+
+#include <ATen/ATen.h>
+
+#include "launch/checkpoint/checkpoint.h"
+#include "launch/checkpoint/checksum.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+namespace {
+
+using parallel::user_error;
+
+constexpr int64_t kLongestText = int64_t{1} << 24;  // a recipe, a build id: far below this
+
+struct Identifier {
+  Identifier(hid_t id, herr_t (*close)(hid_t)) : id(id), close(close) {}
+  ~Identifier() {
+    if (id >= 0) close(id);
+  }
+  Identifier(const Identifier&) = delete;
+  Identifier& operator=(const Identifier&) = delete;
+  hid_t id;
+  herr_t (*close)(hid_t);
+};
+
+struct File {
+  explicit File(const std::filesystem::path& path)
+      : path(path.string()), file((H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr),
+                                   H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)), H5Fclose) {
+    if (file.id < 0) user_error(path.string(), ": not a readable HDF5 file, or a truncated one");
+  }
+  std::string path;
+  Identifier file;
+};
+
+int64_t read_number(const File& from, const char* name) {
+  const Identifier attribute(H5Aopen(from.file.id, name, H5P_DEFAULT), H5Aclose);
+  int64_t value = 0;
+  if (attribute.id < 0 || H5Aread(attribute.id, H5T_NATIVE_INT64, &value) < 0) {
+    user_error(from.path, ": not a moetrain checkpoint (no attribute '", name, "')");
+  }
+  return value;
+}
+
+std::string read_text(const File& from, const char* name) {
+  const Identifier attribute(H5Aopen(from.file.id, name, H5P_DEFAULT), H5Aclose);
+  if (attribute.id < 0) user_error(from.path, ": not a moetrain checkpoint (no attribute '", name, "')");
+  const Identifier type(H5Aget_type(attribute.id), H5Tclose);
+  const auto size = static_cast<int64_t>(H5Tget_size(type.id));
+  if (H5Tget_class(type.id) != H5T_STRING || H5Tis_variable_str(type.id) != 0 || size > kLongestText) {
+    user_error(from.path, ": attribute '", name, "' is not a short text");
+  }
+  std::string text(static_cast<size_t>(size), '\0');
+  if (H5Aread(attribute.id, type.id, text.data()) < 0) user_error(from.path, ": attribute '", name, "' is unreadable");
+  text.resize(std::min(text.find('\0'), text.size()));
+  return text;
+}
+
+std::string read_recipe_text(const File& from) {
+  const Identifier dataset(H5Dopen2(from.file.id, "recipe", H5P_DEFAULT), H5Dclose);
+  if (dataset.id < 0) user_error(from.path, ": not a moetrain checkpoint (no dataset 'recipe')");
+  const Identifier space(H5Dget_space(dataset.id), H5Sclose);
+  const auto size = static_cast<int64_t>(H5Sget_simple_extent_npoints(space.id));
+  if (size < 0 || size > kLongestText) user_error(from.path, ": dataset 'recipe' has ", size, " bytes");
+  std::string text(static_cast<size_t>(size), '\0');
+  if (H5Dread(dataset.id, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0) {
+    user_error(from.path, ": dataset 'recipe' is unreadable");
+  }
+  return text;
+}
+
+std::string shape_text(const std::vector<hsize_t>& shape) {
+  std::string text;
+  for (const hsize_t dim : shape) text += (text.empty() ? "" : ", ") + std::to_string(dim);
+  return "[" + text + "]";
+}
+
+/// Opens a dataset that must have the tensor's shape.
+hid_t open_dataset(const File& from, const CheckpointTensor& tensor) {
+  const hid_t dataset = H5Dopen2(from.file.id, tensor.path.c_str(), H5P_DEFAULT);
+  if (dataset < 0) user_error(from.path, ": holds no '", tensor.path, "': a checkpoint of another model");
+  const Identifier space(H5Dget_space(dataset), H5Sclose);
+  std::vector<hsize_t> found(static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id))));
+  H5Sget_simple_extent_dims(space.id, found.data(), nullptr);
+  const std::vector<hsize_t> wanted(tensor.tensor.sizes().begin(), tensor.tensor.sizes().end());
+  if (found != wanted) {
+    H5Dclose(dataset);
+    user_error(from.path, ": '", tensor.path, "' has shape ", shape_text(found), ", this model's is ",
+               shape_text(wanted), ": a checkpoint of another model");
+  }
+  return dataset;
+}
+
+void collect_name(std::set<std::string>& names, const char* name, const H5O_info_t* info) {
+  if (info->type == H5O_TYPE_DATASET) names.insert(std::string("parameters/") + name);
+}
+
+/// Every parameter of the file must be wanted, where parameters are read at all.
+void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tensors) {
+  const Identifier group(H5Gopen2(from.file.id, "parameters", H5P_DEFAULT), H5Gclose);
+  if (group.id < 0) user_error(from.path, ": not a moetrain checkpoint (no group 'parameters')");
+  std::set<std::string> names;
+  const auto visit = [](hid_t, const char* name, const H5O_info_t* info, void* out) -> herr_t {
+    collect_name(*static_cast<std::set<std::string>*>(out), name, info);
+    return 0;
+  };
+  H5Ovisit2(group.id, H5_INDEX_NAME, H5_ITER_NATIVE, visit, &names, H5O_INFO_BASIC);
+  for (const CheckpointTensor& tensor : tensors) names.erase(tensor.path);
+  if (!names.empty()) {
+    user_error(from.path, ": holds '", *names.begin(), "' (and ", names.size() - 1,
+               " more), which this model lacks: a checkpoint of another model");
+  }
+}
+
+/// Reads in the file's own precision, checks, then rounds into the tensor.
+void fill(const File& from, const CheckpointTensor& tensor) {
+  const Identifier dataset(open_dataset(from, tensor), H5Dclose);
+  const Identifier type(H5Dget_type(dataset.id), H5Tclose);
+  const bool is_double = H5Tequal(type.id, H5T_IEEE_F64LE) > 0;
+  if (!is_double && H5Tequal(type.id, H5T_IEEE_F32LE) <= 0) {
+    user_error(from.path, ": '", tensor.path, "' is neither float32 nor float64");
+  }
+  at::Tensor read = at::empty(tensor.tensor.sizes(), is_double ? at::kDouble : at::kFloat);
+  uint64_t wanted = 0;
+  const Identifier attribute(H5Aopen(dataset.id, "checksum", H5P_DEFAULT), H5Aclose);
+  const bool readable =
+      attribute.id >= 0 && H5Aread(attribute.id, H5T_NATIVE_UINT64, &wanted) >= 0 &&
+      H5Dread(dataset.id, type.id, H5S_ALL, H5S_ALL, H5P_DEFAULT, read.mutable_data_ptr()) >= 0;
+  if (!readable) user_error(from.path, ": '", tensor.path, "' is unreadable: the file is truncated or damaged");
+  const auto bytes = static_cast<int64_t>(read.nbytes());
+  if (partial_checksum(read.const_data_ptr(), bytes, 0, word_count(bytes)) != wanted) {
+    user_error(from.path, ": the checksum of '", tensor.path, "' is wrong: the file is damaged");
+  }
+  at::Tensor target = tensor.tensor.detach();
+  target.copy_(read);
+}
+
+}  // namespace
+
+CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
+  const File from(path);
+  if (const int64_t format = read_number(from, "format"); format != 1) {
+    user_error(from.path, ": checkpoint format ", format, ", this program reads format 1");
+  }
+  return {.update = read_number(from, "update"),
+          .sequences = read_number(from, "sequences"),
+          .tokens = read_number(from, "tokens"),
+          .vocabulary = read_number(from, "vocabulary"),
+          .tokenizer_hash = read_text(from, "tokenizer_hash"),
+          .recipe = read_recipe_text(from),
+          .build = read_text(from, "build")};
+}
+
+void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors) {
+  const File from(path);
+  check_no_spare(from, tensors);
+  for (const CheckpointTensor& tensor : tensors) H5Dclose(open_dataset(from, tensor));
+  for (const CheckpointTensor& tensor : tensors) fill(from, tensor);
+}
+
+}  // namespace launch

@@ -1,0 +1,126 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <numeric>
+
+#include <ATen/ATen.h>
+
+#include "data/shard.h"
+#include "launch/checkpoint/checkpoint.h"
+#include "launch/checkpoint/checksum.h"
+#include "launch/checkpoint/hdf5_layout.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
+
+namespace launch {
+namespace {
+
+/// Closes a file descriptor.
+struct Descriptor {
+  explicit Descriptor(int number) : number(number) {}
+  ~Descriptor() {
+    if (number >= 0) ::close(number);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int number;
+};
+
+/// 0, or the errno of the first write that failed.
+int write_range(int file, const char* data, int64_t begin, int64_t end, int64_t address) {
+  while (begin < end) {
+    const ssize_t written = ::pwrite(file, data + begin, static_cast<size_t>(end - begin), address + begin);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    if (written == 0) return ENOSPC;
+    begin += written;
+  }
+  return 0;
+}
+
+/// This rank's slice of a dataset, in 8-byte words.
+data::IndexRange own_words(const at::Tensor& tensor, const parallel::Communicator& group) {
+  return data::split_range(word_count(static_cast<int64_t>(tensor.nbytes())),
+                           {.index = group.rank(), .count = group.size()});
+}
+
+std::vector<DatasetPlan> plan_datasets(const std::vector<CheckpointTensor>& tensors, parallel::Communicator& group) {
+  std::vector<DatasetPlan> plans;
+  at::Tensor checksums = at::empty({static_cast<int64_t>(tensors.size())}, at::kLong);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const at::Tensor& tensor = tensors[i].tensor;
+    const auto words = own_words(tensor, group);
+    checksums[static_cast<int64_t>(i)] = static_cast<int64_t>(
+        partial_checksum(tensor.const_data_ptr(), static_cast<int64_t>(tensor.nbytes()), words.begin, words.end));
+    plans.push_back({tensors[i].path, tensor.sizes().vec(), tensor.scalar_type() == at::kDouble});
+  }
+  group.all_reduce(checksums, parallel::ReduceOp::kSum).wait();
+  for (size_t i = 0; i < plans.size(); ++i) {
+    plans[i].checksum = static_cast<uint64_t>(checksums[static_cast<int64_t>(i)].item<int64_t>());
+  }
+  return plans;
+}
+
+int write_slices(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors,
+                 const std::vector<DatasetPlan>& plans, const parallel::Communicator& group) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.number < 0) return errno;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const at::Tensor& tensor = tensors[i].tensor;
+    const auto words = own_words(tensor, group);
+    const auto bytes = static_cast<int64_t>(tensor.nbytes());
+    const int error = write_range(file.number, static_cast<const char*>(tensor.const_data_ptr()), 8 * words.begin,
+                                  std::min(8 * words.end, bytes), plans[i].address);
+    if (error != 0) return error;
+  }
+  return ::fsync(file.number) == 0 ? 0 : errno;
+}
+
+int rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) return errno;
+  const Descriptor folder(::open(to.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.number >= 0) ::fsync(folder.number);
+  return 0;
+}
+
+/// What one rank met, agreed: on every rank the text of the first rank that failed, thrown as a UserError there.
+void agree(parallel::Communicator& group, const std::filesystem::path& path, const std::filesystem::path& temporary,
+           const std::string& problem) {
+  try {
+    parallel::all_ranks(group, [&] {
+      if (!problem.empty()) parallel::user_error("cannot save ", path.string(), ": ", problem);
+    });
+  } catch (const parallel::UserError&) {
+    std::error_code ignored;
+    if (group.rank() == 0) std::filesystem::remove(temporary, ignored);
+    throw;
+  }
+}
+
+}  // namespace
+
+int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
+                         const std::vector<CheckpointTensor>& tensors, parallel::Communicator& group) {
+  std::vector<CheckpointTensor> host;
+  for (const CheckpointTensor& tensor : tensors) {
+    host.push_back({tensor.path, tensor.tensor.detach().to(at::kCPU).contiguous()});
+  }
+  std::vector<DatasetPlan> plans = plan_datasets(host, group);
+  const std::filesystem::path temporary = path.string() + ".writing";
+  std::error_code folder_error;
+  std::filesystem::create_directories(path.parent_path(), folder_error);
+  agree(group, path, temporary, folder_error ? folder_error.message() : "");
+  agree(group, path, temporary, create_layout(temporary, info, plans, group));
+  const int write_error = write_slices(temporary, host, plans, group);
+  agree(group, path, temporary, write_error != 0 ? std::strerror(write_error) : "");
+  const int rename_error = group.rank() == 0 ? rename_durably(temporary, path) : 0;
+  agree(group, path, temporary, rename_error != 0 ? std::strerror(rename_error) : "");
+  return std::accumulate(host.begin(), host.end(), int64_t{0}, [](int64_t sum, const CheckpointTensor& tensor) {
+    return sum + static_cast<int64_t>(tensor.tensor.nbytes());
+  });
+}
+
+}  // namespace launch

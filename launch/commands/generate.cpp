@@ -1,0 +1,50 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "launch/commands/commands.h"
+#include "launch/commands/trained_model.h"
+#include "moetrain/decoding/sampler.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+namespace {
+
+struct GenerateArguments {
+  std::string run, prompt;
+  moetrain::SamplingOptions sampling;
+  bool greedy = false;
+};
+
+void generate_text(const GenerateArguments& arguments) {
+  const TrainedModel trained = load_trained_model(arguments.run, "", at::kCPU);
+  const data::Tokenizer& tokenizer = trained.corpus.tokenizer();
+  const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
+  std::vector<int64_t> prompt(encoded.begin(), encoded.end());
+  if (prompt.empty()) prompt.push_back(tokenizer.end_of_text());  // what precedes every document
+  moetrain::SamplingOptions sampling = arguments.sampling;
+  if (arguments.greedy) sampling.temperature = 0;
+  sampling.end_token = tokenizer.end_of_text();
+  std::vector<int64_t> tokens = moetrain::generate(*trained.model, prompt, sampling);
+  if (!tokens.empty() && tokens.back() == tokenizer.end_of_text()) tokens.pop_back();
+  std::printf("%s%s\n", arguments.prompt.c_str(), tokenizer.decode({tokens.begin(), tokens.end()}).c_str());
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App& app, CommandResult&) {
+  auto arguments = std::make_shared<GenerateArguments>();
+  CLI::App* command = app.add_subcommand("generate", "continue a prompt with a run's newest checkpoint");
+  moetrain::SamplingOptions& sampling = arguments->sampling;
+  command->add_option("run", arguments->run, "run folder")->required();
+  command->add_option("--prompt", arguments->prompt, "text to continue; empty: the start of a document");
+  command->add_option("--tokens", sampling.tokens, "at most so many")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command->add_option("--temperature", sampling.temperature, "of the softmax; 0: greedy")->check(CLI::NonNegativeNumber);
+  command->add_option("--top-p", sampling.top_p, "draw from the smallest set with this probability")
+      ->check(CLI::Range(1e-6, 1.0));
+  command->add_option("--seed", sampling.seed, "of the draws");
+  command->add_flag("--greedy", arguments->greedy, "always the most likely token");
+  command->callback([arguments] { generate_text(*arguments); });
+}
+
+}  // namespace launch

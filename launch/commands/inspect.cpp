@@ -1,0 +1,93 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include <ATen/ATen.h>
+
+#include "launch/commands/commands.h"
+#include "launch/commands/trained_model.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/local_communicator.h"
+
+namespace launch {
+namespace {
+
+struct InspectArguments {
+  std::string path, logits, dump;
+};
+
+void print_logits(const std::string& run, const std::string& text) {
+  const at::NoGradGuard no_gradient;
+  const TrainedModel trained = load_trained_model(run, "", at::kCPU);
+  const std::vector<int32_t> tokens = trained.corpus.tokenizer().encode(text);
+  if (tokens.empty()) parallel::user_error("--logits needs some text");
+  const at::Tensor tokens_SL = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
+  parallel::LocalCommunicator alone;
+  const moetrain::BatchScope scope{.group = alone, .global_tokens = tokens_SL.numel(), .training = false};
+  const at::Tensor logits_TV =
+      trained.model->head().logits(trained.model->forward(tokens_SL, scope).hidden_TD).to(at::kFloat).contiguous();
+  nlohmann::json json{{"tokens", tokens}, {"logits", nlohmann::json::array()}};
+  for (int64_t t = 0; t < logits_TV.size(0); ++t) {
+    const float* row = logits_TV[t].const_data_ptr<float>();
+    json["logits"].push_back(std::vector<float>(row, row + logits_TV.size(1)));
+  }
+  std::printf("%s\n", json.dump().c_str());
+}
+
+void print_checkpoint(const std::filesystem::path& run) {
+  const TrainedModel trained = load_trained_model(run, "", at::kCPU);
+  const auto count = trained.model->parameter_count();
+  std::printf("update %lld, %lld tokens, %lld parameters (%lld active), tokenizer %s, build %s\n",
+              static_cast<long long>(trained.info.update), static_cast<long long>(trained.info.tokens),
+              static_cast<long long>(count.total), static_cast<long long>(count.active),
+              trained.info.tokenizer_hash.c_str(), trained.info.build.c_str());
+  for (const auto& parameter : trained.model->named_parameters()) {
+    std::printf("%-48s %s\n", parameter.key().c_str(), parallel::concat(parameter.value().sizes()).c_str());
+  }
+}
+
+void print_corpus(const data::TokenCorpus& corpus) {
+  std::printf("tokenizer %s (%s), %lld tokens in the vocabulary, %lld documents\n", corpus.tokenizer().kind().c_str(),
+              corpus.tokenizer_hash().c_str(), static_cast<long long>(corpus.tokenizer().vocabulary_size()),
+              static_cast<long long>(corpus.documents()));
+  for (const data::Split split : {data::Split::kTrain, data::Split::kHeldOut}) {
+    const data::TokenStream stream = corpus.stream(split);
+    for (size_t g = 0; g < corpus.groups().size(); ++g) {
+      const auto group = static_cast<int64_t>(g);
+      std::printf("%-9s %-12s %12lld tokens %12lld bytes\n", to_string(split).c_str(), corpus.groups()[g].c_str(),
+                  static_cast<long long>(stream.targets_of_group(group)), static_cast<long long>(stream.bytes_of_group(group)));
+    }
+  }
+}
+
+void dump_text(const data::TokenCorpus& corpus, data::Split split) {
+  for (int64_t i = 0; i < corpus.documents(); ++i) {
+    if (corpus.document(i).split != split) continue;
+    const std::string text = corpus.document_text(i);
+    std::fwrite(text.data(), 1, text.size(), stdout);
+  }
+}
+
+void inspect(const InspectArguments& arguments) {
+  if (!arguments.logits.empty()) return print_logits(arguments.path, arguments.logits);
+  if (std::filesystem::is_directory(arguments.path)) return print_checkpoint(arguments.path);
+  const data::TokenCorpus corpus = data::TokenCorpus::open(arguments.path);
+  if (arguments.dump.empty()) return print_corpus(corpus);
+  dump_text(corpus, arguments.dump == "train" ? data::Split::kTrain : data::Split::kHeldOut);
+}
+
+}  // namespace
+
+void add_inspect_command(CLI::App& app, CommandResult&) {
+  auto arguments = std::make_shared<InspectArguments>();
+  CLI::App* command = app.add_subcommand("inspect", "what a run folder or a token file holds");
+  command->add_option("path", arguments->path, "run folder, or token file")->required();
+  command->add_option("--logits", arguments->logits, "print tokens and logits of this text as JSON (run folder)");
+  command->add_option("--dump", arguments->dump, "print the text of a split (token file)")
+      ->check(CLI::IsMember({"train", "heldout"}));
+  command->callback([arguments] { inspect(*arguments); });
+}
+
+}  // namespace launch

@@ -1,0 +1,35 @@
+#include "data/prepare/prepare.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "launch/commands/commands.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+
+void add_prepare_command(CLI::App& app, CommandResult&) {
+  auto options = std::make_shared<data::PrepareOptions>();
+  auto overwrite = std::make_shared<bool>(false);
+  CLI::App* command = app.add_subcommand("prepare", "turn text into a token file");
+  command->add_option("--text", options->text, "patterns of text files ('dir/**/*.txt'): plain, .jsonl, .gz of both");
+  command->add_option("--man", options->man, "folders with manual pages");
+  command->add_option("--output", options->output, "token file to write")->required();
+  command->add_flag("--overwrite", *overwrite, "replace an output that exists");
+  command->add_option("--language", options->language, "group of text that does not say its own");
+  command->add_option("--tokenizer", options->tokenizer, "sentencepiece, trained on the training split, or byte")
+      ->check(CLI::IsMember({"sentencepiece", "byte"}));
+  command->add_option("--vocabulary", options->vocabulary_size, "pieces of a sentencepiece vocabulary")
+      ->check(CLI::Range(int64_t{300}, int64_t{1} << 20));
+  command->add_option("--heldout", options->heldout, "share of the documents that is held out")->check(CLI::Range(0.0, 0.9));
+  command->add_option("--threads", options->threads, "0: one per core")->check(CLI::Range(0, 1024));
+  command->callback([options, overwrite] {
+    if (options->text.empty() && options->man.empty()) parallel::user_error("prepare needs --text or --man");
+    if (*overwrite) options->overwrite = data::Overwrite::kReplace;
+    options->progress = [](const std::string& phase) { std::fprintf(stderr, "%s\n", phase.c_str()); };
+    std::printf("%s", data::to_text(data::prepare(*options)).c_str());
+  });
+}
+
+}  // namespace launch

@@ -1,0 +1,88 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "launch/commands/commands.h"
+#include "launch/commands/job.h"
+#include "launch/recipe/keys.h"
+#include "launch/recipe/reader.h"
+#include "launch/recipe/rules.h"
+#include "launch/recipe/writer.h"
+#include "launch/training/model_builder.h"
+#include "launch/training/trainer.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
+
+namespace launch {
+namespace {
+
+struct TrainArguments {
+  std::string recipe;
+  std::vector<std::string> overrides;
+  bool resume = false;
+  bool dry_run = false;
+  bool keys = false;
+};
+
+Recipe read_checked_recipe(const TrainArguments& arguments) {
+  Recipe recipe = read_recipe(arguments.recipe, arguments.overrides);
+  check_rules(recipe);
+  if (recipe.moe.layers != "none") moetrain::builtin_routers().at(recipe.moe.router);
+  return recipe;
+}
+
+/// What would run: the resolved recipe, the model's size and how the batch is spread.
+void print_dry_run(const Recipe& recipe, int64_t ranks) {
+  const auto corpus = data::TokenCorpus::open(recipe.data.file);
+  const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
+  const moetrain::ParameterCount count = model->parameter_count();
+  std::printf("%s\n# parameters: %lld, active for a token: %lld\n", write_recipe(recipe).c_str(),
+              static_cast<long long>(count.total), static_cast<long long>(count.active));
+  const int64_t micro = recipe.train.global_batch / recipe.train.micro_batches;
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    const auto own = data::split_range(micro, {.index = rank, .count = ranks});
+    std::printf("# rank %lld: sequences %lld to %lld of each micro-batch of %lld\n", static_cast<long long>(rank),
+                static_cast<long long>(own.begin), static_cast<long long>(own.end), static_cast<long long>(micro));
+  }
+  if (ranks > micro) std::printf("# warning: %lld ranks have no sequence\n", static_cast<long long>(ranks - micro));
+}
+
+int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
+  Recipe recipe;
+  at::Device device(at::kCPU);
+  parallel::all_ranks(*world, [&] { recipe = read_checked_recipe(arguments); });
+  if (arguments.dry_run) {
+    parallel::all_ranks(*world, [&] {
+      if (world->rank() == 0) print_dry_run(recipe, world->size());
+    });
+    return kDone;
+  }
+  parallel::all_ranks(*world, [&] { device = open_device(recipe.run.device, *world); });
+  Trainer trainer(recipe, make_groups(world, device), device,
+                  {.resume = arguments.resume, .under_launcher = under_launcher()});
+  return trainer.run() == Trainer::End::kDone ? kDone : kInterrupted;
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, CommandResult& result) {
+  auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* command = app.add_subcommand("train", "train a recipe, alone or under mpirun");
+  auto* recipe = command->add_option("recipe", arguments->recipe, "TOML recipe");
+  command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
+      ->allow_extra_args(false);
+  command->add_flag("--resume", arguments->resume, "go on from the newest checkpoint of the run folder, if there is one");
+  command->add_flag("--dry-run", arguments->dry_run, "check the recipe and print what would run");
+  auto* keys = command->add_flag("--keys", arguments->keys, "print every key of a recipe and end");
+  recipe->excludes(keys);
+  command->callback([arguments, &result] {
+    if (arguments->keys) {
+      std::printf("%s", describe_keys().c_str());
+      return;
+    }
+    if (arguments->recipe.empty()) parallel::user_error("train needs a recipe: moetrain train recipes/quickstart.toml");
+    result.exit_code = run_job([&](auto world) { return train(*arguments, std::move(world)); });
+  });
+}
+
+}  // namespace launch

@@ -1,0 +1,24 @@
+// defines: TrainedModel, load_trained_model: a run's newest checkpoint as a model that is ready to use
+#pragma once
+#include <filesystem>
+#include <memory>
+
+#include "data/datasets/token_corpus.h"
+#include "launch/checkpoint/checkpoint.h"
+#include "launch/recipe/recipe.h"
+#include "moetrain/models/decoder_lm.h"
+
+namespace launch {
+
+struct TrainedModel {
+  Recipe recipe;
+  CheckpointInfo info;
+  data::TokenCorpus corpus;
+  std::shared_ptr<moetrain::DecoderLm> model;
+};
+
+/// `data_file`: the token file to use instead of the recipe's; empty: the recipe's.
+/// UserError where the folder holds no run or no checkpoint, or the token file's tokenizer is another one.
+TrainedModel load_trained_model(const std::filesystem::path& run_folder, const std::string& data_file, at::Device device);
+
+}  // namespace launch

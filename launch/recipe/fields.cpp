@@ -1,0 +1,63 @@
+#include "launch/recipe/fields.h"
+
+#include <array>
+#include <cmath>
+
+#include "launch/recipe/toml_text.h"
+#include "parallel/base/nearest.h"
+
+namespace launch {
+namespace {
+
+std::string bound_text(double bound) {
+  constexpr double kExactInteger = 9e15;
+  const bool whole = std::abs(bound) <= kExactInteger && bound == std::floor(bound);
+  return whole ? std::to_string(static_cast<int64_t>(bound)) : shortest_text(bound);
+}
+
+std::string range_text(const parallel::Legal& legal, const std::string& unbounded) {
+  const std::string low = std::isfinite(legal.low) ? bound_text(legal.low) : "";
+  const std::string high = std::isfinite(legal.high) ? bound_text(legal.high) : "";
+  if (low.empty() && high.empty()) return unbounded;
+  if (high.empty()) return (legal.low_is_legal ? "at least " : "above ") + low;
+  if (low.empty()) return (legal.high_is_legal ? "at most " : "below ") + high;
+  return (legal.low_is_legal ? "" : "above ") + low + (legal.high_is_legal ? " to " : " to below ") + high;
+}
+
+}  // namespace
+
+std::vector<RecipeField> list_fields(Recipe& recipe) {
+  std::vector<RecipeField> all;
+  auto append_section = [&](const char* name, auto& config) {
+    for (RecipeField& field : fields_of(name, config)) all.push_back(std::move(field));
+  };
+  visit(recipe, append_section);
+  return all;
+}
+
+std::vector<std::string> section_names(const std::vector<RecipeField>& fields) {
+  std::vector<std::string> names;
+  for (const RecipeField& field : fields) {
+    if (names.empty() || names.back() != field.section) names.push_back(field.section);
+  }
+  return names;
+}
+
+std::string type_name(const RecipeField& field) {
+  // In the order of FieldPointer's alternatives.
+  constexpr std::array<const char*, std::variant_size_v<FieldPointer>> kNames = {"integer", "number", "boolean",
+                                                                                 "text",    "span",   "integers"};
+  return kNames[field.value.index()];
+}
+
+std::string legal_text(const RecipeField& field) {
+  if (std::holds_alternative<bool*>(field.value)) return "true, false";
+  if (std::holds_alternative<std::string*>(field.value)) {
+    return field.legal.names.empty() ? "any text" : parallel::list_names(field.legal.names);
+  }
+  if (std::holds_alternative<parallel::Span*>(field.value)) return range_text(field.legal, "at least 0");
+  if (std::holds_alternative<double*>(field.value)) return range_text(field.legal, "any number");
+  return range_text(field.legal, "any integer");
+}
+
+}  // namespace launch

@@ -1,0 +1,11 @@
+// defines: describe_keys
+#pragma once
+#include <string>
+
+namespace launch {
+
+/// What `moetrain train --keys` prints: by section, every key with type, default, legal values and a sentence; no line
+/// is longer than 100 columns.
+std::string describe_keys();
+
+}  // namespace launch

@@ -1,0 +1,218 @@
+#include "launch/recipe/reader.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <string_view>
+
+#include "launch/recipe/document.h"
+#include "launch/recipe/toml_text.h"
+#include "parallel/base/fault.h"
+#include "parallel/base/nearest.h"
+
+namespace launch {
+namespace {
+
+using parallel::list_names;
+using parallel::nearest_name;
+using parallel::user_error;
+
+constexpr size_t kLargestRecipe = 1 << 20;  // [bytes]
+
+std::string read_text(const std::filesystem::path& file) {
+  std::error_code ignored;  // what cannot be looked at cannot be opened either
+  if (std::filesystem::is_directory(file, ignored)) user_error(file.string(), ": is a folder; wanted a recipe file");
+  errno = 0;
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) user_error(file.string(), ": cannot be opened: ", std::strerror(errno));
+  std::string text(kLargestRecipe + 1, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (stream.bad()) user_error(file.string(), ": cannot be read: ", std::strerror(errno));
+  text.resize(static_cast<size_t>(stream.gcount()));
+  return text;
+}
+
+/// "; did you mean 'top_k'?" or, where no known name is near, all of them.
+std::string offer(const std::string& word, const std::vector<std::string>& known, const std::string& what) {
+  const std::string nearest = nearest_name(word, known);
+  return nearest.empty() ? "; known " + what + ": " + list_names(known) : "; did you mean '" + nearest + "'?";
+}
+
+/// Sections of `fields` that have the key: "moe" or "model, moe".
+std::string owners_of(const std::vector<RecipeField>& fields, const std::string& key) {
+  std::vector<std::string> owners;
+  for (const RecipeField& field : fields) {
+    if (field.key == key) owners.push_back(field.section);
+  }
+  return list_names(owners);
+}
+
+void require_section(const std::vector<RecipeField>& fields, const std::string& section, const std::string& place) {
+  const std::vector<std::string> sections = section_names(fields);
+  if (std::ranges::count(sections, section) == 0) {
+    user_error(place, ": unknown section '", section, "'", offer(section, sections, "sections"));
+  }
+}
+
+const RecipeField& find_field(const std::vector<RecipeField>& fields, const DocumentEntry& entry) {
+  std::vector<std::string> known;
+  for (const RecipeField& field : fields) {
+    if (field.section != entry.section) continue;
+    if (field.key == entry.key) return field;
+    known.push_back(field.key);
+  }
+  const std::string owners = owners_of(fields, entry.key);
+  user_error(entry.place, ": unknown key '", entry.section, ".", entry.key, "'",
+             owners.empty() ? offer(entry.key, known, "keys of [" + entry.section + "]")
+                            : "; '" + entry.key + "' is a key of: " + owners);
+}
+
+[[noreturn]] void refuse_stray(const std::vector<RecipeField>& fields, const DocumentEntry& entry) {
+  const std::vector<std::string> sections = section_names(fields);
+  if (std::ranges::count(sections, entry.key) > 0) {
+    user_error(entry.place, ": '", entry.key, "' is a section; wanted [", entry.key, "] and its keys below, found ",
+               entry.value.describe());
+  }
+  const std::string owners = owners_of(fields, entry.key);
+  user_error(entry.place, ": key '", entry.key, "' stands outside of any section; ",
+             owners.empty() ? "known sections: " + list_names(sections) : "it is a key of: " + owners);
+}
+
+std::string trimmed(const std::string& text) {
+  const size_t first = text.find_first_not_of(" \t");
+  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+void apply_override(const std::vector<RecipeField>& fields, const std::string& text) {
+  const std::string place = "--set " + shortened(text);
+  const size_t equals = text.find('=');
+  const std::string name = trimmed(text.substr(0, equals));
+  const size_t dot = name.find('.');
+  if (equals == std::string::npos || dot == std::string::npos) {
+    user_error(place, ": wanted section.key=value, such as --set moe.top_k=2");
+  }
+  const DocumentEntry entry{EntryKind::kKey, place, name.substr(0, dot), name.substr(dot + 1), {}};
+  require_section(fields, entry.section, place);
+  set_field(find_field(fields, entry), text.substr(equals + 1), place);
+}
+
+/// Turns one document value into the field's type and stores it if it is legal.
+class FieldSetter {
+ public:
+  FieldSetter(const RecipeField& field, const DocumentValue& value, const std::string& place)
+      : field_(field), value_(value), place_(place) {}
+
+  void operator()(int64_t* target) const {
+    const auto* integer = std::get_if<int64_t>(&value_.content);
+    const auto* number = std::get_if<double>(&value_.content);
+    constexpr double kExact = 9e15;  // whole numbers are exact in a double up to here
+    if (number && std::abs(*number) <= kExact && *number == std::floor(*number)) {
+      refuse_type("an integer: write " + std::to_string(static_cast<int64_t>(*number)) +
+                  " without a point or exponent");
+    }
+    if (!integer) refuse_type("an integer such as " + example("1"));
+    require_legal(static_cast<double>(*integer));
+    *target = *integer;
+  }
+
+  void operator()(double* target) const {
+    const auto* integer = std::get_if<int64_t>(&value_.content);
+    const auto* number = std::get_if<double>(&value_.content);
+    if (!integer && !number) refuse_type("a number such as " + example("0.1"));
+    const double candidate = number ? *number : static_cast<double>(*integer);
+    if (!std::isfinite(candidate)) refuse_type("a finite number such as " + example("0.1"));
+    require_legal(candidate);
+    *target = candidate;
+  }
+
+  void operator()(bool* target) const {
+    const auto* flag = std::get_if<bool>(&value_.content);
+    if (!flag) refuse_type("true or false");
+    *target = *flag;
+  }
+
+  void operator()(std::string* target) const {
+    const auto* text = std::get_if<std::string>(&value_.content);
+    if (!text) refuse_type("text in quotes such as " + example("\"...\""));
+    const std::vector<std::string>& names = field_.legal.names;
+    if (!names.empty() && std::ranges::count(names, *text) == 0) {
+      user_error(place_, ": ", field_.name(), " = ", shortened(quoted_text(*text)),
+                 " is unknown; legal: ", list_names(names));
+    }
+    *target = *text;
+  }
+
+  void operator()(parallel::Span* target) const {
+    const auto* text = std::get_if<std::string>(&value_.content);
+    if (!text) refuse_type(kWantedSpan);
+    parallel::Span span;
+    try {
+      span = parallel::parse_span(*text);
+    } catch (const parallel::UserError&) {
+      refuse_type(kWantedSpan);
+    }
+    require_legal(static_cast<double>(span.count));
+    *target = span;
+  }
+
+  void operator()(std::vector<int64_t>* target) const {
+    const auto* integers = std::get_if<std::vector<int64_t>>(&value_.content);
+    if (!integers) refuse_type("a list of integers such as " + example("[1, 2]"));
+    for (const int64_t element : *integers) require_legal(static_cast<double>(element));
+    *target = *integers;
+  }
+
+ private:
+  static constexpr const char* kWantedSpan =
+      "a count with a unit: \"2000u\" (updates), \"5e6t\" (tokens) or \"3e\" (epochs)";
+
+  /// The field's present value, which is legal, or `otherwise` where that is empty.
+  std::string example(const std::string& otherwise) const {
+    const std::string text = toml_text(field_.value);
+    return text == "\"\"" || text == "[]" ? otherwise : text;
+  }
+
+  [[noreturn]] void refuse_type(const std::string& wanted) const {
+    user_error(place_, ": ", field_.name(), " is ", value_.describe(), "; wanted ", wanted);
+  }
+
+  void require_legal(double candidate) const {
+    if (field_.legal.contains(candidate)) return;
+    user_error(place_, ": ", field_.name(), " = ", value_.text, " is out of range; legal: ", legal_text(field_));
+  }
+
+  const RecipeField& field_;
+  const DocumentValue& value_;
+  const std::string& place_;
+};
+
+}  // namespace
+
+Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+  return parse_recipe(read_text(file), file.string(), overrides);
+}
+
+Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides) {
+  if (text.size() > kLargestRecipe) user_error(name, ": is larger than ", kLargestRecipe, " bytes; is it a recipe?");
+  Recipe recipe;
+  const std::vector<RecipeField> fields = list_fields(recipe);
+  for (const DocumentEntry& entry : parse_document(text, name)) {
+    if (entry.kind == EntryKind::kStray) refuse_stray(fields, entry);
+    require_section(fields, entry.section, entry.place);
+    if (entry.kind == EntryKind::kSection) continue;
+    const RecipeField& field = find_field(fields, entry);
+    std::visit(FieldSetter(field, entry.value, entry.place), field.value);
+  }
+  for (const std::string& text_of_override : overrides) apply_override(fields, text_of_override);
+  return recipe;
+}
+
+void set_field(const RecipeField& field, const std::string& value, const std::string& place) {
+  const bool wants_text = std::holds_alternative<std::string*>(field.value);
+  const DocumentValue parsed = parse_value(value, wants_text ? Reading::kText : Reading::kTyped, place);
+  std::visit(FieldSetter(field, parsed, place), field.value);
+}
+
+}  // namespace launch

@@ -1,0 +1,28 @@
+// Recipes are read strictly: whatever is not understood is a UserError with place, key, value and what would be legal.
+// defines: read_recipe, parse_recipe, set_field
+#pragma once
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "launch/recipe/fields.h"
+#include "launch/recipe/recipe.h"
+
+namespace launch {
+
+/// Reads a TOML recipe; a key it does not name keeps its default. Then `overrides` are applied in order, each the text
+/// after `--set`: "moe.top_k=4". Their value is TOML, or else a bare word: "run.folder=runs/x", "train.length=5e6t".
+/// Checks each field by itself; rules across fields are check_rules().
+///
+/// UserError: no such file, a directory, not readable, more than 1 MiB; TOML syntax or a key set twice (file, line and
+/// column); unknown section or key (with the nearest known one); wrong type, value out of range, unknown name (with
+/// file and line, or the override's text).
+Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+/// The same for text that is already in memory; messages call it `name`.
+Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {});
+
+/// What `--set` does to one field; messages begin with `place`. UserError as above.
+void set_field(const RecipeField& field, const std::string& value, const std::string& place);
+
+}  // namespace launch

@@ -1,0 +1,106 @@
+#include "launch/recipe/rules.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "moetrain/moe/expert_blocks.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+namespace {
+
+using parallel::concat;
+using parallel::Span;
+using parallel::user_error;
+
+/// "180 or 192": the multiples of `step` around `value`, without 0.
+std::string nearest_multiples(int64_t value, int64_t step) {
+  const int64_t below = value / step * step;
+  return (below > 0 ? concat(below, " or ") : "") + std::to_string(below + step);
+}
+
+/// "3 or 6": the divisors of `whole` around `value`.
+std::string nearest_divisors(int64_t value, int64_t whole) {
+  int64_t below = std::min(value, whole);
+  while (whole % below != 0) --below;
+  int64_t above = std::min(value, whole);
+  while (whole % above != 0) ++above;
+  return below == above ? std::to_string(below) : concat(below, " or ", above);
+}
+
+bool comparable(const Span& a, const Span& b) { return a.unit == b.unit; }
+
+void require_named(const std::string& value, const std::string& key, const std::string& meaning) {
+  if (value.empty()) user_error(key, " is empty; wanted ", meaning);
+}
+
+void check_model(const moetrain::ModelConfig& model) {
+  if (model.width % (2 * model.heads) != 0) {
+    user_error("model.width (", model.width, ") must be an even multiple of model.heads (", model.heads,
+               "), because rotary positions turn pairs; nearest legal width: ",
+               nearest_multiples(model.width, 2 * model.heads));
+  }
+  if (model.heads % model.kv_heads != 0) {
+    user_error("model.kv_heads (", model.kv_heads, ") must divide model.heads (", model.heads,
+               "); nearest legal kv_heads: ", nearest_divisors(model.kv_heads, model.heads));
+  }
+}
+
+void check_moe(const moetrain::MoeConfig& moe, int64_t blocks) {
+  const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
+  if (std::ranges::count(with_experts, true) == 0) return;  // the rest of [moe] is not used
+  if (moe.top_k > moe.experts) {
+    user_error("moe.top_k (", moe.top_k, ") must be at most moe.experts (", moe.experts,
+               "); nearest legal: top_k = ", moe.experts, " or experts = ", moe.top_k);
+  }
+  if (moe.gate == "sum1" && moe.top_k == 1 && moe.experts > 1) {
+    user_error("moe.gate = \"sum1\" with moe.top_k = 1 makes every combine weight 1, from which the router learns ",
+               "nothing; nearest legal: gate = \"raw\" (as Switch) or top_k = 2");
+  }
+}
+
+void check_train(const TrainConfig& train) {
+  if (train.global_batch % train.micro_batches != 0) {
+    user_error("train.global_batch (", train.global_batch, ") must be a multiple of train.micro_batches (",
+               train.micro_batches,
+               "); nearest legal: global_batch = ", nearest_multiples(train.global_batch, train.micro_batches),
+               ", or micro_batches = ", nearest_divisors(train.micro_batches, train.global_batch));
+  }
+}
+
+void check_schedule(const optim::ScheduleConfig& schedule, const Span& length) {
+  const auto& [kind, warmup, decay, final_scale] = schedule;
+  if (decay.count > 0 && kind != "warmup_stable_decay") {
+    user_error("schedule.decay (\"", to_string(decay), "\") needs schedule.kind = \"warmup_stable_decay\", which is \"",
+               kind, "\"; nearest legal: decay = \"0u\" or kind = \"warmup_stable_decay\"");
+  }
+  if (comparable(warmup, length) && warmup.count > length.count) {
+    user_error("schedule.warmup (\"", to_string(warmup), "\") is longer than train.length (\"", to_string(length),
+               "\"); nearest legal: warmup = \"", to_string(length), "\" or length = \"", to_string(warmup), "\"");
+  }
+  if (comparable(decay, length) && decay.count > length.count) {
+    user_error("schedule.decay (\"", to_string(decay), "\") is longer than train.length (\"", to_string(length),
+               "\"); nearest legal: decay = \"", to_string(length), "\"");
+  }
+  const Span rise_and_fall{warmup.count + decay.count, length.unit};
+  if (comparable(warmup, length) && comparable(decay, length) && rise_and_fall.count > length.count) {
+    user_error("schedule.warmup (\"", to_string(warmup), "\") and schedule.decay (\"", to_string(decay),
+               "\") together are longer than train.length (\"", to_string(length), "\"); nearest legal: decay = \"",
+               to_string(Span{length.count - warmup.count, length.unit}), "\" or length = \"", to_string(rise_and_fall),
+               "\"");
+  }
+}
+
+}  // namespace
+
+void check_rules(const Recipe& recipe) {
+  require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
+  require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
+  check_model(recipe.model);
+  check_moe(recipe.moe, recipe.model.layers);
+  check_train(recipe.train);
+  check_schedule(recipe.schedule, recipe.train.length);
+}
+
+}  // namespace launch

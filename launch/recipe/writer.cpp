@@ -1,0 +1,35 @@
+#include "launch/recipe/writer.h"
+
+#include "launch/recipe/fields.h"
+#include "launch/recipe/toml_text.h"
+#include "parallel/base/random.h"
+
+namespace launch {
+
+std::string write_recipe(const Recipe& recipe) {
+  Recipe copy = recipe;  // visit() hands out mutable references
+  std::string text, section;
+  for (const RecipeField& field : list_fields(copy)) {
+    if (field.section != section) {
+      text += (text.empty() ? "[" : "\n[") + field.section + "]\n";
+      section = field.section;
+    }
+    text += field.key + " = " + toml_text(field.value) + "\n";
+  }
+  return text;
+}
+
+uint64_t recipe_hash(const Recipe& recipe) {
+  Recipe copy = recipe;
+  copy.run.folder.clear();
+  return parallel::hash_name(write_recipe(copy));
+}
+
+std::string hash_text(uint64_t hash) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text(16, '0');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = kDigits[(hash >> (60 - 4 * i)) & 15];
+  return text;
+}
+
+}  // namespace launch

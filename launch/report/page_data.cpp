@@ -1,0 +1,333 @@
+#include "launch/report/page_data.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+
+#include "launch/report/thinning.h"
+#include "parallel/base/fault.h"
+
+namespace launch::run_report {
+namespace {
+
+using Json = nlohmann::ordered_json;
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr size_t kPhaseColumns = 60;  // bars wide enough to point at
+
+double rounded(double value) { return std::round(value * 1e4) / 1e4; }
+
+/// The mean of what is not a NaN, else a NaN.
+class Mean {
+ public:
+  void add(double value) {
+    if (std::isnan(value)) return;
+    sum_ += value;
+    ++count_;
+  }
+  double value() const { return count_ == 0 ? kNaN : sum_ / static_cast<double>(count_); }
+
+ private:
+  double sum_ = 0;
+  int64_t count_ = 0;
+};
+
+double value_of(const NamedNumbers& numbers, const std::string& name) {
+  const auto found =
+      std::find_if(numbers.begin(), numbers.end(), [&](const auto& entry) { return entry.first == name; });
+  return found == numbers.end() ? kNaN : found->second;
+}
+
+/// The curve of one number of every step line; empty where no line has it.
+template <class Read>
+std::vector<Point> curve_of(const std::vector<StepRecord>& steps, Read read) {
+  std::vector<Point> points;
+  for (const StepRecord& step : steps) points.push_back({static_cast<double>(step.step), read(step)});
+  if (std::all_of(points.begin(), points.end(), [](const Point& point) { return std::isnan(point.value); })) return {};
+  return points;
+}
+
+Json to_json(const std::vector<Point>& points) {
+  Json list = Json::array();
+  for (const Point& point : thinned(points)) list.push_back({point.step, point.value});
+  return list;
+}
+
+// ---- Losses. ----
+
+std::vector<std::string> loss_terms(const RunRecord& run) {
+  std::vector<std::string> names;
+  for (const StepRecord& step : run.steps)
+    for (const auto& [name, value] : step.loss)
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  return names;
+}
+
+std::vector<Point> loss_curve(const RunRecord& run, const std::string& term) {
+  return curve_of(run.steps, [&](const StepRecord& step) { return value_of(step.loss, term); });
+}
+
+/// What the model predicts is the loss to watch; the other terms are shown apart.
+Json losses(const RunRecord& run) {
+  std::vector<Point> training = loss_curve(run, "next_token");
+  const bool has_total_only = training.empty();
+  if (has_total_only) training = loss_curve(run, "total");
+  Json data{{"training_name", has_total_only ? "total" : "next token"}, {"training", to_json(training)}};
+  const size_t window = std::max<size_t>(training.size() / 40, 2) * 2 + 1;  // about a twentieth of the run
+  data["training_mean"] = training.size() < 50 ? Json::array() : to_json(running_mean(training, window));
+  data["auxiliary"] = Json::array();
+  for (const std::string& term : loss_terms(run)) {
+    const std::vector<Point> points = loss_curve(run, term);
+    if (term == "total" || term == "next_token" || points.empty()) continue;
+    data["auxiliary"].push_back({{"name", term}, {"points", to_json(points)}});
+  }
+  return data;
+}
+
+// ---- Held-out scores. ----
+
+Json to_json(const Evaluation& evaluation) {
+  Json groups = Json::array();
+  for (const GroupScore& group : evaluation.groups)
+    groups.push_back({{"name", group.name},
+                      {"loss", group.loss},
+                      {"bits_per_byte", group.bits_per_byte},
+                      {"tokens", group.tokens},
+                      {"bytes", group.bytes}});
+  return {{"step", evaluation.step},
+          {"loss", evaluation.loss},
+          {"bits_per_byte", evaluation.bits_per_byte},
+          {"groups", groups}};
+}
+
+const Evaluation* last_evaluation(const RunRecord& run) {
+  if (run.evaluation) return &*run.evaluation;
+  return run.evaluations.empty() ? nullptr : &run.evaluations.back();
+}
+
+Json held_out(const RunRecord& run) {
+  std::vector<Point> losses;
+  std::vector<std::string> names;
+  std::map<std::string, std::vector<Point>> curves;
+  for (const Evaluation& evaluation : run.evaluations) {
+    const auto step = static_cast<double>(evaluation.step);
+    losses.push_back({step, evaluation.loss});
+    for (const GroupScore& group : evaluation.groups) {
+      if (!curves.contains(group.name)) names.push_back(group.name);
+      curves[group.name].push_back({step, group.bits_per_byte});
+    }
+  }
+  Json data{{"loss", to_json(losses)}, {"last", nullptr}, {"groups", Json::array()}};
+  if (const Evaluation* last = last_evaluation(run)) data["last"] = to_json(*last);
+  for (const std::string& name : names)
+    data["groups"].push_back({{"name", name}, {"bits_per_byte", to_json(curves[name])}});
+  return data;
+}
+
+// ---- Experts. ----
+
+/// Mean load x experts of every expert in every stretch: 1 is an even share.
+Json load_map(const std::vector<std::pair<int64_t, const LayerRecord*>>& lines) {
+  size_t experts = 0;
+  for (const auto& [step, layer] : lines) experts = std::max(experts, layer->load.size());
+  Json first = Json::array(), last = Json::array(), columns = Json::array();
+  for (const Stretch& stretch : stretches(lines.size(), kMaxColumns)) {
+    std::vector<Mean> means(experts);
+    for (size_t i = stretch.begin; i < stretch.end; ++i) {
+      const std::vector<double>& load = lines[i].second->load;
+      for (size_t e = 0; e < load.size(); ++e) means[e].add(load[e] * static_cast<double>(load.size()));
+    }
+    Json column = Json::array();
+    for (const Mean& mean : means) column.push_back(rounded(mean.value()));
+    columns.push_back(column);
+    first.push_back(lines[stretch.begin].first);
+    last.push_back(lines[stretch.end - 1].first);
+  }
+  return {{"experts", experts}, {"first", first}, {"last", last}, {"columns", columns}};
+}
+
+Json layers(const RunRecord& run) {
+  std::map<int64_t, std::vector<std::pair<int64_t, const LayerRecord*>>> by_layer;
+  for (const StepRecord& step : run.steps)
+    for (const LayerRecord& layer : step.layers) by_layer[layer.layer].emplace_back(step.step, &layer);
+  Json all = Json::array();
+  for (const auto& [layer, lines] : by_layer) {
+    std::vector<Point> entropy;
+    for (const auto& [step, record] : lines) entropy.push_back({static_cast<double>(step), record->entropy});
+    all.push_back({{"layer", layer}, {"load", load_map(lines)}, {"entropy", to_json(entropy)}});
+  }
+  return all;
+}
+
+Json routing(const RunRecord& run) {
+  Json all = Json::array();
+  for (const RoutingMap& map : run.routing) {
+    Json groups = Json::array();
+    for (const auto& [name, shares] : map.groups) groups.push_back({{"name", name}, {"share", shares}});
+    all.push_back({{"layer", map.layer}, {"experts", map.experts}, {"groups", groups}});
+  }
+  return all;
+}
+
+// ---- Time. ----
+
+/// The phases in the order of an update, then any others in the order of the file.
+std::vector<std::string> phase_names(const RunRecord& run) {
+  std::vector<std::string> found, names{"data", "forward", "backward", "reduce", "optimizer"};
+  for (const StepRecord& step : run.steps)
+    for (const auto& [name, seconds] : step.seconds)
+      if (std::find(found.begin(), found.end(), name) == found.end()) found.push_back(name);
+  std::erase_if(names, [&](const auto& name) { return std::find(found.begin(), found.end(), name) == found.end(); });
+  for (const std::string& name : found)
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  return names;
+}
+
+Json phases(const RunRecord& run) {
+  Json all = Json::array(), first = Json::array(), last = Json::array();
+  const std::vector<Stretch> columns = stretches(run.steps.size(), kPhaseColumns);
+  for (const Stretch& column : columns) {
+    first.push_back(run.steps[column.begin].step);
+    last.push_back(run.steps[column.end - 1].step);
+  }
+  for (const std::string& name : phase_names(run)) {
+    Mean whole;
+    Json seconds = Json::array();
+    for (const Stretch& column : columns) {
+      Mean mean;
+      for (size_t i = column.begin; i < column.end; ++i) mean.add(value_of(run.steps[i].seconds, name));
+      seconds.push_back(mean.value());
+    }
+    for (const StepRecord& step : run.steps) whole.add(value_of(step.seconds, name));
+    all.push_back({{"name", name}, {"mean", whole.value()}, {"seconds", seconds}});
+  }
+  return {{"first", first}, {"last", last}, {"phases", all}};
+}
+
+Json checkpoints(const RunRecord& run) {
+  if (run.checkpoints.empty()) return nullptr;
+  Mean seconds;
+  for (const CheckpointRecord& checkpoint : run.checkpoints) seconds.add(checkpoint.seconds);
+  return {{"count", run.checkpoints.size()},
+          {"mean_seconds", seconds.value()},
+          {"last_step", run.checkpoints.back().step},
+          {"last_bytes", run.checkpoints.back().bytes}};
+}
+
+// ---- Key numbers and remarks. ----
+
+double median(std::vector<double> values) {
+  std::erase_if(values, [](double value) { return std::isnan(value); });
+  if (values.empty()) return kNaN;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+/// Dropped assignments, and their share of tokens x MoE layers, over the lines that tell both.
+Json dropped(const RunRecord& run) {
+  double count = 0, passes = 0, tokens_before = 0;
+  bool known = false;
+  for (const StepRecord& step : run.steps) {
+    if (!std::isnan(step.dropped)) count += step.dropped, known = true;
+    if (!std::isnan(step.tokens)) {
+      passes += (step.tokens - tokens_before) * static_cast<double>(step.layers.size());
+      tokens_before = step.tokens;
+    }
+  }
+  return {{"count", known ? count : kNaN}, {"share", known && passes > 0 ? count / passes : kNaN}};
+}
+
+Json summary(const RunRecord& run) {
+  std::vector<double> speeds;
+  Mean imbalance;
+  double worst_imbalance = kNaN;
+  for (const StepRecord& step : run.steps) {
+    speeds.push_back(step.tokens_per_second);
+    imbalance.add(step.imbalance);
+    worst_imbalance = std::fmax(worst_imbalance, step.imbalance);
+  }
+  Json data{{"lines", run.steps.size()},
+            {"steps", run.steps.empty() ? run.evaluations.back().step : run.steps.back().step},
+            {"tokens", run.steps.empty() ? kNaN : run.steps.back().tokens},
+            {"tokens_per_second", median(speeds)},
+            {"imbalance_mean", imbalance.value()},
+            {"imbalance_max", worst_imbalance},
+            {"dropped", dropped(run)}};
+  data["held_out_from"] = run.evaluation ? "evaluation.json" : "the last evaluation of the run";
+  return data;
+}
+
+int64_t count_gaps(const RunRecord& run) {
+  int64_t gaps = 0;
+  for (const StepRecord& step : run.steps)
+    for (const auto& [name, value] : step.loss) gaps += std::isnan(value) ? 1 : 0;
+  return gaps;
+}
+
+std::string joined(const std::vector<int64_t>& numbers) {
+  std::string text;
+  for (const int64_t number : numbers) text += (text.empty() ? "" : ", ") + std::to_string(number);
+  return text;
+}
+
+Json notes(const RunRecord& run) {
+  Json all = Json::array();
+  const size_t lines = run.steps.size();
+  if (!run.resumes.empty())
+    all.push_back(parallel::concat("Resumed at step ", joined(run.resumes),
+                                   ": what an interrupted part logged after that step is replaced by the later part."));
+  if (!run.cut_lines.empty())
+    all.push_back(parallel::concat("metrics.jsonl is cut short at line ", joined(run.cut_lines),
+                                   ", as by a kill while writing; that line is left out."));
+  if (const int64_t gaps = count_gaps(run); gaps > 0)
+    all.push_back(parallel::concat(gaps, gaps == 1 ? " loss value is" : " loss values are",
+                                   " not finite and left as a gap in its curve."));
+  if (lines > kMaxPoints)
+    all.push_back(parallel::concat("Of ", lines, " logged steps a curve shows at most ", kMaxPoints,
+                                   " points: the smallest and the largest of every stretch, so no peak is lost."));
+  if (lines > kMaxColumns)
+    all.push_back(parallel::concat("Of ", lines, " logged steps a load map shows ", kMaxColumns,
+                                   " columns and the time chart ", kPhaseColumns, ", each the mean of its stretch."));
+  return all;
+}
+
+Json start(const RunRecord& run) {
+  if (!run.start) return nullptr;
+  return {{"time", run.start->time},
+          {"build", run.start->build},
+          {"recipe_hash", run.start->recipe_hash},
+          {"model", run.start->model},
+          {"ranks", run.start->ranks},
+          {"threads", run.start->threads},
+          {"total_parameters", run.start->total_parameters},
+          {"active_parameters", run.start->active_parameters}};
+}
+
+}  // namespace
+
+nlohmann::ordered_json page_data(const RunRecord& run) {
+  const auto curve = [&](double StepRecord::*member) {
+    return to_json(curve_of(run.steps, [member](const StepRecord& step) { return step.*member; }));
+  };
+  Json data{{"name", run.name}, {"start", start(run)}, {"end", nullptr}, {"notes", notes(run)}};
+  if (run.end) data["end"] = {{"step", run.end->step}, {"reason", run.end->reason}};
+  data["summary"] = summary(run);
+  data["losses"] = losses(run);
+  data["held_out"] = held_out(run);
+  data["curves"] = {{"gradient_norm", curve(&StepRecord::gradient_norm)},
+                    {"learning_rate", curve(&StepRecord::learning_rate)},
+                    {"tokens_per_second", curve(&StepRecord::tokens_per_second)},
+                    {"imbalance", curve(&StepRecord::imbalance)},
+                    {"dropped", curve(&StepRecord::dropped)}};
+  data["layers"] = layers(run);
+  data["routing"] = routing(run);
+  data["time"] = phases(run);
+  data["checkpoints"] = checkpoints(run);
+  data["recipe"] = run.recipe ? Json(*run.recipe) : Json(nullptr);
+  return data;
+}
+
+}  // namespace launch::run_report

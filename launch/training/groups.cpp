@@ -1,0 +1,32 @@
+#include "launch/training/groups.h"
+
+#include "parallel/comm/local_communicator.h"
+#include "parallel/comm/nccl_communicator.h"
+
+namespace launch {
+
+at::Device open_device(const std::string& name, const parallel::MpiCommunicator& world) {
+  if (name != "cuda") return {at::kCPU};
+  return parallel::open_cuda_device(world.host_rank());
+}
+
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device) {
+  Groups groups;
+  groups.shard = {.index = world->rank(), .count = world->size()};
+  if (device.is_cuda()) {
+    groups.tokens = parallel::cuda_communicator(*world);
+    groups.gradients = parallel::cuda_communicator(*world);
+  } else {
+    groups.tokens = world->duplicate();
+    groups.gradients = world->duplicate();
+  }
+  groups.control = std::move(world);
+  return groups;
+}
+
+Groups local_groups() {
+  const auto alone = std::make_shared<parallel::LocalCommunicator>();
+  return {alone, alone, alone, {}};
+}
+
+}  // namespace launch

@@ -1,0 +1,30 @@
+// defines: Groups, make_groups, open_device: the communicators of a run, one for each traffic class
+#pragma once
+#include <memory>
+#include <string>
+
+#include <c10/core/Device.h>
+
+#include "data/shard.h"
+#include "parallel/comm/mpi_communicator.h"
+
+namespace launch {
+
+/// Each class is ordered apart, so a gradient bucket under way never delays a router's counts.
+struct Groups {
+  std::shared_ptr<parallel::Communicator> control;    // CPU tensors: agreement, metrics, checkpoints
+  std::shared_ptr<parallel::Communicator> tokens;     // tensors of the device: what forward exchanges
+  std::shared_ptr<parallel::Communicator> gradients;  // tensors of the device: what backward sums
+  data::Shard shard;                                  // this rank's part of every micro-batch
+};
+
+/// "cpu", or this rank's GPU for "cuda" (UserError where there is none). Collective.
+at::Device open_device(const std::string& name, const parallel::MpiCommunicator& world);
+
+/// Collective over `world`.
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device);
+
+/// A run of one process without MPI.
+Groups local_groups();
+
+}  // namespace launch

@@ -1,0 +1,22 @@
+// defines: Interrupt: a signal that asks the run to save and end
+#pragma once
+#include <csignal>
+
+namespace launch {
+
+/// While it lives, SIGUSR1 asks for a save at the next update's end (mpirun forwards it; launch/run sends it). Of a
+/// process that no mpirun watches, SIGINT and SIGTERM ask the same, once: the second one kills.
+class Interrupt {
+ public:
+  explicit Interrupt(bool alone);
+  ~Interrupt();
+  Interrupt(const Interrupt&) = delete;
+  Interrupt& operator=(const Interrupt&) = delete;
+  bool requested() const;
+
+ private:
+  struct sigaction previous_user_, previous_interrupt_, previous_terminate_;
+  bool alone_;
+};
+
+}  // namespace launch

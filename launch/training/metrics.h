@@ -1,0 +1,23 @@
+// defines: MetricsFile: metrics.jsonl of a run folder, one JSON object a line
+#pragma once
+#include <filesystem>
+#include <fstream>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace launch {
+
+/// Written by one rank. Appends whole lines and flushes each; a line that a killed run left half-written is cut off
+/// first. Numbers that are not finite are null.
+class MetricsFile {
+ public:
+  explicit MetricsFile(const std::filesystem::path& path);
+  /// Writes {"event": event, ...fields}. UserError where the disk is full.
+  void write(const char* event, const nlohmann::json& fields);
+
+ private:
+  std::filesystem::path path_;
+  std::ofstream file_;
+};
+
+}  // namespace launch

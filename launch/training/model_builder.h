@@ -1,0 +1,25 @@
+// defines: build_model, named_parameters, parameter_tensors, dtype_of: recipe -> model
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "launch/checkpoint/checkpoint.h"
+#include "launch/recipe/recipe.h"
+#include "moetrain/models/decoder_lm.h"
+#include "optim/optimizer.h"
+
+namespace launch {
+
+at::ScalarType dtype_of(const std::string& precision);  // "float32", "bf16", "float64"
+
+/// The model of a recipe with its initial weights, on `device`.
+std::shared_ptr<moetrain::DecoderLm> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device);
+
+/// The model's parameters by their global names, in the order in which they were registered.
+std::vector<optim::NamedTensor> named_parameters(const moetrain::DecoderLm& model);
+
+/// The model's weights as datasets of a checkpoint. For loading into a model that is not trained further; a trained
+/// one's weights are its optimizer's masters.
+std::vector<CheckpointTensor> parameter_tensors(const moetrain::DecoderLm& model);
+
+}  // namespace launch

@@ -1,0 +1,72 @@
+#include "launch/training/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+namespace launch {
+namespace {
+
+constexpr int kBarCells = 24;
+
+std::string duration(double seconds) {
+  const auto whole = static_cast<long>(std::lround(std::max(0.0, seconds)));
+  char text[32];
+  if (whole >= 3600) {
+    std::snprintf(text, sizeof(text), "%ldh%02ldm", whole / 3600, whole / 60 % 60);
+  } else {
+    std::snprintf(text, sizeof(text), "%ldm%02lds", whole / 60, whole % 60);
+  }
+  return text;
+}
+
+std::string numbers(const ProgressLine& line) {
+  char text[200];
+  std::snprintf(text, sizeof(text), "%lld/%lld  loss %.4f  |g| %.3g  load max/mean %.2f  %.0f tokens/s  %s left",
+                static_cast<long long>(line.update), static_cast<long long>(line.length), line.loss, line.gradient_norm,
+                line.imbalance, line.tokens_per_second, duration(line.seconds_left).c_str());
+  return text;
+}
+
+std::string bar(const ProgressLine& line) {
+  const auto filled = static_cast<int>(kBarCells * line.update / std::max<int64_t>(1, line.length));
+  std::string text = "[";
+  for (int i = 0; i < kBarCells; ++i) text += i < filled ? "#" : "-";
+  return text + "] ";
+}
+
+}  // namespace
+
+ProgressDisplay::~ProgressDisplay() {
+  if (bar_drawn_) std::fputc('\n', stdout);
+}
+
+void ProgressDisplay::show(const ProgressLine& line) {
+  if (style_ == Style::kSilent) return;
+  if (style_ == Style::kBar) {
+    std::printf("\r\033[K%s%s", bar(line).c_str(), numbers(line).c_str());
+    bar_drawn_ = true;
+  } else {
+    std::printf("update %s\n", numbers(line).c_str());
+  }
+  std::fflush(stdout);
+}
+
+void ProgressDisplay::say(const std::string& text) {
+  if (style_ == Style::kSilent) return;
+  std::printf("%s%s\n", bar_drawn_ ? "\r\033[K" : "", text.c_str());
+  bar_drawn_ = false;
+  std::fflush(stdout);
+}
+
+ProgressDisplay::Style progress_style(bool under_launcher) {
+  const char* told = std::getenv("MOETRAIN_TERMINAL");
+  const bool terminal = under_launcher ? told != nullptr && std::string_view(told) == "1" : isatty(STDOUT_FILENO) != 0;
+  return terminal ? ProgressDisplay::Style::kBar : ProgressDisplay::Style::kLines;
+}
+
+}  // namespace launch

@@ -1,0 +1,35 @@
+// defines: ProgressDisplay, ProgressLine: what a person sees of a run
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace launch {
+
+struct ProgressLine {
+  int64_t update = 0, length = 1;
+  double loss = 0, gradient_norm = 0, imbalance = 0;
+  double tokens_per_second = 0;
+  double seconds_left = 0;
+};
+
+/// A bar that redraws itself on a terminal, plain lines elsewhere. One rank has one; the others have a silent one.
+class ProgressDisplay {
+ public:
+  enum class Style { kBar, kLines, kSilent };
+  explicit ProgressDisplay(Style style) : style_(style) {}
+  ~ProgressDisplay();
+
+  void show(const ProgressLine& line);
+  /// A line of its own, above the bar.
+  void say(const std::string& text);
+
+ private:
+  Style style_;
+  bool bar_drawn_ = false;
+};
+
+/// kBar where standard output is a terminal. mpirun gives its ranks a terminal of its own even when its output goes to
+/// a file, so under it only the environment's MOETRAIN_TERMINAL=1 (set by launch/run) makes a bar.
+ProgressDisplay::Style progress_style(bool under_launcher);
+
+}  // namespace launch

@@ -1,0 +1,171 @@
+#include "launch/training/train_step.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "moetrain/losses/router_losses.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+namespace {
+
+/// Seconds since the last lap. On CUDA kernels run behind the host, so the phases tell where the host waited.
+class Laps {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+/// Sums over the micro-batches of what is reported, this rank's shares until reduced.
+class Tally {
+ public:
+  void add(const moetrain::ObjectiveOutput& output, const moetrain::BatchScope& scope, int64_t micro_batches) {
+    losses_.add_all(output.losses.detached());
+    layers_.resize(output.routing.size());
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const auto& [layer, decision] = output.routing[i];
+      const at::Tensor choices = decision.global_choices_E.to(at::kDouble);
+      const at::Tensor entropy = moetrain::router_entropy_share(decision, scope).to(at::kDouble) /
+                                 static_cast<double>(micro_batches);
+      Layer& sum = layers_[i];
+      sum.layer = layer;
+      sum.choices_E = sum.choices_E.defined() ? sum.choices_E + choices : choices;
+      sum.entropy = sum.entropy.defined() ? sum.entropy + entropy : entropy;
+      sum.dropped += decision.dropped;
+    }
+  }
+
+  /// One all-reduce for everything. Collective.
+  void reduce(parallel::Communicator& control, StepReport& report) const {
+    std::vector<at::Tensor> shares;
+    for (const auto& term : losses_.terms()) shares.push_back(term.share.to(at::kCPU, at::kDouble).view({1}));
+    for (const Layer& layer : layers_) {
+      shares.push_back(layer.entropy.to(at::kCPU).view({1}));
+      shares.push_back(at::full({1}, static_cast<double>(layer.dropped), at::kDouble));
+    }
+    at::Tensor sums = at::cat(shares).contiguous();
+    control.all_reduce(sums, parallel::ReduceOp::kSum).wait();
+    const double* value = sums.const_data_ptr<double>();
+    for (const auto& term : losses_.terms()) report.losses.emplace_back(term.name, *value++);
+    for (const Layer& layer : layers_) {
+      const at::Tensor choices_E = layer.choices_E.to(at::kCPU).contiguous();
+      const double total = choices_E.sum().item<double>();
+      report.choices += static_cast<int64_t>(total);
+      LayerLoad load{.layer = layer.layer};
+      for (int64_t e = 0; e < choices_E.numel(); ++e) {
+        load.load.push_back(choices_E.const_data_ptr<double>()[e] / std::max(total, 1.0));
+      }
+      load.entropy = *value++;
+      load.dropped = static_cast<int64_t>(*value++);
+      report.layers.push_back(std::move(load));
+    }
+  }
+
+ private:
+  struct Layer {
+    int64_t layer = 0;
+    at::Tensor choices_E, entropy;
+    int64_t dropped = 0;
+  };
+  moetrain::LossTerms losses_;
+  std::vector<Layer> layers_;
+};
+
+std::vector<at::Tensor> gradients_of(const TrainState& state) {
+  std::vector<at::Tensor> gradients;
+  const size_t count = state.model->parameters().size();
+  for (size_t i = 0; i < count; ++i) gradients.push_back(state.reducer->gradient(i));
+  return gradients;
+}
+
+/// Gradients are the same on every rank by now, so every rank comes to the same verdict.
+void check_finite(const TrainState& state, const std::vector<at::Tensor>& gradients, double loss) {
+  for (const auto& parameter : state.model->named_parameters()) {
+    if (!at::isfinite(parameter.value()).all().item<bool>()) {
+      parallel::user_error("weight ", parameter.key(), " is not finite");
+    }
+  }
+  size_t i = 0;
+  for (const auto& parameter : state.model->named_parameters()) {
+    if (!at::isfinite(gradients[i++]).all().item<bool>()) {
+      parallel::user_error("update ", state.optimizer->updates() + 1, ": the gradient of ", parameter.key(),
+                           " is not finite (loss ", loss,
+                           "); lower optimizer.learning_rate, or set optimizer.clip_norm > 0");
+    }
+  }
+}
+
+}  // namespace
+
+PhaseSeconds& PhaseSeconds::operator+=(const PhaseSeconds& other) {
+  data += other.data;
+  forward += other.forward;
+  backward += other.backward;
+  reduce += other.reduce;
+  optimizer += other.optimizer;
+  return *this;
+}
+
+double StepReport::total_loss() const {
+  return std::accumulate(losses.begin(), losses.end(), 0.0, [](double sum, const auto& loss) { return sum + loss.second; });
+}
+
+double StepReport::imbalance() const {
+  double worst = 0;
+  for (const LayerLoad& layer : layers) {
+    worst = std::max(worst, *std::max_element(layer.load.begin(), layer.load.end()) * static_cast<double>(layer.load.size()));
+  }
+  return worst;
+}
+
+int64_t StepReport::dropped() const {
+  return std::accumulate(layers.begin(), layers.end(), int64_t{0},
+                         [](int64_t sum, const LayerLoad& layer) { return sum + layer.dropped; });
+}
+
+StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches, int64_t targets, const Groups& groups) {
+  StepReport report;
+  Tally tally;
+  Laps laps;
+  state.reducer->zero();
+  const auto micro_batches = static_cast<int64_t>(batches.size());
+  for (int64_t m = 0; m < micro_batches; ++m) {
+    const DeviceBatch& batch = batches[static_cast<size_t>(m)];
+    const moetrain::BatchScope scope{.group = *groups.tokens, .global_tokens = batch.global_tokens, .training = true};
+    const auto output = moetrain::next_token(*state.model, batch.inputs, scope,
+                                             {.targets = targets, .micro_batches = micro_batches});
+    const at::Tensor loss = output.losses.sum();
+    report.seconds.forward += laps.lap();
+    if (m + 1 == micro_batches) state.reducer->expect_last();
+    torch::autograd::backward({loss}, {});
+    report.seconds.backward += laps.lap();
+    tally.add(output, scope, micro_batches);
+  }
+  state.reducer->finish();
+  tally.reduce(*groups.control, report);
+  report.seconds.reduce = laps.lap();
+  const std::vector<at::Tensor> gradients = gradients_of(state);
+  const double norm = optim::global_norm(gradients);
+  if (!std::isfinite(norm) || !std::isfinite(report.total_loss())) {
+    check_finite(state, gradients, report.total_loss());
+    parallel::user_error("update ", state.optimizer->updates() + 1, ": the loss is ", report.total_loss(),
+                         "; lower optimizer.learning_rate");
+  }
+  const optim::UpdateReport update = state.optimizer->step(gradients, norm);
+  report.gradient_norm = norm;
+  report.learning_rate = update.learning_rate;
+  report.seconds.optimizer = laps.lap();
+  return report;
+}
+
+}  // namespace launch

@@ -1,0 +1,57 @@
+// defines: train_step, StepReport, TrainState: micro-batches -> one update
+#pragma once
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "launch/training/batches.h"
+#include "launch/training/groups.h"
+#include "moetrain/models/decoder_lm.h"
+#include "optim/optimizer.h"
+#include "parallel/gradients/gradient_reducer.h"
+
+namespace launch {
+
+/// Seconds of one update by phase. Backward includes the all-reduce it hides; reduce is what it could not hide.
+struct PhaseSeconds {
+  double data = 0, forward = 0, backward = 0, reduce = 0, optimizer = 0;
+  double total() const { return data + forward + backward + reduce + optimizer; }
+  PhaseSeconds& operator+=(const PhaseSeconds& other);
+};
+
+struct LayerLoad {
+  int64_t layer = 0;
+  std::vector<double> load;  // share of each expert in the layer's choices, before drops; sums to 1
+  int64_t dropped = 0;       // choices
+  double entropy = 0;        // of the router, mean over tokens [nats]
+};
+
+/// What one update did, the same on every rank.
+struct StepReport {
+  std::vector<std::pair<std::string, double>> losses;  // weighted terms; their sum is the loss
+  double gradient_norm = 0;
+  double learning_rate = 0;
+  int64_t choices = 0;  // of all layers
+  std::vector<LayerLoad> layers;
+  PhaseSeconds seconds;
+
+  double total_loss() const;
+  /// The largest load of an expert over the mean one, over all layers; 1 is balance, 0 where there are no experts.
+  double imbalance() const;
+  int64_t dropped() const;
+};
+
+/// What an update works on.
+struct TrainState {
+  std::shared_ptr<moetrain::DecoderLm> model;
+  std::unique_ptr<parallel::GradientReducer> reducer;
+  std::unique_ptr<optim::Optimizer> optimizer;
+};
+
+/// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
+/// clipping, optimizer. `targets`: counted targets of the whole update. Collective.
+/// UserError, on all ranks, where the loss or a gradient is not finite; the weights are then as before.
+StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches, int64_t targets, const Groups& groups);
+
+}  // namespace launch

@@ -1,0 +1,246 @@
+#include "launch/training/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <chrono>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "launch/checkpoint/checkpoint.h"
+#include "launch/recipe/writer.h"
+#include "launch/training/build_id.h"
+#include "launch/training/evaluation.h"
+#include "launch/training/model_builder.h"
+#include "parallel/comm/agreement.h"
+
+namespace launch {
+namespace {
+
+using nlohmann::json;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::string describe(const Recipe& recipe, int64_t vocabulary) {
+  const auto& [model, moe] = std::pair(recipe.model, recipe.moe);
+  return parallel::concat(model.layers, " blocks, width ", model.width, ", ", model.heads, " heads (", model.kv_heads,
+                          " key/value), vocabulary ", vocabulary, "; experts in blocks \"", moe.layers, "\": ", moe.experts,
+                          " of width ", moe.hidden, ", top ", moe.top_k,
+                          moe.shared_hidden > 0 ? parallel::concat(", shared expert of ", moe.shared_hidden) : "", "; ",
+                          recipe.run.precision);
+}
+
+json phases(const PhaseSeconds& seconds, int64_t updates) {
+  const double n = static_cast<double>(std::max<int64_t>(1, updates));
+  return {{"data", seconds.data / n},
+          {"forward", seconds.forward / n},
+          {"backward", seconds.backward / n},
+          {"reduce", seconds.reduce / n},
+          {"optimizer", seconds.optimizer / n}};
+}
+
+}  // namespace
+
+Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const TrainerOptions& options)
+    : recipe_(recipe), groups_(std::move(groups)), device_(device), folder_{recipe.run.folder},
+      interrupt_(!options.under_launcher),
+      progress_(groups_.shard.index == 0 ? progress_style(options.under_launcher) : ProgressDisplay::Style::kSilent) {
+  at::set_num_threads(static_cast<int>(recipe_.run.threads));
+  at::globalContext().setDeterministicAlgorithms(recipe_.run.deterministic, /*warn_only=*/false);
+  open_corpus();
+  parallel::all_ranks(*groups_.control, [&] {
+    if (groups_.shard.index == 0) open_run_folder(folder_, recipe_, options.resume);
+  });
+  build(device);
+  const auto checkpoint = options.resume ? newest_checkpoint(folder_.path) : std::nullopt;
+  if (checkpoint) resume(*checkpoint);
+  parallel::all_ranks(*groups_.control, [&] {
+    if (groups_.shard.index == 0) metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
+  });
+  announce(checkpoint.has_value());
+}
+
+void Trainer::open_corpus() {
+  parallel::all_ranks(*groups_.control, [&] {
+    // One rank reads every token once to check them; the file is the same for all.
+    const auto verify = groups_.shard.index == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
+    corpus_ = std::make_unique<data::TokenCorpus>(data::TokenCorpus::open(recipe_.data.file, verify));
+    batches_ = std::make_unique<TrainingBatches>(corpus_->stream(data::Split::kTrain), recipe_, groups_.shard);
+  });
+}
+
+void Trainer::build(at::Device device) {
+  scale_ = {.tokens_per_update = recipe_.train.global_batch * recipe_.data.sequence_length,
+            .tokens_per_epoch = batches_->sequences_per_epoch() * recipe_.data.sequence_length};
+  length_ = updates_of(recipe_.train.length);
+  state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device);
+  state_.reducer = std::make_unique<parallel::GradientReducer>(state_.model->parameters(), groups_.gradients);
+  state_.optimizer = std::make_unique<optim::Optimizer>(named_parameters(*state_.model), recipe_.optimizer,
+                                                        optim::resolve(recipe_.schedule, length_, scale_));
+}
+
+void Trainer::resume(const std::filesystem::path& checkpoint) {
+  parallel::all_ranks(*groups_.control, [&] {
+    const CheckpointInfo info = read_checkpoint_info(checkpoint);
+    if (info.tokenizer_hash != corpus_->tokenizer_hash()) {
+      parallel::user_error(checkpoint.string(), " was trained with another tokenizer (", info.tokenizer_hash, ") than that of ",
+                           recipe_.data.file, " (", corpus_->tokenizer_hash(), ")");
+    }
+    read_checkpoint(checkpoint, checkpoint_tensors());
+    state_.optimizer->resume_at(info.update);
+    update_ = last_saved_ = logged_update_ = info.update;
+  });
+}
+
+void Trainer::announce(bool resumed) {
+  const moetrain::ParameterCount count = state_.model->parameter_count();
+  const std::string model = describe(recipe_, state_.model->vocabulary());
+  progress_.say(parallel::concat(resumed ? "resuming at update " + std::to_string(update_) : "training", " in ",
+                                 folder_.path.string(), ": ", model));
+  progress_.say(parallel::concat(count.total, " parameters, ", count.active, " active for a token; ", groups_.shard.count,
+                                 " ranks of ", recipe_.run.threads, " threads on ", recipe_.run.device, "; ", length_,
+                                 " updates of ", scale_.tokens_per_update, " tokens; ", scale_.tokens_per_epoch,
+                                 " tokens an epoch"));
+  if (!metrics_) return;
+  metrics_->write(resumed ? "resume" : "start",
+                  {{"step", update_},
+                   {"time", utc_now()},
+                   {"build", build_id()},
+                   {"recipe_hash", hash_text(recipe_hash(recipe_))},
+                   {"ranks", groups_.shard.count},
+                   {"threads", recipe_.run.threads},
+                   {"parameters", {{"total", count.total}, {"active", count.active}}},
+                   {"model", model}});
+}
+
+Trainer::Agreed Trainer::agree(const std::vector<data::TokenBatch>& batches) {
+  int64_t targets = 0;
+  for (const data::TokenBatch& batch : batches) targets += counted_targets(batch);
+  at::Tensor sums = at::tensor({targets, int64_t{interrupt_.requested()}}, at::kLong);
+  groups_.control->all_reduce(sums, parallel::ReduceOp::kSum).wait();
+  return {sums[0].item<int64_t>(), sums[1].item<int64_t>() > 0};
+}
+
+Trainer::End Trainer::run() {
+  End end = End::kDone;
+  while (update_ < length_) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto batches = batches_->read(update_ * recipe_.train.global_batch);
+    const double read_seconds = seconds_since(start);
+    const Agreed agreed = agree(batches);
+    if (agreed.stop) {
+      end = End::kInterrupted;
+      break;
+    }
+    StepReport report = step(batches, agreed.targets);
+    report.seconds.data += read_seconds;
+    ++update_;
+    phase_seconds_ += report.seconds;
+    dropped_ += report.dropped();
+    if (due(updates_of(recipe_.train.log_every)) || update_ == length_) log(report);
+    if (due(updates_of(recipe_.evaluate.every)) && update_ < length_) score();
+    if (due(updates_of(recipe_.checkpoint.every)) && update_ < length_) save();
+  }
+  if (last_saved_ != update_) save();
+  if (end == End::kDone && recipe_.evaluate.every.count > 0) score();
+  if (metrics_) metrics_->write("end", {{"step", update_}, {"reason", end == End::kDone ? "done" : "interrupted"}});
+  if (end == End::kInterrupted) {
+    progress_.say(parallel::concat("interrupted after update ", update_, ", saved; the same command with --resume goes on"));
+  }
+  return end;
+}
+
+StepReport Trainer::step(const std::vector<data::TokenBatch>& batches, int64_t targets) {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<DeviceBatch> on_device;
+  const int64_t global_tokens = batches_->sequences_per_micro_batch() * recipe_.data.sequence_length;
+  for (const data::TokenBatch& batch : batches) on_device.push_back(to_device(batch, global_tokens, device_));
+  const double copy_seconds = seconds_since(start);
+  StepReport report = train_step(state_, on_device, targets, groups_);
+  report.seconds.data = copy_seconds;
+  return report;
+}
+
+void Trainer::log(const StepReport& report) {
+  const int64_t updates = update_ - logged_update_;
+  const double seconds = phase_seconds_.total();
+  const double tokens_per_second = static_cast<double>(updates * scale_.tokens_per_update) / seconds;
+  progress_.show({.update = update_,
+                  .length = length_,
+                  .loss = report.total_loss(),
+                  .gradient_norm = report.gradient_norm,
+                  .imbalance = report.imbalance(),
+                  .tokens_per_second = tokens_per_second,
+                  .seconds_left = seconds / static_cast<double>(updates) * static_cast<double>(length_ - update_)});
+  if (metrics_) {
+    json losses{{"total", report.total_loss()}};
+    for (const auto& [name, value] : report.losses) losses[name] = value;
+    json layers = json::array();
+    for (const LayerLoad& layer : report.layers) {
+      layers.push_back({{"layer", layer.layer}, {"load", layer.load}, {"dropped", layer.dropped}, {"entropy", layer.entropy}});
+    }
+    metrics_->write("step", {{"step", update_},
+                             {"tokens", update_ * scale_.tokens_per_update},
+                             {"loss", losses},
+                             {"gradient_norm", report.gradient_norm},
+                             {"learning_rate", report.learning_rate},
+                             {"tokens_per_second", tokens_per_second},
+                             {"seconds", phases(phase_seconds_, updates)},
+                             {"imbalance", report.imbalance()},
+                             {"dropped", dropped_},
+                             {"layers", layers}});
+  }
+  phase_seconds_ = {};
+  dropped_ = 0;
+  logged_update_ = update_;
+}
+
+std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
+  std::vector<CheckpointTensor> tensors;
+  for (const auto& [name, tensor] : state_.optimizer->masters()) tensors.push_back({"parameters/" + name, tensor});
+  for (const auto& [slot, name, tensor] : state_.optimizer->state()) {
+    tensors.push_back({"optimizer/" + slot + "/" + name, tensor});
+  }
+  return tensors;
+}
+
+void Trainer::save() {
+  const auto start = std::chrono::steady_clock::now();
+  const CheckpointInfo info{.update = update_,
+                            .sequences = update_ * recipe_.train.global_batch,
+                            .tokens = update_ * scale_.tokens_per_update,
+                            .vocabulary = state_.model->vocabulary(),
+                            .tokenizer_hash = corpus_->tokenizer_hash(),
+                            .recipe = write_recipe(recipe_),
+                            .build = build_id()};
+  const int64_t bytes =
+      write_checkpoint(checkpoint_path(folder_.path, update_), info, checkpoint_tensors(), *groups_.control);
+  if (groups_.shard.index == 0) prune_checkpoints(folder_.path, recipe_.checkpoint.keep);
+  last_saved_ = update_;
+  if (metrics_) metrics_->write("checkpoint", {{"step", update_}, {"seconds", seconds_since(start)}, {"bytes", bytes}});
+}
+
+void Trainer::score() {
+  const Evaluation result = evaluate(
+      *state_.model, *corpus_, {.sequence_length = recipe_.data.sequence_length, .batch = recipe_.evaluate.batch}, groups_);
+  progress_.say(parallel::concat("held out, after update ", update_, ": loss ", result.overall.loss(), " nats/token, ",
+                                 result.overall.bits_per_byte(), " bits per byte"));
+  if (!metrics_) return;
+  json line = to_json(result, /*with_routing=*/false);
+  line["step"] = update_;
+  metrics_->write("evaluate", line);
+}
+
+}  // namespace launch

@@ -1,0 +1,70 @@
+// defines: Trainer, TrainerOptions: the loop of a run
+#pragma once
+#include <memory>
+
+#include "data/datasets/token_corpus.h"
+#include "launch/training/batches.h"
+#include "launch/training/groups.h"
+#include "launch/training/interrupt.h"
+#include "launch/training/metrics.h"
+#include "launch/training/progress.h"
+#include "launch/training/run_folder.h"
+#include "launch/training/train_step.h"
+
+namespace launch {
+
+struct TrainerOptions {
+  bool resume = false;
+  bool under_launcher = false;
+};
+
+/// One run of a recipe on the ranks of `groups`: builds everything, resumes from the newest checkpoint if asked and
+/// there is one, and trains to the recipe's length. Every rank makes one and calls run().
+class Trainer {
+ public:
+  enum class End { kDone, kInterrupted };
+
+  /// UserError, on all ranks, for whatever cannot be used; nothing is left half-made. Collective.
+  Trainer(const Recipe& recipe, Groups groups, at::Device device, const TrainerOptions& options);
+  End run();
+
+ private:
+  void open_corpus();
+  void build(at::Device device);
+  void resume(const std::filesystem::path& checkpoint);
+  void announce(bool resumed);
+  struct Agreed {
+    int64_t targets = 0;
+    bool stop = false;
+  };
+  Agreed agree(const std::vector<data::TokenBatch>& batches);
+  StepReport step(const std::vector<data::TokenBatch>& batches, int64_t targets);
+  void log(const StepReport& report);
+  void save();
+  void score();
+  bool due(int64_t every) const { return every > 0 && update_ % every == 0; }
+  std::vector<CheckpointTensor> checkpoint_tensors() const;
+  int64_t updates_of(const parallel::Span& span) const { return parallel::to_updates(span, scale_); }
+
+  Recipe recipe_;
+  Groups groups_;
+  at::Device device_;
+  RunFolder folder_;
+  std::unique_ptr<data::TokenCorpus> corpus_;
+  std::unique_ptr<TrainingBatches> batches_;
+  TrainState state_;
+  parallel::SpanScale scale_;
+  Interrupt interrupt_;
+  ProgressDisplay progress_;
+  std::unique_ptr<MetricsFile> metrics_;  // of rank 0; null elsewhere
+
+  int64_t update_ = 0;        // updates done
+  int64_t length_ = 0;        // updates to do
+  int64_t last_saved_ = -1;
+  // Since the last line of metrics:
+  PhaseSeconds phase_seconds_;
+  int64_t dropped_ = 0;
+  int64_t logged_update_ = 0;
+};
+
+}  // namespace launch

@@ -1,0 +1,62 @@
+// What the recipe's tests share.
+// defines: fault_of, recipe_fault, values_of, unusual_recipe
+#pragma once
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "launch/recipe/fields.h"
+#include "launch/recipe/reader.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+
+/// The message of the UserError that `action` throws; "no fault" where it throws none.
+template <class Action>
+std::string fault_of(Action action) {
+  try {
+    action();
+  } catch (const parallel::UserError& error) {
+    return error.what();
+  }
+  return "no fault";
+}
+
+inline std::string recipe_fault(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  return fault_of([&] { parse_recipe(text, "recipe.toml", overrides); });
+}
+
+using FieldValue = std::variant<int64_t, double, bool, std::string, parallel::Span, std::vector<int64_t>>;
+
+/// Every value of a recipe, in the order of its fields: recipes are compared by these.
+inline std::vector<FieldValue> values_of(Recipe recipe) {
+  std::vector<FieldValue> values;
+  for (const RecipeField& field : list_fields(recipe)) {
+    std::visit([&](const auto* value) { values.emplace_back(*value); }, field.value);
+  }
+  return values;
+}
+
+/// Moves each kind of value away from its default, inside of its legal range.
+struct MakeUnusual {
+  const RecipeField& field;
+
+  void operator()(int64_t* value) const { *value += 1; }
+  void operator()(double* value) const { *value = *value > 0 ? *value / 3 : 1.0 / 3; }
+  void operator()(bool* value) const { *value = !*value; }
+  void operator()(parallel::Span* value) const { *value = {value->count + 7'000'000'000, parallel::Unit::kTokens}; }
+  void operator()(std::vector<int64_t>* value) const { value->push_back(3); }
+  void operator()(std::string* value) const {
+    *value = field.legal.names.empty() ? "a \"b\" \\ c\t\n\r\b\f\x01\x7F # = [ä€]" : field.legal.names.back();
+  }
+};
+
+/// A legal recipe in which no field has its default (but model.kind, which has one legal name).
+inline Recipe unusual_recipe() {
+  Recipe recipe;
+  for (const RecipeField& field : list_fields(recipe)) std::visit(MakeUnusual{field}, field.value);
+  recipe.model.rope_theta = 12345.678901234567;
+  return recipe;
+}
+
+}  // namespace launch

@@ -1,0 +1,95 @@
+#include "launch/recipe/writer.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+
+#include "launch/recipe/toml_text.h"
+#include "parallel/base/random.h"
+#include "tests/launch/recipe/recipe_support.h"
+
+namespace launch {
+namespace {
+
+Recipe reread(const Recipe& recipe) { return parse_recipe(write_recipe(recipe), "resolved.toml"); }
+
+TEST(Writer, DefaultRecipeRoundTrips) { EXPECT_EQ(values_of(reread(Recipe{})), values_of(Recipe{})); }
+
+TEST(Writer, RecipeWithoutAnyDefaultRoundTrips) {
+  const Recipe unusual = unusual_recipe();
+  const std::vector<FieldValue> values = values_of(unusual), defaults = values_of(Recipe{});
+  Recipe named;
+  const std::vector<RecipeField> fields = list_fields(named);
+  for (size_t i = 0; i < values.size(); ++i) {
+    EXPECT_EQ(values[i] == defaults[i], fields[i].name() == "model.kind") << fields[i].name();
+  }
+  EXPECT_EQ(values_of(reread(unusual)), values);
+  EXPECT_EQ(write_recipe(reread(unusual)), write_recipe(unusual));
+}
+
+TEST(Writer, EveryKeyOfEverySectionIsWritten) {
+  Recipe recipe;
+  const std::string text = write_recipe(recipe);
+  EXPECT_EQ(text.substr(0, 36), "[run]\nfolder = \"runs/run\"\nseed = 1\nd");
+  for (const RecipeField& field : list_fields(recipe)) {
+    const size_t section = text.find("[" + field.section + "]\n");
+    ASSERT_NE(section, std::string::npos) << field.section;
+    EXPECT_LT(text.find("\n" + field.key + " = ", section), text.find("\n[", section)) << field.name();
+  }
+}
+
+TEST(Writer, DoublesRoundTripBitForBit) {
+  const parallel::RandomStream stream(3, "doubles");
+  for (int64_t i = 0; i < 20'000; ++i) {
+    const double value = std::bit_cast<double>(stream.bits(i) & 0x7FFF'FFFF'FFFF'FFFF);  // not negative
+    if (!std::isfinite(value)) continue;
+    Recipe recipe;
+    recipe.optimizer.weight_decay = value;
+    double copy = value, back = 0;
+    set_field({"test", "value", &back, {}, ""}, toml_text(&copy), "here");
+    ASSERT_EQ(std::bit_cast<uint64_t>(back), std::bit_cast<uint64_t>(value)) << toml_text(&copy);
+  }
+}
+
+TEST(Writer, DoublesAreShortAndStayFloats) {
+  const auto text = [](double value) { return toml_text(&value); };
+  EXPECT_EQ(text(0.1), "0.1");
+  EXPECT_EQ(text(2), "2.0");
+  EXPECT_EQ(text(-0.0), "-0.0");
+  EXPECT_EQ(text(1e-8), "1e-08");
+  EXPECT_EQ(text(1e22), "1e+22");
+  EXPECT_EQ(text(5e-324), "5e-324");
+}
+
+TEST(Writer, TextIsEscaped) {
+  EXPECT_EQ(quoted_text("a\"b\\c\td\ne"), "\"a\\\"b\\\\c\\td\\ne\"");
+  EXPECT_EQ(quoted_text(std::string_view("\x01\x1F\x7F\0", 4)), "\"\\u0001\\u001F\\u007F\\u0000\"");
+  EXPECT_EQ(quoted_text("ä€😀"), "\"ä€😀\"");
+  for (int code = 0; code < 128; ++code) {
+    Recipe recipe;
+    recipe.run.folder = {'x', static_cast<char>(code), 'y'};
+    EXPECT_EQ(reread(recipe).run.folder, recipe.run.folder) << code;
+  }
+}
+
+TEST(RecipeHash, ChangesWithEveryKeyButTheFolder) {
+  Recipe recipe;
+  const uint64_t before = recipe_hash(recipe);
+  EXPECT_EQ(recipe_hash(Recipe{}), before);
+  for (const RecipeField& field : list_fields(recipe)) {
+    const Recipe saved = recipe;
+    std::visit(MakeUnusual{field}, field.value);
+    const bool ignored = field.name() == "run.folder" || field.name() == "model.kind";
+    EXPECT_EQ(recipe_hash(recipe) == before, ignored) << field.name();
+    recipe = saved;
+  }
+}
+
+TEST(RecipeHash, IsPrintedAsSixteenDigits) {
+  EXPECT_EQ(hash_text(0), "0000000000000000");
+  EXPECT_EQ(hash_text(0x0123456789abcdef), "0123456789abcdef");
+}
+
+}  // namespace
+}  // namespace launch

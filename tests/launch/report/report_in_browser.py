@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Writes run folders, lets `moetrain report` make their pages, opens these in headless Chromium and checks that
+the charts, maps and tables hold the runs' numbers. Usage: report_in_browser.py MOETRAIN [CHROMIUM]
+"""
+import html.parser
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+HOSTILE = '</script><script>document.title="taken"</script><img src=x onerror=document.title="taken">&amp;'
+LOADS = {1: [0.5, 0.25, 0.25, 0.0], 4: [0.1, 0.2, 0.3, 0.4]}
+ROUTING = {"en": [0.7, 0.1, 0.2, 0.0], HOSTILE: [0.25, 0.25, 0.25, 0.25]}
+failures = []
+
+
+def expect(what, found, wanted):
+    if found != wanted:
+        failures.append(f"{what}: found {str(found)[:300]}, wanted {str(wanted)[:300]}")
+
+
+class Page(html.parser.HTMLParser):
+    """Collects the text of the elements with an id, and of the title."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.texts, self.open = {}, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag in ("meta", "br", "img", "input", "col"):
+            return
+        name = dict(attributes).get("id", tag if tag == "title" else None)
+        self.open.append((tag, name))
+        if name:
+            self.texts.setdefault(name, "")
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        for _, name in self.open:
+            if name:
+                self.texts[name] += data
+
+
+def step_line(step, loss, speed=1000.0):
+    return {"event": "step", "step": step, "tokens": step * 512,
+            "loss": {"total": loss + 0.02, "next_token": loss, "load_balance": 0.015, "router_z": 0.005},
+            "gradient_norm": 1.0 + 1.0 / step, "learning_rate": 0.001 * step, "tokens_per_second": speed,
+            "seconds": {"data": 0.001, "forward": 0.02, "backward": 0.04, "reduce": 0.003, "optimizer": 0.006},
+            "imbalance": 2.0 - 0.01 * step, "dropped": 0,
+            "layers": [{"layer": layer, "load": load, "dropped": 0, "entropy": 1.2 + layer}
+                       for layer, load in LOADS.items()]}
+
+
+def evaluation(step, loss):
+    groups = {name: {"loss": loss + i, "bits_per_byte": (loss + i) / 2, "tokens": 1000 + i, "bytes": 4000}
+              for i, name in enumerate(ROUTING)}
+    return {"step": step, "loss": loss, "bits_per_byte": loss / 2, "groups": groups}
+
+
+def open_page(binary, chromium, folder, lines, extra):
+    folder.mkdir()
+    with open(folder / "metrics.jsonl", "w", encoding="utf-8") as metrics:
+        for line in lines:
+            metrics.write(json.dumps(line) + "\n")
+    for name, content in extra.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    subprocess.run([binary, "report", str(folder)], check=True, timeout=60)
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+               f"--user-data-dir={folder / 'browser'}", "--virtual-time-budget=5000", "--dump-dom",
+               (folder / "report.html").absolute().as_uri()]
+    dom = subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    page = Page(dom.decode("utf-8"))
+    if "drawn" not in page.texts:
+        sys.exit(f"{folder.name}: the page has no #drawn: its script did not come to its end")
+    return page, json.loads(page.texts["drawn"])
+
+
+def dataset(drawn, chart, label):
+    held = {one["label"]: one["data"] for one in drawn["charts"].get(chart, {"datasets": []})["datasets"]}
+    return held.get(label, f"no dataset '{label}' in chart '{chart}', only {sorted(held)}")
+
+
+def check_short_run(binary, chromium, folder):
+    """20 steps: every number is on the page as it is in the files."""
+    steps = [step_line(step, 5.0 - math.log(step), 1000.0 + step) for step in range(1, 21)]
+    steps[6]["gradient_norm"] = None
+    evaluations = [{"event": "evaluate", **evaluation(step, 4.0 - step / 10)} for step in (10, 20)]
+    start = {"event": "start", "time": "2026-01-01T00:00:00Z", "build": "b", "recipe_hash": HOSTILE, "ranks": 2,
+             "threads": 1, "model": HOSTILE, "parameters": {"total": 12_300_000, "active": 4_560_000}}
+    final = evaluation(20, 1.9)
+    final["routing"] = [{"layer": 4, "experts": 4, "groups": ROUTING}]
+    page, drawn = open_page(binary, chromium, folder, [start, *steps, *evaluations, {"event": "end", "step": 20, "reason": "done"}],
+                            {"evaluation.json": json.dumps(final), "recipe.toml": f"# {HOSTILE}\n"})
+
+    curve = lambda read: [[line["step"], read(line)] for line in steps]
+    expect("training loss", dataset(drawn, "loss", "training, next token"), curve(lambda line: line["loss"]["next_token"]))
+    expect("held-out loss", dataset(drawn, "loss", "held out"), [[one["step"], one["loss"]] for one in evaluations])
+    expect("load balance", dataset(drawn, "auxiliary-0", "load_balance"), curve(lambda line: 0.015))
+    expect("router z", dataset(drawn, "auxiliary-1", "router_z"), curve(lambda line: 0.005))
+    for chart in ("gradient_norm", "learning_rate", "tokens_per_second", "imbalance"):
+        expect(chart, dataset(drawn, chart.replace("_", "-"), chart.replace("_", " ")), curve(lambda line: line[chart]))
+    for layer in LOADS:
+        expect("entropy", dataset(drawn, "entropy", f"layer {layer}"), curve(lambda line: 1.2 + layer))
+    for name in ROUTING:
+        expect("bits per byte", dataset(drawn, "group-curves", name),
+               [[one["step"], one["groups"][name]["bits_per_byte"]] for one in evaluations])
+    for phase, seconds in steps[0]["seconds"].items():
+        expect(phase, dataset(drawn, "phases", phase), [seconds * 1000] * 20)
+    expect("phase steps", drawn["charts"]["phases"]["labels"], list(range(1, 21)))
+
+    maps = {one["layer"]: one["load"] for one in drawn["load_maps"]}
+    for layer, load in LOADS.items():
+        expect(f"load of layer {layer}", maps[layer]["columns"], [[round(4 * part, 4) for part in load]] * 20)
+    expect("routing", drawn["routing_maps"],
+           [{"layer": 4, "group": name, "begin": 0, "cells": [f"{100 * share:.1f}" for share in shares]} for name, shares in ROUTING.items()])
+    expect("scores", drawn["scores"], [["en", "0.950", "1.900", "1,000"], [HOSTILE, "1.450", "2.900", "1,001"], ["All", "0.950", "1.900", "2,001"]])
+    expect("cards", {label: texts[0] for label, texts in drawn["cards"].items()},
+           {"Bits per byte": "0.950", "Held-out loss": "1.900nats", "Tokens per second": "1.01k", "Parameters": "12.3M",
+            "Worst imbalance": "1.99×", "Dropped": "0%"})
+    expect("title", page.texts["title"], f"{folder.name} · moetrain run report")
+    expect("model", page.texts["model"], HOSTILE)
+    expect("recipe", page.texts["recipe-text"], f"# {HOSTILE}\n")
+    expect("state", page.texts["state"], "done")
+
+
+def check_long_run(binary, chromium, folder):
+    """5,000 steps after a resume, cut short by a kill: fewer points, the peak among them, and the page says so."""
+    steps = [step_line(step, 9.0) for step in range(1, 101)] + [{"event": "resume", "step": 50}]
+    steps += [step_line(step, 3.0 + 0.5 * math.sin(step)) for step in range(51, 5001)]
+    steps[3000]["loss"]["next_token"] = 77.0
+    peak = [steps[3000]["step"], 77.0]
+    page, drawn = open_page(binary, chromium, folder, steps, {})
+    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as metrics:
+        metrics.write('{"event":"step","st')
+    subprocess.run([binary, "report", str(folder)], check=True, timeout=60)
+    points = dataset(drawn, "loss", "training, next token")
+    expect("at most 600 points", 300 < len(points) <= 600, True)
+    expect("the peak is kept", peak in points, True)
+    expect("ends", [points[0], points[-1][0]], [[1, 9.0], 5000])
+    expect("replaced steps", [at for at in points if at[0] > 50 and at[1] == 9.0], [])
+    expect("running mean", len(dataset(drawn, "loss", "training, running mean")) > 300, True)
+    expect("columns", [len(one["load"]["columns"]) for one in drawn["load_maps"]], [120, 120])
+    expect("bars", len(drawn["charts"]["phases"]["labels"]), 60)
+    for remark in ("Resumed at step 50", "at most 600 points", "120 columns"):
+        expect(f"remark '{remark}'", remark in page.texts["notes"], True)
+    expect("cut line", "cut short at line 5052" in (folder / "report.html").read_text(encoding="utf-8"), True)
+    expect("state", page.texts["state"], "not ended")
+
+
+def check_bare_run(binary, chromium, folder):
+    """A dense run's first line: no layers, no evaluation, no start. The page still comes to its end."""
+    _, drawn = open_page(binary, chromium, folder, [{"event": "step", "step": 1, "loss": {"total": 2.5}}], {})
+    expect("loss", dataset(drawn, "loss", "training, total"), [[1, 2.5]])
+    expect("charts", list(drawn["charts"]), ["loss"])
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    binary, chromium = sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else "chromium"
+    with tempfile.TemporaryDirectory() as place:
+        for name, check in (("short_run", check_short_run), ("long_run", check_long_run), ("bare_run", check_bare_run)):
+            check(binary, chromium, pathlib.Path(place) / name)
+    if failures:
+        sys.exit("the page differs from the run:\n" + "\n".join(failures))
+    print("the charts, maps and tables of 3 pages hold their runs' numbers")
+
+
+if __name__ == "__main__":
+    main()
