@@ -98,8 +98,7 @@ void check_tokens(const Hdf5File& file, const CorpusContents& contents) {
     parallel::user_error(file.path().string(), ": '", Names::kTokens, "' is damaged: its checksum is ", found,
                          ", stored was ", stored);
   }
-  int64_t largest = 0;
-  for (int64_t i = 0; i < tokens.count; ++i) largest = std::max(largest, tokens.at(i));
+  const int64_t largest = tokens.largest();
   if (largest >= contents.tokenizer->vocabulary_size()) {
     parallel::user_error(file.path().string(), ": token ", largest, " is outside the vocabulary of ",
                          contents.tokenizer->vocabulary_size());

@@ -16,7 +16,8 @@ enum class Split : uint8_t { kTrain = 0, kHeldOut = 1 };
 std::string to_string(Split split);  // "train", "held out"
 
 /// What is checked when a token file is opened. Everything but the tokens is always checked; kTokens also reads them
-/// all once (checksum and range), about a second per GB from memory. One rank may verify and the others trust it.
+/// all once (checksum and range), about 3 s per GB that is in memory already. One rank may verify and the others trust
+/// it.
 enum class Verify { kTokens, kIndexOnly };
 
 /// What is known of a document besides its text.

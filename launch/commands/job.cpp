@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <c10/util/Exception.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -16,6 +18,12 @@ std::string host_name() {
   char name[256] = {};
   gethostname(name, sizeof(name) - 1);
   return name;
+}
+
+[[noreturn]] void abort_with(long rank, const char* what) {
+  std::fprintf(stderr, "moetrain: internal fault on rank %ld (%s): %s\n", rank, host_name().c_str(), what);
+  std::fflush(nullptr);
+  parallel::MpiEngine::abort_job(kInternalFault);
 }
 
 }  // namespace
@@ -35,10 +43,10 @@ int run_job(const std::function<int(std::shared_ptr<parallel::MpiCommunicator> w
     exit_code = body(std::move(world));
   } catch (const parallel::UserError&) {
     users_fault = std::current_exception();
+  } catch (const c10::Error& error) {
+    abort_with(rank, error.what_without_backtrace());
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "moetrain: internal fault on rank %ld (%s): %s\n", rank, host_name().c_str(), error.what());
-    std::fflush(nullptr);
-    parallel::MpiEngine::abort_job(kInternalFault);
+    abort_with(rank, error.what());
   }
   if (users_fault) std::rethrow_exception(users_fault);
   return exit_code;

@@ -59,7 +59,7 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
   }
   parallel::all_ranks(*world, [&] { device = open_device(recipe.run.device, *world); });
   Trainer trainer(recipe, make_groups(world, device), device,
-                  {.resume = arguments.resume, .under_launcher = under_launcher()});
+                  {.resume = arguments.resume, .alone = !under_launcher(), .progress = progress_style(under_launcher())});
   return trainer.run() == Trainer::End::kDone ? kDone : kInterrupted;
 }
 

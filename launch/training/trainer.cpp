@@ -55,8 +55,8 @@ json phases(const PhaseSeconds& seconds, int64_t updates) {
 
 Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const TrainerOptions& options)
     : recipe_(recipe), groups_(std::move(groups)), device_(device), folder_{recipe.run.folder},
-      interrupt_(!options.under_launcher),
-      progress_(groups_.shard.index == 0 ? progress_style(options.under_launcher) : ProgressDisplay::Style::kSilent) {
+      interrupt_(options.alone),
+      progress_(groups_.shard.index == 0 ? options.progress : ProgressDisplay::Style::kSilent) {
   at::set_num_threads(static_cast<int>(recipe_.run.threads));
   at::globalContext().setDeterministicAlgorithms(recipe_.run.deterministic, /*warn_only=*/false);
   open_corpus();
@@ -78,6 +78,10 @@ void Trainer::open_corpus() {
     const auto verify = groups_.shard.index == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
     corpus_ = std::make_unique<data::TokenCorpus>(data::TokenCorpus::open(recipe_.data.file, verify));
     batches_ = std::make_unique<TrainingBatches>(corpus_->stream(data::Split::kTrain), recipe_, groups_.shard);
+    if (recipe_.evaluate.every.count > 0 && corpus_->stream(data::Split::kHeldOut).size() == 0) {
+      parallel::user_error("evaluate.every = \"", to_string(recipe_.evaluate.every), "\", but ", recipe_.data.file,
+                           " holds out no document; legal: \"0u\", or prepare it from more documents");
+    }
   });
 }
 

@@ -15,7 +15,8 @@ namespace launch {
 
 struct TrainerOptions {
   bool resume = false;
-  bool under_launcher = false;
+  bool alone = false;  // no mpirun passes signals on: SIGINT and SIGTERM save, too
+  ProgressDisplay::Style progress = ProgressDisplay::Style::kSilent;  // of rank 0
 };
 
 /// One run of a recipe on the ranks of `groups`: builds everything, resumes from the newest checkpoint if asked and

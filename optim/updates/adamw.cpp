@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
 #include <utility>
 
 #include "parallel/base/fault.h"
@@ -32,7 +33,8 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, double learning_rate,
   ++updates_;
   const auto options = weights_.front().options().dtype(at::kFloat);
   const at::Tensor steps = at::full({}, static_cast<double>(updates_), options);
-  const at::Tensor divisor = at::full({}, 1.0 / gradient_scale, options);  // the kernel divides
+  std::optional<at::Tensor> divisor;
+  if (gradient_scale != 1.0) divisor = at::full({}, 1.0 / gradient_scale, options);  // the kernel divides
   Group decayed, plain;
   for (size_t i = 0; i < weights_.size(); ++i) {
     Group& group = weights_[i].dim() >= 2 ? decayed : plain;
@@ -46,7 +48,7 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, double learning_rate,
     if (group.weights.empty()) return;
     at::_fused_adamw_(group.weights, group.gradients, group.first, group.second, {}, group.steps, learning_rate,
                       config_.beta1, config_.beta2, decay, config_.epsilon, /*amsgrad=*/false, /*maximize=*/false,
-                      gradient_scale == 1.0 ? at::Tensor() : divisor, /*found_inf=*/{});
+                      divisor, /*found_inf=*/{});
   };
   run(decayed, config_.weight_decay);
   run(plain, 0.0);

@@ -1,4 +1,4 @@
-// defines: Communicator, ReduceOp: collective operations over a group of ranks
+// defines: Communicator, ReduceOp: collective operations over a group of ranks; check_reducible, check_gatherable
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -32,5 +32,9 @@ class Communicator {
   /// One communicator for each color, ranks ordered by key (ties: by rank here). Collective.
   virtual std::shared_ptr<Communicator> split(int64_t color, int64_t key) = 0;
 };
+
+/// What every communicator demands of its tensors, the group of one too: a fault must not depend on the layout.
+void check_reducible(const at::Tensor& tensor);
+void check_gatherable(const at::Tensor& gathered, const at::Tensor& part, int64_t ranks);
 
 }  // namespace parallel

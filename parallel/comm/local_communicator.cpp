@@ -2,9 +2,13 @@
 
 namespace parallel {
 
-Work LocalCommunicator::all_reduce(at::Tensor, ReduceOp) { return {}; }
+Work LocalCommunicator::all_reduce(at::Tensor tensor, ReduceOp) {
+  check_reducible(tensor);
+  return {};
+}
 
 Work LocalCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
+  check_gatherable(gathered, part, size());
   gathered.copy_(part.unsqueeze(0));
   return {};
 }

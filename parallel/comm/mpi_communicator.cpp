@@ -27,9 +27,9 @@ MPI_Datatype to_datatype(const at::Tensor& tensor) {
   }
 }
 
-void check_tensor(const at::Tensor& tensor) {
-  check_internal(tensor.is_contiguous() && tensor.device().is_cpu(), "MpiCommunicator: tensor of shape ",
-                 tensor.sizes(), " on ", tensor.device(), " must be contiguous and on the CPU");
+void check_on_cpu(const at::Tensor& tensor) {
+  check_internal(tensor.device().is_cpu(), "MpiCommunicator: tensor of shape ", tensor.sizes(), " on ", tensor.device(),
+                 " must be on the CPU");
 }
 
 class MpiWork : public WorkState {
@@ -67,7 +67,8 @@ MpiCommunicator::~MpiCommunicator() {
 }
 
 Work MpiCommunicator::all_reduce(at::Tensor tensor, ReduceOp op) {
-  check_tensor(tensor);
+  check_reducible(tensor);
+  check_on_cpu(tensor);
   const MPI_Datatype type = to_datatype(tensor);
   const MPI_Op mpi_op = op == ReduceOp::kSum ? MPI_SUM : MPI_MAX;
   char* data = static_cast<char*>(tensor.data_ptr());
@@ -87,11 +88,9 @@ Work MpiCommunicator::all_reduce(at::Tensor tensor, ReduceOp op) {
 }
 
 Work MpiCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
-  check_tensor(gathered);
-  check_tensor(part);
-  check_internal(gathered.dim() == part.dim() + 1 && gathered.size(0) == size_ &&
-                     gathered.numel() == size_ * part.numel() && gathered.scalar_type() == part.scalar_type(),
-                 "all_gather: ", part.sizes(), " from each of ", size_, " ranks does not fill ", gathered.sizes());
+  check_gatherable(gathered, part, size_);
+  check_on_cpu(gathered);
+  check_on_cpu(part);
   check_internal(part.numel() <= kLargestCount, "all_gather: part of ", part.numel(), " elements is too long");
   const MPI_Datatype type = to_datatype(part);
   const int count = static_cast<int>(part.numel());

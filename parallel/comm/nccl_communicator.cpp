@@ -73,7 +73,8 @@ class NcclCommunicator : public Communicator {
   int64_t size() const override { return size_; }
 
   Work all_reduce(at::Tensor tensor, ReduceOp op) override {
-    check_tensor(tensor);
+    check_reducible(tensor);
+    check_on_gpu(tensor);
     follow_caller();
     check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<size_t>(tensor.numel()),
                              to_nccl_type(tensor), op == ReduceOp::kSum ? ncclSum : ncclMax, comm_, stream_),
@@ -82,10 +83,9 @@ class NcclCommunicator : public Communicator {
   }
 
   Work all_gather(at::Tensor gathered, at::Tensor part) override {
-    check_tensor(gathered);
-    check_tensor(part);
-    check_internal(gathered.numel() == size_ * part.numel() && gathered.scalar_type() == part.scalar_type(),
-                   "all_gather: ", part.sizes(), " from each of ", size_, " ranks does not fill ", gathered.sizes());
+    check_gatherable(gathered, part, size_);
+    check_on_gpu(gathered);
+    check_on_gpu(part);
     follow_caller();
     check_nccl(ncclAllGather(part.data_ptr(), gathered.data_ptr(), static_cast<size_t>(part.numel()),
                              to_nccl_type(part), comm_, stream_),
@@ -110,9 +110,9 @@ class NcclCommunicator : public Communicator {
     size_ = size;
   }
 
-  static void check_tensor(const at::Tensor& tensor) {
-    check_internal(tensor.is_contiguous() && tensor.is_cuda(), "NcclCommunicator: tensor of shape ", tensor.sizes(),
-                   " on ", tensor.device(), " must be contiguous and on a GPU");
+  static void check_on_gpu(const at::Tensor& tensor) {
+    check_internal(tensor.is_cuda(), "NcclCommunicator: tensor of shape ", tensor.sizes(), " on ", tensor.device(),
+                   " must be on a GPU");
   }
 
   /// What the caller's stream has queued (the tensor's making) comes before the collective.

@@ -2,6 +2,7 @@
 // defines: MpiEngine, PendingOperation
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -79,6 +80,7 @@ class MpiEngine {
   std::condition_variable posted_;
   std::deque<Queued> queue_;
   std::vector<Active> active_;
+  std::chrono::steady_clock::time_point last_change_;  // when an operation last started or ended
   std::atomic<int> waiters_ = 0;
   bool stopping_ = false;
   bool finalize_ = true;

@@ -1,0 +1,177 @@
+#include "launch/checkpoint/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "launch/checkpoint/checksum.h"
+#include "tests/support/tiny_corpus.h"
+#include "tests/support/world.h"
+
+namespace {
+
+using launch::CheckpointTensor;
+
+const launch::CheckpointInfo kInfo{.update = 12,
+                                   .sequences = 345,
+                                   .tokens = 6789,
+                                   .vocabulary = 257,
+                                   .tokenizer_hash = "0123456789abcdef",
+                                   .recipe = "[run]\nfolder = \"x\"\n",
+                                   .build = "test"};
+
+/// Odd sizes, so that slices of ranks end inside rows; one tensor smaller than the number of ranks.
+std::vector<CheckpointTensor> example_tensors() {
+  const auto range = [](at::IntArrayRef shape, at::ScalarType type) {
+    int64_t count = 1;
+    for (const int64_t dim : shape) count *= dim;
+    return at::arange(count, at::kDouble).sin().view(shape).to(type);
+  };
+  return {{"parameters/a.weight", range({7, 5}, at::kFloat)},
+          {"parameters/blocks.0.b", range({3, 11, 13}, at::kDouble)},
+          {"parameters/one", range({1}, at::kFloat)},
+          {"optimizer/first_moment/a.weight", range({7, 5}, at::kFloat)}};
+}
+
+std::vector<CheckpointTensor> blank_tensors() {
+  std::vector<CheckpointTensor> blank;
+  for (const auto& tensor : example_tensors()) blank.push_back({tensor.path, at::zeros_like(tensor.tensor)});
+  return blank;
+}
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const parallel::UserError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+class CheckpointTest : public testing::Test {
+ protected:
+  void write() { launch::write_checkpoint(path_, kInfo, example_tensors(), *world_); }
+  /// Changes the file on one rank, the others waiting.
+  void on_one_rank(const std::function<void()>& action) {
+    parallel::all_ranks(*world_, [&] {
+      if (world_->rank() == 0) action();
+    });
+  }
+
+  std::shared_ptr<parallel::MpiCommunicator> world_ = test_world();
+  TestFolder folder_{"checkpoint", *world_};
+  std::filesystem::path path_ = launch::checkpoint_path(folder_.path(), 12);
+};
+
+TEST_F(CheckpointTest, GivesBackEveryBit) {
+  write();
+  const auto read = blank_tensors(), expected = example_tensors();
+  launch::read_checkpoint(path_, read);
+  for (size_t i = 0; i < read.size(); ++i) EXPECT_TRUE(at::equal(read[i].tensor, expected[i].tensor)) << read[i].path;
+  const auto info = launch::read_checkpoint_info(path_);
+  EXPECT_EQ(info.update, 12);
+  EXPECT_EQ(info.sequences, 345);
+  EXPECT_EQ(info.tokens, 6789);
+  EXPECT_EQ(info.vocabulary, 257);
+  EXPECT_EQ(info.tokenizer_hash, kInfo.tokenizer_hash);
+  EXPECT_EQ(info.recipe, kInfo.recipe);
+  EXPECT_EQ(launch::newest_checkpoint(folder_.path()), path_);
+  EXPECT_FALSE(std::filesystem::exists(path_.string() + ".writing"));
+}
+
+TEST_F(CheckpointTest, ReadsIntoAnotherPrecision) {
+  write();
+  const at::Tensor narrow = at::zeros({7, 5}, at::kBFloat16);
+  auto tensors = blank_tensors();
+  tensors[0].tensor = narrow;
+  launch::read_checkpoint(path_, tensors);
+  EXPECT_TRUE(at::equal(narrow, example_tensors()[0].tensor.to(at::kBFloat16)));
+}
+
+TEST_F(CheckpointTest, AFlippedByteIsFoundAndNamed) {
+  write();
+  on_one_rank([&] {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const double needle = std::sin(100.0);  // an element of blocks.0.b
+    const size_t place = bytes.find(std::string(reinterpret_cast<const char*>(&needle), sizeof(needle)));
+    ASSERT_NE(place, std::string::npos);
+    file.clear();
+    file.seekp(static_cast<std::streamoff>(place));
+    file.put(static_cast<char>(bytes[place] ^ 1));
+  });
+  const std::string message = message_of([&] { launch::read_checkpoint(path_, blank_tensors()); });
+  EXPECT_NE(message.find("checksum of 'parameters/blocks.0.b' is wrong"), std::string::npos) << message;
+}
+
+TEST_F(CheckpointTest, TruncatedAndForeignFilesAreRefused) {
+  write();
+  on_one_rank([&] {
+    std::filesystem::resize_file(path_, std::filesystem::file_size(path_) - 1000);
+    std::ofstream(folder_.path() / "foreign.h5") << "this is no HDF5 file";
+  });
+  EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, blank_tensors()); }).find("truncated"), std::string::npos);
+  EXPECT_NE(message_of([&] { launch::read_checkpoint_info(folder_.path() / "foreign.h5"); }).find("not a readable HDF5"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { launch::read_checkpoint_info(folder_.path() / "absent.h5"); }).find("not a readable HDF5"),
+            std::string::npos);
+}
+
+TEST_F(CheckpointTest, AnotherModelIsNamedByItsFirstDifferenceAndNothingIsFilled) {
+  write();
+  auto missing = blank_tensors();
+  missing.push_back({"parameters/extra", at::zeros({2})});
+  EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, missing); }).find("holds no 'parameters/extra'"), std::string::npos);
+  EXPECT_EQ(missing[0].tensor.abs().sum().item<double>(), 0);
+  auto misshapen = blank_tensors();
+  misshapen[0].tensor = at::zeros({5, 7});
+  EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, misshapen); }).find("has shape [7, 5], this model's is [5, 7]"),
+            std::string::npos);
+  auto fewer = blank_tensors();
+  fewer.erase(fewer.begin() + 1);
+  EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, fewer); }).find("holds 'parameters/blocks.0.b'"),
+            std::string::npos);
+}
+
+TEST_F(CheckpointTest, AFailedWriteLeavesTheOldFileAndNoNewOne) {
+  write();
+  const auto size = std::filesystem::file_size(path_);
+  auto large = example_tensors();
+  large.push_back({"parameters/large", at::ones({1 << 20})});
+  const auto next = launch::checkpoint_path(folder_.path(), 13);
+  std::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit kept = {};
+  getrlimit(RLIMIT_FSIZE, &kept);
+  const struct rlimit small = {.rlim_cur = 1 << 20, .rlim_max = kept.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const std::string message = message_of([&] { launch::write_checkpoint(next, kInfo, large, *world_); });
+  setrlimit(RLIMIT_FSIZE, &kept);
+  EXPECT_NE(message, "no error");  // on every rank
+  EXPECT_FALSE(std::filesystem::exists(next));
+  EXPECT_FALSE(std::filesystem::exists(next.string() + ".writing"));
+  EXPECT_EQ(std::filesystem::file_size(path_), size);
+}
+
+TEST(Checksum, PartsAddUpHoweverTheyAreCut) {
+  const std::string bytes(1001, 'x');
+  const auto size = static_cast<int64_t>(bytes.size());
+  const int64_t words = launch::word_count(size);
+  const uint64_t whole = launch::partial_checksum(bytes.data(), size, 0, words);
+  for (const int64_t cut : {int64_t{1}, words / 3, words - 1}) {
+    EXPECT_EQ(launch::partial_checksum(bytes.data(), size, 0, cut) + launch::partial_checksum(bytes.data(), size, cut, words),
+              whole);
+  }
+  std::string swapped = bytes;
+  swapped[0] = 'y';
+  EXPECT_NE(launch::partial_checksum(swapped.data(), size, 0, words), whole);
+}
+
+TEST(Checksum, KnowsTheOrderOfWords) {
+  const std::vector<int64_t> a{1, 2}, b{2, 1};
+  EXPECT_NE(launch::partial_checksum(a.data(), 16, 0, 2), launch::partial_checksum(b.data(), 16, 0, 2));
+}
+
+}  // namespace

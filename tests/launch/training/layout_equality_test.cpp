@@ -1,0 +1,85 @@
+// The same recipe and seed give the same numbers on any number of ranks.
+#include "tests/launch/training/training_support.h"
+#include "tests/support/tiny_corpus.h"
+#include "tests/support/world.h"
+
+namespace {
+
+struct LayoutCase {
+  const char* name;
+  void (*change)(launch::Recipe&);
+};
+
+const LayoutCase kLayoutCases[] = {
+    {"dropless", [](launch::Recipe&) {}},
+    {"capacity", [](launch::Recipe& r) { r.moe.capacity = "factor", r.moe.capacity_factor = 0.9; }},
+    {"capacity_two_micro_batches",
+     [](launch::Recipe& r) { r.moe.capacity = "factor", r.moe.capacity_factor = 1.0, r.train.micro_batches = 2; }},
+    {"gated_shared_expert", [](launch::Recipe& r) { r.moe.shared_hidden = 20; }},
+    {"plain_shared_expert_raw_gate",
+     [](launch::Recipe& r) { r.moe.shared_hidden = 20, r.moe.shared_gate = false, r.moe.gate = "raw"; }},
+    {"switch_like", [](launch::Recipe& r) { r.moe.top_k = 1, r.moe.gate = "raw", r.moe.load_balance = 0.1; }},
+    {"gelu_layer_norm_untied",
+     [](launch::Recipe& r) { r.model.activation = "gelu", r.model.norm = "layer", r.model.tie_embeddings = false; }},
+    {"dense_and_experts_mixed", [](launch::Recipe& r) { r.moe.layers = "odd"; }},
+    {"dense", [](launch::Recipe& r) { r.moe.layers = "none"; }},
+    {"three_micro_batches_uneven", [](launch::Recipe& r) { r.train.micro_batches = 3, r.train.global_batch = 15; }},
+    {"fewer_sequences_than_ranks", [](launch::Recipe& r) { r.train.global_batch = 2; }},
+    {"one_sequence", [](launch::Recipe& r) { r.train.global_batch = 1; }},
+    {"experts_without_tokens", [](launch::Recipe& r) { r.moe.experts = 40, r.train.global_batch = 1; }},
+};
+
+class LayoutEquality : public testing::TestWithParam<LayoutCase> {};
+
+TEST_P(LayoutEquality, AgreesWithOneRankInFloat64) {
+  const auto world = test_world();
+  const TestFolder folder("layout", *world);
+  launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
+  GetParam().change(recipe);
+  const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
+  const UpdateTrace trace = run_updates(recipe, launch::make_groups(world, at::kCPU), 3);
+  expect_same_trace(trace, reference, 1e-10);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LayoutEquality, testing::ValuesIn(kLayoutCases),
+                         [](const auto& each) { return std::string(each.param.name); });
+
+/// Rounding may decide a near tie between two experts differently, so these tolerances are wide; float64 is the proof.
+TEST(LayoutEqualityInLowPrecision, LossesAgree) {
+  const auto world = test_world();
+  const TestFolder folder("layout_low", *world);
+  launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
+  for (const auto& [precision, tolerance] : {std::pair{"float32", 1e-4}, std::pair{"bf16", 2e-2}}) {
+    recipe.run.precision = precision;
+    const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
+    const UpdateTrace trace = run_updates(recipe, launch::make_groups(world, at::kCPU), 3);
+    for (size_t i = 0; i < 3; ++i) {
+      const double expected = reference.reports[i].total_loss();
+      EXPECT_NEAR(trace.reports[i].total_loss(), expected, tolerance * expected) << precision << ", update " << i + 1;
+    }
+  }
+}
+
+TEST(Rerun, IsBitwiseEqualOnTheSameLayout) {
+  const auto world = test_world();
+  const TestFolder folder("rerun", *world);
+  launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
+  recipe.run.precision = "float32";
+  const launch::Groups groups = launch::make_groups(world, at::kCPU);
+  const UpdateTrace first = run_updates(recipe, groups, 3), second = run_updates(recipe, groups, 3);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(first.reports[i].losses, second.reports[i].losses);
+  for (size_t i = 0; i < first.parameters.size(); ++i) {
+    EXPECT_TRUE(at::equal(first.parameters[i], second.parameters[i])) << "parameter " << i;
+  }
+}
+
+TEST(LayoutEquality, SeedsDiffer) {  // the equality above is not that of a constant
+  const auto world = test_world();
+  const TestFolder folder("seeds", *world);
+  launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
+  const double first = run_updates(recipe, launch::local_groups(), 1).reports[0].total_loss();
+  recipe.run.seed = 2;
+  EXPECT_NE(run_updates(recipe, launch::local_groups(), 1).reports[0].total_loss(), first);
+}
+
+}  // namespace

@@ -1,0 +1,178 @@
+// Whole runs: resumption, interruption, evaluation, and what a run folder holds.
+#include "launch/training/trainer.h"
+
+#include <csignal>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "launch/training/evaluation.h"
+#include "tests/launch/training/training_support.h"
+#include "tests/support/tiny_corpus.h"
+#include "tests/support/world.h"
+
+namespace {
+
+using launch::Trainer;
+
+/// The checkpoint of one update, as float64 tensors of the recipe's model.
+std::vector<at::Tensor> saved_parameters(const launch::Recipe& recipe, int64_t update) {
+  const auto model = launch::build_model(recipe, 257, at::kCPU);
+  launch::read_checkpoint(launch::checkpoint_path(recipe.run.folder, update), launch::parameter_tensors(*model));
+  std::vector<at::Tensor> all;
+  for (const auto& tensor : launch::parameter_tensors(*model)) all.push_back(tensor.tensor.detach().to(at::kDouble));
+  return all;
+}
+
+std::vector<nlohmann::json> metrics_of(const launch::Recipe& recipe) {
+  std::ifstream file(std::filesystem::path(recipe.run.folder) / "metrics.jsonl");
+  std::vector<nlohmann::json> lines;
+  std::string line;
+  while (std::getline(file, line)) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+class TrainerTest : public testing::Test {
+ protected:
+  Trainer::End run(const launch::Recipe& recipe, bool resume = false) {
+    Trainer trainer(recipe, launch::make_groups(world_, at::kCPU), at::kCPU, {.resume = resume});
+    return trainer.run();
+  }
+  launch::Recipe recipe_in(const std::string& run_folder, const std::string& precision) {
+    launch::Recipe recipe = tiny_recipe(corpus_);
+    recipe.run.folder = folder_.path() / run_folder;
+    recipe.run.precision = precision;
+    recipe.checkpoint = {.every = {3, parallel::Unit::kUpdates}, .keep = 2};
+    return recipe;
+  }
+
+  std::shared_ptr<parallel::MpiCommunicator> world_ = test_world();
+  TestFolder folder_{"trainer", *world_};
+  std::string corpus_ = make_tiny_corpus(folder_, *world_);
+};
+
+TEST_F(TrainerTest, ResumptionIsBitwiseTheUninterruptedRun) {
+  for (const std::string precision : {"float32", "bf16", "float64"}) {
+    const launch::Recipe whole = recipe_in("whole_" + precision, precision);
+    ASSERT_EQ(run(whole), Trainer::End::kDone);
+    const launch::Recipe cut = recipe_in("cut_" + precision, precision);
+    ASSERT_EQ(run(cut), Trainer::End::kDone);
+    parallel::all_ranks(*world_, [&] {
+      if (world_->rank() == 0) std::filesystem::remove(launch::checkpoint_path(cut.run.folder, 6));
+    });
+    ASSERT_EQ(run(cut, /*resume=*/true), Trainer::End::kDone);
+    const auto a = saved_parameters(whole, 6), b = saved_parameters(cut, 6);
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << precision << ", parameter " << i;
+  }
+}
+
+TEST_F(TrainerTest, ACheckpointGoesOnAtAnotherLayout) {
+  const launch::Recipe recipe = recipe_in("moved", "float64");
+  ASSERT_EQ(run(recipe), Trainer::End::kDone);
+  const auto expected = saved_parameters(recipe, 6);
+  parallel::all_ranks(*world_, [] {});
+  parallel::all_ranks(*world_, [&] {
+    if (world_->rank() == 0) std::filesystem::remove(launch::checkpoint_path(recipe.run.folder, 6));
+  });
+  if (world_->rank() == 0) {  // one rank goes on with what all of them saved
+    Trainer alone(recipe, launch::local_groups(), at::kCPU, {.resume = true});
+    EXPECT_EQ(alone.run(), Trainer::End::kDone);
+  }
+  parallel::all_ranks(*world_, [] {});
+  const auto found = saved_parameters(recipe, 6);
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_LE((found[i] - expected[i]).abs().max().item<double>(), 1e-10 * expected[i].abs().max().item<double>());
+  }
+}
+
+TEST_F(TrainerTest, ASignalToOneRankSavesOnAllOfThem) {
+  const launch::Recipe recipe = recipe_in("interrupted", "float32");
+  Trainer trainer(recipe, launch::make_groups(world_, at::kCPU), at::kCPU, {});
+  if (world_->rank() == world_->size() - 1) std::raise(SIGUSR1);
+  EXPECT_EQ(trainer.run(), Trainer::End::kInterrupted);
+  EXPECT_EQ(launch::newest_checkpoint(recipe.run.folder), launch::checkpoint_path(recipe.run.folder, 0));
+}
+
+TEST_F(TrainerTest, KeepsTheNewestCheckpointsOnly) {
+  launch::Recipe recipe = recipe_in("kept", "float32");
+  recipe.checkpoint.every = {1, parallel::Unit::kUpdates};
+  run(recipe);
+  for (int64_t update = 1; update <= 6; ++update) {
+    EXPECT_EQ(std::filesystem::exists(launch::checkpoint_path(recipe.run.folder, update)), update >= 5) << update;
+  }
+}
+
+TEST_F(TrainerTest, MetricsHoldTheNumbersOfEachUpdate) {
+  launch::Recipe recipe = recipe_in("metrics", "float64");
+  recipe.evaluate.every = {6, parallel::Unit::kUpdates};
+  run(recipe);
+  if (world_->rank() != 0) return;
+  const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
+  int64_t steps = 0;
+  for (const auto& line : metrics_of(recipe)) {
+    if (line["event"] != "step") continue;
+    const int64_t step = line["step"].get<int64_t>();
+    EXPECT_EQ(step, ++steps);
+    if (step > 3) continue;
+    const auto& report = reference.reports[static_cast<size_t>(step - 1)];
+    EXPECT_NEAR(line["loss"]["total"].get<double>(), report.total_loss(), 1e-10);
+    EXPECT_NEAR(line["gradient_norm"].get<double>(), report.gradient_norm, 1e-10);
+    ASSERT_EQ(line["layers"].size(), 2u);
+    double sum = 0;
+    for (const double share : line["layers"][0]["load"]) sum += share;
+    EXPECT_NEAR(sum, 1.0, 1e-12);
+  }
+  EXPECT_EQ(steps, 6);
+}
+
+TEST_F(TrainerTest, AnExistingRunFolderIsRefusedAndUnharmed) {
+  const launch::Recipe recipe = recipe_in("exists", "float32");
+  run(recipe);
+  const size_t lines = metrics_of(recipe).size();
+  EXPECT_THROW(run(recipe), parallel::UserError);
+  EXPECT_EQ(metrics_of(recipe).size(), lines);
+  launch::Recipe other = recipe;
+  other.optimizer.learning_rate = 1e-4;
+  EXPECT_THROW(run(other, /*resume=*/true), parallel::UserError);
+}
+
+TEST_F(TrainerTest, ADivergingRunEndsWithOneErrorOnAllRanks) {
+  launch::Recipe recipe = recipe_in("diverges", "float32");
+  recipe.optimizer.learning_rate = 1e30;
+  recipe.optimizer.clip_norm = 0;
+  EXPECT_THROW(run(recipe), parallel::UserError);
+}
+
+TEST_F(TrainerTest, EvaluationIsTheMeanOverEveryHeldOutToken) {
+  const launch::Recipe recipe = tiny_recipe(corpus_);
+  const auto corpus = data::TokenCorpus::open(corpus_);
+  const auto model = launch::build_model(recipe, 257, at::kCPU);
+  const launch::Groups groups = launch::make_groups(world_, at::kCPU);
+  const auto result = launch::evaluate(*model, corpus, {.sequence_length = 16, .batch = 5}, groups);
+  // By hand: one window at a time on one rank.
+  const at::NoGradGuard no_gradient;
+  const auto stream = corpus.stream(data::Split::kHeldOut);
+  const launch::Groups alone = launch::local_groups();
+  double nll = 0;
+  int64_t tokens = 0;
+  for (int64_t begin = 0; begin < stream.size(); begin += 16) {
+    const auto batch = data::read_windows(stream, 16, {begin / 16});
+    const at::Tensor inputs = at::tensor(batch.tokens, at::kLong).view({1, 16});
+    const auto output = model->forward(inputs, {.group = *alone.tokens, .global_tokens = 16, .training = false});
+    const at::Tensor log_p = at::log_softmax(model->head().logits(output.hidden_TD), 1);
+    for (int64_t t = 0; t < 16; ++t) {
+      if (batch.targets[static_cast<size_t>(t)] < 0) continue;
+      nll -= log_p[t][batch.targets[static_cast<size_t>(t)]].item<double>();
+      ++tokens;
+    }
+  }
+  EXPECT_EQ(result.overall.tokens, tokens);
+  EXPECT_EQ(tokens, stream.size());
+  EXPECT_NEAR(result.overall.nll, nll, 1e-9 * nll);
+  EXPECT_NEAR(result.overall.bits_per_byte(), nll / std::numbers::ln2 / static_cast<double>(stream.bytes()), 1e-9);
+  double choices = 0;
+  for (const auto& group : result.routing[0].choices) choices += std::accumulate(group.begin(), group.end(), 0.0);
+  EXPECT_EQ(choices, static_cast<double>(2 * tokens));
+}
+
+}  // namespace

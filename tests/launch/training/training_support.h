@@ -1,0 +1,87 @@
+// defines: tiny_recipe, run_updates, UpdateTrace, expect_same_trace: a run's numbers at one layout
+#pragma once
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "data/datasets/token_corpus.h"
+#include "launch/training/groups.h"
+#include "launch/training/model_builder.h"
+#include "launch/training/train_step.h"
+
+/// 2 blocks of width 24 with 6 experts; 3 updates take a fraction of a second.
+inline launch::Recipe tiny_recipe(const std::string& data_file) {
+  launch::Recipe recipe;
+  recipe.data = {.file = data_file, .sequence_length = 16};
+  recipe.run.precision = "float64";
+  recipe.model.layers = 2;
+  recipe.model.width = 24;
+  recipe.model.heads = 4;
+  recipe.model.kv_heads = 2;
+  recipe.model.ffn_hidden = 32;
+  recipe.model.init_std = 0.1;
+  recipe.moe.experts = 6;
+  recipe.moe.hidden = 16;
+  recipe.train.length = {6, parallel::Unit::kUpdates};
+  recipe.train.global_batch = 12;
+  recipe.train.log_every = {1, parallel::Unit::kUpdates};
+  recipe.schedule.warmup = {2, parallel::Unit::kUpdates};
+  return recipe;
+}
+
+struct UpdateTrace {
+  std::vector<launch::StepReport> reports;
+  std::vector<at::Tensor> parameters;  // float64
+};
+
+/// Trains from scratch on the ranks of `groups`, without a run folder.
+inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates) {
+  const auto corpus = data::TokenCorpus::open(recipe.data.file);
+  const launch::TrainingBatches batches(corpus.stream(data::Split::kTrain), recipe, groups.shard);
+  launch::TrainState state;
+  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
+  state.reducer = std::make_unique<parallel::GradientReducer>(state.model->parameters(), groups.gradients,
+                                                              parallel::ReducerOptions{.bucket_bytes = 20000});
+  state.optimizer = std::make_unique<optim::Optimizer>(launch::named_parameters(*state.model), recipe.optimizer,
+                                                       optim::resolve(recipe.schedule, recipe.train.length.count, {}));
+  const int64_t tokens = recipe.train.global_batch * recipe.data.sequence_length;
+  UpdateTrace trace;
+  for (int64_t update = 0; update < updates; ++update) {
+    std::vector<launch::DeviceBatch> on_device;
+    for (const auto& batch : batches.read(update * recipe.train.global_batch)) {
+      on_device.push_back(launch::to_device(batch, tokens / recipe.train.micro_batches, at::kCPU));
+    }
+    trace.reports.push_back(launch::train_step(state, on_device, tokens, groups));
+  }
+  for (const auto& [name, tensor] : state.optimizer->masters()) trace.parameters.push_back(tensor.to(at::kDouble).clone());
+  return trace;
+}
+
+/// The tolerance is relative: plainly for losses and norms; for a tensor against its largest element, or a thousandth
+/// of the root mean square over all parameters where that is larger (a true zero gradient leaves only noise).
+inline void expect_same_trace(const UpdateTrace& trace, const UpdateTrace& reference, double tolerance) {
+  ASSERT_EQ(trace.reports.size(), reference.reports.size());
+  for (size_t i = 0; i < trace.reports.size(); ++i) {
+    const auto &a = trace.reports[i], &b = reference.reports[i];
+    ASSERT_EQ(a.losses.size(), b.losses.size());
+    for (size_t l = 0; l < a.losses.size(); ++l) {
+      EXPECT_NEAR(a.losses[l].second, b.losses[l].second, tolerance * std::abs(b.losses[l].second))
+          << a.losses[l].first << ", update " << i + 1;
+    }
+    EXPECT_NEAR(a.gradient_norm, b.gradient_norm, tolerance * b.gradient_norm) << "update " << i + 1;
+    EXPECT_EQ(a.dropped(), b.dropped()) << "update " << i + 1;
+  }
+  double squares = 0, elements = 0;
+  for (const at::Tensor& tensor : reference.parameters) {
+    squares += tensor.square().sum().item<double>();
+    elements += static_cast<double>(tensor.numel());
+  }
+  const double floor = 1e-3 * std::sqrt(squares / elements);
+  for (size_t i = 0; i < reference.parameters.size(); ++i) {
+    const double scale = std::max(reference.parameters[i].abs().max().item<double>(), floor);
+    const double difference = (trace.parameters[i] - reference.parameters[i]).abs().max().item<double>();
+    EXPECT_LE(difference, tolerance * scale) << "parameter " << i;
+  }
+}

@@ -1,0 +1,65 @@
+// defines: TestFolder, make_tiny_corpus: a folder that all ranks of a test share, and a token file in it
+#pragma once
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "data/prepare/prepare.h"
+#include "parallel/base/random.h"
+#include "parallel/comm/agreement.h"
+
+/// A folder of the system's temporary one, the same for all ranks of a job (they share a parent), removed at the end.
+class TestFolder {
+ public:
+  TestFolder(const std::string& name, parallel::Communicator& world)
+      : path_(std::filesystem::temp_directory_path() / ("moetrain_" + name + "_" + std::to_string(getppid()))),
+        world_(world) {
+    parallel::all_ranks(world_, [&] {
+      if (world_.rank() != 0) return;
+      std::filesystem::remove_all(path_);
+      std::filesystem::create_directories(path_);
+    });
+  }
+  ~TestFolder() {
+    parallel::all_ranks(world_, [] {});  // the others may still be reading
+    parallel::all_ranks(world_, [&] {
+      std::error_code ignored;
+      if (world_.rank() == 0) std::filesystem::remove_all(path_, ignored);
+    });
+  }
+  TestFolder(const TestFolder&) = delete;
+  TestFolder& operator=(const TestFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  parallel::Communicator& world_;
+};
+
+/// Random words of two "languages", about `documents` * 200 bytes, byte tokens. One rank writes. Collective.
+inline std::string make_tiny_corpus(const TestFolder& folder, parallel::Communicator& world, int64_t documents = 60) {
+  const std::string output = folder.path() / "tiny.h5";
+  parallel::all_ranks(world, [&] {
+    if (world.rank() != 0) return;
+    const std::vector<std::vector<std::string>> words{{"the ", "cat ", "sat ", "on ", "a ", "mat. "},
+                                                      {"der ", "Hund ", "lief ", "im ", "Park. ", "und "}};
+    std::ofstream file(folder.path() / "tiny.jsonl");
+    const parallel::RandomStream stream(7, "tiny corpus");
+    for (int64_t d = 0; d < documents; ++d) {
+      std::string text;
+      for (int64_t w = 0; w < 45; ++w) text += words[d % 2][stream.below(d * 45 + w, 6)];
+      file << "{\"language\": \"" << (d % 2 == 0 ? "en" : "de") << "\", \"text\": \"" << text << "\"}\n";
+    }
+    file.close();
+    data::PrepareOptions options;
+    options.text = {folder.path() / "tiny.jsonl"};
+    options.tokenizer = "byte";
+    options.heldout = 0.1;
+    options.output = output;
+    data::prepare(options);
+  });
+  return output;
+}
