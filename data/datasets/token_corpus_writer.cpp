@@ -47,7 +47,7 @@ void require_writable(const std::filesystem::path& path, Overwrite overwrite) {
     parallel::user_error(path.string(), ": exists and is not a file");
   }
   if (exists && overwrite == Overwrite::kRefuse) {
-    parallel::user_error(path.string(), ": exists already; choose another name or ask for it to be replaced");
+    parallel::user_error(path.string(), ": exists already; choose another name, or --overwrite");
   }
   const auto folder = std::filesystem::absolute(path).parent_path();
   if (!std::filesystem::is_directory(folder))

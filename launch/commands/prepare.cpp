@@ -27,7 +27,7 @@ void add_prepare_command(CLI::App& app, CommandResult&) {
   command->callback([options, overwrite] {
     if (options->text.empty() && options->man.empty()) parallel::user_error("prepare needs --text or --man");
     if (*overwrite) options->overwrite = data::Overwrite::kReplace;
-    options->progress = [](const std::string& phase) { std::fprintf(stderr, "%s\n", phase.c_str()); };
+    options->progress = [](const std::string& phase) { std::printf("%s\n", phase.c_str()); };
     std::printf("%s", data::to_text(data::prepare(*options)).c_str());
   });
 }

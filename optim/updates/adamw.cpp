@@ -33,13 +33,15 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, double learning_rate,
   ++updates_;
   const auto options = weights_.front().options().dtype(at::kFloat);
   const at::Tensor steps = at::full({}, static_cast<double>(updates_), options);
+  // The kernel divides, by a float32 number: float64 gradients would lose half of their digits, and are scaled apart.
+  const bool scaled_apart = weights_.front().scalar_type() == at::kDouble && gradient_scale != 1.0;
   std::optional<at::Tensor> divisor;
-  if (gradient_scale != 1.0) divisor = at::full({}, 1.0 / gradient_scale, options);  // the kernel divides
+  if (!scaled_apart && gradient_scale != 1.0) divisor = at::full({}, 1.0 / gradient_scale, options);
   Group decayed, plain;
   for (size_t i = 0; i < weights_.size(); ++i) {
     Group& group = weights_[i].dim() >= 2 ? decayed : plain;
     group.weights.push_back(weights_[i]);
-    group.gradients.push_back(gradients[i]);
+    group.gradients.push_back(scaled_apart ? gradients[i] * gradient_scale : gradients[i]);
     group.first.push_back(first_[i]);
     group.second.push_back(second_[i]);
     group.steps.push_back(steps);

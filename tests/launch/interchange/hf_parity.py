@@ -27,7 +27,7 @@ MIXTURE = {"moe.experts": 6, "moe.top_k": 2, "moe.hidden": 48}
 # name, tokenizer, architecture, recipe keys beyond those of `recipe_text`
 CASES = [
     ("mixtral", "sentencepiece", "MixtralForCausalLM", MIXTURE | {"model.tie_embeddings": False}),
-    ("mixtral_bytes", "byte", "MixtralForCausalLM", MIXTURE | {"moe.top_k": 1}),
+    ("mixtral_bytes", "byte", "MixtralForCausalLM", MIXTURE | {"moe.top_k": 3}),
     ("shared_expert", "sentencepiece", "Qwen2MoeForCausalLM", MIXTURE | {"moe.shared_hidden": 32}),
     ("shared_ungated", "byte", "Qwen2MoeForCausalLM", MIXTURE | {"moe.shared_hidden": 32, "moe.shared_gate": False}),
     ("dense_blocks_raw", "sentencepiece", "Qwen2MoeForCausalLM",
@@ -44,7 +44,7 @@ class Program:
 
     def prepare(self, text, tokenizer, out):
         vocabulary = ["--vocabulary", "600"] if tokenizer == "sentencepiece" else []
-        self._run("prepare", "--text", text, "--tokenizer", tokenizer, *vocabulary, "--out", out)
+        self._run("prepare", "--text", text, "--tokenizer", tokenizer, *vocabulary, "--output", out)
 
     def train(self, recipe):
         self._run("train", recipe)

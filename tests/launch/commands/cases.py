@@ -1,0 +1,87 @@
+"""What the tests of the real program share: a small corpus, a small recipe, and how the program is called."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+RECIPE = """
+[run]
+folder = "{folder}/run"
+[data]
+file = "{folder}/corpus.h5"
+sequence_length = 16
+[model]
+layers = 2
+width = 24
+heads = 4
+kv_heads = 2
+ffn_hidden = 32
+[moe]
+experts = 4
+hidden = 16
+[train]
+length = "{length}u"
+global_batch = 4
+log_every = "1u"
+[schedule]
+warmup = "1u"
+[checkpoint]
+every = "2u"
+"""
+
+
+class Bench:
+    """A scratch folder with a corpus and a recipe, and the program to try on them."""
+
+    def __init__(self, program, folder):
+        self.program, self.folder, self.failures, self.checks = program, pathlib.Path(folder), 0, 0
+        words = "the cat sat on a mat while der Hund lief im Park und schlief".split()
+        for i in range(40):
+            text = " ".join(words[(i * 7 + j * (i % 5 + 1)) % len(words)] for j in range(60)) + "."
+            (self.folder / f"text{i:02}.txt").write_text(f"{i} {text}\n")
+        self.run("prepare", "--text", f"{folder}/text*.txt", "--tokenizer", "byte", "--output", f"{folder}/corpus.h5",
+                 "--heldout", "0.2")
+        self.recipe(length=4)
+
+    def recipe(self, length):
+        path = self.folder / "recipe.toml"
+        path.write_text(RECIPE.format(folder=self.folder, length=length))
+        return path
+
+    def run(self, *arguments):
+        return subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+    def run_ranks(self, *arguments, ranks=2):
+        """Through the starter, as a user would; a hang ends the test."""
+        environment = dict(os.environ, MOETRAIN_BINARY=str(self.program))
+        return subprocess.run([str(ROOT / "launch/run"), "-n", str(ranks), "--", *map(str, arguments)],
+                              capture_output=True, text=True, timeout=120, env=environment)
+
+    def check(self, name, condition, detail=""):
+        self.checks += 1
+        if not condition:
+            self.failures += 1
+            print(f"FAILED {name}: {detail}")
+
+    def check_refused(self, name, result, *words):
+        """Exit code 1, one message from one rank, with every one of the words, and no trace of the program's inside."""
+        messages = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("moetrain:")]
+        noise = [line for line in result.stderr.splitlines() if line.strip() and not line.startswith("moetrain:")]
+        self.check(name, result.returncode == 1, f"exit code {result.returncode}: {result.stderr}")
+        self.check(name, len(messages) == 1, f"{len(messages)} messages: {result.stderr}")
+        self.check(name, not noise, f"more than the message: {noise}")
+        for word in words:
+            self.check(name, messages and word in messages[0], f"no '{word}' in: {messages}")
+        print(f"{name}: {messages[0] if messages else result.stderr}")
+
+
+def main(body):
+    """body(bench); the program's path is the first argument."""
+    with tempfile.TemporaryDirectory(prefix="moetrain_commands_") as folder:
+        bench = Bench(str(pathlib.Path(sys.argv[1]).resolve()), folder)
+        body(bench)
+        print(f"{bench.checks} checks, {bench.failures} failed")
+        sys.exit(1 if bench.failures or not bench.checks else 0)

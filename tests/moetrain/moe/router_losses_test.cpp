@@ -1,0 +1,124 @@
+#include "moetrain/losses/router_losses.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "moetrain/losses/loss_terms.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/local_communicator.h"
+#include "tests/support/token_shards.h"
+
+namespace moetrain {
+namespace {
+
+/// A decision of the given logits in which `counts` choices fell on each expert.
+RoutingDecision decision_of(const at::Tensor& logits_TE, std::vector<int64_t> counts, int64_t top_k) {
+  RoutingDecision decision;
+  decision.logits_TE = logits_TE;
+  decision.probabilities_TE = at::softmax(logits_TE, 1);
+  decision.assignment = {at::zeros({logits_TE.size(0), top_k}, at::kLong), {}, logits_TE.size(1)};
+  decision.global_choices_E = at::tensor(counts, at::kLong);
+  return decision;
+}
+
+BatchScope scope_of(int64_t tokens) {
+  static parallel::LocalCommunicator alone;
+  return {alone, tokens, true};
+}
+
+TEST(LoadBalance, IsOneAtAUniformRouter) {
+  // Uniform probabilities give 1 whatever the ties chose: f sums to K.
+  for (const auto& counts : {std::vector<int64_t>{4, 4, 4, 4}, std::vector<int64_t>{8, 8, 0, 0}}) {
+    const RoutingDecision decision = decision_of(at::zeros({8, 4}, at::kDouble), counts, 2);
+    EXPECT_DOUBLE_EQ(load_balance_share(decision, scope_of(8)).item<double>(), 1.0);
+  }
+}
+
+TEST(LoadBalance, IsTheNumberOfExpertsWhereAllGoToOne) {
+  const at::Tensor logits = at::tensor({100.0, 0.0, 0.0, 0.0}, at::kDouble).expand({6, 4});
+  EXPECT_NEAR(load_balance_share(decision_of(logits, {6, 0, 0, 0}, 1), scope_of(6)).item<double>(), 4.0, 1e-12);
+}
+
+TEST(LoadBalance, ByHand) {
+  // p = (1/4, 3/4) and (1/2, 1/2): mean (3/8, 5/8); f = (1/2, 1/2) ... times E / K = 2.
+  const double ln3 = std::log(3.0);
+  const at::Tensor logits = at::tensor({0.0, ln3, 0.0, 0.0}, at::kDouble).view({2, 2});
+  EXPECT_NEAR(load_balance_share(decision_of(logits, {1, 1}, 1), scope_of(2)).item<double>(), 1.0, 1e-15);
+  EXPECT_NEAR(load_balance_share(decision_of(logits, {0, 2}, 1), scope_of(2)).item<double>(), 1.25, 1e-15);
+}
+
+TEST(LoadBalance, CountsCarryNoGradientAndProbabilitiesDo) {
+  const at::Tensor logits = random_tensor("logits", {5, 3}).requires_grad_(true);
+  const RoutingDecision decision = decision_of(logits, {5, 0, 0}, 1);
+  const at::Tensor share = load_balance_share(decision, scope_of(5));
+  EXPECT_TRUE(share.requires_grad());
+  EXPECT_FALSE(decision.global_choices_E.requires_grad());
+}
+
+TEST(RouterZ, ByHand) {
+  EXPECT_NEAR(router_z_share(decision_of(at::zeros({3, 4}, at::kDouble), {3, 0, 0, 0}, 1), scope_of(3)).item<double>(),
+              std::pow(std::log(4.0), 2), 1e-14);
+  const at::Tensor logits =
+      at::tensor({std::log(2.0), std::log(6.0), std::log(0.5), std::log(0.5)}, at::kDouble).view({2, 2});
+  // logsumexp: log 8 and log 1.
+  EXPECT_NEAR(router_z_share(decision_of(logits, {1, 1}, 1), scope_of(2)).item<double>(),
+              std::pow(std::log(8.0), 2) / 2, 1e-14);
+}
+
+TEST(RouterZ, LargeLogitsDoNotOverflow) {
+  const at::Tensor logits = at::full({1, 2}, 1000.0, at::kFloat);
+  EXPECT_NEAR(router_z_share(decision_of(logits, {1, 0}, 1), scope_of(1)).item<double>(),
+              std::pow(1000 + std::log(2.0), 2), 1.0);
+}
+
+TEST(RouterEntropy, ByHandAndWithoutGradient) {
+  const at::Tensor logits = at::tensor({0.0, 0.0, 200.0, 0.0}, at::kDouble).view({2, 2}).requires_grad_(true);
+  const at::Tensor share = router_entropy_share(decision_of(logits, {1, 1}, 1), scope_of(2));
+  EXPECT_NEAR(share.item<double>(), std::log(2.0) / 2, 1e-14);
+  EXPECT_FALSE(share.requires_grad());
+}
+
+TEST(RouterLosses, SharesOfTheRanksAddUp) {
+  const at::Tensor logits = random_tensor("logits", {19, 4});
+  const std::vector<int64_t> counts{9, 5, 3, 2};
+  const RoutingDecision whole = decision_of(logits, counts, 1);
+  for (const auto& split : token_splits(19, test_world()->size())) {
+    const RoutingDecision here = decision_of(shard_of(logits, split), counts, 1);
+    for (const auto function : {&load_balance_share, &router_z_share, &router_entropy_share}) {
+      const double sum = sum_over_ranks(function(here, scope_of(19))).item<double>();
+      EXPECT_NEAR(sum, function(whole, scope_of(19)).item<double>(), 1e-13);
+    }
+  }
+}
+
+TEST(LossTerms, EqualNamesAreAddedUp) {
+  const auto scalar = [](double value) { return at::full({}, value, at::kDouble); };
+  LossTerms terms, other;
+  terms.add("a", scalar(1));
+  terms.add("b", scalar(2));
+  terms.add("a", scalar(3));
+  other.add("c", scalar(10));
+  other.add("b", scalar(20));
+  terms.add_all(other);
+  ASSERT_EQ(terms.terms().size(), 3u);
+  EXPECT_EQ(terms.terms()[0].name, "a");
+  EXPECT_EQ(terms.terms()[0].share.item<double>(), 4);
+  EXPECT_EQ(terms.terms()[1].share.item<double>(), 22);
+  EXPECT_EQ(terms.terms()[2].name, "c");
+  EXPECT_EQ(terms.sum().item<double>(), 36);
+  EXPECT_THROW(LossTerms().sum(), parallel::InternalError);
+}
+
+TEST(LossTerms, DetachedOnesHaveNoGraph) {
+  const at::Tensor x = at::ones({}, at::kDouble).requires_grad_(true);
+  LossTerms terms;
+  terms.add("a", x * 2);
+  EXPECT_TRUE(terms.sum().requires_grad());
+  EXPECT_FALSE(terms.detached().sum().requires_grad());
+  EXPECT_EQ(terms.detached().sum().item<double>(), 2);
+}
+
+}  // namespace
+}  // namespace moetrain

@@ -1,0 +1,124 @@
+#include "moetrain/routers/capacity.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "moetrain/routers/select_top_k.h"
+#include "parallel/comm/local_communicator.h"
+#include "parallel/dispatch/assignment.h"
+#include "tests/support/token_shards.h"
+
+namespace moetrain {
+namespace {
+
+constexpr int64_t kTokens = 29, kChosenExperts = 5;
+
+MoeConfig bounded(int64_t experts, int64_t top_k, double factor) {
+  return {.experts = experts, .top_k = top_k, .capacity = "factor", .capacity_factor = factor};
+}
+
+/// Distinct choices of each token, skewed towards the first experts so that they overflow.
+at::Tensor skewed_choices(int64_t top_k) {
+  const at::Tensor skew = at::arange(kChosenExperts, at::kDouble) * -0.8;
+  return select_top_k(random_tensor("choices", {kTokens, kChosenExperts}) + skew, top_k);
+}
+
+/// GShard's rule written down directly: walk all first choices, then all second ones, in token order.
+at::Tensor naive_drop(const at::Tensor& chosen_TK, int64_t experts, int64_t capacity) {
+  at::Tensor kept = chosen_TK.clone();
+  std::vector<int64_t> taken(static_cast<size_t>(experts), 0);
+  for (int64_t j = 0; j < chosen_TK.size(1); ++j) {
+    for (int64_t t = 0; t < chosen_TK.size(0); ++t) {
+      const auto expert = static_cast<size_t>(chosen_TK[t][j].item<int64_t>());
+      if (taken[expert] == capacity)
+        kept[t][j] = parallel::Assignment::kDropped;
+      else
+        ++taken[expert];
+    }
+  }
+  return kept;
+}
+
+CapacityOutcome on_one_rank(const at::Tensor& chosen_TK, const MoeConfig& config, bool training = true) {
+  parallel::LocalCommunicator alone;
+  return apply_capacity(chosen_TK, config, {alone, chosen_TK.size(0), training});
+}
+
+TEST(ExpertCapacity, IsTheCeilingOfTheFactorsShare) {
+  EXPECT_EQ(expert_capacity(bounded(8, 2, 1.0), 64), 16);
+  EXPECT_EQ(expert_capacity(bounded(8, 2, 1.25), 64), 20);
+  EXPECT_EQ(expert_capacity(bounded(8, 2, 1.0), 65), 17);    // 16.25
+  EXPECT_EQ(expert_capacity(bounded(8, 1, 1.25), 100), 16);  // 15.625
+  EXPECT_EQ(expert_capacity(bounded(3, 1, 1.0), 3), 1);
+  EXPECT_EQ(expert_capacity(bounded(64, 1, 0.5), 4), 1);  // at least one
+  EXPECT_EQ(expert_capacity(bounded(8, 2, 1.0), 0), 1);
+  EXPECT_EQ(expert_capacity(bounded(10, 1, 1.1), 100), 11);  // no rounding error makes it 12
+}
+
+TEST(Capacity, FirstChoicesComeBeforeSecondOnes) {
+  // Two places an expert. Token 0's second choice of expert 1 comes after the first choices of tokens 1 and 2.
+  const at::Tensor chosen = at::tensor({0, 1, 1, 0, 1, 2}, at::kLong).view({3, 2});
+  const CapacityOutcome outcome = on_one_rank(chosen, bounded(3, 2, 1.0));
+  EXPECT_TRUE(outcome.expert_TK.equal(at::tensor({0, -1, 1, 0, 1, 2}, at::kLong).view({3, 2})));
+  EXPECT_EQ(outcome.dropped, 1);
+  EXPECT_TRUE(outcome.global_choices_E.equal(at::tensor({2, 3, 1}, at::kLong)));  // before the drop
+}
+
+TEST(Capacity, LaterTokensAreDroppedFirst) {
+  const CapacityOutcome outcome = on_one_rank(at::zeros({6, 1}, at::kLong), bounded(3, 1, 1.0));
+  EXPECT_TRUE(outcome.expert_TK.flatten().equal(at::tensor({0, 0, -1, -1, -1, -1}, at::kLong)));
+  EXPECT_EQ(outcome.dropped, 4);
+}
+
+TEST(Capacity, OneRankFollowsTheNaiveWalk) {
+  for (const int64_t top_k : {1, 2, 3}) {
+    for (const double factor : {0.3, 1.0, 1.25, 10.0}) {
+      const MoeConfig config = bounded(kChosenExperts, top_k, factor);
+      const at::Tensor chosen = skewed_choices(top_k);
+      const CapacityOutcome outcome = on_one_rank(chosen, config);
+      const at::Tensor expected = naive_drop(chosen, kChosenExperts, expert_capacity(config, kTokens));
+      EXPECT_TRUE(outcome.expert_TK.equal(expected)) << top_k << ", " << factor;
+      EXPECT_EQ(outcome.dropped, (expected == parallel::Assignment::kDropped).sum().item<int64_t>());
+    }
+  }
+}
+
+TEST(Capacity, ShardedDecisionsEqualThoseOfOneRank) {
+  int64_t dropped = 0;
+  for (const auto& split : token_splits(kTokens, test_world()->size())) {
+    for (const int64_t top_k : {1, 2, 3}) {
+      const MoeConfig config = bounded(kChosenExperts, top_k, 0.9);
+      const at::Tensor chosen = skewed_choices(top_k);
+      const CapacityOutcome whole = on_one_rank(chosen, config);
+      const CapacityOutcome here = apply_capacity(shard_of(chosen, split), config, {*test_world(), kTokens, true});
+      EXPECT_TRUE(here.expert_TK.equal(shard_of(whole.expert_TK, split))) << split << ", top_k " << top_k;
+      EXPECT_TRUE(here.global_choices_E.equal(whole.global_choices_E));
+      EXPECT_EQ(sum_over_ranks(at::full({1}, here.dropped, at::kLong)).item<int64_t>(), whole.dropped);
+      dropped += whole.dropped;
+    }
+  }
+  EXPECT_GT(dropped, 0);
+}
+
+TEST(Capacity, EvaluationAndDroplessKeepEveryChoice) {
+  for (const auto& split : token_splits(kTokens, test_world()->size())) {
+    for (const bool training : {false, true}) {
+      MoeConfig config = bounded(kChosenExperts, 2, 0.1);
+      if (training) config.capacity = "dropless";
+      const at::Tensor chosen = skewed_choices(2), mine = shard_of(chosen, split);
+      const CapacityOutcome outcome = apply_capacity(mine, config, {*test_world(), kTokens, training});
+      EXPECT_TRUE(outcome.expert_TK.equal(mine));
+      EXPECT_EQ(outcome.dropped, 0);
+      EXPECT_TRUE(outcome.global_choices_E.equal(at::bincount(chosen.flatten(), {}, kChosenExperts)));
+    }
+  }
+}
+
+TEST(Capacity, TheChoicesGivenAreNotChanged) {
+  const at::Tensor chosen = skewed_choices(2), kept = chosen.clone();
+  EXPECT_GT(on_one_rank(chosen, bounded(kChosenExperts, 2, 0.5)).dropped, 0);
+  EXPECT_TRUE(chosen.equal(kept));
+}
+
+}  // namespace
+}  // namespace moetrain

@@ -1,0 +1,333 @@
+#include "parallel/gradients/gradient_reducer.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "parallel/base/fault.h"
+#include "tests/support/recording_communicator.h"
+#include "tests/support/world.h"
+
+namespace parallel {
+namespace {
+
+void backward_of(const at::Tensor& loss) { torch::autograd::backward({loss}, {}); }
+
+class GradientReducerTest : public testing::Test {
+ protected:
+  /// Leaves of `sizes` elements each, all ones.
+  static std::vector<at::Tensor> leaves(const std::vector<int64_t>& sizes, at::ScalarType type = at::kDouble) {
+    std::vector<at::Tensor> parameters;
+    for (const int64_t size : sizes) parameters.push_back(at::ones({size}, type).requires_grad_(true));
+    return parameters;
+  }
+
+  /// The slope of this rank's loss in parameter i, in micro-batch m: whole numbers, so that sums are exact.
+  static double slope(int64_t rank, size_t i, int64_t m) {
+    return static_cast<double>(100 * (rank + 1) + 10 * static_cast<int64_t>(i) + m);
+  }
+
+  /// sum over i of slope_i * sum(parameter_i).
+  at::Tensor loss(const std::vector<at::Tensor>& parameters, int64_t m = 0) const {
+    at::Tensor total;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const at::Tensor term = parameters[i].sum() * slope(rank_, i, m);
+      total = total.defined() ? total + term : term;
+    }
+    return total;
+  }
+
+  /// The gradient of parameter i over all ranks and `micro_batches` micro-batches.
+  double total_slope(size_t i, int64_t micro_batches) const {
+    double total = 0;
+    for (int64_t r = 0; r < size_; ++r) {
+      for (int64_t m = 0; m < micro_batches; ++m) total += slope(r, i, m);
+    }
+    return total;
+  }
+
+  void expect_totals(const GradientReducer& reducer, const std::vector<at::Tensor>& parameters,
+                     int64_t micro_batches) const {
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      EXPECT_EQ(reducer.gradient(i).sizes(), parameters[i].sizes());
+      EXPECT_TRUE(reducer.gradient(i).eq(total_slope(i, micro_batches)).all().item<bool>())
+          << "parameter " << i << ": " << reducer.gradient(i).flatten()[0].item<double>() << " against "
+          << total_slope(i, micro_batches);
+    }
+  }
+
+  void run_update(GradientReducer& reducer, const std::vector<at::Tensor>& parameters, int64_t micro_batches) const {
+    reducer.zero();
+    for (int64_t m = 0; m < micro_batches; ++m) {
+      if (m == micro_batches - 1) reducer.expect_last();
+      backward_of(loss(parameters, m));
+    }
+    reducer.finish();
+  }
+
+  std::shared_ptr<RecordingCommunicator> group_ = std::make_shared<RecordingCommunicator>(test_world()->duplicate());
+  int64_t rank_ = group_->rank(), size_ = group_->size();
+};
+
+TEST_F(GradientReducerTest, SumsOverRanks) {
+  for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
+    const auto parameters = leaves({3, 1, 5}, type);
+    GradientReducer reducer(parameters, group_);
+    run_update(reducer, parameters, 1);
+    expect_totals(reducer, parameters, 1);
+    EXPECT_EQ(reducer.gradient(0).scalar_type(), type);
+  }
+}
+
+TEST_F(GradientReducerTest, MicroBatchesAccumulateAndCrossTheWireOnce) {
+  const auto parameters = leaves({3, 1, 5});
+  GradientReducer reducer(parameters, group_);
+  run_update(reducer, parameters, 4);
+  expect_totals(reducer, parameters, 4);
+  EXPECT_EQ(group_->bytes(), (std::vector<int64_t>{9 * 8}));
+}
+
+TEST_F(GradientReducerTest, ZeroStartsTheNextUpdate) {
+  const auto parameters = leaves({3, 1, 5});
+  GradientReducer reducer(parameters, group_);
+  for (int update = 0; update < 3; ++update) {
+    run_update(reducer, parameters, 2);
+    expect_totals(reducer, parameters, 2);
+  }
+}
+
+TEST_F(GradientReducerTest, NothingIsSentBeforeTheLastMicroBatch) {
+  const auto parameters = leaves({3, 1});
+  GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+  reducer.zero();
+  for (int64_t m = 0; m < 3; ++m) backward_of(loss(parameters, m));
+  EXPECT_TRUE(group_->operations().empty());
+  reducer.finish();
+  EXPECT_EQ(group_->bytes(), (std::vector<int64_t>{8, 24}));
+  expect_totals(reducer, parameters, 3);
+}
+
+// A bucket closes with the parameter that fills it; parameters go in from the last to the first.
+TEST_F(GradientReducerTest, BucketBoundaries) {
+  struct Case {
+    int64_t bucket_bytes;
+    std::vector<int64_t> buckets;
+  };
+  for (const Case& one : {Case{1, {64, 8, 40, 24}}, Case{64, {64, 72}}, Case{65, {72, 64}}, Case{72, {72, 64}},
+                          Case{136, {136}}, Case{1 << 20, {136}}}) {
+    const auto parameters = leaves({3, 5, 1, 8});
+    GradientReducer reducer(parameters, group_, {.bucket_bytes = one.bucket_bytes});
+    group_->forget();
+    run_update(reducer, parameters, 2);
+    EXPECT_EQ(group_->bytes(), one.buckets) << one.bucket_bytes;
+    EXPECT_EQ(reducer.bytes(), 136);
+    expect_totals(reducer, parameters, 2);
+  }
+}
+
+TEST_F(GradientReducerTest, NoParametersAndEmptyParameters) {
+  GradientReducer nothing({}, group_);
+  nothing.zero();
+  nothing.expect_last();
+  nothing.finish();
+  EXPECT_EQ(nothing.bytes(), 0);
+  const auto parameters = leaves({0, 4, 0});
+  GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+  run_update(reducer, parameters, 2);
+  expect_totals(reducer, parameters, 2);
+}
+
+TEST_F(GradientReducerTest, ShapesOfParametersAreKept) {
+  const at::Tensor matrix = at::ones({2, 3}, at::kDouble).requires_grad_(true);
+  const at::Tensor scalar = at::ones({}, at::kDouble).requires_grad_(true);
+  GradientReducer reducer({matrix, scalar}, group_);
+  reducer.zero();
+  reducer.expect_last();
+  const at::Tensor probe = at::arange(6, at::kDouble).view({2, 3});
+  backward_of((matrix * probe).sum() * scalar);
+  reducer.finish();
+  const double ranks = static_cast<double>(size_);
+  EXPECT_TRUE(reducer.gradient(0).equal(probe * ranks));
+  EXPECT_EQ(reducer.gradient(1).sizes(), at::IntArrayRef{});
+  EXPECT_EQ(reducer.gradient(1).item<double>(), 15.0 * ranks);
+}
+
+TEST_F(GradientReducerTest, LowPrecisionGradientsAreAddedInFloat32) {
+  const at::Tensor parameter = at::ones({4}, at::kBFloat16).requires_grad_(true);
+  GradientReducer reducer({parameter}, group_);
+  EXPECT_EQ(reducer.gradient(0).scalar_type(), at::kFloat);
+  reducer.zero();
+  // 256 + 63 * 1 on each rank: from 256 on, bfloat16 has only even numbers, and 256 + 1 is rounded back to 256.
+  at::Tensor in_bfloat16 = at::zeros({4}, at::kBFloat16);
+  for (int m = 0; m < 64; ++m) {
+    if (m == 63) reducer.expect_last();
+    const double step = m == 0 ? 256 : 1;
+    backward_of((parameter * step).sum());
+    in_bfloat16 += step;
+    EXPECT_FALSE(parameter.grad().defined());  // no second copy is kept
+  }
+  reducer.finish();
+  const double exact = 319.0 * static_cast<double>(size_);
+  EXPECT_TRUE(reducer.gradient(0).eq(exact).all().item<bool>()) << reducer.gradient(0)[0].item<double>();
+  EXPECT_GT(std::abs(in_bfloat16[0].item<double>() - 319) / 319, 0.1);
+}
+
+TEST_F(GradientReducerTest, LowAndSinglePrecisionShareBuckets) {
+  auto parameters = leaves({3, 2}, at::kFloat);
+  parameters.push_back(at::ones({4}, at::kBFloat16).requires_grad_(true));
+  GradientReducer reducer(parameters, group_);
+  reducer.zero();
+  reducer.expect_last();
+  backward_of((parameters[0].sum() + parameters[1].sum()) * 3 + parameters[2].sum() * 2);
+  reducer.finish();
+  const double ranks = static_cast<double>(size_);
+  EXPECT_TRUE(reducer.gradient(1).eq(3 * ranks).all().item<bool>());
+  EXPECT_TRUE(reducer.gradient(2).eq(2 * ranks).all().item<bool>());
+}
+
+TEST_F(GradientReducerTest, DoubleAndSinglePrecisionDoNotMix) {
+  std::vector<at::Tensor> parameters = leaves({3});
+  parameters.push_back(at::ones({3}, at::kFloat).requires_grad_(true));
+  EXPECT_THROW(GradientReducer(parameters, group_), InternalError);
+}
+
+TEST_F(GradientReducerTest, ParameterThatNoLossReachesKeepsItsZeros) {
+  const auto parameters = leaves({3, 2, 4});
+  GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+  for (int update = 0; update < 2; ++update) {
+    reducer.zero();
+    reducer.expect_last();
+    backward_of(parameters[0].sum() * 2 + parameters[2].sum() * 3);
+    reducer.finish();
+    const double ranks = static_cast<double>(size_);
+    EXPECT_TRUE(reducer.gradient(0).eq(2 * ranks).all().item<bool>());
+    EXPECT_TRUE(reducer.gradient(1).eq(0).all().item<bool>());
+    EXPECT_TRUE(reducer.gradient(2).eq(3 * ranks).all().item<bool>());
+  }
+  EXPECT_EQ(group_->operations().size(), 6u);
+}
+
+// Each rank's loss reaches one parameter only, and the last rank calls no backward: it has no tokens.
+TEST_F(GradientReducerTest, RanksThatReachDifferentParametersAgree) {
+  const auto parameters = leaves({3, 2, 4});
+  GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+  const int64_t idle = size_ - 1;
+  reducer.zero();
+  reducer.expect_last();
+  if (rank_ != idle) backward_of(parameters[static_cast<size_t>(rank_ % 3)].sum() * 5);
+  reducer.finish();
+  for (size_t i = 0; i < 3; ++i) {
+    const double expected = static_cast<int64_t>(i) < idle ? 5 : 0;
+    EXPECT_TRUE(reducer.gradient(i).eq(expected).all().item<bool>()) << i;
+  }
+}
+
+TEST_F(GradientReducerTest, RankWithoutTokensAddsZeros) {
+  const at::Tensor weight = at::ones({3, 2}, at::kDouble).requires_grad_(true);
+  GradientReducer reducer({weight}, group_);
+  reducer.zero();
+  reducer.expect_last();
+  const int64_t tokens = rank_ == 0 && size_ > 1 ? 0 : 4;
+  backward_of(at::mm(at::ones({tokens, 3}, at::kDouble), weight).sum());
+  reducer.finish();
+  const double with_tokens = static_cast<double>(size_ > 1 ? size_ - 1 : 1);
+  EXPECT_TRUE(reducer.gradient(0).eq(4 * with_tokens).all().item<bool>());
+}
+
+TEST_F(GradientReducerTest, ParameterUsedTwiceIsReadyOnce) {
+  const auto parameters = leaves({3, 2});
+  GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+  reducer.zero();
+  reducer.expect_last();
+  backward_of((parameters[0] * 2).sum() + parameters[1].sum() * (parameters[0] * 3).sum());
+  reducer.finish();
+  const double ranks = static_cast<double>(size_);
+  EXPECT_TRUE(reducer.gradient(0).eq((2 + 3 * 2) * ranks).all().item<bool>());
+  EXPECT_EQ(group_->operations().size(), 2u);
+}
+
+TEST_F(GradientReducerTest, BucketsAreIssuedInOneOrderWhateverOrderBackwardTakes) {
+  const std::vector<int64_t> sizes{1, 2, 3, 4, 5, 6};
+  const auto parameters = leaves(sizes);
+  GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+  // The engine runs the newest node first: building the terms in another order turns its order about.
+  std::vector<size_t> order(sizes.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  for (int turn = 0; turn < 6; ++turn) {
+    std::rotate(order.begin(), order.begin() + (rank_ + turn) % 6, order.end());
+    if ((rank_ + turn) % 2 == 1) std::reverse(order.begin(), order.end());
+    group_->forget();
+    reducer.zero();
+    reducer.expect_last();
+    std::vector<at::Tensor> terms;
+    for (const size_t i : order) terms.push_back((parameters[i] * slope(rank_, i, 0)).sum());
+    backward_of(at::stack(terms).sum());
+    reducer.finish();
+    EXPECT_EQ(group_->bytes(), (std::vector<int64_t>{48, 40, 32, 24, 16, 8})) << turn;
+    expect_totals(reducer, parameters, 1);
+  }
+}
+
+/// Passes x on; its backward calls what it was given.
+struct CallInBackward : torch::autograd::Function<CallInBackward> {
+  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x, std::function<void()>* action) {
+    called = action;
+    return x.clone();
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list grad) {
+    (*called)();
+    return {grad[0], at::Tensor()};
+  }
+  static inline std::function<void()>* called = nullptr;
+};
+
+TEST_F(GradientReducerTest, BucketsAreIssuedWhileBackwardGoesOn) {
+  const auto parameters = leaves({3, 3, 3, 3});
+  GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+  reducer.zero();
+  reducer.expect_last();
+  size_t issued_before_the_first_layer = 0;
+  std::function<void()> look = [&] { issued_before_the_first_layer = group_->operations().size(); };
+  at::Tensor x = CallInBackward::apply(at::ones({3}, at::kDouble) * parameters[0], &look);
+  for (size_t i = 1; i < parameters.size(); ++i) x = x * parameters[i];
+  backward_of(x.sum());
+  EXPECT_EQ(issued_before_the_first_layer, 3u);
+  EXPECT_EQ(group_->operations().size(), 4u);  // finish() has nothing left to issue
+  reducer.finish();
+  EXPECT_EQ(group_->operations().size(), 4u);
+  for (size_t i = 0; i < 4; ++i) EXPECT_TRUE(reducer.gradient(i).eq(static_cast<double>(size_)).all().item<bool>());
+}
+
+TEST_F(GradientReducerTest, DestructionRestoresTheParameters) {
+  const auto parameters = leaves({3, 2});
+  {
+    GradientReducer reducer(parameters, group_);
+    run_update(reducer, parameters, 1);
+  }
+  group_->forget();
+  for (const at::Tensor& parameter : parameters) EXPECT_FALSE(parameter.grad().defined());
+  backward_of(loss(parameters));
+  EXPECT_TRUE(parameters[0].grad().eq(slope(rank_, 0, 0)).all().item<bool>());  // this rank's alone
+  EXPECT_TRUE(group_->operations().empty());
+}
+
+TEST_F(GradientReducerTest, DestructionInMidUpdateWaitsForWhatIsUnderWay) {
+  const auto parameters = leaves({1 << 18, 2});
+  {
+    GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+    reducer.zero();
+    reducer.expect_last();
+    backward_of(loss(parameters));
+  }
+  at::Tensor one = at::ones({1}, at::kLong);
+  group_->all_reduce(one, ReduceOp::kSum).wait();
+  EXPECT_EQ(one.item<int64_t>(), size_);
+}
+
+}  // namespace
+}  // namespace parallel

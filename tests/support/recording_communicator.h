@@ -1,0 +1,47 @@
+// defines: RecordingCommunicator: passes every operation on and keeps a list of them
+#pragma once
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "parallel/comm/communicator.h"
+
+class RecordingCommunicator : public parallel::Communicator {
+ public:
+  struct Operation {
+    std::string name;  // "all_reduce", "all_gather"
+    int64_t bytes = 0;
+    bool operator==(const Operation&) const = default;
+  };
+
+  explicit RecordingCommunicator(std::shared_ptr<parallel::Communicator> inner) : inner_(std::move(inner)) {}
+
+  int64_t rank() const override { return inner_->rank(); }
+  int64_t size() const override { return inner_->size(); }
+  parallel::Work all_reduce(at::Tensor tensor, parallel::ReduceOp op) override {
+    operations_.push_back({"all_reduce", static_cast<int64_t>(tensor.nbytes())});
+    return inner_->all_reduce(std::move(tensor), op);
+  }
+  parallel::Work all_gather(at::Tensor gathered, at::Tensor part) override {
+    operations_.push_back({"all_gather", static_cast<int64_t>(part.nbytes())});
+    return inner_->all_gather(std::move(gathered), std::move(part));
+  }
+  std::shared_ptr<parallel::Communicator> duplicate() override { return inner_->duplicate(); }
+  std::shared_ptr<parallel::Communicator> split(int64_t color, int64_t key) override {
+    return inner_->split(color, key);
+  }
+
+  /// In the order of issue.
+  const std::vector<Operation>& operations() const { return operations_; }
+  std::vector<int64_t> bytes() const {
+    std::vector<int64_t> all;
+    for (const Operation& operation : operations_) all.push_back(operation.bytes);
+    return all;
+  }
+  void forget() { operations_.clear(); }
+
+ private:
+  std::shared_ptr<parallel::Communicator> inner_;
+  std::vector<Operation> operations_;
+};
