@@ -34,7 +34,7 @@ Recipe read_checked_recipe(const TrainArguments& arguments) {
 /// What would run: the resolved recipe, the model's size and how the batch is spread.
 void print_dry_run(const Recipe& recipe, int64_t ranks) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
-  const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
+  const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kMeta);
   const moetrain::ParameterCount count = model->parameter_count();
   std::printf("%s\n# parameters: %lld, active for a token: %lld\n", write_recipe(recipe).c_str(),
               static_cast<long long>(count.total), static_cast<long long>(count.active));

@@ -13,6 +13,7 @@ ParameterSource ParameterSource::at(const std::string& child) const {
 }
 
 at::Tensor ParameterSource::normal(const std::string& name, at::IntArrayRef shape, double std) const {
+  if (options_.device().is_meta()) return at::empty(shape, options_);  // shapes only: nothing to draw
   const parallel::RandomStream stream(seed_, "initial weights: " + prefix_ + name);
   at::Tensor drawn = at::empty(shape, at::kDouble);
   double* value = drawn.mutable_data_ptr<double>();

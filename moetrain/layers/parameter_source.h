@@ -17,7 +17,7 @@ class ParameterSource {
   /// The source for a child module: names gain "child.".
   ParameterSource at(const std::string& child) const;
 
-  /// Normal with mean 0; drawn in float64 on the CPU, then rounded to the model's dtype.
+  /// Normal with mean 0; drawn in float64 on the CPU, then rounded to the model's dtype. On the meta device: a shape.
   at::Tensor normal(const std::string& name, at::IntArrayRef shape, double std) const;
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const;
 

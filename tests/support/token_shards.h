@@ -1,11 +1,10 @@
-// defines: token_splits, shard_of, sum_over_ranks, random_tensor: a global micro-batch spread over the test's ranks
+// defines: token_splits, shard_of, sum_over_ranks: a global micro-batch spread over the test's ranks
 #pragma once
 #include <ATen/ATen.h>
 
-#include <string_view>
 #include <vector>
 
-#include "parallel/base/random.h"
+#include "tests/support/random_tensor.h"
 #include "tests/support/world.h"
 
 /// Ways to spread `tokens` over `ranks`, each a count of every rank: as even as can be; uneven; the first rank empty;
@@ -33,13 +32,4 @@ inline at::Tensor sum_over_ranks(const at::Tensor& tensor) {
   at::Tensor sum = tensor.detach().contiguous().clone();
   test_world()->all_reduce(sum, parallel::ReduceOp::kSum).wait();
   return sum;
-}
-
-/// Standard normal float64, a function of name and index.
-inline at::Tensor random_tensor(std::string_view name, at::IntArrayRef shape, double std = 1.0) {
-  const parallel::RandomStream stream(17, name);
-  at::Tensor tensor = at::empty(shape, at::kDouble);
-  double* value = tensor.mutable_data_ptr<double>();
-  for (int64_t i = 0; i < tensor.numel(); ++i) value[i] = std * stream.normal(i);
-  return tensor;
 }

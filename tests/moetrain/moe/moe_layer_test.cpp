@@ -171,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(
                     MoeCase{"BoundedSum1", with(small(2, "sum1"), "factor", 0.8)},
                     MoeCase{"BoundedRawShared", with(small(2, "raw"), "factor", 0.5, 3)},
                     MoeCase{"RoomyBound", with(small(2, "raw"), "factor", 4)}),
-    [](const testing::TestParamInfo<MoeCase>& info) { return std::string(info.param.name); });
+    [](const testing::TestParamInfo<MoeCase>& one) { return std::string(one.param.name); });
 
 TEST(MoeLayer, ParametersHaveTheirNames) {
   MoeConfig config = small(2, "sum1");
