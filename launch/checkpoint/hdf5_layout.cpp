@@ -109,7 +109,7 @@ std::string create_layout(const std::filesystem::path& path, const CheckpointInf
   auto* mpi = dynamic_cast<parallel::MpiCommunicator*>(&group);
   try {
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // failures are exceptions here
-    if (mpi == nullptr) {
+    if (mpi == nullptr || group.size() == 1) {  // alone, MPI's file layer would only add its noise
       create_file(path, info, datasets, MPI_COMM_NULL);
     } else {
       mpi->engine().run([&] { create_file(path, info, datasets, reinterpret_cast<MPI_Comm>(mpi->native())); });

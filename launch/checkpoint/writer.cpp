@@ -107,6 +107,7 @@ void agree(parallel::Communicator& group, const std::filesystem::path& path, con
   } catch (const parallel::UserError&) {
     std::error_code ignored;
     if (group.rank() == 0) std::filesystem::remove(temporary, ignored);
+    parallel::all_ranks(group, [] {});  // nobody goes on before it is gone
     throw;
   }
 }

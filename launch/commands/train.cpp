@@ -47,7 +47,7 @@ void print_dry_run(const Recipe& recipe, int64_t ranks) {
   if (ranks > micro) std::printf("# warning: %lld ranks have no sequence\n", static_cast<long long>(ranks - micro));
 }
 
-int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
+int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world, const Interrupt& interrupt) {
   Recipe recipe;
   at::Device device(at::kCPU);
   parallel::all_ranks(*world, [&] { recipe = read_checked_recipe(arguments); });
@@ -58,8 +58,8 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
     return kDone;
   }
   parallel::all_ranks(*world, [&] { device = open_device(recipe.run.device, *world); });
-  Trainer trainer(recipe, make_groups(world, device), device,
-                  {.resume = arguments.resume, .alone = !under_launcher(), .progress = progress_style(under_launcher())});
+  Trainer trainer(recipe, make_groups(world, device), device, interrupt,
+                  {.resume = arguments.resume, .progress = progress_style(under_launcher())});
   return trainer.run() == Trainer::End::kDone ? kDone : kInterrupted;
 }
 
@@ -81,7 +81,8 @@ void add_train_command(CLI::App& app, CommandResult& result) {
       return;
     }
     if (arguments->recipe.empty()) parallel::user_error("train needs a recipe: moetrain train recipes/quickstart.toml");
-    result.exit_code = run_job([&](auto world) { return train(*arguments, std::move(world)); });
+    const Interrupt interrupt(/*alone=*/!under_launcher());  // first of all: a signal during start-up counts, too
+    result.exit_code = run_job([&](auto world) { return train(*arguments, std::move(world), interrupt); });
   });
 }
 

@@ -8,7 +8,7 @@ namespace launch {
 /// process that no mpirun watches, SIGINT and SIGTERM ask the same, once: the second one kills.
 class Interrupt {
  public:
-  explicit Interrupt(bool alone);
+  explicit Interrupt(bool alone = false);
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;

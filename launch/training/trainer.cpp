@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "launch/checkpoint/checkpoint.h"
 #include "launch/recipe/writer.h"
 #include "launch/training/build_id.h"
 #include "launch/training/evaluation.h"
@@ -53,9 +52,10 @@ json phases(const PhaseSeconds& seconds, int64_t updates) {
 
 }  // namespace
 
-Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const TrainerOptions& options)
+Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const Interrupt& interrupt,
+                 const TrainerOptions& options)
     : recipe_(recipe), groups_(std::move(groups)), device_(device), folder_{recipe.run.folder},
-      interrupt_(options.alone),
+      interrupt_(interrupt),
       progress_(groups_.shard.index == 0 ? options.progress : ProgressDisplay::Style::kSilent) {
   at::set_num_threads(static_cast<int>(recipe_.run.threads));
   at::globalContext().setDeterministicAlgorithms(recipe_.run.deterministic, /*warn_only=*/false);

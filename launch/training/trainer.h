@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "data/datasets/token_corpus.h"
+#include "launch/checkpoint/checkpoint.h"
 #include "launch/training/batches.h"
 #include "launch/training/groups.h"
 #include "launch/training/interrupt.h"
@@ -15,7 +16,6 @@ namespace launch {
 
 struct TrainerOptions {
   bool resume = false;
-  bool alone = false;  // no mpirun passes signals on: SIGINT and SIGTERM save, too
   ProgressDisplay::Style progress = ProgressDisplay::Style::kSilent;  // of rank 0
 };
 
@@ -26,7 +26,9 @@ class Trainer {
   enum class End { kDone, kInterrupted };
 
   /// UserError, on all ranks, for whatever cannot be used; nothing is left half-made. Collective.
-  Trainer(const Recipe& recipe, Groups groups, at::Device device, const TrainerOptions& options);
+  /// `interrupt` outlives the trainer.
+  Trainer(const Recipe& recipe, Groups groups, at::Device device, const Interrupt& interrupt,
+          const TrainerOptions& options);
   End run();
 
  private:
@@ -55,7 +57,7 @@ class Trainer {
   std::unique_ptr<TrainingBatches> batches_;
   TrainState state_;
   parallel::SpanScale scale_;
-  Interrupt interrupt_;
+  const Interrupt& interrupt_;
   ProgressDisplay progress_;
   std::unique_ptr<MetricsFile> metrics_;  // of rank 0; null elsewhere
 

@@ -46,14 +46,14 @@ at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& we
 
 at::Tensor grouped_weight_gradient(const at::Tensor& rows_RM, const at::Tensor& grad_RN,
                                    const std::vector<int64_t>& rows_per_expert) {
-  if (has_grouped_kernel(rows_RM)) {
-    return at::_grouped_mm(rows_RM.t(), grad_RN, end_offsets(rows_per_expert, rows_RM.device()));
-  }
-  at::Tensor grad_EMN = at::empty({static_cast<int64_t>(rows_per_expert.size()), rows_RM.size(1), grad_RN.size(1)},
-                                  rows_RM.options());
+  const bool grouped = has_grouped_kernel(rows_RM);
+  at::Tensor grad_EMN =
+      grouped ? at::_grouped_mm(rows_RM.t(), grad_RN, end_offsets(rows_per_expert, rows_RM.device()))
+              : at::empty({static_cast<int64_t>(rows_per_expert.size()), rows_RM.size(1), grad_RN.size(1)}, rows_RM.options());
   for (size_t e = 0; e < rows_per_expert.size(); ++e) {
     if (rows_per_expert[e] == 0) grad_EMN.select(0, static_cast<int64_t>(e)).zero_();
   }
+  if (grouped) return grad_EMN;
   for_each_group(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
     at::Tensor part = grad_EMN.select(0, e);
     at::mm_out(part, rows_RM.narrow(0, begin, count).t(), grad_RN.narrow(0, begin, count));

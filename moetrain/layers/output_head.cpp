@@ -39,7 +39,7 @@ class CrossEntropyFunction : public torch::autograd::Function<CrossEntropyFuncti
       nll_T.narrow(0, begin, count).copy_(log_p.gather(1, safe_target).squeeze(1).neg_().masked_fill_(ignored, 0));
       if (!with_gradient) continue;
       at::Tensor grad = log_p.exp_();
-      grad.scatter_add_(1, safe_target, at::full({1, 1}, -1.0, grad.options()).expand_as(safe_target));
+      grad.scatter_(1, safe_target, grad.gather(1, safe_target).sub_(1.0));
       grad.mul_(scale).masked_fill_(ignored.unsqueeze(1), 0);
       const at::Tensor grad_narrow = grad.to(hidden.scalar_type());
       grad_hidden_TD.narrow(0, begin, count).copy_(at::mm(grad_narrow, weight_VD));

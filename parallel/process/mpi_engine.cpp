@@ -27,7 +27,7 @@ struct PollInterval {
 
 // A waited-for operation is on the critical path; the others are hidden behind compute.
 constexpr PollInterval kWaited{std::chrono::microseconds(5), std::chrono::microseconds(250), 20};
-constexpr PollInterval kHidden{std::chrono::microseconds(50), std::chrono::microseconds(500), 20};
+constexpr PollInterval kHidden{std::chrono::microseconds(50), std::chrono::milliseconds(1), 20};
 
 static_assert(sizeof(MPI_Request) <= sizeof(void*), "a request is carried as an opaque pointer");
 

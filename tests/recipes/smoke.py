@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every smoke recipe trains on 2 ranks and learns; every other recipe of recipes/ is legal.
 
-Usage: smoke.py MOETRAIN. The text is the repository's own licence and pages, prepared anew.
+Usage: smoke.py MOETRAIN. The text is the repository's own licence.
 """
 import json
 import math
@@ -22,9 +22,8 @@ def call(*command, **more):
 
 
 def own_text(folder):
-    """Files of some paragraphs each, so that some can be held out."""
-    pages = [ROOT / "LICENSE", *sorted(ROOT.glob("*/README.md"))]
-    paragraphs = [p for page in pages for p in page.read_text(encoding="utf-8").split("\n\n")]
+    """The licence, which never changes, as files of some paragraphs each, so that some can be held out."""
+    paragraphs = (ROOT / "LICENSE").read_text(encoding="utf-8").split("\n\n")
     for i in range(0, len(paragraphs), 3):
         (folder / f"part{i:03}.txt").write_text("\n\n".join(paragraphs[i : i + 3]), encoding="utf-8")
     return folder / "part*.txt"

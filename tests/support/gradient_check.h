@@ -1,6 +1,7 @@
 // defines: expect_gradients: autograd against central differences
 #pragma once
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
