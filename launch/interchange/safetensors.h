@@ -1,5 +1,5 @@
 // The safetensors file format: 8 bytes of header length (little endian), a JSON header, the tensors' bytes.
-// Source: https://github.com/huggingface/safetensors, README "Format".
+// Source: the safetensors project, README, section "Format".
 // defines: TensorView, TensorToWrite, write_safetensors, StoredTensor, SafetensorsFile
 #pragma once
 #include <cstddef>
