@@ -1,9 +1,9 @@
 // defines: Optimizer, NamedTensor: clipping, schedule, update and master weights of one model
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "optim/clipping/global_norm.h"
 #include "optim/precision/master_weights.h"

@@ -24,6 +24,7 @@ struct CorpusContents {
   std::vector<std::string> groups;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::string tokenizer_hash;
+  std::string fingerprint;
 
   int64_t documents() const { return static_cast<int64_t>(group.size()); }
 };

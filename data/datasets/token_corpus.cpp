@@ -139,6 +139,9 @@ TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify) 
   map_tokens(file, *contents);
   check_index(file, *contents);
   if (verify == Verify::kTokens) check_tokens(file, *contents);
+  const std::string parts = file.stored_checksum(Names::kTokens) + file.stored_checksum(Names::kOffsets) +
+                            file.stored_checksum(Names::kSplit);
+  contents->fingerprint = checksum(parts.data(), parts.size());
   return TokenCorpus(std::move(contents));
 }
 
@@ -147,6 +150,8 @@ const Tokenizer& TokenCorpus::tokenizer() const { return *contents_->tokenizer; 
 std::shared_ptr<const Tokenizer> TokenCorpus::shared_tokenizer() const { return contents_->tokenizer; }
 
 const std::string& TokenCorpus::tokenizer_hash() const { return contents_->tokenizer_hash; }
+
+const std::string& TokenCorpus::fingerprint() const { return contents_->fingerprint; }
 
 const std::vector<std::string>& TokenCorpus::groups() const { return contents_->groups; }
 

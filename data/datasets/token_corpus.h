@@ -41,6 +41,8 @@ class TokenCorpus {
   std::shared_ptr<const Tokenizer> shared_tokenizer() const;
   /// 16 hexadecimal digits that change with kind or content of the tokenizer: what a checkpoint stores.
   const std::string& tokenizer_hash() const;
+  /// Changes with the tokens, their documents or their split: a data position counts in one such corpus.
+  const std::string& fingerprint() const;
   const std::vector<std::string>& groups() const;  // languages, for example
 
   int64_t documents() const;

@@ -1,13 +1,12 @@
 // One HDF5 file for each saved update, independent of the layout that wrote it.
-// defines: CheckpointTensor, CheckpointInfo, write_checkpoint, read_checkpoint_info, read_checkpoint, newest_checkpoint
+// defines: CheckpointTensor, CheckpointInfo, write_checkpoint, read_checkpoint_info, read_checkpoint, newest_update
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "parallel/comm/communicator.h"
 
@@ -21,11 +20,12 @@ struct CheckpointTensor {
 
 /// What the file says beside its tensors.
 struct CheckpointInfo {
-  int64_t update = 0;          // updates done
-  int64_t sequences = 0;       // data position: sequences consumed
-  int64_t tokens = 0;          // tokens consumed
+  int64_t update = 0;     // updates done
+  int64_t sequences = 0;  // data position: sequences consumed
+  int64_t tokens = 0;     // tokens consumed
   int64_t vocabulary = 0;
   std::string tokenizer_hash;  // of the vocabulary it was trained with
+  std::string corpus;          // fingerprint of the token file: what the data position counts in
   std::string recipe;          // the resolved recipe
   std::string build;
 };
@@ -39,15 +39,15 @@ int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo
 
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
-/// Fills every tensor from the dataset of its path and checks each checksum. With `exact` the file may hold no
-/// parameter that `tensors` lacks. A missing, spare, misshapen or damaged dataset is a UserError that names it, and
-/// nothing is filled before names and shapes are all found right.
+/// Fills every tensor from the dataset of its path and checks each checksum. A missing, spare, misshapen or damaged
+/// dataset is a UserError that names it, and nothing is filled before names and shapes are all found right.
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors);
 
 /// Names files checkpoints/update_<12 digits>.h5 of a run folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, int64_t update);
-/// The checkpoint with the largest update; empty where there is none.
-std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run_folder);
+/// The largest update of a complete checkpoint, -1 where there is none. Rank 0 looks, so that all ranks take the same
+/// one even where their views of a shared folder differ for a moment. Collective.
+int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communicator& group);
 /// Removes all but the `keep` newest, and temporary files of writers that died.
 void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep);
 

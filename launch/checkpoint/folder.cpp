@@ -1,3 +1,5 @@
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <string_view>
@@ -9,16 +11,26 @@ namespace {
 
 constexpr std::string_view kPrefix = "update_";
 constexpr std::string_view kSuffix = ".h5";
+constexpr size_t kDigits = 12;
 
 std::filesystem::path folder_of(const std::filesystem::path& run_folder) { return run_folder / "checkpoints"; }
 
-/// Complete checkpoints, oldest first: names of equal length sort by update.
-std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_folder) {
-  std::vector<std::filesystem::path> found;
+/// The update of a checkpoint's file name, or -1: another file that somebody put there is left alone.
+int64_t update_of(const std::string& name) {
+  if (name.size() != kPrefix.size() + kDigits + kSuffix.size()) return -1;
+  if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return -1;
+  const std::string digits = name.substr(kPrefix.size(), kDigits);
+  if (digits.find_first_not_of("0123456789") != std::string::npos) return -1;
+  return std::stoll(digits);
+}
+
+/// Updates of the complete checkpoints, oldest first.
+std::vector<int64_t> list_updates(const std::filesystem::path& run_folder) {
+  std::vector<int64_t> found;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_of(run_folder), error)) {
-    const std::string name = entry.path().filename();
-    if (name.starts_with(kPrefix) && name.ends_with(kSuffix)) found.push_back(entry.path());
+    const int64_t update = update_of(entry.path().filename());
+    if (update >= 0) found.push_back(update);
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -32,16 +44,23 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, i
   return folder_of(run_folder) / name;
 }
 
-std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run_folder) {
-  const auto found = list_checkpoints(run_folder);
-  if (found.empty()) return std::nullopt;
-  return found.back();
+int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communicator& group) {
+  int64_t newest = -1;
+  if (group.rank() == 0) {
+    const auto found = list_updates(run_folder);
+    if (!found.empty()) newest = found.back();
+  }
+  at::Tensor agreed = at::full({1}, newest, at::kLong);
+  group.all_reduce(agreed, parallel::ReduceOp::kMax).wait();
+  return agreed.item<int64_t>();
 }
 
 void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep) {
-  const auto found = list_checkpoints(run_folder);
+  const auto found = list_updates(run_folder);
   std::error_code ignored;
-  for (size_t i = 0; i + static_cast<size_t>(keep) < found.size(); ++i) std::filesystem::remove(found[i], ignored);
+  for (size_t i = 0; i + static_cast<size_t>(keep) < found.size(); ++i) {
+    std::filesystem::remove(checkpoint_path(run_folder, found[i]), ignored);
+  }
   for (const auto& entry : std::filesystem::directory_iterator(folder_of(run_folder), ignored)) {
     if (entry.path().extension() == ".writing") std::filesystem::remove(entry.path(), ignored);
   }

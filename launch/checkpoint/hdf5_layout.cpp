@@ -3,8 +3,9 @@
 #include <hdf5.h>
 #include <mpi.h>
 
-#include <exception>
+#include <stdexcept>
 
+#include "data/hdf5/handle.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/mpi_communicator.h"
 
@@ -13,43 +14,26 @@ namespace {
 
 using parallel::concat;
 
-/// Closes an HDF5 identifier of any kind.
-class Handle {
- public:
-  Handle(hid_t id, herr_t (*close)(hid_t), const char* what) : id_(id), close_(close) {
-    if (id_ < 0) throw std::runtime_error(concat("HDF5: ", what, " failed"));
-  }
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
-  }
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  hid_t get() const { return id_; }
-  /// Closes now, where a failure counts.
-  void close(const char* what) {
-    const hid_t id = id_;
-    id_ = -1;
-    if (close_(id) < 0) throw std::runtime_error(concat("HDF5: ", what, " failed"));
-  }
-
- private:
-  hid_t id_;
-  herr_t (*close_)(hid_t);
-};
+/// The identifier, or an exception that says what failed.
+data::Hdf5Handle checked(hid_t id, herr_t (*close)(hid_t), const char* what) {
+  if (id < 0) throw std::runtime_error(concat("HDF5: ", what, " failed: ", data::hdf5_reason()));
+  return {id, close};
+}
 
 void write_text(hid_t object, const char* name, const std::string& text) {
-  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose, "H5Tcopy");
-  H5Tset_size(type.get(), text.empty() ? 1 : text.size());
-  H5Tset_cset(type.get(), H5T_CSET_UTF8);
-  const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "H5Screate");
-  const Handle attribute(H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose, name);
-  if (H5Awrite(attribute.get(), type.get(), text.empty() ? "\0" : text.data()) < 0) throw std::runtime_error(name);
+  const auto type = checked(H5Tcopy(H5T_C_S1), H5Tclose, "H5Tcopy");
+  H5Tset_size(type.id(), text.empty() ? 1 : text.size());
+  H5Tset_cset(type.id(), H5T_CSET_UTF8);
+  const auto space = checked(H5Screate(H5S_SCALAR), H5Sclose, "H5Screate");
+  const auto attribute =
+      checked(H5Acreate2(object, name, type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose, name);
+  if (H5Awrite(attribute.id(), type.id(), text.empty() ? "\0" : text.data()) < 0) throw std::runtime_error(name);
 }
 
 void write_number(hid_t object, const char* name, hid_t type, const void* value) {
-  const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "H5Screate");
-  const Handle attribute(H5Acreate2(object, name, type, space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose, name);
-  if (H5Awrite(attribute.get(), type, value) < 0) throw std::runtime_error(name);
+  const auto space = checked(H5Screate(H5S_SCALAR), H5Sclose, "H5Screate");
+  const auto attribute = checked(H5Acreate2(object, name, type, space.id(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose, name);
+  if (H5Awrite(attribute.id(), type, value) < 0) throw std::runtime_error(name);
 }
 
 void write_info(hid_t file, const CheckpointInfo& info) {
@@ -60,46 +44,50 @@ void write_info(hid_t file, const CheckpointInfo& info) {
   write_number(file, "tokens", H5T_NATIVE_INT64, &info.tokens);
   write_number(file, "vocabulary", H5T_NATIVE_INT64, &info.vocabulary);
   write_text(file, "tokenizer_hash", info.tokenizer_hash);
+  write_text(file, "corpus", info.corpus);
   write_text(file, "build", info.build);
   // A recipe may be longer than an attribute can be (64 KiB), so it is a dataset.
   const hsize_t length = info.recipe.size();
-  const Handle space(H5Screate_simple(1, &length, nullptr), H5Sclose, "H5Screate_simple");
-  const Handle recipe(
-      H5Dcreate2(file, "recipe", H5T_NATIVE_UINT8, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "recipe");
-  if (H5Dwrite(recipe.get(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, info.recipe.data()) < 0) {
+  const auto space = checked(H5Screate_simple(1, &length, nullptr), H5Sclose, "H5Screate_simple");
+  const auto recipe =
+      checked(H5Dcreate2(file, "recipe", H5T_NATIVE_UINT8, space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose,
+              "recipe");
+  if (H5Dwrite(recipe.id(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, info.recipe.data()) < 0) {
     throw std::runtime_error("HDF5: writing the recipe failed");
   }
 }
 
 void create_dataset(hid_t file, hid_t link_properties, hid_t creation, DatasetPlan& plan) {
   const std::vector<hsize_t> dims(plan.shape.begin(), plan.shape.end());
-  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose, "H5Screate_simple");
+  const auto space =
+      checked(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose, "H5Screate_simple");
   const hid_t type = plan.is_double ? H5T_IEEE_F64LE : H5T_IEEE_F32LE;
-  const Handle dataset(
-      H5Dcreate2(file, plan.path.c_str(), type, space.get(), link_properties, creation, H5P_DEFAULT), H5Dclose,
-      plan.path.c_str());
-  write_number(dataset.get(), "checksum", H5T_NATIVE_UINT64, &plan.checksum);
-  const haddr_t address = H5Dget_offset(dataset.get());
+  const auto dataset =
+      checked(H5Dcreate2(file, plan.path.c_str(), type, space.id(), link_properties, creation, H5P_DEFAULT), H5Dclose,
+              plan.path.c_str());
+  write_number(dataset.id(), "checksum", H5T_NATIVE_UINT64, &plan.checksum);
+  const haddr_t address = H5Dget_offset(dataset.id());
   if (address == HADDR_UNDEF) throw std::runtime_error(concat("HDF5: ", plan.path, " has no place in the file"));
   plan.address = static_cast<int64_t>(address);
 }
 
 void create_file(const std::filesystem::path& path, const CheckpointInfo& info, std::vector<DatasetPlan>& datasets,
                  MPI_Comm comm) {
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "H5Pcreate");
-  if (comm != MPI_COMM_NULL && H5Pset_fapl_mpio(access.get(), comm, MPI_INFO_NULL) < 0) {
+  const data::QuietHdf5 quiet;  // failures are exceptions here
+  const auto access = checked(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "H5Pcreate");
+  if (comm != MPI_COMM_NULL && H5Pset_fapl_mpio(access.id(), comm, MPI_INFO_NULL) < 0) {
     throw std::runtime_error("HDF5: H5Pset_fapl_mpio failed");
   }
-  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose, "creating the file");
-  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose, "H5Pcreate");
-  H5Pset_create_intermediate_group(links.get(), 1);
-  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "H5Pcreate");
-  H5Pset_layout(creation.get(), H5D_CONTIGUOUS);
-  H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY);
-  H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER);
-  write_info(file.get(), info);
-  for (DatasetPlan& plan : datasets) create_dataset(file.get(), links.get(), creation.get(), plan);
-  file.close("closing the file");
+  auto file = checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.id()), H5Fclose, "creating the file");
+  const auto links = checked(H5Pcreate(H5P_LINK_CREATE), H5Pclose, "H5Pcreate");
+  H5Pset_create_intermediate_group(links.id(), 1);
+  const auto creation = checked(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "H5Pcreate");
+  H5Pset_layout(creation.id(), H5D_CONTIGUOUS);
+  H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(creation.id(), H5D_FILL_TIME_NEVER);
+  write_info(file.id(), info);
+  for (DatasetPlan& plan : datasets) create_dataset(file.id(), links.id(), creation.id(), plan);
+  if (H5Fflush(file.id(), H5F_SCOPE_GLOBAL) < 0) throw std::runtime_error("HDF5: writing the file's structure failed");
 }
 
 }  // namespace
@@ -108,7 +96,6 @@ std::string create_layout(const std::filesystem::path& path, const CheckpointInf
                           std::vector<DatasetPlan>& datasets, parallel::Communicator& group) {
   auto* mpi = dynamic_cast<parallel::MpiCommunicator*>(&group);
   try {
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // failures are exceptions here
     if (mpi == nullptr || group.size() == 1) {  // alone, MPI's file layer would only add its noise
       create_file(path, info, datasets, MPI_COMM_NULL);
     } else {

@@ -1,10 +1,10 @@
+#include <ATen/ATen.h>
 #include <hdf5.h>
 
 #include <algorithm>
 #include <set>
 
-#include <ATen/ATen.h>
-
+#include "data/hdf5/handle.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/checksum.h"
 #include "parallel/base/fault.h"
@@ -16,58 +16,68 @@ using parallel::user_error;
 
 constexpr int64_t kLongestText = int64_t{1} << 24;  // a recipe, a build id: far below this
 
-struct Identifier {
-  Identifier(hid_t id, herr_t (*close)(hid_t)) : id(id), close(close) {}
-  ~Identifier() {
-    if (id >= 0) close(id);
-  }
-  Identifier(const Identifier&) = delete;
-  Identifier& operator=(const Identifier&) = delete;
-  hid_t id;
-  herr_t (*close)(hid_t);
-};
-
 struct File {
-  explicit File(const std::filesystem::path& path)
-      : path(path.string()), file((H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr),
-                                   H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)), H5Fclose) {
-    if (file.id < 0) user_error(path.string(), ": not a readable HDF5 file, or a truncated one");
+  explicit File(const std::filesystem::path& file_path) : path(file_path.string()), id(open(file_path), H5Fclose) {
+    if (id.ok()) return;
+    if (!std::filesystem::exists(file_path)) user_error(path, ": there is no such file");
+    user_error(path, ": not a readable HDF5 file, or a truncated one: ", data::hdf5_reason());
   }
+  static hid_t open(const std::filesystem::path& file_path) {
+    const data::Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+    // Readers take no lock: cluster file systems often have none, and a finished file never changes.
+    H5Pset_file_locking(access.id(), false, true);
+    return H5Fopen(file_path.c_str(), H5F_ACC_RDONLY, access.id());
+  }
+
+  data::QuietHdf5 quiet;  // before the file is opened, until after it is closed
   std::string path;
-  Identifier file;
+  data::Hdf5Handle id;
 };
 
-int64_t read_number(const File& from, const char* name) {
-  const Identifier attribute(H5Aopen(from.file.id, name, H5P_DEFAULT), H5Aclose);
+bool is_single(hid_t attribute) {
+  const data::Hdf5Handle space(H5Aget_space(attribute), H5Sclose);
+  return space.ok() && H5Sget_simple_extent_npoints(space.id()) == 1;
+}
+
+data::Hdf5Handle open_attribute(const File& from, const char* name) {
+  data::Hdf5Handle attribute(H5Aopen(from.id.id(), name, H5P_DEFAULT), H5Aclose);
+  if (!attribute.ok()) user_error(from.path, ": not a moetrain checkpoint (no attribute '", name, "')");
+  if (!is_single(attribute.id())) user_error(from.path, ": attribute '", name, "' is not a single value");
+  return attribute;
+}
+
+/// A number of at least `least`.
+int64_t read_number(const File& from, const char* name, int64_t least) {
+  const data::Hdf5Handle attribute = open_attribute(from, name);
   int64_t value = 0;
-  if (attribute.id < 0 || H5Aread(attribute.id, H5T_NATIVE_INT64, &value) < 0) {
-    user_error(from.path, ": not a moetrain checkpoint (no attribute '", name, "')");
+  if (H5Aread(attribute.id(), H5T_NATIVE_INT64, &value) < 0 || value < least) {
+    user_error(from.path, ": attribute '", name, "' is ", value, "; legal: at least ", least);
   }
   return value;
 }
 
 std::string read_text(const File& from, const char* name) {
-  const Identifier attribute(H5Aopen(from.file.id, name, H5P_DEFAULT), H5Aclose);
-  if (attribute.id < 0) user_error(from.path, ": not a moetrain checkpoint (no attribute '", name, "')");
-  const Identifier type(H5Aget_type(attribute.id), H5Tclose);
-  const auto size = static_cast<int64_t>(H5Tget_size(type.id));
-  if (H5Tget_class(type.id) != H5T_STRING || H5Tis_variable_str(type.id) != 0 || size > kLongestText) {
+  const data::Hdf5Handle attribute = open_attribute(from, name);
+  const data::Hdf5Handle type(H5Aget_type(attribute.id()), H5Tclose);
+  const auto size = static_cast<int64_t>(H5Tget_size(type.id()));
+  if (H5Tget_class(type.id()) != H5T_STRING || H5Tis_variable_str(type.id()) != 0 || size > kLongestText) {
     user_error(from.path, ": attribute '", name, "' is not a short text");
   }
   std::string text(static_cast<size_t>(size), '\0');
-  if (H5Aread(attribute.id, type.id, text.data()) < 0) user_error(from.path, ": attribute '", name, "' is unreadable");
+  if (H5Aread(attribute.id(), type.id(), text.data()) < 0)
+    user_error(from.path, ": attribute '", name, "' is unreadable");
   text.resize(std::min(text.find('\0'), text.size()));
   return text;
 }
 
 std::string read_recipe_text(const File& from) {
-  const Identifier dataset(H5Dopen2(from.file.id, "recipe", H5P_DEFAULT), H5Dclose);
-  if (dataset.id < 0) user_error(from.path, ": not a moetrain checkpoint (no dataset 'recipe')");
-  const Identifier space(H5Dget_space(dataset.id), H5Sclose);
-  const auto size = static_cast<int64_t>(H5Sget_simple_extent_npoints(space.id));
+  const data::Hdf5Handle dataset(H5Dopen2(from.id.id(), "recipe", H5P_DEFAULT), H5Dclose);
+  if (!dataset.ok()) user_error(from.path, ": not a moetrain checkpoint (no dataset 'recipe')");
+  const data::Hdf5Handle space(H5Dget_space(dataset.id()), H5Sclose);
+  const auto size = static_cast<int64_t>(H5Sget_simple_extent_npoints(space.id()));
   if (size < 0 || size > kLongestText) user_error(from.path, ": dataset 'recipe' has ", size, " bytes");
   std::string text(static_cast<size_t>(size), '\0');
-  if (H5Dread(dataset.id, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0) {
+  if (H5Dread(dataset.id(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0) {
     user_error(from.path, ": dataset 'recipe' is unreadable");
   }
   return text;
@@ -80,15 +90,14 @@ std::string shape_text(const std::vector<hsize_t>& shape) {
 }
 
 /// Opens a dataset that must have the tensor's shape.
-hid_t open_dataset(const File& from, const CheckpointTensor& tensor) {
-  const hid_t dataset = H5Dopen2(from.file.id, tensor.path.c_str(), H5P_DEFAULT);
-  if (dataset < 0) user_error(from.path, ": holds no '", tensor.path, "': a checkpoint of another model");
-  const Identifier space(H5Dget_space(dataset), H5Sclose);
-  std::vector<hsize_t> found(static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id))));
-  H5Sget_simple_extent_dims(space.id, found.data(), nullptr);
+data::Hdf5Handle open_dataset(const File& from, const CheckpointTensor& tensor) {
+  data::Hdf5Handle dataset(H5Dopen2(from.id.id(), tensor.path.c_str(), H5P_DEFAULT), H5Dclose);
+  if (!dataset.ok()) user_error(from.path, ": holds no '", tensor.path, "': a checkpoint of another model");
+  const data::Hdf5Handle space(H5Dget_space(dataset.id()), H5Sclose);
+  std::vector<hsize_t> found(static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id()))));
+  H5Sget_simple_extent_dims(space.id(), found.data(), nullptr);
   const std::vector<hsize_t> wanted(tensor.tensor.sizes().begin(), tensor.tensor.sizes().end());
   if (found != wanted) {
-    H5Dclose(dataset);
     user_error(from.path, ": '", tensor.path, "' has shape ", shape_text(found), ", this model's is ",
                shape_text(wanted), ": a checkpoint of another model");
   }
@@ -101,14 +110,14 @@ void collect_name(std::set<std::string>& names, const char* name, const H5O_info
 
 /// Every parameter of the file must be wanted, where parameters are read at all.
 void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tensors) {
-  const Identifier group(H5Gopen2(from.file.id, "parameters", H5P_DEFAULT), H5Gclose);
-  if (group.id < 0) user_error(from.path, ": not a moetrain checkpoint (no group 'parameters')");
+  const data::Hdf5Handle group(H5Gopen2(from.id.id(), "parameters", H5P_DEFAULT), H5Gclose);
+  if (!group.ok()) user_error(from.path, ": not a moetrain checkpoint (no group 'parameters')");
   std::set<std::string> names;
   const auto visit = [](hid_t, const char* name, const H5O_info_t* info, void* out) -> herr_t {
     collect_name(*static_cast<std::set<std::string>*>(out), name, info);
     return 0;
   };
-  H5Ovisit2(group.id, H5_INDEX_NAME, H5_ITER_NATIVE, visit, &names, H5O_INFO_BASIC);
+  H5Ovisit2(group.id(), H5_INDEX_NAME, H5_ITER_NATIVE, visit, &names, H5O_INFO_BASIC);
   for (const CheckpointTensor& tensor : tensors) names.erase(tensor.path);
   if (!names.empty()) {
     user_error(from.path, ": holds '", *names.begin(), "' (and ", names.size() - 1,
@@ -118,18 +127,18 @@ void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tenso
 
 /// Reads in the file's own precision, checks, then rounds into the tensor.
 void fill(const File& from, const CheckpointTensor& tensor) {
-  const Identifier dataset(open_dataset(from, tensor), H5Dclose);
-  const Identifier type(H5Dget_type(dataset.id), H5Tclose);
-  const bool is_double = H5Tequal(type.id, H5T_IEEE_F64LE) > 0;
-  if (!is_double && H5Tequal(type.id, H5T_IEEE_F32LE) <= 0) {
+  const data::Hdf5Handle dataset = open_dataset(from, tensor);
+  const data::Hdf5Handle type(H5Dget_type(dataset.id()), H5Tclose);
+  const bool is_double = H5Tequal(type.id(), H5T_IEEE_F64LE) > 0;
+  if (!is_double && H5Tequal(type.id(), H5T_IEEE_F32LE) <= 0) {
     user_error(from.path, ": '", tensor.path, "' is neither float32 nor float64");
   }
   at::Tensor read = at::empty(tensor.tensor.sizes(), is_double ? at::kDouble : at::kFloat);
   uint64_t wanted = 0;
-  const Identifier attribute(H5Aopen(dataset.id, "checksum", H5P_DEFAULT), H5Aclose);
-  const bool readable =
-      attribute.id >= 0 && H5Aread(attribute.id, H5T_NATIVE_UINT64, &wanted) >= 0 &&
-      H5Dread(dataset.id, type.id, H5S_ALL, H5S_ALL, H5P_DEFAULT, read.mutable_data_ptr()) >= 0;
+  const data::Hdf5Handle attribute(H5Aopen(dataset.id(), "checksum", H5P_DEFAULT), H5Aclose);
+  const bool readable = attribute.ok() && is_single(attribute.id()) &&
+                        H5Aread(attribute.id(), H5T_NATIVE_UINT64, &wanted) >= 0 &&
+                        H5Dread(dataset.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, read.mutable_data_ptr()) >= 0;
   if (!readable) user_error(from.path, ": '", tensor.path, "' is unreadable: the file is truncated or damaged");
   const auto bytes = static_cast<int64_t>(read.nbytes());
   if (partial_checksum(read.const_data_ptr(), bytes, 0, word_count(bytes)) != wanted) {
@@ -143,14 +152,15 @@ void fill(const File& from, const CheckpointTensor& tensor) {
 
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
   const File from(path);
-  if (const int64_t format = read_number(from, "format"); format != 1) {
+  if (const int64_t format = read_number(from, "format", 0); format != 1) {
     user_error(from.path, ": checkpoint format ", format, ", this program reads format 1");
   }
-  return {.update = read_number(from, "update"),
-          .sequences = read_number(from, "sequences"),
-          .tokens = read_number(from, "tokens"),
-          .vocabulary = read_number(from, "vocabulary"),
+  return {.update = read_number(from, "update", 0),
+          .sequences = read_number(from, "sequences", 0),
+          .tokens = read_number(from, "tokens", 0),
+          .vocabulary = read_number(from, "vocabulary", 1),
           .tokenizer_hash = read_text(from, "tokenizer_hash"),
+          .corpus = read_text(from, "corpus"),
           .recipe = read_recipe_text(from),
           .build = read_text(from, "build")};
 }
@@ -158,7 +168,7 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors) {
   const File from(path);
   check_no_spare(from, tensors);
-  for (const CheckpointTensor& tensor : tensors) H5Dclose(open_dataset(from, tensor));
+  for (const CheckpointTensor& tensor : tensors) open_dataset(from, tensor);
   for (const CheckpointTensor& tensor : tensors) fill(from, tensor);
 }
 

@@ -1,3 +1,4 @@
+#include <ATen/ATen.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -5,8 +6,6 @@
 #include <cerrno>
 #include <cstring>
 #include <numeric>
-
-#include <ATen/ATen.h>
 
 #include "data/shard.h"
 #include "launch/checkpoint/checkpoint.h"
@@ -37,6 +36,14 @@ int write_range(int file, const char* data, int64_t begin, int64_t end, int64_t 
     if (written < 0) return errno;
     if (written == 0) return ENOSPC;
     begin += written;
+  }
+  return 0;
+}
+
+/// Signals are how a run is asked to stop, so they must not make a save fail.
+int flush(int file) {
+  while (::fsync(file) != 0) {
+    if (errno != EINTR) return errno;
   }
   return 0;
 }
@@ -76,18 +83,22 @@ int write_slices(const std::filesystem::path& path, const std::vector<Checkpoint
                                   std::min(8 * words.end, bytes), plans[i].address);
     if (error != 0) return error;
   }
-  return ::fsync(file.number) == 0 ? 0 : errno;
+  return flush(file.number);
 }
 
-/// Takes the room that the file will need, on one rank, before HDF5 comes: HDF5 1.10 that meets a full disk leaves
-/// itself in a state that crashes the process at its end.
-int reserve(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors, int64_t text_bytes) {
+/// Tries, on one rank, whether there is room for the file before HDF5 comes: HDF5 1.10 that meets a full disk leaves
+/// itself in a state that crashes the process at its end. HDF5 gives the room back and takes it anew; what another
+/// program takes in between is met when the slices are written.
+int try_room(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors, int64_t text_bytes) {
   constexpr int64_t kBytesPerDataset = 4096;  // headers, attributes and group entries, generously
   int64_t bytes = 65536 + text_bytes;
-  for (const CheckpointTensor& tensor : tensors) bytes += kBytesPerDataset + static_cast<int64_t>(tensor.tensor.nbytes());
+  for (const CheckpointTensor& tensor : tensors)
+    bytes += kBytesPerDataset + static_cast<int64_t>(tensor.tensor.nbytes());
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (file.number < 0) return errno;
-  return ::posix_fallocate(file.number, 0, bytes);
+  int error = EINTR;
+  while (error == EINTR) error = ::posix_fallocate(file.number, 0, bytes);
+  return error;
 }
 
 int rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
@@ -125,9 +136,8 @@ int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo
   std::error_code folder_error;
   std::filesystem::create_directories(path.parent_path(), folder_error);
   agree(group, path, temporary, folder_error ? folder_error.message() : "");
-  const int reserve_error =
-      group.rank() == 0 ? reserve(temporary, host, static_cast<int64_t>(info.recipe.size())) : 0;
-  agree(group, path, temporary, reserve_error != 0 ? std::strerror(reserve_error) : "");
+  const int room_error = group.rank() == 0 ? try_room(temporary, host, static_cast<int64_t>(info.recipe.size())) : 0;
+  agree(group, path, temporary, room_error != 0 ? std::strerror(room_error) : "");
   agree(group, path, temporary, create_layout(temporary, info, plans, group));
   const int write_error = write_slices(temporary, host, plans, group);
   agree(group, path, temporary, write_error != 0 ? std::strerror(write_error) : "");

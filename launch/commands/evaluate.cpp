@@ -33,8 +33,12 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   std::optional<TrainedModel> trained;
   const RunFolder folder{arguments.run};
   at::Device device(at::kCPU);
-  parallel::all_ranks(*world, [&] { device = open_device(read_run_recipe(folder).run.device, *world); });
-  parallel::all_ranks(*world, [&] { trained = load_trained_model(arguments.run, arguments.data_file, device); });
+  std::string device_name;
+  parallel::all_ranks(*world, [&] { device_name = read_run_recipe(folder).run.device; });
+  parallel::all_ranks(*world, [&] { device = open_device(device_name, *world); });
+  const int64_t update = newest_update(arguments.run, *world);
+  parallel::all_ranks(*world,
+                      [&] { trained = load_trained_model(arguments.run, update, arguments.data_file, device); });
   const Groups groups = make_groups(world, device);
   const Evaluation result = evaluate(
       *trained->model, trained->corpus,

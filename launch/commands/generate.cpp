@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "launch/commands/commands.h"
+#include "launch/commands/job.h"
 #include "launch/commands/trained_model.h"
 #include "moetrain/decoding/sampler.h"
 #include "parallel/base/fault.h"
@@ -17,7 +18,7 @@ struct GenerateArguments {
 };
 
 void generate_text(const GenerateArguments& arguments) {
-  const TrainedModel trained = load_trained_model(arguments.run, "", at::kCPU);
+  const TrainedModel trained = load_newest_model(arguments.run);
   const data::Tokenizer& tokenizer = trained.corpus.tokenizer();
   const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
   std::vector<int64_t> prompt(encoded.begin(), encoded.end());
@@ -39,12 +40,13 @@ void add_generate_command(CLI::App& app, CommandResult&) {
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("--prompt", arguments->prompt, "text to continue; empty: the start of a document");
   command->add_option("--tokens", sampling.tokens, "at most so many")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command->add_option("--temperature", sampling.temperature, "of the softmax; 0: greedy")->check(CLI::NonNegativeNumber);
+  command->add_option("--temperature", sampling.temperature, "of the softmax; 0: greedy")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--top-p", sampling.top_p, "draw from the smallest set with this probability")
       ->check(CLI::Range(1e-6, 1.0));
   command->add_option("--seed", sampling.seed, "of the draws");
   command->add_flag("--greedy", arguments->greedy, "always the most likely token");
-  command->callback([arguments] { generate_text(*arguments); });
+  command->callback([arguments] { run_once([&] { generate_text(*arguments); }); });
 }
 
 }  // namespace launch

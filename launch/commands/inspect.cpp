@@ -1,12 +1,13 @@
+#include <ATen/ATen.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include <ATen/ATen.h>
-
 #include "launch/commands/commands.h"
+#include "launch/commands/job.h"
 #include "launch/commands/trained_model.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
@@ -20,7 +21,7 @@ struct InspectArguments {
 
 void print_logits(const std::string& run, const std::string& text) {
   const at::NoGradGuard no_gradient;
-  const TrainedModel trained = load_trained_model(run, "", at::kCPU);
+  const TrainedModel trained = load_newest_model(run);
   const std::vector<int32_t> tokens = trained.corpus.tokenizer().encode(text);
   if (tokens.empty()) parallel::user_error("--logits needs some text");
   const at::Tensor tokens_SL = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
@@ -37,7 +38,7 @@ void print_logits(const std::string& run, const std::string& text) {
 }
 
 void print_checkpoint(const std::filesystem::path& run) {
-  const TrainedModel trained = load_trained_model(run, "", at::kCPU);
+  const TrainedModel trained = load_newest_model(run);
   const auto count = trained.model->parameter_count();
   std::printf("update %lld, %lld tokens, %lld parameters (%lld active), tokenizer %s, build %s\n",
               static_cast<long long>(trained.info.update), static_cast<long long>(trained.info.tokens),
@@ -57,7 +58,8 @@ void print_corpus(const data::TokenCorpus& corpus) {
     for (size_t g = 0; g < corpus.groups().size(); ++g) {
       const auto group = static_cast<int64_t>(g);
       std::printf("%-9s %-12s %12lld tokens %12lld bytes\n", to_string(split).c_str(), corpus.groups()[g].c_str(),
-                  static_cast<long long>(stream.targets_of_group(group)), static_cast<long long>(stream.bytes_of_group(group)));
+                  static_cast<long long>(stream.targets_of_group(group)),
+                  static_cast<long long>(stream.bytes_of_group(group)));
     }
   }
 }
@@ -87,7 +89,7 @@ void add_inspect_command(CLI::App& app, CommandResult&) {
   command->add_option("--logits", arguments->logits, "print tokens and logits of this text as JSON (run folder)");
   command->add_option("--dump", arguments->dump, "print the text of a split (token file)")
       ->check(CLI::IsMember({"train", "heldout"}));
-  command->callback([arguments] { inspect(*arguments); });
+  command->callback([arguments] { run_once([&] { inspect(*arguments); }); });
 }
 
 }  // namespace launch

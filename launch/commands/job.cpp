@@ -1,15 +1,15 @@
 #include "launch/commands/job.h"
 
+#include <c10/util/Exception.h>
 #include <unistd.h>
 
-#include <c10/util/Exception.h>
-
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 
 #include "launch/commands/commands.h"
 #include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
+#include "parallel/process/launcher.h"
 
 namespace launch {
 namespace {
@@ -28,28 +28,28 @@ std::string host_name() {
 
 }  // namespace
 
-bool under_launcher() {
-  return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr ||
-         std::getenv("SLURM_PROCID") != nullptr;
-}
-
 int run_job(const std::function<int(std::shared_ptr<parallel::MpiCommunicator> world)>& body) {
   parallel::MpiEngine engine;
   auto world = parallel::world_communicator(engine);
   const long rank = world->rank();
-  std::exception_ptr users_fault;
   int exit_code = kInternalFault;
   try {
     exit_code = body(std::move(world));
-  } catch (const parallel::UserError&) {
-    users_fault = std::current_exception();
+  } catch (const parallel::ReportedElsewhere&) {
+    exit_code = kUserFault;
+  } catch (const parallel::UserError& error) {
+    std::fprintf(stderr, "moetrain: %s\n", error.what());
+    exit_code = kUserFault;
   } catch (const c10::Error& error) {
     abort_with(rank, error.what_without_backtrace());
   } catch (const std::exception& error) {
     abort_with(rank, error.what());
   }
-  if (users_fault) std::rethrow_exception(users_fault);
   return exit_code;
+}
+
+void run_once(const std::function<void()>& body) {
+  if (parallel::launcher_rank() == 0) body();
 }
 
 }  // namespace launch

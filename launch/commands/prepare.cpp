@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "launch/commands/commands.h"
+#include "launch/commands/job.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -22,13 +23,14 @@ void add_prepare_command(CLI::App& app, CommandResult&) {
       ->check(CLI::IsMember({"sentencepiece", "byte"}));
   command->add_option("--vocabulary", options->vocabulary_size, "pieces of a sentencepiece vocabulary")
       ->check(CLI::Range(int64_t{300}, int64_t{1} << 20));
-  command->add_option("--heldout", options->heldout, "share of the documents that is held out")->check(CLI::Range(0.0, 0.9));
+  command->add_option("--heldout", options->heldout, "share of the documents that is held out")
+      ->check(CLI::Range(0.0, 0.9));
   command->add_option("--threads", options->threads, "0: one per core")->check(CLI::Range(0, 1024));
   command->callback([options, overwrite] {
     if (options->text.empty() && options->man.empty()) parallel::user_error("prepare needs --text or --man");
     if (*overwrite) options->overwrite = data::Overwrite::kReplace;
     options->progress = [](const std::string& phase) { std::printf("%s\n", phase.c_str()); };
-    std::printf("%s", data::to_text(data::prepare(*options)).c_str());
+    run_once([&] { std::printf("%s", data::to_text(data::prepare(*options)).c_str()); });
   });
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "launch/commands/commands.h"
+#include "launch/commands/job.h"
 
 namespace launch {
 
@@ -13,8 +14,10 @@ void add_report_command(CLI::App& app, CommandResult&) {
   CLI::App* command = app.add_subcommand("report", "write report.html into a run folder");
   command->add_option("run", *run, "run folder")->required();
   command->callback([run] {
-    write_report(*run);
-    std::printf("wrote %s/report.html\n", run->c_str());
+    run_once([&] {
+      write_report(*run);
+      std::printf("wrote %s/report.html\n", run->c_str());
+    });
   });
 }
 

@@ -12,6 +12,7 @@
 #include "launch/training/trainer.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/process/launcher.h"
 
 namespace launch {
 namespace {
@@ -41,13 +42,14 @@ void print_dry_run(const Recipe& recipe, int64_t ranks) {
   const int64_t micro = recipe.train.global_batch / recipe.train.micro_batches;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     const auto own = data::split_range(micro, {.index = rank, .count = ranks});
-    std::printf("# rank %lld: sequences %lld to %lld of each micro-batch of %lld\n", static_cast<long long>(rank),
+    std::printf("# rank %lld: sequences [%lld, %lld) of each micro-batch of %lld\n", static_cast<long long>(rank),
                 static_cast<long long>(own.begin), static_cast<long long>(own.end), static_cast<long long>(micro));
   }
   if (ranks > micro) std::printf("# warning: %lld ranks have no sequence\n", static_cast<long long>(ranks - micro));
 }
 
-int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world, const Interrupt& interrupt) {
+int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world,
+          const Interrupt& interrupt) {
   Recipe recipe;
   at::Device device(at::kCPU);
   parallel::all_ranks(*world, [&] { recipe = read_checked_recipe(arguments); });
@@ -59,7 +61,7 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
   }
   parallel::all_ranks(*world, [&] { device = open_device(recipe.run.device, *world); });
   Trainer trainer(recipe, make_groups(world, device), device, interrupt,
-                  {.resume = arguments.resume, .progress = progress_style(under_launcher())});
+                  {.resume = arguments.resume, .progress = progress_style(parallel::under_launcher())});
   return trainer.run() == Trainer::End::kDone ? kDone : kInterrupted;
 }
 
@@ -71,17 +73,16 @@ void add_train_command(CLI::App& app, CommandResult& result) {
   auto* recipe = command->add_option("recipe", arguments->recipe, "TOML recipe");
   command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
       ->allow_extra_args(false);
-  command->add_flag("--resume", arguments->resume, "go on from the newest checkpoint of the run folder, if there is one");
+  command->add_flag("--resume", arguments->resume,
+                    "go on from the newest checkpoint of the run folder, if there is one");
   command->add_flag("--dry-run", arguments->dry_run, "check the recipe and print what would run");
   auto* keys = command->add_flag("--keys", arguments->keys, "print every key of a recipe and end");
   recipe->excludes(keys);
   command->callback([arguments, &result] {
-    if (arguments->keys) {
-      std::printf("%s", describe_keys().c_str());
-      return;
-    }
+    if (arguments->keys) return run_once([] { std::printf("%s", describe_keys().c_str()); });
     if (arguments->recipe.empty()) parallel::user_error("train needs a recipe: moetrain train recipes/quickstart.toml");
-    const Interrupt interrupt(/*alone=*/!under_launcher());  // first of all: a signal during start-up counts, too
+    const Interrupt interrupt(
+        /*alone=*/!parallel::under_launcher());  // first of all: a signal during start-up counts, too
     result.exit_code = run_job([&](auto world) { return train(*arguments, std::move(world), interrupt); });
   });
 }

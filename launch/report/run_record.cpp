@@ -156,7 +156,7 @@ class Collector {
     if (!line.is_object()) throw BadField(parallel::concat("expected an object, found ", line.type_name()));
     const std::string event = text(line, "event");
     if (event.empty()) throw BadField("'event' is missing");
-    if (event == "start") run_.start = to_start(line);
+    if (event == "start") start(to_start(line));
     if (event == "step") add_step(to_step(line));
     if (event == "evaluate") add_evaluation(to_evaluation(line));
     if (event == "checkpoint") add_checkpoint(line);
@@ -180,6 +180,15 @@ class Collector {
     const CheckpointRecord record{
         .step = whole_number(line, "step"), .seconds = number(line, "seconds"), .bytes = number(line, "bytes")};
     checkpoints_.insert_or_assign(record.step, record);
+  }
+
+  /// What an attempt left that never reached a checkpoint is gone.
+  void start(const StartRecord& record) {
+    steps_.clear();
+    evaluations_.clear();
+    checkpoints_.clear();
+    run_.end.reset();
+    run_.start = record;
   }
 
   void resume(int64_t step) {

@@ -27,8 +27,11 @@ int64_t counted_targets(const data::TokenBatch& batch) {
 }
 
 TrainingBatches::TrainingBatches(const data::TokenStream& stream, const Recipe& recipe, data::Shard shard)
-    : stream_(stream), sampler_(stream, recipe.data.sequence_length), shard_(shard),
-      seed_(static_cast<uint64_t>(recipe.run.seed)), sequence_length_(recipe.data.sequence_length),
+    : stream_(stream),
+      sampler_(stream, recipe.data.sequence_length),
+      shard_(shard),
+      seed_(static_cast<uint64_t>(recipe.run.seed)),
+      sequence_length_(recipe.data.sequence_length),
       micro_batches_(recipe.train.micro_batches),
       micro_sequences_(recipe.train.global_batch / recipe.train.micro_batches) {}
 
@@ -37,7 +40,8 @@ std::vector<data::TokenBatch> TrainingBatches::read(int64_t position) const {
   const data::IndexRange own = data::split_range(micro_sequences_, shard_);
   for (int64_t m = 0; m < micro_batches_; ++m) {
     const int64_t first = position + m * micro_sequences_ + own.begin;
-    batches.push_back(data::read_windows(stream_, sequence_length_, sampler_.windows_at(seed_, first, own.end - own.begin)));
+    batches.push_back(
+        data::read_windows(stream_, sequence_length_, sampler_.windows_at(seed_, first, own.end - own.begin)));
   }
   return batches;
 }

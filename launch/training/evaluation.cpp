@@ -16,9 +16,9 @@ namespace {
 
 /// Sums over all windows, on this rank.
 struct Sums {
-  at::Tensor nll_G, tokens_G;              // float64
-  std::vector<int64_t> layers;             // numbers of the MoE blocks
-  std::vector<at::Tensor> choices_GE;      // float64, one a layer
+  at::Tensor nll_G, tokens_G;          // float64
+  std::vector<int64_t> layers;         // numbers of the MoE blocks
+  std::vector<at::Tensor> choices_GE;  // float64, one a layer
 };
 
 void add_batch(Sums& sums, moetrain::DecoderLm& model, const DeviceBatch& batch, const moetrain::BatchScope& scope) {
@@ -72,7 +72,10 @@ Evaluation summarize(const Sums& sums, const data::TokenCorpus& corpus, const da
 }
 
 nlohmann::json score_json(const GroupScore& score) {
-  return {{"loss", score.loss()}, {"bits_per_byte", score.bits_per_byte()}, {"tokens", score.tokens}, {"bytes", score.bytes}};
+  return {{"loss", score.loss()},
+          {"bits_per_byte", score.bits_per_byte()},
+          {"tokens", score.tokens},
+          {"bytes", score.bytes}};
 }
 
 }  // namespace

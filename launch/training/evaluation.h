@@ -1,9 +1,8 @@
 // defines: Evaluation, evaluate, to_json: held-out loss, overall and per group, and who uses which expert
 #pragma once
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json_fwd.hpp>
 
 #include "data/datasets/token_corpus.h"
 #include "launch/training/groups.h"
@@ -15,7 +14,7 @@ struct GroupScore {
   std::string name;
   double nll = 0;  // [nats], summed over the group's targets
   int64_t tokens = 0;
-  int64_t bytes = 0;  // of text
+  int64_t bytes = 0;                                                                  // of text
   double loss() const { return nll / static_cast<double>(tokens > 0 ? tokens : 1); }  // [nats per token]
   double bits_per_byte() const;
 };

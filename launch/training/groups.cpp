@@ -13,6 +13,7 @@ at::Device open_device(const std::string& name, const parallel::MpiCommunicator&
 Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device) {
   Groups groups;
   groups.shard = {.index = world->rank(), .count = world->size()};
+  groups.engine = &world->engine();
   if (device.is_cuda()) {
     groups.tokens = parallel::cuda_communicator(*world);
     groups.gradients = parallel::cuda_communicator(*world);
@@ -26,7 +27,7 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
 
 Groups local_groups() {
   const auto alone = std::make_shared<parallel::LocalCommunicator>();
-  return {alone, alone, alone, {}};
+  return {alone, alone, alone, {}, nullptr};
 }
 
 }  // namespace launch

@@ -1,9 +1,9 @@
 // defines: Groups, make_groups, open_device: the communicators of a run, one for each traffic class
 #pragma once
+#include <c10/core/Device.h>
+
 #include <memory>
 #include <string>
-
-#include <c10/core/Device.h>
 
 #include "data/shard.h"
 #include "parallel/comm/mpi_communicator.h"
@@ -16,6 +16,7 @@ struct Groups {
   std::shared_ptr<parallel::Communicator> tokens;     // tensors of the device: what forward exchanges
   std::shared_ptr<parallel::Communicator> gradients;  // tensors of the device: what backward sums
   data::Shard shard;                                  // this rank's part of every micro-batch
+  const parallel::MpiEngine* engine = nullptr;        // what carries MPI; null without MPI
 };
 
 /// "cpu", or this rank's GPU for "cuda" (UserError where there is none). Collective.
@@ -24,7 +25,7 @@ at::Device open_device(const std::string& name, const parallel::MpiCommunicator&
 /// Collective over `world`.
 Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device);
 
-/// A run of one process without MPI.
+/// A group of one, without MPI.
 Groups local_groups();
 
 }  // namespace launch

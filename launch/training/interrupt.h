@@ -4,8 +4,9 @@
 
 namespace launch {
 
-/// While it lives, SIGUSR1 asks for a save at the next update's end (mpirun forwards it; launch/run sends it). Of a
-/// process that no mpirun watches, SIGINT and SIGTERM ask the same, once: the second one kills.
+/// While it lives, SIGUSR1 asks for a save at the next update's end (mpirun forwards it; launch/run sends it), and so
+/// does SIGTERM (srun's scancel; under mpirun SIGKILL follows a second later). Of a process that no launcher watches
+/// SIGINT asks the same. A SIGTERM or SIGINT after the first request kills.
 class Interrupt {
  public:
   explicit Interrupt(bool alone = false);

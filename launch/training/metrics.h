@@ -2,7 +2,6 @@
 #pragma once
 #include <filesystem>
 #include <fstream>
-
 #include <nlohmann/json_fwd.hpp>
 
 namespace launch {
@@ -12,12 +11,16 @@ namespace launch {
 class MetricsFile {
  public:
   explicit MetricsFile(const std::filesystem::path& path);
-  /// Writes {"event": event, ...fields}. UserError where the disk is full.
+  /// Writes {"event": event, ...fields}. A failure (a full disk) is kept for failed(): one rank writes, between
+  /// collectives of all, so it may not throw there.
   void write(const char* event, const nlohmann::json& fields);
+  bool failed() const { return failed_; }
+  const std::filesystem::path& path() const { return path_; }
 
  private:
   std::filesystem::path path_;
   std::ofstream file_;
+  bool failed_ = false;
 };
 
 }  // namespace launch

@@ -17,6 +17,14 @@ std::shared_ptr<moetrain::DecoderLm> build_model(const Recipe& recipe, int64_t v
                                                moetrain::builtin_routers());
 }
 
+int64_t training_bytes(const Recipe& recipe, int64_t vocabulary) {
+  const auto type = dtype_of(recipe.run.precision);
+  const int64_t wide = type == at::kDouble ? 8 : 4;
+  const int64_t master = type == at::kBFloat16 ? wide : 0;
+  const int64_t each = static_cast<int64_t>(c10::elementSize(type)) + master + /*gradient, two moments*/ 3 * wide;
+  return build_model(recipe, vocabulary, at::kMeta)->parameter_count().total * each;
+}
+
 std::vector<optim::NamedTensor> named_parameters(const moetrain::DecoderLm& model) {
   std::vector<optim::NamedTensor> all;
   for (const auto& parameter : model.named_parameters()) all.push_back({parameter.key(), parameter.value()});

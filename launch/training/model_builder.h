@@ -1,4 +1,4 @@
-// defines: build_model, named_parameters, parameter_tensors, dtype_of: recipe -> model
+// defines: build_model, training_bytes, named_parameters, parameter_tensors, dtype_of: recipe -> model
 #pragma once
 #include <memory>
 #include <vector>
@@ -14,6 +14,9 @@ at::ScalarType dtype_of(const std::string& precision);  // "float32", "bf16", "f
 
 /// The model of a recipe with its initial weights, on `device`.
 std::shared_ptr<moetrain::DecoderLm> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device);
+
+/// Bytes that a rank needs for weights, gradients and optimizer state; activations come on top.
+int64_t training_bytes(const Recipe& recipe, int64_t vocabulary);
 
 /// The model's parameters by their global names, in the order in which they were registered.
 std::vector<optim::NamedTensor> named_parameters(const moetrain::DecoderLm& model);

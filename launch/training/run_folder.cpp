@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "launch/recipe/reader.h"
+#include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
@@ -12,10 +13,12 @@
 namespace launch {
 namespace {
 
-/// Keys that may change between a run and its resumption: they move no number of any update.
-const std::vector<std::string> kMayChange{"run.folder",         "run.threads",       "train.length",
-                                          "train.log_every",    "checkpoint.every",  "checkpoint.keep",
-                                          "evaluate.every",     "evaluate.batch",    "data.file"};
+/// Keys that may change between a run and its resumption. A new train.length moves the rest of a schedule that looks at
+/// the end; another run.threads may change the last bits; data.file may move, but what it holds may not (the checkpoint
+/// knows); the others move no number.
+const std::vector<std::string> kMayChange{"run.folder",      "run.threads",      "train.length",
+                                          "train.log_every", "checkpoint.every", "checkpoint.keep",
+                                          "evaluate.every",  "evaluate.batch",   "data.file"};
 
 /// "section.key" -> value, from a resolved recipe's text.
 std::map<std::string, std::string> keys_of(const std::string& text) {
@@ -58,7 +61,8 @@ void write_file(const std::filesystem::path& path, const std::string& text) {
   if (!file || error) {
     std::error_code ignored;
     std::filesystem::remove(temporary, ignored);
-    parallel::user_error("cannot write ", path.string(), error ? ": " + error.message() : " (disk full, or no permission?)");
+    parallel::user_error("cannot write ", path.string(),
+                         error ? ": " + error.message() : " (disk full, or no permission?)");
   }
 }
 
@@ -80,7 +84,9 @@ Recipe read_run_recipe(const RunFolder& folder) {
   if (!std::filesystem::exists(folder.recipe())) {
     parallel::user_error(folder.path.string(), " is no run folder (no recipe.toml in it)");
   }
-  return read_recipe(folder.recipe());
+  Recipe recipe = read_recipe(folder.recipe());
+  check_rules(recipe);
+  return recipe;
 }
 
 }  // namespace launch

@@ -41,10 +41,13 @@ void visit(RunConfig& config, Visitor& field) {
   using namespace parallel;
   field("folder", config.folder, anything(), "run folder; made by the run, must not exist unless --resume");
   field("seed", config.seed, at_least(0), "of every random draw");
-  field("device", config.device, one_of({"cpu", "cuda"}), "cpu: MPI between ranks; cuda: one GPU a rank, NCCL between them");
-  field("precision", config.precision, one_of({"float32", "bf16", "float64"}), "of weights and activations; bf16 keeps float32 master weights");
+  field("device", config.device, one_of({"cpu", "cuda"}),
+        "cpu: MPI between ranks; cuda: one GPU a rank, NCCL between them");
+  field("precision", config.precision, one_of({"float32", "bf16", "float64"}),
+        "of weights and activations; bf16 keeps float32 master weights");
   field("threads", config.threads, between(1, 1024), "compute threads of a rank");
-  field("deterministic", config.deterministic, anything(), "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
+  field("deterministic", config.deterministic, anything(),
+        "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
 }
 
 template <class Visitor>
@@ -52,7 +55,8 @@ void visit(TrainConfig& config, Visitor& field) {
   using namespace parallel;
   field("length", config.length, above(0), "how long to train");
   field("global_batch", config.global_batch, between(1, 1 << 24), "sequences of one update, over all ranks");
-  field("micro_batches", config.micro_batches, between(1, 1 << 16), "parts of the global batch, one forward and backward each");
+  field("micro_batches", config.micro_batches, between(1, 1 << 16),
+        "parts of the global batch, one forward and backward each");
   field("log_every", config.log_every, above(0), "between two lines of metrics");
 }
 

@@ -35,8 +35,8 @@ class Tally {
     for (size_t i = 0; i < layers_.size(); ++i) {
       const auto& [layer, decision] = output.routing[i];
       const at::Tensor choices = decision.global_choices_E.to(at::kDouble);
-      const at::Tensor entropy = moetrain::router_entropy_share(decision, scope).to(at::kDouble) /
-                                 static_cast<double>(micro_batches);
+      const at::Tensor entropy =
+          moetrain::router_entropy_share(decision, scope).to(at::kDouble) / static_cast<double>(micro_batches);
       Layer& sum = layers_[i];
       sum.layer = layer;
       sum.choices_E = sum.choices_E.defined() ? sum.choices_E + choices : choices;
@@ -60,7 +60,6 @@ class Tally {
     for (const Layer& layer : layers_) {
       const at::Tensor choices_E = layer.choices_E.to(at::kCPU).contiguous();
       const double total = choices_E.sum().item<double>();
-      report.choices += static_cast<int64_t>(total);
       LayerLoad load{.layer = layer.layer};
       for (int64_t e = 0; e < choices_E.numel(); ++e) {
         load.load.push_back(choices_E.const_data_ptr<double>()[e] / std::max(total, 1.0));
@@ -117,13 +116,15 @@ PhaseSeconds& PhaseSeconds::operator+=(const PhaseSeconds& other) {
 }
 
 double StepReport::total_loss() const {
-  return std::accumulate(losses.begin(), losses.end(), 0.0, [](double sum, const auto& loss) { return sum + loss.second; });
+  return std::accumulate(losses.begin(), losses.end(), 0.0,
+                         [](double sum, const auto& loss) { return sum + loss.second; });
 }
 
 double StepReport::imbalance() const {
   double worst = 0;
   for (const LayerLoad& layer : layers) {
-    worst = std::max(worst, *std::max_element(layer.load.begin(), layer.load.end()) * static_cast<double>(layer.load.size()));
+    worst = std::max(worst,
+                     *std::max_element(layer.load.begin(), layer.load.end()) * static_cast<double>(layer.load.size()));
   }
   return worst;
 }
@@ -133,7 +134,8 @@ int64_t StepReport::dropped() const {
                          [](int64_t sum, const LayerLoad& layer) { return sum + layer.dropped; });
 }
 
-StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches, int64_t targets, const Groups& groups) {
+StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches, int64_t targets,
+                      const Groups& groups) {
   StepReport report;
   Tally tally;
   Laps laps;
@@ -142,8 +144,8 @@ StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches
   for (int64_t m = 0; m < micro_batches; ++m) {
     const DeviceBatch& batch = batches[static_cast<size_t>(m)];
     const moetrain::BatchScope scope{.group = *groups.tokens, .global_tokens = batch.global_tokens, .training = true};
-    const auto output = moetrain::next_token(*state.model, batch.inputs, scope,
-                                             {.targets = targets, .micro_batches = micro_batches});
+    const auto output =
+        moetrain::next_token(*state.model, batch.inputs, scope, {.targets = targets, .micro_batches = micro_batches});
     const at::Tensor loss = output.losses.sum();
     report.seconds.forward += laps.lap();
     if (m + 1 == micro_batches) state.reducer->expect_last();
@@ -159,7 +161,7 @@ StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches
   if (!std::isfinite(norm) || !std::isfinite(report.total_loss())) {
     check_finite(state, gradients, report.total_loss());
     parallel::user_error("update ", state.optimizer->updates() + 1, ": the loss is ", report.total_loss(),
-                         "; lower optimizer.learning_rate");
+                         " and the gradient norm ", norm, "; lower optimizer.learning_rate");
   }
   const optim::UpdateReport update = state.optimizer->step(gradients, norm);
   report.gradient_norm = norm;

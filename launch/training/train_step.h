@@ -32,7 +32,6 @@ struct StepReport {
   std::vector<std::pair<std::string, double>> losses;  // weighted terms; their sum is the loss
   double gradient_norm = 0;
   double learning_rate = 0;
-  int64_t choices = 0;  // of all layers
   std::vector<LayerLoad> layers;
   PhaseSeconds seconds;
 
@@ -52,6 +51,7 @@ struct TrainState {
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
 /// clipping, optimizer. `targets`: counted targets of the whole update. Collective.
 /// UserError, on all ranks, where the loss or a gradient is not finite; the weights are then as before.
-StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches, int64_t targets, const Groups& groups);
+StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches, int64_t targets,
+                      const Groups& groups);
 
 }  // namespace launch

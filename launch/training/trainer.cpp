@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <ctime>
@@ -32,12 +33,17 @@ std::string utc_now() {
   return text;
 }
 
+std::string describe_experts(const moetrain::MoeConfig& moe) {
+  if (moe.layers == "none") return "dense";
+  return parallel::concat("experts in blocks \"", moe.layers, "\": ", moe.experts, " of width ", moe.hidden, ", top ",
+                          moe.top_k,
+                          moe.shared_hidden > 0 ? parallel::concat(", shared expert of ", moe.shared_hidden) : "");
+}
+
 std::string describe(const Recipe& recipe, int64_t vocabulary) {
   const auto& [model, moe] = std::pair(recipe.model, recipe.moe);
   return parallel::concat(model.layers, " blocks, width ", model.width, ", ", model.heads, " heads (", model.kv_heads,
-                          " key/value), vocabulary ", vocabulary, "; experts in blocks \"", moe.layers, "\": ", moe.experts,
-                          " of width ", moe.hidden, ", top ", moe.top_k,
-                          moe.shared_hidden > 0 ? parallel::concat(", shared expert of ", moe.shared_hidden) : "", "; ",
+                          " key/value), vocabulary ", vocabulary, "; ", describe_experts(moe), "; ",
                           recipe.run.precision);
 }
 
@@ -54,22 +60,36 @@ json phases(const PhaseSeconds& seconds, int64_t updates) {
 
 Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const Interrupt& interrupt,
                  const TrainerOptions& options)
-    : recipe_(recipe), groups_(std::move(groups)), device_(device), folder_{recipe.run.folder},
+    : recipe_(recipe),
+      groups_(std::move(groups)),
+      device_(device),
+      folder_{recipe.run.folder},
       interrupt_(interrupt),
       progress_(groups_.shard.index == 0 ? options.progress : ProgressDisplay::Style::kSilent) {
   at::set_num_threads(static_cast<int>(recipe_.run.threads));
   at::globalContext().setDeterministicAlgorithms(recipe_.run.deterministic, /*warn_only=*/false);
   open_corpus();
   parallel::all_ranks(*groups_.control, [&] {
+    check_memory();
     if (groups_.shard.index == 0) open_run_folder(folder_, recipe_, options.resume);
   });
   build(device);
-  const auto checkpoint = options.resume ? newest_checkpoint(folder_.path) : std::nullopt;
-  if (checkpoint) resume(*checkpoint);
+  const int64_t newest = options.resume ? newest_update(folder_.path, *groups_.control) : -1;
+  if (newest >= 0) resume(checkpoint_path(folder_.path, newest));
   parallel::all_ranks(*groups_.control, [&] {
     if (groups_.shard.index == 0) metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
   });
-  announce(checkpoint.has_value());
+  announce(newest >= 0);
+}
+
+void Trainer::check_memory() const {
+  if (!device_.is_cpu()) return;  // the GPU says it itself, before anything is lost
+  const double needed = static_cast<double>(training_bytes(recipe_, corpus_->tokenizer().vocabulary_size()));
+  const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (needed <= there) return;
+  parallel::user_error("weights, gradients and optimizer state of this model take ", needed / 1e9,
+                       " GB on each rank, and ", "this host has ", there / 1e9,
+                       " GB; make model.layers, model.width, moe.experts or moe.hidden smaller");
 }
 
 void Trainer::open_corpus() {
@@ -99,8 +119,12 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
   parallel::all_ranks(*groups_.control, [&] {
     const CheckpointInfo info = read_checkpoint_info(checkpoint);
     if (info.tokenizer_hash != corpus_->tokenizer_hash()) {
-      parallel::user_error(checkpoint.string(), " was trained with another tokenizer (", info.tokenizer_hash, ") than that of ",
-                           recipe_.data.file, " (", corpus_->tokenizer_hash(), ")");
+      parallel::user_error(checkpoint.string(), " was trained with another tokenizer (", info.tokenizer_hash,
+                           ") than that of ", recipe_.data.file, " (", corpus_->tokenizer_hash(), ")");
+    }
+    if (info.corpus != corpus_->fingerprint()) {
+      parallel::user_error(checkpoint.string(), " was trained on another text than ", recipe_.data.file,
+                           " holds, so its data position means nothing there; legal: the token file of that run");
     }
     read_checkpoint(checkpoint, checkpoint_tensors());
     state_.optimizer->resume_at(info.update);
@@ -113,28 +137,43 @@ void Trainer::announce(bool resumed) {
   const std::string model = describe(recipe_, state_.model->vocabulary());
   progress_.say(parallel::concat(resumed ? "resuming at update " + std::to_string(update_) : "training", " in ",
                                  folder_.path.string(), ": ", model));
-  progress_.say(parallel::concat(count.total, " parameters, ", count.active, " active for a token; ", groups_.shard.count,
-                                 " ranks of ", recipe_.run.threads, " threads on ", recipe_.run.device, "; ", length_,
-                                 " updates of ", scale_.tokens_per_update, " tokens; ", scale_.tokens_per_epoch,
-                                 " tokens an epoch"));
+  progress_.say(parallel::concat(count.total, " parameters, ", count.active, " active for a token; ",
+                                 groups_.shard.count, groups_.shard.count == 1 ? " rank" : " ranks", ", threads each: ",
+                                 recipe_.run.threads, ", on ", recipe_.run.device, "; ", length_, " updates of ",
+                                 scale_.tokens_per_update, " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
+  const int64_t idle = groups_.shard.count - batches_->sequences_per_micro_batch();
+  if (idle > 0) {
+    progress_.say(parallel::concat("warning: ", idle, " of ", groups_.shard.count, " ranks have no sequence in a ",
+                                   "micro-batch of ", batches_->sequences_per_micro_batch(), " and only wait"));
+  }
   if (!metrics_) return;
-  metrics_->write(resumed ? "resume" : "start",
-                  {{"step", update_},
-                   {"time", utc_now()},
-                   {"build", build_id()},
-                   {"recipe_hash", hash_text(recipe_hash(recipe_))},
-                   {"ranks", groups_.shard.count},
-                   {"threads", recipe_.run.threads},
-                   {"parameters", {{"total", count.total}, {"active", count.active}}},
-                   {"model", model}});
+  metrics_->write(resumed ? "resume" : "start", {{"step", update_},
+                                                 {"time", utc_now()},
+                                                 {"build", build_id()},
+                                                 {"recipe_hash", hash_text(recipe_hash(recipe_))},
+                                                 {"ranks", groups_.shard.count},
+                                                 {"threads", recipe_.run.threads},
+                                                 {"parameters", {{"total", count.total}, {"active", count.active}}},
+                                                 {"model", model}});
 }
 
 Trainer::Agreed Trainer::agree(const std::vector<data::TokenBatch>& batches) {
   int64_t targets = 0;
   for (const data::TokenBatch& batch : batches) targets += counted_targets(batch);
-  at::Tensor sums = at::tensor({targets, int64_t{interrupt_.requested()}}, at::kLong);
+  at::Tensor sums = at::tensor(
+      {targets, int64_t{interrupt_.requested()}, int64_t{metrics_ != nullptr && metrics_->failed()}}, at::kLong);
   groups_.control->all_reduce(sums, parallel::ReduceOp::kSum).wait();
+  agree_on_metrics(sums[2].item<int64_t>() == 0);
   return {sums[0].item<int64_t>(), sums[1].item<int64_t>() > 0};
+}
+
+/// The one rank that writes metrics reports a failure to all, when all are there.
+void Trainer::agree_on_metrics(bool all_written) {
+  if (all_written) return;
+  parallel::all_ranks(*groups_.control, [&] {
+    if (metrics_ && metrics_->failed())
+      parallel::user_error("cannot write ", metrics_->path().string(), ": disk full?");
+  });
 }
 
 Trainer::End Trainer::run() {
@@ -160,8 +199,10 @@ Trainer::End Trainer::run() {
   if (last_saved_ != update_) save();
   if (end == End::kDone && recipe_.evaluate.every.count > 0) score();
   if (metrics_) metrics_->write("end", {{"step", update_}, {"reason", end == End::kDone ? "done" : "interrupted"}});
+  agree_on_metrics(/*all_written=*/false);  // unknown here: every rank asks
   if (end == End::kInterrupted) {
-    progress_.say(parallel::concat("interrupted after update ", update_, ", saved; the same command with --resume goes on"));
+    progress_.say(
+        parallel::concat("interrupted after update ", update_, ", saved; the same command with --resume goes on"));
   }
   return end;
 }
@@ -193,8 +234,12 @@ void Trainer::log(const StepReport& report) {
     for (const auto& [name, value] : report.losses) losses[name] = value;
     json layers = json::array();
     for (const LayerLoad& layer : report.layers) {
-      layers.push_back({{"layer", layer.layer}, {"load", layer.load}, {"dropped", layer.dropped}, {"entropy", layer.entropy}});
+      layers.push_back(
+          {{"layer", layer.layer}, {"load", layer.load}, {"dropped", layer.dropped}, {"entropy", layer.entropy}});
     }
+    // Of the seconds since the last line, how many the thread that carries MPI was busy.
+    const double engine = groups_.engine != nullptr ? groups_.engine->cpu_seconds() : 0;
+    const double engine_share = (engine - std::exchange(engine_seconds_, engine)) / seconds;
     metrics_->write("step", {{"step", update_},
                              {"tokens", update_ * scale_.tokens_per_update},
                              {"loss", losses},
@@ -202,6 +247,7 @@ void Trainer::log(const StepReport& report) {
                              {"learning_rate", report.learning_rate},
                              {"tokens_per_second", tokens_per_second},
                              {"seconds", phases(phase_seconds_, updates)},
+                             {"mpi_thread_share", engine_share},
                              {"imbalance", report.imbalance()},
                              {"dropped", dropped_},
                              {"layers", layers}});
@@ -227,6 +273,7 @@ void Trainer::save() {
                             .tokens = update_ * scale_.tokens_per_update,
                             .vocabulary = state_.model->vocabulary(),
                             .tokenizer_hash = corpus_->tokenizer_hash(),
+                            .corpus = corpus_->fingerprint(),
                             .recipe = write_recipe(recipe_),
                             .build = build_id()};
   const int64_t bytes =
@@ -237,8 +284,9 @@ void Trainer::save() {
 }
 
 void Trainer::score() {
-  const Evaluation result = evaluate(
-      *state_.model, *corpus_, {.sequence_length = recipe_.data.sequence_length, .batch = recipe_.evaluate.batch}, groups_);
+  const Evaluation result =
+      evaluate(*state_.model, *corpus_,
+               {.sequence_length = recipe_.data.sequence_length, .batch = recipe_.evaluate.batch}, groups_);
   progress_.say(parallel::concat("held out, after update ", update_, ": loss ", result.overall.loss(), " nats/token, ",
                                  result.overall.bits_per_byte(), " bits per byte"));
   if (!metrics_) return;

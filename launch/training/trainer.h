@@ -40,6 +40,8 @@ class Trainer {
     int64_t targets = 0;
     bool stop = false;
   };
+  void check_memory() const;
+  void agree_on_metrics(bool all_written);
   Agreed agree(const std::vector<data::TokenBatch>& batches);
   StepReport step(const std::vector<data::TokenBatch>& batches, int64_t targets);
   void log(const StepReport& report);
@@ -61,13 +63,14 @@ class Trainer {
   ProgressDisplay progress_;
   std::unique_ptr<MetricsFile> metrics_;  // of rank 0; null elsewhere
 
-  int64_t update_ = 0;        // updates done
-  int64_t length_ = 0;        // updates to do
+  int64_t update_ = 0;  // updates done
+  int64_t length_ = 0;  // updates to do
   int64_t last_saved_ = -1;
   // Since the last line of metrics:
   PhaseSeconds phase_seconds_;
   int64_t dropped_ = 0;
   int64_t logged_update_ = 0;
+  double engine_seconds_ = 0;
 };
 
 }  // namespace launch

@@ -10,7 +10,8 @@ namespace moetrain {
 namespace {
 
 int64_t draw(const at::Tensor& logits_V, const SamplingOptions& options, double uniform) {
-  auto [sorted_V, token_V] = at::sort(logits_V.to(at::kCPU, at::kDouble), /*stable=*/true, /*dim=*/0, /*descending=*/true);
+  auto [sorted_V, token_V] =
+      at::sort(logits_V.to(at::kCPU, at::kDouble), /*stable=*/true, /*dim=*/0, /*descending=*/true);
   const int64_t* token = token_V.const_data_ptr<int64_t>();
   if (options.temperature == 0) return token[0];
   const at::Tensor cumulative_V = at::softmax(sorted_V / options.temperature, 0).cumsum(0);

@@ -12,7 +12,7 @@ struct SamplingOptions {
   double temperature = 1.0;  // 0: greedy (the most likely token; ties to the smaller id)
   double top_p = 1.0;        // keep the smallest set of tokens whose probability reaches top_p (Holtzman et al. 2020)
   uint64_t seed = 1;
-  int64_t end_token = -1;    // stop after it; -1: never
+  int64_t end_token = -1;  // stop after it; -1: never
 };
 
 /// Continues `prompt` (not empty); returns the new tokens only.

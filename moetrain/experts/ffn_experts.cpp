@@ -28,10 +28,11 @@ class SwigluCompute : public ExpertCompute {
     const at::Tensor grad_hidden_RF = grouped_mm_transposed(grad_RD, weights[2], counts);
     const at::Tensor grad_up_RF = at::silu(gate_RF).mul_(grad_hidden_RF);
     const at::Tensor grad_gate_RF = at::silu_backward(grad_hidden_RF * up_RF, gate_RF);
-    return {grouped_mm_transposed(grad_gate_RF, weights[0], counts)
-                .add_(grouped_mm_transposed(grad_up_RF, weights[1], counts)),
-            {grouped_weight_gradient(rows_RD, grad_gate_RF, counts), grouped_weight_gradient(rows_RD, grad_up_RF, counts),
-             grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
+    return {
+        grouped_mm_transposed(grad_gate_RF, weights[0], counts)
+            .add_(grouped_mm_transposed(grad_up_RF, weights[1], counts)),
+        {grouped_weight_gradient(rows_RD, grad_gate_RF, counts), grouped_weight_gradient(rows_RD, grad_up_RF, counts),
+         grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
   }
 };
 
@@ -48,8 +49,9 @@ class GeluCompute : public ExpertCompute {
                      const Weights& weights) const override {
     const at::Tensor &rows_RD = saved.tensors[0], &up_RF = saved.tensors[1], &hidden_RF = saved.tensors[2];
     const at::Tensor grad_up_RF = at::gelu_backward(grouped_mm_transposed(grad_RD, weights[1], counts), up_RF);
-    return {grouped_mm_transposed(grad_up_RF, weights[0], counts),
-            {grouped_weight_gradient(rows_RD, grad_up_RF, counts), grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
+    return {
+        grouped_mm_transposed(grad_up_RF, weights[0], counts),
+        {grouped_weight_gradient(rows_RD, grad_up_RF, counts), grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
   }
 };
 

@@ -1,8 +1,8 @@
 // defines: FfnExperts: E feed-forwards as grouped matrix multiplications
 #pragma once
-#include <memory>
-
 #include <torch/nn/module.h>
+
+#include <memory>
 
 #include "moetrain/layers/feed_forward.h"
 #include "parallel/dispatch/expert_pipeline.h"

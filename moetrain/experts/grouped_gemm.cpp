@@ -15,16 +15,21 @@ void for_each_group(const std::vector<int64_t>& rows_per_expert, Action&& action
   }
 }
 
-/// LibTorch's grouped kernel serves bf16 on GPUs of compute capability 9; elsewhere one multiplication an expert,
+/// LibTorch's grouped kernel serves bf16 on GPUs; elsewhere one multiplication an expert,
 /// straight into its place, is as fast: the rows of an expert are many and its weight is read once.
-bool has_grouped_kernel(const at::Tensor& rows) { return rows.is_cuda() && rows.scalar_type() == at::kBFloat16; }
+bool has_grouped_kernel(const at::Tensor& rows, int64_t out_dim) {
+  constexpr int64_t kAligned = 8;  // its strides must be multiples of 16 bytes
+  return rows.is_cuda() && rows.scalar_type() == at::kBFloat16 && rows.size(0) > 0 && rows.size(1) % kAligned == 0 &&
+         out_dim % kAligned == 0;
+}
 
 at::Tensor end_offsets(const std::vector<int64_t>& rows_per_expert, at::Device device) {
   return at::tensor(rows_per_expert, at::kLong).cumsum(0).to(at::kInt).to(device);
 }
 
 at::Tensor multiply(const at::Tensor& rows, const at::Tensor& weight_E, const std::vector<int64_t>& rows_per_expert) {
-  if (has_grouped_kernel(rows)) return at::_grouped_mm(rows, weight_E, end_offsets(rows_per_expert, rows.device()));
+  if (has_grouped_kernel(rows, weight_E.size(2)))
+    return at::_grouped_mm(rows, weight_E, end_offsets(rows_per_expert, rows.device()));
   at::Tensor out = at::empty({rows.size(0), weight_E.size(2)}, rows.options());
   for_each_group(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
     at::Tensor part = out.narrow(0, begin, count);
@@ -35,7 +40,8 @@ at::Tensor multiply(const at::Tensor& rows, const at::Tensor& weight_E, const st
 
 }  // namespace
 
-at::Tensor grouped_mm(const at::Tensor& rows_RM, const at::Tensor& weight_EMN, const std::vector<int64_t>& rows_per_expert) {
+at::Tensor grouped_mm(const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
+                      const std::vector<int64_t>& rows_per_expert) {
   return multiply(rows_RM, weight_EMN, rows_per_expert);
 }
 
@@ -46,10 +52,11 @@ at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& we
 
 at::Tensor grouped_weight_gradient(const at::Tensor& rows_RM, const at::Tensor& grad_RN,
                                    const std::vector<int64_t>& rows_per_expert) {
-  const bool grouped = has_grouped_kernel(rows_RM);
+  const bool grouped = has_grouped_kernel(rows_RM, grad_RN.size(1));
   at::Tensor grad_EMN =
       grouped ? at::_grouped_mm(rows_RM.t(), grad_RN, end_offsets(rows_per_expert, rows_RM.device()))
-              : at::empty({static_cast<int64_t>(rows_per_expert.size()), rows_RM.size(1), grad_RN.size(1)}, rows_RM.options());
+              : at::empty({static_cast<int64_t>(rows_per_expert.size()), rows_RM.size(1), grad_RN.size(1)},
+                          rows_RM.options());
   for (size_t e = 0; e < rows_per_expert.size(); ++e) {
     if (rows_per_expert[e] == 0) grad_EMN.select(0, static_cast<int64_t>(e)).zero_();
   }

@@ -1,16 +1,17 @@
 // Matrix multiplications over rows sorted by expert, raw (outside autograd).
 // defines: grouped_mm, grouped_mm_transposed, grouped_weight_gradient
 #pragma once
-#include <vector>
-
 #include <ATen/core/Tensor.h>
+
+#include <vector>
 
 namespace moetrain {
 
 // R rows sorted by expert, E experts, M and N inner dims; rows_per_expert sums to R and may hold zeros
 
 /// out[r] = rows[r] weight[e(r)]: [R, M] x [E, M, N] -> [R, N]
-at::Tensor grouped_mm(const at::Tensor& rows_RM, const at::Tensor& weight_EMN, const std::vector<int64_t>& rows_per_expert);
+at::Tensor grouped_mm(const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
+                      const std::vector<int64_t>& rows_per_expert);
 
 /// out[r] = rows[r] weight[e(r)]^T: [R, N] x [E, M, N] -> [R, M]
 at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& weight_EMN,

@@ -28,8 +28,8 @@ at::Tensor Attention::heads_of(const Linear& projection, const at::Tensor& input
 at::Tensor Attention::forward(const at::Tensor& input_TD, int64_t sequence_length, KeyValueCache* cache) const {
   if (input_TD.size(0) == 0) return at::zeros_like(input_TD);
   const int64_t past = cache != nullptr ? cache->length() : 0;
-  parallel::check_internal(past == 0 || sequence_length == 1, "Attention: ", sequence_length, " places after a cache of ",
-                           past, "; one at a time");
+  parallel::check_internal(past == 0 || sequence_length == 1, "Attention: ", sequence_length,
+                           " places after a cache of ", past, "; one at a time");
   const at::Tensor query_SHLd = rotary_.rotate(heads_of(*query_, input_TD, sequence_length), past);
   at::Tensor key_SGLd = rotary_.rotate(heads_of(*key_, input_TD, sequence_length), past);
   at::Tensor value_SGLd = heads_of(*value_, input_TD, sequence_length);

@@ -1,8 +1,8 @@
 // defines: Attention, KeyValueCache: causal grouped-query attention with rotary positions
 #pragma once
-#include <memory>
-
 #include <torch/nn/module.h>
+
+#include <memory>
 
 #include "moetrain/layers/linear.h"
 #include "moetrain/layers/rotary.h"

@@ -1,9 +1,9 @@
 // defines: FeedForward, Activation: the dense feed-forward of a block, and a shared expert
 #pragma once
+#include <torch/nn/module.h>
+
 #include <memory>
 #include <string>
-
-#include <torch/nn/module.h>
 
 #include "moetrain/layers/linear.h"
 

@@ -1,8 +1,8 @@
 // defines: Norm, RMSNorm or LayerNorm over the last dim
 #pragma once
-#include <string>
-
 #include <torch/nn/module.h>
+
+#include <string>
 
 #include "moetrain/layers/parameter_source.h"
 

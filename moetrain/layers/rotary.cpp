@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -12,7 +14,9 @@ Rotary::Rotary(int64_t head_dim, double theta, at::TensorOptions options)
 }
 
 void Rotary::grow(int64_t positions) const {
-  if (cos_Ph_.defined() && cos_Ph_.size(0) >= positions) return;
+  const int64_t known = cos_Ph_.defined() ? cos_Ph_.size(0) : 0;
+  if (known >= positions) return;
+  positions = std::max(positions, 2 * known);  // decoding asks for one more each time
   const auto wide = at::TensorOptions(at::kDouble);
   const at::Tensor exponent_h = at::arange(0, head_dim_, 2, wide) / static_cast<double>(head_dim_);
   const at::Tensor angle_Ph = at::outer(at::arange(positions, wide), at::pow(theta_, exponent_h.neg()));

@@ -1,9 +1,9 @@
 // defines: LossTerm, LossTerms: named losses as return values
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 namespace moetrain {
 

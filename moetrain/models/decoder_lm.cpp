@@ -36,9 +36,8 @@ DecoderLm::DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vo
                                                          has_experts[i] ? &moe_config_ : nullptr, routers));
     list->add(i, blocks_.back());
   }
-  final_norm_ = register_module(
-      "final_norm", std::make_shared<Norm>(source.at("final_norm"), parse_norm(config.norm), config.width,
-                                           config.norm_epsilon));
+  final_norm_ = register_module("final_norm", std::make_shared<Norm>(source.at("final_norm"), parse_norm(config.norm),
+                                                                     config.width, config.norm_epsilon));
   head_ = config.tie_embeddings
               ? std::make_shared<OutputHead>(embedding_VD_)
               : std::make_shared<OutputHead>(source.at("head"), config.width, vocabulary, config.init_std);

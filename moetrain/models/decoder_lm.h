@@ -15,8 +15,8 @@ struct LayerRouting {
 };
 
 struct ModelOutput {
-  at::Tensor hidden_TD;  // after the final norm; the head turns it into losses or logits
-  LossTerms losses;      // shares of the layers' own losses, summed over layers; empty in evaluation
+  at::Tensor hidden_TD;               // after the final norm; the head turns it into losses or logits
+  LossTerms losses;                   // shares of the layers' own losses, summed over layers; empty in evaluation
   std::vector<LayerRouting> routing;  // of the MoE blocks
 };
 

@@ -37,7 +37,8 @@ void visit(ModelConfig& config, Visitor& field) {
   field("norm_epsilon", config.norm_epsilon, above(0), "added to the variance");
   field("rope_theta", config.rope_theta, above(1), "base of the rotary position frequencies");
   field("tie_embeddings", config.tie_embeddings, anything(), "output head shares the embedding's weight");
-  field("init_std", config.init_std, above(0), "standard deviation of initial weights; residual outputs get it / sqrt(2 layers)");
+  field("init_std", config.init_std, above(0),
+        "standard deviation of initial weights; residual outputs get it / sqrt(2 layers)");
 }
 
 }  // namespace moetrain

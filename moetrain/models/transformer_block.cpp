@@ -12,8 +12,8 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
   // The residual stream collects 2 outputs a block; scaling them keeps its variance at depth (GPT-2).
   const double output_std = config.init_std / std::sqrt(2.0 * static_cast<double>(config.layers));
   const auto norm = [&](const std::string& name) {
-    return register_module(name, std::make_shared<Norm>(source.at(name), parse_norm(config.norm), config.width,
-                                                        config.norm_epsilon));
+    return register_module(
+        name, std::make_shared<Norm>(source.at(name), parse_norm(config.norm), config.width, config.norm_epsilon));
   };
   attention_norm_ = norm("attention_norm");
   const AttentionShape attention{config.width, config.heads, config.kv_heads, config.rope_theta};

@@ -27,7 +27,8 @@ template <class Visitor>
 void visit(MoeConfig& config, Visitor& field) {
   using namespace parallel;
   field("layers", config.layers, anything(),
-        "blocks with experts: \"all\", \"none\", \"odd\", \"even\", \"every:N\" or a list from 0 such as \"1,3\" or \"0,4-11\"");
+        "blocks with experts: \"all\", \"none\", \"odd\", \"even\", \"every:N\" or a list from 0 such as \"1,3\" or "
+        "\"0,4-11\"");
   field("router", config.router, anything(), "name of a router; `top_k`: softmax over the experts, the top_k largest");
   field("experts", config.experts, between(1, 1 << 16), "routed experts in a layer");
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");

@@ -11,15 +11,15 @@ MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const
     : config_(config) {
   router_ = register_module("router", routers.at(config.router)(source.at("router"), config, shape.width, shape.std));
   const FfnExperts::Shape experts{config.experts, {shape.width, config.hidden, shape.activation}};
-  experts_ = register_module(
-      "experts", std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, shape.output_std));
+  experts_ = register_module("experts",
+                             std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, shape.output_std));
   if (config.shared_hidden == 0) return;
   const FeedForward::Shape shared{shape.width, config.shared_hidden, shape.activation};
   shared_ = register_module("shared",
                             std::make_shared<FeedForward>(source.at("shared"), shared, shape.std, shape.output_std));
   if (!config.shared_gate) return;
-  shared_gate_ = register_module("shared_gate",
-                                 std::make_shared<Linear>(source.at("shared_gate"), shape.width, 1, shape.std));
+  shared_gate_ =
+      register_module("shared_gate", std::make_shared<Linear>(source.at("shared_gate"), shape.width, 1, shape.std));
 }
 
 MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope) {

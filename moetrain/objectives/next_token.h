@@ -10,17 +10,18 @@ struct TokenTargets {
 };
 
 struct ObjectiveOutput {
-  LossTerms losses;                   // shares of the update's loss
-  at::Tensor nll_T;                   // per token, no gradient
+  LossTerms losses;  // shares of the update's loss
+  at::Tensor nll_T;  // per token, no gradient
   std::vector<LayerRouting> routing;
 };
 
 /// -log p(next token), averaged over the counted targets of the whole update, plus the layers' own losses, averaged
 /// over its micro-batches.
 struct UpdateScale {
-  int64_t targets = 1;        // counted targets of the update: all micro-batches, all ranks
+  int64_t targets = 1;  // counted targets of the update: all micro-batches, all ranks
   int64_t micro_batches = 1;
 };
-ObjectiveOutput next_token(DecoderLm& model, const TokenTargets& batch, const BatchScope& scope, const UpdateScale& scale);
+ObjectiveOutput next_token(DecoderLm& model, const TokenTargets& batch, const BatchScope& scope,
+                           const UpdateScale& scale);
 
 }  // namespace moetrain

@@ -38,7 +38,8 @@ int64_t drop_overflow(at::Tensor& expert_TK, at::Tensor taken_KE, int64_t capaci
 
 int64_t expert_capacity(const MoeConfig& config, int64_t global_tokens) {
   const double even_share = static_cast<double>(config.top_k * global_tokens) / static_cast<double>(config.experts);
-  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(config.capacity_factor * even_share)));
+  const double capacity = std::ceil(config.capacity_factor * even_share);
+  return std::max<int64_t>(1, static_cast<int64_t>(std::min(capacity, static_cast<double>(global_tokens))));
 }
 
 CapacityOutcome apply_capacity(const at::Tensor& chosen_TK, const MoeConfig& config, const BatchScope& scope) {
@@ -55,8 +56,8 @@ CapacityOutcome apply_capacity(const at::Tensor& chosen_TK, const MoeConfig& con
   const at::Tensor smaller_KE = total_KE.cumsum(0) - total_KE;
   const at::Tensor earlier_KE = gathered_RKE.narrow(0, 0, scope.group.rank()).sum(0);
   at::Tensor expert_TK = chosen_TK.to(at::kCPU, at::kLong, /*non_blocking=*/false, /*copy=*/true);
-  const int64_t dropped = drop_overflow(expert_TK, (smaller_KE + earlier_KE).to(at::kCPU),
-                                        expert_capacity(config, scope.global_tokens));
+  const int64_t dropped =
+      drop_overflow(expert_TK, (smaller_KE + earlier_KE).to(at::kCPU), expert_capacity(config, scope.global_tokens));
   return {.expert_TK = expert_TK.to(chosen_TK.device()), .global_choices_E = total_KE.sum(0), .dropped = dropped};
 }
 

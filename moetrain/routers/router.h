@@ -1,8 +1,8 @@
 // defines: Router, RoutingDecision, RoutingContext, builtin_routers()
 #pragma once
-#include <memory>
-
 #include <torch/nn/module.h>
+
+#include <memory>
 
 #include "moetrain/layers/batch_scope.h"
 #include "moetrain/layers/parameter_source.h"

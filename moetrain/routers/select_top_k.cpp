@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "parallel/base/fault.h"
+
 namespace moetrain {
 namespace {
 
@@ -24,6 +26,8 @@ void select_row(const Scalar* score, int64_t experts, std::vector<bool>& taken, 
 }  // namespace
 
 at::Tensor select_top_k(const at::Tensor& scores_TE, int64_t top_k) {
+  parallel::check_internal(1 <= top_k && top_k <= scores_TE.size(1), "select_top_k: ", top_k, " of ",
+                           scores_TE.size(1));
   // LibTorch's topk leaves the order of equal entries open; a stable sort does not.
   if (!scores_TE.device().is_cpu()) {
     return std::get<1>(at::sort(scores_TE, /*stable=*/true, /*dim=*/1, /*descending=*/true)).narrow(1, 0, top_k);

@@ -11,7 +11,8 @@ namespace {
 class TopKRouter : public Router {
  public:
   TopKRouter(const ParameterSource& source, const MoeConfig& config, int64_t width, double std)
-      : config_(config), weight_ED_(register_parameter("weight", source.normal("weight", {config.experts, width}, std))) {}
+      : config_(config),
+        weight_ED_(register_parameter("weight", source.normal("weight", {config.experts, width}, std))) {}
 
   RoutingDecision forward(const at::Tensor& tokens_TD, const RoutingContext& context) override {
     const at::ScalarType wide = tokens_TD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;

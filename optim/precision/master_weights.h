@@ -1,8 +1,8 @@
 // defines: MasterWeights: what the optimizer updates where the model's weights are of low precision
 #pragma once
-#include <vector>
-
 #include <ATen/core/Tensor.h>
+
+#include <vector>
 
 namespace optim {
 

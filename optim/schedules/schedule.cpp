@@ -41,7 +41,8 @@ double learning_rate_scale(const Schedule& schedule, int64_t update) {
       if (update < begin) return 1.0;
       return 1.0 + (schedule.final_scale - 1.0) * share_done(update, begin, schedule.length);
     }
-    case Schedule::Kind::kConstant: break;
+    case Schedule::Kind::kConstant:
+      break;
   }
   return 1.0;
 }

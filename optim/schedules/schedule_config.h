@@ -18,7 +18,8 @@ struct ScheduleConfig {
 template <class Visitor>
 void visit(ScheduleConfig& config, Visitor& field) {
   using namespace parallel;
-  field("kind", config.kind, one_of({"cosine", "inverse_sqrt", "warmup_stable_decay", "constant"}), "shape after the warm-up");
+  field("kind", config.kind, one_of({"cosine", "inverse_sqrt", "warmup_stable_decay", "constant"}),
+        "shape after the warm-up");
   field("warmup", config.warmup, anything(), "linear rise from 0");
   field("decay", config.decay, anything(), "length of the final fall of warmup_stable_decay");
   field("final_scale", config.final_scale, between(0, 1), "multiplier at the end of cosine and warmup_stable_decay");

@@ -1,8 +1,8 @@
 // defines: AdamW, the update of one list of tensors
 #pragma once
-#include <vector>
-
 #include <ATen/core/Tensor.h>
+
+#include <vector>
 
 #include "optim/updates/adamw_config.h"
 

@@ -21,7 +21,8 @@ void visit(AdamwConfig& config, Visitor& field) {
   field("beta1", config.beta1, half_open(0, 1), "decay of the first moment");
   field("beta2", config.beta2, half_open(0, 1), "decay of the second moment");
   field("epsilon", config.epsilon, above(0), "added to the root of the second moment");
-  field("weight_decay", config.weight_decay, at_least(0), "decoupled decay of matrices; norms and gains are never decayed");
+  field("weight_decay", config.weight_decay, at_least(0),
+        "decoupled decay of matrices; norms and gains are never decayed");
   field("clip_norm", config.clip_norm, at_least(0), "largest global gradient norm; 0: no clipping");
 }
 

@@ -1,4 +1,4 @@
-// User's fault and library's fault are two kinds of exception (README.md, "Whose fault").
+// User's fault and library's fault are two kinds of exception (exit codes 1 and 2).
 // defines: UserError, InternalError, user_error(parts...), check_internal(condition, parts...)
 #pragma once
 #include <sstream>

@@ -23,7 +23,8 @@ std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint3
   for (int round = 0; round < kRounds; ++round) {
     const uint64_t product0 = uint64_t{kMultiplier0} * counter[0];
     const uint64_t product1 = uint64_t{kMultiplier1} * counter[2];
-    counter = {high(product1) ^ counter[1] ^ key[0], low(product1), high(product0) ^ counter[3] ^ key[1], low(product0)};
+    counter = {high(product1) ^ counter[1] ^ key[0], low(product1), high(product0) ^ counter[3] ^ key[1],
+               low(product0)};
     key[0] += kWeyl0;
     key[1] += kWeyl1;
   }
@@ -39,9 +40,9 @@ uint64_t hash_name(std::string_view name) {
 RandomStream::RandomStream(uint64_t seed, std::string_view purpose, int64_t layer, int64_t step) {
   // Two Philox calls absorb the four parts; the second one's counter holds the first one's result.
   const uint64_t purpose_bits = hash_name(purpose);
-  const auto first = philox({low(purpose_bits), high(purpose_bits), low(static_cast<uint64_t>(layer)),
-                             high(static_cast<uint64_t>(layer))},
-                            {low(seed), high(seed)});
+  const auto first = philox(
+      {low(purpose_bits), high(purpose_bits), low(static_cast<uint64_t>(layer)), high(static_cast<uint64_t>(layer))},
+      {low(seed), high(seed)});
   const auto second = philox(first, {low(static_cast<uint64_t>(step)), high(static_cast<uint64_t>(step))});
   key_ = {second[0], second[1]};
   tweak_ = {second[2], second[3]};

@@ -1,5 +1,6 @@
 #include "parallel/base/span.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -9,15 +10,20 @@ namespace parallel {
 namespace {
 
 [[noreturn]] void refuse(std::string_view text) {
-  user_error("'", text, "' is not a quantity with a unit; legal: \"2000u\" (updates), \"5e6t\" (tokens), \"3e\" (epochs)");
+  user_error("'", text,
+             "' is not a quantity with a unit; legal: \"2000u\" (updates), \"5e6t\" (tokens), \"3e\" (epochs)");
 }
 
 Unit parse_unit(std::string_view text) {
   switch (text.empty() ? ' ' : text.back()) {
-    case 'u': return Unit::kUpdates;
-    case 't': return Unit::kTokens;
-    case 'e': return Unit::kEpochs;
-    default: refuse(text);
+    case 'u':
+      return Unit::kUpdates;
+    case 't':
+      return Unit::kTokens;
+    case 'e':
+      return Unit::kEpochs;
+    default:
+      refuse(text);
   }
 }
 
@@ -43,7 +49,8 @@ int64_t to_updates(const Span& span, const SpanScale& scale) {
   if (span.unit == Unit::kUpdates) return span.count;
   const double tokens = static_cast<double>(span.count) *
                         (span.unit == Unit::kTokens ? 1.0 : static_cast<double>(scale.tokens_per_epoch));
-  return static_cast<int64_t>(std::ceil(tokens / static_cast<double>(scale.tokens_per_update)));
+  constexpr double kLargest = 9e15;  // where nobody waits for the end any more
+  return static_cast<int64_t>(std::min(kLargest, std::ceil(tokens / static_cast<double>(scale.tokens_per_update))));
 }
 
 }  // namespace parallel

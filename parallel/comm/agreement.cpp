@@ -1,8 +1,8 @@
 #include "parallel/comm/agreement.h"
 
-#include <exception>
-
 #include <ATen/ATen.h>
+
+#include <exception>
 
 namespace parallel {
 

@@ -1,9 +1,9 @@
 // defines: Communicator, ReduceOp: collective operations over a group of ranks; check_reducible, check_gatherable
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <memory>
-
-#include <ATen/core/Tensor.h>
 
 #include "parallel/comm/work.h"
 

@@ -20,10 +20,14 @@ void* to_opaque(MPI_Comm comm) { return reinterpret_cast<void*>(comm); }
 
 MPI_Datatype to_datatype(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kFloat: return MPI_FLOAT;
-    case at::kDouble: return MPI_DOUBLE;
-    case at::kLong: return MPI_INT64_T;
-    default: throw InternalError(concat("MpiCommunicator: no MPI type for ", tensor.scalar_type()));
+    case at::kFloat:
+      return MPI_FLOAT;
+    case at::kDouble:
+      return MPI_DOUBLE;
+    case at::kLong:
+      return MPI_INT64_T;
+    default:
+      throw InternalError(concat("MpiCommunicator: no MPI type for ", tensor.scalar_type()));
   }
 }
 
@@ -111,7 +115,8 @@ std::shared_ptr<Communicator> MpiCommunicator::duplicate() {
 std::shared_ptr<Communicator> MpiCommunicator::split(int64_t color, int64_t key) {
   MPI_Comm part = MPI_COMM_NULL;
   engine_.run([&] {
-    check_mpi(MPI_Comm_split(to_comm(native_), static_cast<int>(color), static_cast<int>(key), &part), "MPI_Comm_split");
+    check_mpi(MPI_Comm_split(to_comm(native_), static_cast<int>(color), static_cast<int>(key), &part),
+              "MPI_Comm_split");
   });
   return std::make_shared<MpiCommunicator>(engine_, to_opaque(part));
 }
@@ -120,7 +125,8 @@ int64_t MpiCommunicator::host_rank() const {
   int rank = 0;
   engine_.run([&] {
     MPI_Comm host = MPI_COMM_NULL;
-    check_mpi(MPI_Comm_split_type(to_comm(native_), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host), "MPI_Comm_split_type");
+    check_mpi(MPI_Comm_split_type(to_comm(native_), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host),
+              "MPI_Comm_split_type");
     check_mpi(MPI_Comm_rank(host, &rank), "MPI_Comm_rank");
     check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
   });

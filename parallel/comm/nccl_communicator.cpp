@@ -7,6 +7,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <nccl.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -22,10 +23,14 @@ void check_nccl(ncclResult_t status, const char* call) {
 
 ncclDataType_t to_nccl_type(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kFloat: return ncclFloat32;
-    case at::kDouble: return ncclFloat64;
-    case at::kLong: return ncclInt64;
-    default: throw InternalError(concat("NcclCommunicator: no NCCL type for ", tensor.scalar_type()));
+    case at::kFloat:
+      return ncclFloat32;
+    case at::kDouble:
+      return ncclFloat64;
+    case at::kLong:
+      return ncclInt64;
+    default:
+      throw InternalError(concat("NcclCommunicator: no NCCL type for ", tensor.scalar_type()));
   }
 }
 
@@ -55,7 +60,9 @@ class CudaWork : public WorkState {
 class NcclCommunicator : public Communicator {
  public:
   explicit NcclCommunicator(Communicator& bootstrap)
-      : rank_(bootstrap.rank()), size_(bootstrap.size()), stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true)) {
+      : rank_(bootstrap.rank()),
+        size_(bootstrap.size()),
+        stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true)) {
     const ncclUniqueId id = share_unique_id(bootstrap);
     check_nccl(ncclCommInitRank(&comm_, static_cast<int>(size_), id, static_cast<int>(rank_)), "ncclCommInitRank");
   }
@@ -132,6 +139,8 @@ class NcclCommunicator : public Communicator {
 
 at::Device open_cuda_device(int64_t local_rank) {
   const int64_t count = c10::cuda::device_count();
+  // A launcher may show each rank one GPU, its own (srun --gpus-per-task=1).
+  if (count == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) local_rank = 0;
   if (local_rank >= count) {
     user_error("run.device = \"cuda\": rank ", local_rank, " of this host needs a GPU of its own, and ", count,
                " are visible; legal: at most one rank for each GPU, or run.device = \"cpu\"");

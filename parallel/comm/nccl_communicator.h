@@ -1,8 +1,8 @@
 // defines: cuda_communicator(bootstrap), open_cuda_device(local_rank): collectives on CUDA tensors
 #pragma once
-#include <memory>
-
 #include <c10/core/Device.h>
+
+#include <memory>
 
 #include "parallel/comm/communicator.h"
 

@@ -1,10 +1,10 @@
 // defines: Work, the completion of an asynchronous operation
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <memory>
 #include <utility>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 namespace parallel {
 

@@ -1,8 +1,8 @@
 // defines: Assignment, what a router decides and a dispatcher carries out
 #pragma once
-#include <cstdint>
-
 #include <ATen/core/Tensor.h>
+
+#include <cstdint>
 
 namespace parallel {
 

@@ -38,8 +38,9 @@ class PipelineNode : public torch::autograd::Node {
     at::Tensor grad_out_RD = gather_rows(grad_outputs[0].contiguous(), permutation);
     // d out / d weight[t, j] = <grad[t], expert output of row (t, j)>; 0 where the choice was dropped.
     const at::Tensor dot_R = (grad_out_RD * out_RD_).sum(1);
-    const at::Tensor grad_weight_TK =
-        at::zeros({weight_TK.numel()}, weight_TK.options()).index_copy_(0, permutation.slot_R, dot_R).view_as(weight_TK);
+    const at::Tensor grad_weight_TK = at::zeros({weight_TK.numel()}, weight_TK.options())
+                                          .index_copy_(0, permutation.slot_R, dot_R)
+                                          .view_as(weight_TK);
     grad_out_RD.mul_(weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1));
     auto gradients = compute->backward(saved_, grad_out_RD, permutation.rows_per_expert, weights);
     variable_list result{combine_rows(gradients.rows_RD, {}, permutation), grad_weight_TK};
@@ -73,12 +74,11 @@ at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assign
   const std::shared_ptr<PipelineNode> node(new PipelineNode(), torch::autograd::deleteNode);
   node->permutation = sort_by_expert(assignment.expert_TK, assignment.num_experts);
   node->compute = std::move(compute);
-  const bool differentiable =
-      at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
-        variable_list inputs{tokens_TD, assignment.weight_TK};
-        inputs.insert(inputs.end(), weights.begin(), weights.end());
-        return inputs;
-      }());
+  const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
+                                variable_list inputs{tokens_TD, assignment.weight_TK};
+                                inputs.insert(inputs.end(), weights.begin(), weights.end());
+                                return inputs;
+                              }());
   if (differentiable) {
     auto edges = torch::autograd::collect_next_edges(tokens_TD, assignment.weight_TK, at::TensorList(weights));
     node->set_next_edges(std::move(edges));

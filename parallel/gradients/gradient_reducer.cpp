@@ -37,7 +37,9 @@ at::ScalarType gradient_type(const at::Tensor& parameter) {
 
 GradientReducer::GradientReducer(std::vector<at::Tensor> parameters, std::shared_ptr<Communicator> group,
                                  ReducerOptions options)
-    : parameters_(std::move(parameters)), group_(std::move(group)), gradients_(parameters_.size()),
+    : parameters_(std::move(parameters)),
+      group_(std::move(group)),
+      gradients_(parameters_.size()),
       bucket_of_(parameters_.size()) {
   std::vector<size_t> members;
   int64_t elements = 0;
@@ -62,7 +64,8 @@ GradientReducer::GradientReducer(std::vector<at::Tensor> parameters, std::shared
                    "GradientReducer: parameters of mixed precision");
     members.push_back(i);
     elements += parameters_[i].numel();
-    if (elements * static_cast<int64_t>(c10::elementSize(gradient_type(parameters_[i]))) >= options.bucket_bytes) close();
+    if (elements * static_cast<int64_t>(c10::elementSize(gradient_type(parameters_[i]))) >= options.bucket_bytes)
+      close();
   }
   close();
   for (size_t i = 0; i < parameters_.size(); ++i) {

@@ -1,10 +1,10 @@
 // Gradients summed over the ranks that share a parameter, bucket by bucket, while backward goes on.
 // defines: GradientReducer
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <memory>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "parallel/comm/communicator.h"
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/process/launcher.h"
 #include "parallel/process/mpi_check.h"
 
 namespace parallel {
@@ -33,16 +34,9 @@ static_assert(sizeof(MPI_Request) <= sizeof(void*), "a request is carried as an 
 
 MPI_Request to_request(void* opaque) { return reinterpret_cast<MPI_Request>(opaque); }
 
-bool started_by_launcher() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
-    if (std::getenv(name) != nullptr) return true;
-  }
-  return false;
-}
-
 void initialize_mpi() {
   // Without mpirun Open MPI would fork a daemon for one process; a lone rank needs none.
-  if (!started_by_launcher()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+  if (!under_launcher()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
   int provided = 0;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_FUNNELED) throw InternalError("MPI gives no MPI_THREAD_FUNNELED");

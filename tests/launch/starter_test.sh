@@ -147,7 +147,7 @@ PROGRAM
 chmod +x "$folder/bin/srun"
 export SRUN_WORDS=$folder/words
 expect "a Slurm job" 0 "$(PATH=$folder/bin:$PATH SLURM_JOB_ID=7 code_of "$run" -n 4 --exact -- train recipe.toml)"
-expect "its srun line" "--mpi=pmix -n 4 --exact $MOETRAIN_BINARY train recipe.toml" "$(cat "$folder/words")"
+expect "its srun line" "--mpi=pmix --wait=60 -n 4 --exact $MOETRAIN_BINARY train recipe.toml" "$(cat "$folder/words")"
 
 printf '%d failures\n' "$failures"
 ((failures == 0))

@@ -20,6 +20,7 @@ const launch::CheckpointInfo kInfo{.update = 12,
                                    .tokens = 6789,
                                    .vocabulary = 257,
                                    .tokenizer_hash = "0123456789abcdef",
+                                   .corpus = "fedcba9876543210",
                                    .recipe = "[run]\nfolder = \"x\"\n",
                                    .build = "test"};
 
@@ -78,7 +79,8 @@ TEST_F(CheckpointTest, GivesBackEveryBit) {
   EXPECT_EQ(info.vocabulary, 257);
   EXPECT_EQ(info.tokenizer_hash, kInfo.tokenizer_hash);
   EXPECT_EQ(info.recipe, kInfo.recipe);
-  EXPECT_EQ(launch::newest_checkpoint(folder_.path()), path_);
+  EXPECT_EQ(info.corpus, kInfo.corpus);
+  EXPECT_EQ(launch::newest_update(folder_.path(), *world_), 12);
   EXPECT_FALSE(std::filesystem::exists(path_.string() + ".writing"));
 }
 
@@ -114,22 +116,26 @@ TEST_F(CheckpointTest, TruncatedAndForeignFilesAreRefused) {
     std::ofstream(folder_.path() / "foreign.h5") << "this is no HDF5 file";
   });
   EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, blank_tensors()); }).find("truncated"), std::string::npos);
-  EXPECT_NE(message_of([&] { launch::read_checkpoint_info(folder_.path() / "foreign.h5"); }).find("not a readable HDF5"),
-            std::string::npos);
-  EXPECT_NE(message_of([&] { launch::read_checkpoint_info(folder_.path() / "absent.h5"); }).find("not a readable HDF5"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { launch::read_checkpoint_info(folder_.path() / "foreign.h5"); }).find("not a readable HDF5"),
+      std::string::npos);
+  EXPECT_NE(
+      message_of([&] { launch::read_checkpoint_info(folder_.path() / "absent.h5"); }).find("there is no such file"),
+      std::string::npos);
 }
 
 TEST_F(CheckpointTest, AnotherModelIsNamedByItsFirstDifferenceAndNothingIsFilled) {
   write();
   auto missing = blank_tensors();
   missing.push_back({"parameters/extra", at::zeros({2})});
-  EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, missing); }).find("holds no 'parameters/extra'"), std::string::npos);
+  EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, missing); }).find("holds no 'parameters/extra'"),
+            std::string::npos);
   EXPECT_EQ(missing[0].tensor.abs().sum().item<double>(), 0);
   auto misshapen = blank_tensors();
   misshapen[0].tensor = at::zeros({5, 7});
-  EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, misshapen); }).find("has shape [7, 5], this model's is [5, 7]"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { launch::read_checkpoint(path_, misshapen); }).find("has shape [7, 5], this model's is [5, 7]"),
+      std::string::npos);
   auto fewer = blank_tensors();
   fewer.erase(fewer.begin() + 1);
   EXPECT_NE(message_of([&] { launch::read_checkpoint(path_, fewer); }).find("holds 'parameters/blocks.0.b'"),
@@ -155,14 +161,40 @@ TEST_F(CheckpointTest, AFailedWriteLeavesTheOldFileAndNoNewOne) {
   EXPECT_EQ(std::filesystem::file_size(path_), size);
 }
 
+TEST_F(CheckpointTest, FilesOfOtherNamesAreNoCheckpoints) {
+  EXPECT_EQ(launch::newest_update(folder_.path(), *world_), -1);
+  write();
+  on_one_rank([&] {
+    for (const char* name : {"update_000000000099_best.h5", "update_99.h5", "update_00000000x099.h5", "notes.txt"}) {
+      std::ofstream(path_.parent_path() / name) << "mine";
+    }
+    launch::prune_checkpoints(folder_.path(), 1);
+    EXPECT_TRUE(std::filesystem::exists(path_.parent_path() / "update_000000000099_best.h5"));
+  });
+  EXPECT_EQ(launch::newest_update(folder_.path(), *world_), 12);
+}
+
+TEST_F(CheckpointTest, HostileAttributesAreRefused) {
+  launch::CheckpointInfo info = kInfo;
+  info.vocabulary = -5;
+  launch::write_checkpoint(path_, info, example_tensors(), *world_);
+  EXPECT_NE(message_of([&] { launch::read_checkpoint_info(path_); }).find("'vocabulary' is -5; legal: at least 1"),
+            std::string::npos);
+  info = kInfo;
+  info.update = -1;
+  launch::write_checkpoint(path_, info, example_tensors(), *world_);
+  EXPECT_NE(message_of([&] { launch::read_checkpoint_info(path_); }).find("'update' is -1"), std::string::npos);
+}
+
 TEST(Checksum, PartsAddUpHoweverTheyAreCut) {
   const std::string bytes(1001, 'x');
   const auto size = static_cast<int64_t>(bytes.size());
   const int64_t words = launch::word_count(size);
   const uint64_t whole = launch::partial_checksum(bytes.data(), size, 0, words);
   for (const int64_t cut : {int64_t{1}, words / 3, words - 1}) {
-    EXPECT_EQ(launch::partial_checksum(bytes.data(), size, 0, cut) + launch::partial_checksum(bytes.data(), size, cut, words),
-              whole);
+    EXPECT_EQ(
+        launch::partial_checksum(bytes.data(), size, 0, cut) + launch::partial_checksum(bytes.data(), size, cut, words),
+        whole);
   }
   std::string swapped = bytes;
   swapped[0] = 'y';

@@ -28,6 +28,10 @@ def bad_recipes(bench, recipe):
     refused("a broken file", ("[moe]", "[moe"), "bad.toml:")
     refused("no data file", ("corpus.h5", "absent.h5"), "absent.h5")
     refused("a GPU that is not there", ("[run]", '[run]\ndevice = "cuda"'), "cuda", "cpu")
+    refused("a model that no memory holds", ("width = 24", "width = 1048576"), "GB", "model.width")
+    bench.check_refused("an unknown option", bench.run_ranks("train", recipe, "--bogus"), "--bogus")
+    bench.check_refused("an unknown command", bench.run_ranks("trian"), "trian")
+    bench.check_refused("train without a recipe", bench.run_ranks("train"), "needs a recipe")
     bench.check("no run folder is left", not (bench.folder / "run").exists())
 
 
@@ -76,6 +80,18 @@ def bad_runs(bench, recipe):
     bench.check("a second token file", made.returncode == 0, made.stderr)
     bench.check_refused("another tokenizer", bench.run_ranks("evaluate", folder / "run", "--data", folder / "pieces.h5"),
                         "another tokenizer", "pieces.h5")
+    # Other text under the same name, with the same tokenizer.
+    whole = (folder / "corpus.h5").read_bytes()
+    made = bench.run("prepare", "--text", folder / "text0*.txt", "--tokenizer", "byte", "--heldout", "0.3", "--overwrite",
+                     "--output", folder / "corpus.h5")
+    bench.check("a third token file", made.returncode == 0, made.stderr)
+    bench.check_refused("another text", bench.run_ranks("train", recipe, "--resume"), "another text", "corpus.h5")
+    (folder / "corpus.h5").write_bytes(whole)
+    # A recipe that was changed by hand where no tensor's shape shows it.
+    shutil.copytree(folder / "run", folder / "edited")
+    text = (folder / "edited/recipe.toml").read_text()
+    (folder / "edited/recipe.toml").write_text(text.replace("top_k = 2", "top_k = 9"))
+    bench.check_refused("an edited recipe", bench.run("generate", folder / "edited", "--prompt", "the"), "moe.top_k (9)")
     damaged = sorted((folder / "other/checkpoints").iterdir())[-1]
     damaged.write_bytes(damaged.read_bytes()[:-5000])
     bench.check_refused("a truncated checkpoint", bench.run("generate", folder / "other", "--prompt", "the"), damaged.name)

@@ -91,7 +91,7 @@ TEST_F(TrainerTest, ASignalToOneRankSavesOnAllOfThem) {
   Trainer trainer(recipe, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {});
   if (world_->rank() == world_->size() - 1) std::raise(SIGUSR1);
   EXPECT_EQ(trainer.run(), Trainer::End::kInterrupted);
-  EXPECT_EQ(launch::newest_checkpoint(recipe.run.folder), launch::checkpoint_path(recipe.run.folder, 0));
+  EXPECT_EQ(launch::newest_update(recipe.run.folder, *world_), 0);
 }
 
 TEST_F(TrainerTest, KeepsTheNewestCheckpointsOnly) {

@@ -55,7 +55,8 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
     }
     trace.reports.push_back(launch::train_step(state, on_device, tokens, groups));
   }
-  for (const auto& [name, tensor] : state.optimizer->masters()) trace.parameters.push_back(tensor.to(at::kDouble).clone());
+  for (const auto& [name, tensor] : state.optimizer->masters())
+    trace.parameters.push_back(tensor.to(at::kDouble).clone());
   return trace;
 }
 
