@@ -98,6 +98,7 @@ Evaluation evaluate(moetrain::DecoderLm& model, const data::TokenCorpus& corpus,
     const int64_t tokens = count * options.sequence_length;
     const BatchPlace place{.global_tokens = tokens, .first_token = (begin + own.begin) * options.sequence_length};
     const DeviceBatch batch = to_device(data::read_windows(stream, options.sequence_length, indices), place, device);
+    // No seed: a stochastic router draws by place in the held-out text, the same for every run and batch.
     add_batch(sums, model, batch,
               {.group = *groups.tokens, .global_tokens = tokens, .training = false, .first_token = place.first_token});
   }

@@ -1,8 +1,8 @@
 // defines: BatchScope, DrawKey: what a layer may know of the global micro-batch around its own tokens
 #pragma once
-#include <cstdint>
-
 #include <ATen/core/Tensor.h>
+
+#include <cstdint>
 
 #include "parallel/comm/communicator.h"
 

@@ -1,10 +1,10 @@
 // Initial weights as a function of (seed, global name, global index).
 // defines: ParameterSource
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
-
-#include <ATen/core/Tensor.h>
 
 #include "parallel/base/random.h"
 

@@ -12,7 +12,8 @@ namespace moetrain {
 namespace {
 
 /// Sum over e of p_e * count_e / N, this rank's part of p.
-at::Tensor balance(const at::Tensor& probabilities_TE, const at::Tensor& count_E, const BatchScope& scope, double scale) {
+at::Tensor balance(const at::Tensor& probabilities_TE, const at::Tensor& count_E, const BatchScope& scope,
+                   double scale) {
   const auto tokens = static_cast<double>(scope.global_tokens);
   const at::Tensor fraction_E = count_E.to(probabilities_TE.scalar_type()) / tokens;
   return (probabilities_TE.sum(0) * fraction_E).sum() * (scale / tokens);

@@ -18,8 +18,8 @@ class TransformerBlock : public torch::nn::Module {
     std::optional<MoeOutput> moe;  // its out_TD is not kept
   };
   /// `moe` null: a dense block. `layer`: its number.
-  TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig* moe,
-                   int64_t layer, const parallel::NameTable<RouterPreset>& routers);
+  TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig* moe, int64_t layer,
+                   const parallel::NameTable<RouterPreset>& routers);
 
   Output forward(at::Tensor x_TD, int64_t sequence_length, const BatchScope& scope, KeyValueCache* cache);
 

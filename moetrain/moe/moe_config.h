@@ -38,7 +38,8 @@ void visit(MoeConfig& config, Visitor& field) {
   using namespace parallel;
   field("layers", config.layers, anything(),
         "blocks with experts: \"all\", \"none\", \"odd\", \"even\", \"every:N\" or a list from 0 such as \"1,3\" or \"0,4-11\"");
-  field("router", config.router, anything(), "published router: top_k, switch, gshard, noisy_top_k, cosine, hash, thor");
+  field("router", config.router, anything(),
+        "published router: top_k, switch, gshard, noisy_top_k, cosine, hash, thor");
   field("experts", config.experts, between(1, 1 << 16), "routed experts in a layer");
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");
   field("hidden", config.hidden, between(1, 1 << 24), "hidden width of one expert");
@@ -65,7 +66,8 @@ void visit(MoeConfig& config, Visitor& field) {
         "load_balance counts all choices, or first choices only (as GShard)");
   field("router_z", config.router_z, at_least(0), "weight of the router z-loss; 0: off");
   field("importance", config.importance, at_least(0), "weight of the CV^2 of the experts' summed gates; 0: off");
-  field("load", config.load, at_least(0), "router = noisy_top_k: weight of the CV^2 of the experts' smooth load; 0: off");
+  field("load", config.load, at_least(0),
+        "router = noisy_top_k: weight of the CV^2 of the experts' smooth load; 0: off");
   field("mutual_information", config.mutual_information, at_least(0),
         "weight of -I(token; expert): confident tokens, balanced experts; 0: off");
   field("entropy", config.entropy, at_least(0), "weight of the router's mean entropy: confident tokens; 0: off");

@@ -9,7 +9,8 @@ namespace moetrain {
 MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
                    const parallel::NameTable<RouterPreset>& routers)
     : config_(config), layer_(shape.layer) {
-  router_ = register_module("router", routers.at(config.router).make(source.at("router"), config, shape.width, shape.std));
+  router_ =
+      register_module("router", routers.at(config.router).make(source.at("router"), config, shape.width, shape.std));
   const FfnExperts::Shape experts{config.experts, {shape.width, config.hidden, shape.activation}};
   experts_ = register_module(
       "experts", std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, shape.output_std));

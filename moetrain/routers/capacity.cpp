@@ -54,8 +54,8 @@ CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, c
     // Before choice rank j of this rank's tokens come all ranks' choices of smaller rank, then earlier ranks' choices.
     const at::Tensor smaller_KE = total_KE.cumsum(0) - total_KE;
     const at::Tensor earlier_KE = gathered_RKE.narrow(0, 0, scope.group.rank()).sum(0);
-    dropped = drop_late(expert_TK, (smaller_KE + earlier_KE).to(at::kCPU),
-                        expert_capacity(config, scope.global_tokens));
+    dropped =
+        drop_late(expert_TK, (smaller_KE + earlier_KE).to(at::kCPU), expert_capacity(config, scope.global_tokens));
   } else {
     dropped = drop_by_priority(expert_TK, chosen, config, context);
   }

@@ -1,10 +1,10 @@
 // defines: Router, RouterPreset, RouterDemands, builtin_routers, check_router
 #pragma once
+#include <torch/nn/module.h>
+
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <torch/nn/module.h>
 
 #include "moetrain/layers/parameter_source.h"
 #include "moetrain/moe/moe_config.h"

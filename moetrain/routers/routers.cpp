@@ -24,8 +24,7 @@ parallel::NameTable<RouterPreset> builtin_routers() {
               // GShard (Lepikhin et al. 2021): the second choice drawn, weights summing to 1 after drops.
               {"gshard", {make<linear_scores, select_first_and_drawn>, {.top_k = 2, .gates = {"sum1_kept"}}}},
               // Shazeer et al. 2017: softmax over the K largest noisy logits; balanced by `importance` and `load`.
-              {"noisy_top_k",
-               {make<noisy_scores, select_largest>, {.gates = {"sum1"}, .learned_noise = true}}},
+              {"noisy_top_k", {make<noisy_scores, select_largest>, {.gates = {"sum1"}, .learned_noise = true}}},
               // X-MoE (Chi et al. 2022).
               {"cosine", {make<cosine_scores, select_largest>, {.gates = kLearnedGates}}},
               // Hash Layers (Roller et al. 2021).

@@ -34,9 +34,7 @@ const LayoutCase kLayoutCases[] = {
        r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "random", r.train.micro_batches = 2;
      }},
     {"switch_router",
-     [](launch::Recipe& r) {
-       choose(r, "switch", 1, "raw"), r.moe.jitter = 0.01, r.moe.capacity = "factor";
-     }},
+     [](launch::Recipe& r) { choose(r, "switch", 1, "raw"), r.moe.jitter = 0.01, r.moe.capacity = "factor"; }},
     {"gshard",
      [](launch::Recipe& r) {
        choose(r, "gshard", 2, "sum1_kept"), r.moe.balance_choices = "first", r.moe.capacity = "factor";

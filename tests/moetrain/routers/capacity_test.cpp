@@ -95,7 +95,8 @@ TEST(Capacity, ShardedDecisionsEqualThoseOfOneRank) {
       const MoeConfig config = bounded(kChosenExperts, top_k, 0.9);
       const at::Tensor chosen = skewed_choices(top_k);
       const CapacityOutcome whole = on_one_rank(chosen, config);
-      const CapacityOutcome here = apply_capacity(with_probabilities(shard_of(chosen, split)), config, {{*test_world(), kTokens, true}});
+      const CapacityOutcome here =
+          apply_capacity(with_probabilities(shard_of(chosen, split)), config, {{*test_world(), kTokens, true}});
       EXPECT_TRUE(here.expert_TK.equal(shard_of(whole.expert_TK, split))) << split << ", top_k " << top_k;
       EXPECT_TRUE(here.global_choices_KE.equal(whole.global_choices_KE));
       EXPECT_EQ(sum_over_ranks(at::full({1}, here.dropped, at::kLong)).item<int64_t>(), whole.dropped);
@@ -111,7 +112,8 @@ TEST(Capacity, EvaluationAndDroplessKeepEveryChoice) {
       MoeConfig config = bounded(kChosenExperts, 2, 0.1);
       if (training) config.capacity = "dropless";
       const at::Tensor chosen = skewed_choices(2), mine = shard_of(chosen, split);
-      const CapacityOutcome outcome = apply_capacity(with_probabilities(mine), config, {{*test_world(), kTokens, training}});
+      const CapacityOutcome outcome =
+          apply_capacity(with_probabilities(mine), config, {{*test_world(), kTokens, training}});
       EXPECT_TRUE(outcome.expert_TK.equal(mine));
       EXPECT_EQ(outcome.dropped, 0);
       EXPECT_TRUE(outcome.global_choices_KE.sum(0).equal(at::bincount(chosen.flatten(), {}, kChosenExperts)));

@@ -1,11 +1,10 @@
-#include "moetrain/routers/router.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "moetrain/routers/router.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/support/gradient_check.h"
