@@ -28,7 +28,6 @@ struct TrainArguments {
 Recipe read_checked_recipe(const TrainArguments& arguments) {
   Recipe recipe = read_recipe(arguments.recipe, arguments.overrides);
   check_rules(recipe);
-  if (recipe.moe.layers != "none") moetrain::builtin_routers().at(recipe.moe.router);
   return recipe;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "moetrain/moe/expert_blocks.h"
+#include "moetrain/routers/router.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -50,14 +51,7 @@ void check_model(const moetrain::ModelConfig& model) {
 void check_moe(const moetrain::MoeConfig& moe, int64_t blocks) {
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
   if (std::ranges::count(with_experts, true) == 0) return;  // the rest of [moe] is not used
-  if (moe.top_k > moe.experts) {
-    user_error("moe.top_k (", moe.top_k, ") must be at most moe.experts (", moe.experts,
-               "); nearest legal: top_k = ", moe.experts, " or experts = ", moe.top_k);
-  }
-  if (moe.gate == "sum1" && moe.top_k == 1 && moe.experts > 1) {
-    user_error("moe.gate = \"sum1\" with moe.top_k = 1 makes every combine weight 1, from which the router learns ",
-               "nothing; nearest legal: gate = \"raw\" (as Switch) or top_k = 2");
-  }
+  moetrain::check_router(moe, moetrain::builtin_routers().at(moe.router).demands);
 }
 
 void check_train(const TrainConfig& train) {

@@ -13,12 +13,12 @@ at::Tensor tensor_of(const std::vector<int64_t>& values, at::IntArrayRef shape, 
 
 }  // namespace
 
-DeviceBatch to_device(const data::TokenBatch& batch, int64_t global_tokens, at::Device device) {
+DeviceBatch to_device(const data::TokenBatch& batch, const BatchPlace& place, at::Device device) {
   const std::vector<int64_t> shape{batch.sequences, batch.sequence_length};
   return {.inputs = {.tokens_SL = tensor_of(batch.tokens, shape, device),
                      .targets_SL = tensor_of(batch.targets, shape, device)},
           .groups_T = at::tensor(batch.groups, at::kInt).to(device, at::kLong),
-          .global_tokens = global_tokens};
+          .place = place};
 }
 
 int64_t counted_targets(const data::TokenBatch& batch) {
@@ -34,6 +34,11 @@ TrainingBatches::TrainingBatches(const data::TokenStream& stream, const Recipe& 
       sequence_length_(recipe.data.sequence_length),
       micro_batches_(recipe.train.micro_batches),
       micro_sequences_(recipe.train.global_batch / recipe.train.micro_batches) {}
+
+BatchPlace TrainingBatches::place() const {
+  return {.global_tokens = micro_sequences_ * sequence_length_,
+          .first_token = data::split_range(micro_sequences_, shard_).begin * sequence_length_};
+}
 
 std::vector<data::TokenBatch> TrainingBatches::read(int64_t position) const {
   std::vector<data::TokenBatch> batches;

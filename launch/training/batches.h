@@ -1,4 +1,4 @@
-// defines: DeviceBatch, TrainingBatches: one update's micro-batches, this rank's part of them
+// defines: DeviceBatch, BatchPlace, TrainingBatches: one update's micro-batches, this rank's part of them
 #pragma once
 #include <vector>
 
@@ -9,14 +9,20 @@
 
 namespace launch {
 
+/// Where this rank's tokens are in the micro-batch of all ranks.
+struct BatchPlace {
+  int64_t global_tokens = 0;
+  int64_t first_token = 0;
+};
+
 /// This rank's sequences of one micro-batch, on the device.
 struct DeviceBatch {
   moetrain::TokenTargets inputs;
-  at::Tensor groups_T;        // int64, group (language) of each target
-  int64_t global_tokens = 0;  // of the micro-batch, all ranks
+  at::Tensor groups_T;  // int64, group (language) of each target
+  BatchPlace place;
 };
 
-DeviceBatch to_device(const data::TokenBatch& batch, int64_t global_tokens, at::Device device);
+DeviceBatch to_device(const data::TokenBatch& batch, const BatchPlace& place, at::Device device);
 
 /// The targets that count: not TokenBatch::kIgnored.
 int64_t counted_targets(const data::TokenBatch& batch);
@@ -28,6 +34,8 @@ class TrainingBatches {
   TrainingBatches(const data::TokenStream& stream, const Recipe& recipe, data::Shard shard);
   /// The micro-batches of the update whose first sequence is number `position` of the run.
   std::vector<data::TokenBatch> read(int64_t position) const;
+  /// Of this rank's tokens in every micro-batch.
+  BatchPlace place() const;
   int64_t sequences_per_epoch() const { return sampler_.windows(); }
   int64_t sequences_per_micro_batch() const { return micro_sequences_; }
 

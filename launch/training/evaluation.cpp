@@ -99,8 +99,11 @@ Evaluation evaluate(moetrain::DecoderLm& model, const data::TokenCorpus& corpus,
     std::vector<int64_t> indices(static_cast<size_t>(own.end - own.begin));
     std::iota(indices.begin(), indices.end(), begin + own.begin);
     const int64_t tokens = count * options.sequence_length;
-    const DeviceBatch batch = to_device(data::read_windows(stream, options.sequence_length, indices), tokens, device);
-    add_batch(sums, model, batch, {.group = *groups.tokens, .global_tokens = tokens, .training = false});
+    const BatchPlace place{.global_tokens = tokens, .first_token = (begin + own.begin) * options.sequence_length};
+    const DeviceBatch batch = to_device(data::read_windows(stream, options.sequence_length, indices), place, device);
+    // No seed: a stochastic router draws by place in the held-out text, the same for every run and batch.
+    add_batch(sums, model, batch,
+              {.group = *groups.tokens, .global_tokens = tokens, .training = false, .first_token = place.first_token});
   }
   reduce(sums, *groups.control);
   return summarize(sums, corpus, stream);

@@ -143,7 +143,11 @@ StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches
   const auto micro_batches = static_cast<int64_t>(batches.size());
   for (int64_t m = 0; m < micro_batches; ++m) {
     const DeviceBatch& batch = batches[static_cast<size_t>(m)];
-    const moetrain::BatchScope scope{.group = *groups.tokens, .global_tokens = batch.global_tokens, .training = true};
+    const moetrain::BatchScope scope{.group = *groups.tokens,
+                                     .global_tokens = batch.place.global_tokens,
+                                     .training = true,
+                                     .first_token = batch.place.first_token,
+                                     .draws = {state.seed, state.optimizer->updates() * micro_batches + m}};
     const auto output =
         moetrain::next_token(*state.model, batch.inputs, scope, {.targets = targets, .micro_batches = micro_batches});
     const at::Tensor loss = output.losses.sum();

@@ -46,6 +46,7 @@ struct TrainState {
   std::shared_ptr<moetrain::DecoderLm> model;
   std::unique_ptr<parallel::GradientReducer> reducer;
   std::unique_ptr<optim::Optimizer> optimizer;
+  uint64_t seed = 1;  // of the draws made in forward
 };
 
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,

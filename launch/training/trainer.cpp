@@ -109,6 +109,7 @@ void Trainer::build(at::Device device) {
   scale_ = {.tokens_per_update = recipe_.train.global_batch * recipe_.data.sequence_length,
             .tokens_per_epoch = batches_->sequences_per_epoch() * recipe_.data.sequence_length};
   length_ = updates_of(recipe_.train.length);
+  state_.seed = static_cast<uint64_t>(recipe_.run.seed);
   state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device);
   state_.reducer = std::make_unique<parallel::GradientReducer>(state_.model->parameters(), groups_.gradients);
   state_.optimizer = std::make_unique<optim::Optimizer>(named_parameters(*state_.model), recipe_.optimizer,
@@ -210,8 +211,7 @@ Trainer::End Trainer::run() {
 StepReport Trainer::step(const std::vector<data::TokenBatch>& batches, int64_t targets) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<DeviceBatch> on_device;
-  const int64_t global_tokens = batches_->sequences_per_micro_batch() * recipe_.data.sequence_length;
-  for (const data::TokenBatch& batch : batches) on_device.push_back(to_device(batch, global_tokens, device_));
+  for (const data::TokenBatch& batch : batches) on_device.push_back(to_device(batch, batches_->place(), device_));
   const double copy_seconds = seconds_since(start);
   StepReport report = train_step(state_, on_device, targets, groups_);
   report.seconds.data = copy_seconds;

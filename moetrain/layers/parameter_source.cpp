@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include "parallel/base/random.h"
-
 namespace moetrain {
 
 ParameterSource ParameterSource::at(const std::string& child) const {
@@ -19,6 +17,10 @@ at::Tensor ParameterSource::normal(const std::string& name, at::IntArrayRef shap
   double* value = drawn.mutable_data_ptr<double>();
   for (int64_t i = 0; i < drawn.numel(); ++i) value[i] = std * stream.normal(i);
   return drawn.to(options_);
+}
+
+parallel::RandomStream ParameterSource::stream(const std::string& name) const {
+  return {seed_, "fixed draws: " + prefix_ + name};
 }
 
 at::Tensor ParameterSource::constant(const std::string&, at::IntArrayRef shape, double value) const {

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "parallel/base/random.h"
+
 namespace moetrain {
 
 /// Hands out initial parameters, complete at birth. A weight depends on the seed, its full name and the index of
@@ -20,6 +22,9 @@ class ParameterSource {
   /// Normal with mean 0; drawn in float64 on the CPU, then rounded to the model's dtype. On the meta device: a shape.
   at::Tensor normal(const std::string& name, at::IntArrayRef shape, double std) const;
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const;
+
+  /// Draws that belong to the model for good, as its weights do: the same when it is evaluated with another seed.
+  parallel::RandomStream stream(const std::string& name) const;
 
   const at::TensorOptions& options() const { return options_; }
 

@@ -25,7 +25,7 @@ struct BlockList : torch::nn::Module {
 }  // namespace
 
 DecoderLm::DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
-                     const parallel::NameTable<RouterMaker>& routers)
+                     const parallel::NameTable<RouterPreset>& routers)
     : config_(config), moe_config_(moe) {
   auto embedding = std::make_shared<Embedding>(source.at("embedding"), vocabulary, config.width, config.init_std);
   embedding_VD_ = register_module("embedding", std::move(embedding))->weight_VD;
@@ -33,7 +33,8 @@ DecoderLm::DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vo
   const std::vector<bool> has_experts = expert_blocks(moe.layers, config.layers);
   for (size_t i = 0; i < has_experts.size(); ++i) {
     blocks_.push_back(std::make_shared<TransformerBlock>(source.at("blocks").at(std::to_string(i)), config,
-                                                         has_experts[i] ? &moe_config_ : nullptr, routers));
+                                                         has_experts[i] ? &moe_config_ : nullptr,
+                                                         static_cast<int64_t>(i), routers));
     list->add(i, blocks_.back());
   }
   final_norm_ = register_module("final_norm", std::make_shared<Norm>(source.at("final_norm"), parse_norm(config.norm),
@@ -55,10 +56,13 @@ at::Tensor DecoderLm::decode(const at::Tensor& tokens_SL, const BatchScope& scop
 
 ModelOutput DecoderLm::run(const at::Tensor& tokens_SL, const BatchScope& scope, std::vector<KeyValueCache>* caches) {
   ModelOutput output;
-  at::Tensor x_TD = at::embedding(embedding_VD_, tokens_SL.flatten());
+  BatchScope here = scope;
+  here.sequence_length = tokens_SL.size(1);
+  here.token_ids_T = tokens_SL.flatten();
+  at::Tensor x_TD = at::embedding(embedding_VD_, here.token_ids_T);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     auto [out_TD, moe] =
-        blocks_[i]->forward(x_TD, tokens_SL.size(1), scope, caches != nullptr ? &(*caches)[i] : nullptr);
+        blocks_[i]->forward(x_TD, tokens_SL.size(1), here, caches != nullptr ? &(*caches)[i] : nullptr);
     x_TD = out_TD;
     if (!moe) continue;
     output.losses.add_all(moe->losses);

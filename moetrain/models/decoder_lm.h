@@ -28,7 +28,7 @@ struct ParameterCount {
 class DecoderLm : public torch::nn::Module {
  public:
   DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
-            const parallel::NameTable<RouterMaker>& routers);
+            const parallel::NameTable<RouterPreset>& routers);
 
   /// tokens_SL: int64 [S, L], S may be 0. Collective over the scope's group.
   ModelOutput forward(const at::Tensor& tokens_SL, const BatchScope& scope);

@@ -8,7 +8,7 @@
 namespace moetrain {
 
 TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig* moe,
-                                   const parallel::NameTable<RouterMaker>& routers) {
+                                   int64_t layer, const parallel::NameTable<RouterPreset>& routers) {
   // The residual stream collects 2 outputs a block; scaling them keeps its variance at depth (GPT-2).
   const double output_std = config.init_std / std::sqrt(2.0 * static_cast<double>(config.layers));
   const auto norm = [&](const std::string& name) {
@@ -22,7 +22,7 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
   ffn_norm_ = norm("ffn_norm");
   const Activation activation = parse_activation(config.activation);
   if (moe != nullptr) {
-    const MoeLayer::Shape shape{config.width, activation, config.init_std, output_std};
+    const MoeLayer::Shape shape{config.width, activation, config.init_std, output_std, layer};
     moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), *moe, shape, routers));
   } else {
     const FeedForward::Shape shape{config.width, config.ffn_hidden, activation};

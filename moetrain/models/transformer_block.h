@@ -17,9 +17,9 @@ class TransformerBlock : public torch::nn::Module {
     at::Tensor out_TD;
     std::optional<MoeOutput> moe;  // its out_TD is not kept
   };
-  /// `moe` null: a dense block.
-  TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig* moe,
-                   const parallel::NameTable<RouterMaker>& routers);
+  /// `moe` null: a dense block. `layer`: its number.
+  TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig* moe, int64_t layer,
+                   const parallel::NameTable<RouterPreset>& routers);
 
   Output forward(at::Tensor x_TD, int64_t sequence_length, const BatchScope& scope, KeyValueCache* cache);
 

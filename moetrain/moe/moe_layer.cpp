@@ -7,9 +7,10 @@
 namespace moetrain {
 
 MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
-                   const parallel::NameTable<RouterMaker>& routers)
-    : config_(config) {
-  router_ = register_module("router", routers.at(config.router)(source.at("router"), config, shape.width, shape.std));
+                   const parallel::NameTable<RouterPreset>& routers)
+    : config_(config), layer_(shape.layer) {
+  router_ =
+      register_module("router", routers.at(config.router).make(source.at("router"), config, shape.width, shape.std));
   const FfnExperts::Shape experts{config.experts, {shape.width, config.hidden, shape.activation}};
   experts_ = register_module("experts",
                              std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, shape.output_std));
@@ -24,18 +25,14 @@ MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const
 
 MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope) {
   MoeOutput output;
-  output.decision = router_->forward(tokens_TD, {.scope = scope});
+  output.decision = router_->forward(tokens_TD, {.scope = scope, .layer = layer_});
   output.out_TD = experts_->forward(tokens_TD, output.decision.assignment);
   if (shared_) {
     at::Tensor shared_TD = shared_->forward(tokens_TD);
     if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD));
     output.out_TD = output.out_TD + shared_TD;
   }
-  if (!scope.training) return output;
-  if (config_.load_balance > 0) {
-    output.losses.add("load_balance", load_balance_share(output.decision, scope) * config_.load_balance);
-  }
-  if (config_.router_z > 0) output.losses.add("router_z", router_z_share(output.decision, scope) * config_.router_z);
+  if (scope.training) output.losses = router_losses(output.decision, config_, scope);
   return output;
 }
 

@@ -12,7 +12,7 @@ namespace moetrain {
 struct MoeOutput {
   at::Tensor out_TD;
   RoutingDecision decision;
-  LossTerms losses;  // load_balance, router_z: this rank's shares for one micro-batch
+  LossTerms losses;  // of the router: this rank's shares for one micro-batch
 };
 
 /// out = sum of weighted experts + shared expert, the latter scaled by sigmoid(x w) where it is gated (Qwen2-MoE).
@@ -24,15 +24,17 @@ class MoeLayer : public torch::nn::Module {
     Activation activation = Activation::kSwiglu;
     double std = 0.02;
     double output_std = 0.02;
+    int64_t layer = 0;  // number of the block
   };
   MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
-           const parallel::NameTable<RouterMaker>& routers);
+           const parallel::NameTable<RouterPreset>& routers);
 
   /// [T, D] -> [T, D]; T may be 0. Collective over the scope's group.
   MoeOutput forward(const at::Tensor& tokens_TD, const BatchScope& scope);
 
  private:
   MoeConfig config_;
+  int64_t layer_;
   std::shared_ptr<Router> router_;
   std::shared_ptr<FfnExperts> experts_;
   std::shared_ptr<FeedForward> shared_;  // null where there is none

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
-#include "parallel/dispatch/assignment.h"
+#include "moetrain/routers/draws.h"
+#include "moetrain/routers/drop_rules.h"
 
 namespace moetrain {
 namespace {
@@ -18,20 +18,17 @@ at::Tensor count_choices(const at::Tensor& chosen_TK, int64_t experts) {
   return at::bincount((chosen_TK + place_K).flatten(), {}, top_k * experts).view({top_k, experts});
 }
 
-/// Drops on the host, where the walk in global order is a plain loop. taken_KE: queue length of expert e, before
-/// this rank's first token, among choices of rank j; it is consumed.
-int64_t drop_overflow(at::Tensor& expert_TK, at::Tensor taken_KE, int64_t capacity) {
-  auto expert = expert_TK.accessor<int64_t, 2>();
-  auto taken = taken_KE.accessor<int64_t, 2>();
-  int64_t dropped = 0;
-  for (int64_t j = 0; j < expert.size(1); ++j) {
-    for (int64_t t = 0; t < expert.size(0); ++t) {
-      if (taken[j][expert[t][j]]++ < capacity) continue;
-      expert[t][j] = parallel::Assignment::kDropped;
-      ++dropped;
-    }
+int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const MoeConfig& config,
+                         const RoutingContext& context) {
+  const BatchScope& scope = context.scope;
+  at::Tensor priority_TK = chosen.probability_TK.to(at::kCPU, at::kDouble);
+  if (config.drop == "random") {
+    const parallel::RandomStream stream(scope.draws.seed, "random token selection", context.layer, scope.draws.step);
+    priority_TK =
+        uniform_draws(stream, scope.first_token * expert_TK.size(1), expert_TK.sizes(), at::TensorOptions(at::kDouble));
   }
-  return dropped;
+  return drop_lowest(expert_TK, priority_TK, config.experts, expert_capacity(config, scope.global_tokens), scope.group,
+                     chosen.expert_TK.device());
 }
 
 }  // namespace
@@ -42,23 +39,28 @@ int64_t expert_capacity(const MoeConfig& config, int64_t global_tokens) {
   return std::max<int64_t>(1, static_cast<int64_t>(std::min(capacity, static_cast<double>(global_tokens))));
 }
 
-CapacityOutcome apply_capacity(const at::Tensor& chosen_TK, const MoeConfig& config, const BatchScope& scope) {
-  const at::Tensor local_KE = count_choices(chosen_TK, config.experts);
+CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, const RoutingContext& context) {
+  const BatchScope& scope = context.scope;
+  at::Tensor local_KE = count_choices(chosen.expert_TK, config.experts);
   if (config.capacity == "dropless" || !scope.training) {
-    at::Tensor global_E = local_KE.sum(0);
-    scope.group.all_reduce(global_E, parallel::ReduceOp::kSum).wait();
-    return {.expert_TK = chosen_TK, .global_choices_E = global_E};
+    scope.group.all_reduce(local_KE, parallel::ReduceOp::kSum).wait();
+    return {.expert_TK = chosen.expert_TK, .global_choices_KE = local_KE};
   }
   at::Tensor gathered_RKE = at::empty({scope.group.size(), local_KE.size(0), local_KE.size(1)}, local_KE.options());
   scope.group.all_gather(gathered_RKE, local_KE).wait();
   const at::Tensor total_KE = gathered_RKE.sum(0);
-  // Before choice rank j of this rank's tokens come all ranks' choices of smaller rank, then earlier ranks' choices.
-  const at::Tensor smaller_KE = total_KE.cumsum(0) - total_KE;
-  const at::Tensor earlier_KE = gathered_RKE.narrow(0, 0, scope.group.rank()).sum(0);
-  at::Tensor expert_TK = chosen_TK.to(at::kCPU, at::kLong, /*non_blocking=*/false, /*copy=*/true);
-  const int64_t dropped =
-      drop_overflow(expert_TK, (smaller_KE + earlier_KE).to(at::kCPU), expert_capacity(config, scope.global_tokens));
-  return {.expert_TK = expert_TK.to(chosen_TK.device()), .global_choices_E = total_KE.sum(0), .dropped = dropped};
+  at::Tensor expert_TK = chosen.expert_TK.to(at::kCPU, at::kLong, /*non_blocking=*/false, /*copy=*/true);
+  int64_t dropped = 0;
+  if (config.drop == "position") {
+    // Before choice rank j of this rank's tokens come all ranks' choices of smaller rank, then earlier ranks' choices.
+    const at::Tensor smaller_KE = total_KE.cumsum(0) - total_KE;
+    const at::Tensor earlier_KE = gathered_RKE.narrow(0, 0, scope.group.rank()).sum(0);
+    dropped =
+        drop_late(expert_TK, (smaller_KE + earlier_KE).to(at::kCPU), expert_capacity(config, scope.global_tokens));
+  } else {
+    dropped = drop_by_priority(expert_TK, chosen, config, context);
+  }
+  return {.expert_TK = expert_TK.to(chosen.expert_TK.device()), .global_choices_KE = total_KE, .dropped = dropped};
 }
 
 }  // namespace moetrain

@@ -1,32 +1,17 @@
-// defines: Router, RoutingDecision, RoutingContext, builtin_routers()
+// defines: Router, RouterPreset, RouterDemands, builtin_routers, check_router
 #pragma once
 #include <torch/nn/module.h>
 
 #include <memory>
+#include <string>
+#include <vector>
 
-#include "moetrain/layers/batch_scope.h"
 #include "moetrain/layers/parameter_source.h"
 #include "moetrain/moe/moe_config.h"
+#include "moetrain/routers/routing.h"
 #include "parallel/base/name_table.h"
-#include "parallel/dispatch/assignment.h"
 
 namespace moetrain {
-
-// T tokens of this rank, E experts, K choices per token, D model width
-
-/// What a router decided for this rank's tokens, and what losses and metrics read.
-struct RoutingDecision {
-  at::Tensor logits_TE;         // at least float32; carries gradient
-  at::Tensor probabilities_TE;  // softmax of the logits
-  parallel::Assignment assignment;
-  at::Tensor global_choices_E;  // int64: choices of each expert over the global micro-batch, before any drop
-  int64_t dropped = 0;          // choices of this rank's tokens that the capacity rule dropped
-};
-
-/// Side information of a routing; grows with the routers that need more.
-struct RoutingContext {
-  const BatchScope& scope;
-};
 
 class Router : public torch::nn::Module {
  public:
@@ -37,7 +22,24 @@ class Router : public torch::nn::Module {
 using RouterMaker = std::shared_ptr<Router> (*)(const ParameterSource& source, const MoeConfig& config, int64_t width,
                                                 double std);
 
-/// `top_k`. A program outside the tree adds its own rows.
-parallel::NameTable<RouterMaker> builtin_routers();
+/// What a published router fixes of the keys of [moe]; a recipe that says otherwise is refused.
+struct RouterDemands {
+  int64_t top_k = 0;               // 0: any number up to the experts
+  std::vector<std::string> gates;  // legal ones; empty: any
+  bool learned = true;             // its logits are a function of the tokens and of parameters
+  bool learned_noise = false;      // it adds noise of a learned scale, which the `load` loss needs
+  bool capacity = true;            // an expert's capacity may be bounded
+};
+
+struct RouterPreset {
+  RouterMaker make = nullptr;
+  RouterDemands demands = {};
+};
+
+/// The published routers. A program outside the tree adds its own rows.
+parallel::NameTable<RouterPreset> builtin_routers();
+
+/// UserError where [moe] contradicts what the router of its name is, or combines what makes no sense.
+void check_router(const MoeConfig& config, const RouterDemands& demands);
 
 }  // namespace moetrain

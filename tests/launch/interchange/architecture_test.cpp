@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "moetrain/routers/router.h"
 #include "tests/launch/interchange/tiny_model.h"
 
 namespace launch::interchange {
@@ -54,7 +55,11 @@ TEST(Architecture, WhatTransformersLacksIsRefusedByKey) {
   refused([](ModelShape& s) { s.model.norm = "layer"; }, {"model.norm", "\"layer\"", "\"rms\""});
   refused([](ModelShape& s) { s.model.activation = "gelu"; }, {"model.activation", "\"gelu\"", "\"swiglu\""});
   refused([](ModelShape& s) { s.model.kind = "encoder_decoder"; }, {"model.kind", "\"decoder_lm\""});
-  refused([](ModelShape& s) { s.moe.router = "thor"; }, {"moe.router", "\"thor\"", "\"top_k\""});
+  for (const std::string& router : moetrain::builtin_routers().names()) {
+    if (router == "top_k") continue;
+    expect_user_error([&] { choose_architecture(edited([&](ModelShape& s) { s.moe.router = router; })); },
+                      {"moe.router", "\"" + router + "\"", "\"top_k\""});
+  }
   refused([](ModelShape& s) { s.moe.gate = "hard"; }, {"moe.gate", "\"hard\"", "\"sum1\", \"raw\""});
   refused([](ModelShape& s) { s.moe.capacity = "factor"; }, {"moe.capacity", "\"factor\"", "\"dropless\""});
   refused([](ModelShape& s) { s.moe.layers = "0,9"; }, {"moe.layers"});

@@ -60,6 +60,88 @@ TEST(Rules, Sum1NeedsTwoChoices) {
             "nothing; nearest legal: gate = \"raw\" (as Switch) or top_k = 2");
 }
 
+/// Combinations of [moe] that make no sense: the keys, and what is said of them.
+struct Refusal {
+  std::vector<std::string> keys;
+  std::string message;
+};
+
+/// The defaults' losses are switched off, or they would be the first thing refused.
+std::vector<std::string> unlearned(const std::string& router, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> keys{"moe.router=" + router, "moe.top_k=1", "moe.gate=hard", "moe.load_balance=0",
+                                "moe.router_z=0"};
+  keys.insert(keys.end(), more.begin(), more.end());
+  return keys;
+}
+
+const Refusal kRefusals[] = {
+    {{"moe.router=switch"},  // Switch is top-1 by definition
+     "moe.top_k (2) with moe.router = \"switch\": it sends a token to 1 expert; nearest legal: top_k = 1"},
+    {{"moe.router=switch", "moe.top_k=1", "moe.gate=hard"},  // the raw gate is how its router learns from the task
+     "moe.gate = \"hard\" with moe.router = \"switch\": not the gate from which this router learns; nearest legal: "
+     "gate "
+     "= \"raw\""},
+    {{"moe.router=gshard", "moe.top_k=3"},  // its second choice is the drawn one; there is no third
+     "moe.top_k (3) with moe.router = \"gshard\": it sends a token to 2 experts; nearest legal: top_k = 2"},
+    {{"moe.router=gshard", "moe.gate=raw"},  // its weights sum to 1 after drops
+     "moe.gate = \"raw\" with moe.router = \"gshard\": not the gate from which this router learns; nearest legal: gate "
+     "= "
+     "\"sum1_kept\""},
+    {{"moe.router=noisy_top_k", "moe.top_k=1"},  // softmax over one logit is 1
+     "moe.gate = \"sum1\" with moe.top_k = 1 makes every combine weight 1, from which the router learns nothing; "
+     "nearest "
+     "legal: gate = \"raw\" (as Switch) or top_k = 2"},
+    {{"moe.router=cosine", "moe.gate=sum1_kept", "moe.top_k=1"},  // the same, after drops
+     "moe.gate = \"sum1_kept\" with moe.top_k = 1 makes every combine weight 1, from which the router learns nothing; "
+     "nearest legal: gate = \"raw\" (as Switch) or top_k = 2"},
+    {{"moe.gate=hard"},  // no gradient reaches the router
+     "moe.gate = \"hard\" with moe.router = \"top_k\": not the gate from which this router learns; nearest legal: gate "
+     "= "
+     "\"raw\" or \"sum1\" or \"sum1_kept\""},
+    {{"moe.load=0.1"},  // without noise there is no chance of being chosen
+     "moe.load (0.1) with moe.router = \"top_k\": the load of importance + load is a probability under noise of a "
+     "learned scale (noisy_top_k); nearest legal: load = 0"},
+    {{"moe.router=noisy_top_k", "moe.top_k=8", "moe.load=0.1"},  // every expert is always chosen
+     "moe.load (0.1) with moe.top_k = moe.experts (8): every expert is chosen whatever the noise; nearest legal: load "
+     "= "
+     "0 or top_k = 7"},
+    {{"moe.importance=0.1", "moe.experts=1", "moe.top_k=1"},  // an unbiased variance of one number
+     "moe.importance (0.1) with moe.router = \"top_k\": one expert has no variation; nearest legal: importance = 0"},
+    {unlearned("hash", {"moe.top_k=2"}),  // one hash gives one expert
+     "moe.top_k (2) with moe.router = \"hash\": it sends a token to 1 expert; nearest legal: top_k = 1"},
+    {unlearned("hash", {"moe.gate=raw"}),  // its one-hot softmax is no weight that learns
+     "moe.gate = \"raw\" with moe.router = \"hash\": it has no probabilities to weigh by; nearest legal: gate = "
+     "\"hard\""},
+    {unlearned("hash", {"moe.router_z=0.1"}),  // nothing to learn
+     "moe.router_z (0.1) with moe.router = \"hash\": this router has no parameter that the loss could move; nearest "
+     "legal: router_z = 0"},
+    {unlearned("hash", {"moe.capacity=factor", "moe.drop=probability"}),  // all ties
+     "moe.drop = \"probability\" with moe.router = \"hash\": all its gates are equal, so none is the lowest; nearest "
+     "legal: drop = \"random\" or \"position\""},
+    {unlearned("thor", {"moe.load_balance=0.01"}),  // it has no router
+     "moe.load_balance (0.01) with moe.router = \"thor\": this router has no parameter that the loss could move; "
+     "nearest "
+     "legal: load_balance = 0"},
+    {unlearned("thor", {"moe.jitter=0.01"}),  // nothing is jittered
+     "moe.jitter (0.01) with moe.router = \"thor\": this router does not read the tokens; nearest legal: jitter = 0"},
+    {unlearned("thor", {"moe.capacity=factor"}),  // dropping what is balanced by construction only loses tokens
+     "moe.capacity = \"factor\" with moe.router = \"thor\": its load is even in expectation and its method drops no "
+     "token; nearest legal: capacity = \"dropless\""},
+};
+
+TEST(Rules, RouterCombinationsWithoutSenseAreRefused) {
+  for (const Refusal& refusal : kRefusals) EXPECT_EQ(broken_rule(refusal.keys), refusal.message);
+}
+
+TEST(Rules, EveryPublishedRouterHasALegalRecipe) {
+  EXPECT_EQ(broken_rule({"moe.router=switch", "moe.top_k=1", "moe.gate=raw", "moe.jitter=0.01"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=gshard", "moe.gate=sum1_kept", "moe.balance_choices=first"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=noisy_top_k", "moe.importance=0.1", "moe.load=0.1"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=cosine", "moe.gate=raw", "moe.top_k=1"}), "no fault");
+  EXPECT_EQ(broken_rule(unlearned("hash", {"moe.capacity=factor"})), "no fault");
+  EXPECT_EQ(broken_rule(unlearned("thor", {"moe.stochastic=batch_layer"})), "no fault");
+}
+
 TEST(Rules, MoeLayersAreBlocksOfTheModel) {
   EXPECT_EQ(broken_rule({"moe.layers=0,4"}),
             "moe.layers = \"0,4\": block 4 is out of range; legal: 0 to 3, model.layers is 4");
@@ -74,8 +156,7 @@ TEST(Rules, MicroBatchesDivideTheGlobalBatch) {
             "32, or micro_batches = 16");
 }
 
-TEST(Rules, MomentsMustMove) {
-}
+TEST(Rules, MomentsMustMove) {}
 
 TEST(Rules, WarmupAndDecayFitIntoTheLength) {
   EXPECT_EQ(broken_rule({"train.length=50u"}),

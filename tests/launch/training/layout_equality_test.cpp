@@ -10,6 +10,14 @@ struct LayoutCase {
   void (*change)(launch::Recipe&);
 };
 
+/// A router without parameters has no losses either.
+void choose(launch::Recipe& recipe, const char* router, int64_t top_k, const char* gate) {
+  recipe.moe.router = router;
+  recipe.moe.top_k = top_k;
+  recipe.moe.gate = gate;
+  if (std::string(gate) == "hard") recipe.moe.load_balance = recipe.moe.router_z = 0;
+}
+
 const LayoutCase kLayoutCases[] = {
     {"dropless", [](launch::Recipe&) {}},
     {"capacity", [](launch::Recipe& r) { r.moe.capacity = "factor", r.moe.capacity_factor = 0.9; }},
@@ -19,6 +27,33 @@ const LayoutCase kLayoutCases[] = {
     {"plain_shared_expert_raw_gate",
      [](launch::Recipe& r) { r.moe.shared_hidden = 20, r.moe.shared_gate = false, r.moe.gate = "raw"; }},
     {"switch_like", [](launch::Recipe& r) { r.moe.top_k = 1, r.moe.gate = "raw", r.moe.load_balance = 0.1; }},
+    {"drop_by_probability",
+     [](launch::Recipe& r) { r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "probability"; }},
+    {"drop_at_random",
+     [](launch::Recipe& r) {
+       r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "random", r.train.micro_batches = 2;
+     }},
+    {"switch_router",
+     [](launch::Recipe& r) { choose(r, "switch", 1, "raw"), r.moe.jitter = 0.01, r.moe.capacity = "factor"; }},
+    {"gshard",
+     [](launch::Recipe& r) {
+       choose(r, "gshard", 2, "sum1_kept"), r.moe.balance_choices = "first", r.moe.capacity = "factor";
+     }},
+    {"noisy_top_k_importance_load",
+     [](launch::Recipe& r) {
+       choose(r, "noisy_top_k", 2, "sum1"), r.moe.importance = 0.1, r.moe.load = 0.1, r.train.micro_batches = 2;
+     }},
+    {"cosine", [](launch::Recipe& r) { choose(r, "cosine", 1, "raw"), r.moe.cosine_width = 4; }},
+    {"hash", [](launch::Recipe& r) { choose(r, "hash", 1, "hard"), r.moe.capacity = "factor"; }},
+    {"thor_slices",
+     [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "slices", r.train.micro_batches = 2; }},
+    {"thor_sentence", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "sentence"; }},
+    {"thor_token", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "token"; }},
+    {"thor_batch_layer", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "batch_layer"; }},
+    {"importance_of_experts_without_tokens",
+     [](launch::Recipe& r) { r.moe.importance = 0.1, r.moe.experts = 40, r.train.global_batch = 1; }},
+    {"mutual_information", [](launch::Recipe& r) { r.moe.mutual_information = 0.1, r.train.micro_batches = 2; }},
+    {"entropy", [](launch::Recipe& r) { r.moe.entropy = 0.1; }},
     {"gelu_layer_norm_untied",
      [](launch::Recipe& r) { r.model.activation = "gelu", r.model.norm = "layer", r.model.tie_embeddings = false; }},
     {"dense_and_experts_mixed", [](launch::Recipe& r) { r.moe.layers = "odd"; }},

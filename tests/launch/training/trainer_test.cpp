@@ -145,6 +145,23 @@ TEST_F(TrainerTest, ADivergingRunEndsWithOneErrorOnAllRanks) {
   EXPECT_THROW(run(recipe), parallel::UserError);
 }
 
+TEST_F(TrainerTest, EvaluationDrawsByPlaceInTheTextWhateverRanksAndBatch) {
+  launch::Recipe recipe = tiny_recipe(corpus_);
+  recipe.moe.router = "thor";
+  recipe.moe.top_k = 1;
+  recipe.moe.gate = "hard";
+  const auto corpus = data::TokenCorpus::open(corpus_);
+  const launch::Groups groups = launch::make_groups(world_, at::kCPU), alone = launch::local_groups();
+  for (const char* inference : {"sentence", "token", "ensemble"}) {
+    recipe.moe.stochastic_inference = inference;
+    const auto model = launch::build_model(recipe, 257, at::kCPU);
+    const auto spread = launch::evaluate(*model, corpus, {.sequence_length = 16, .batch = 5}, groups);
+    const auto whole = launch::evaluate(*model, corpus, {.sequence_length = 16, .batch = 16}, alone);
+    EXPECT_NEAR(spread.overall.nll, whole.overall.nll, 1e-10 * whole.overall.nll) << inference;
+    EXPECT_EQ(spread.routing[0].choices, whole.routing[0].choices) << inference;
+  }
+}
+
 TEST_F(TrainerTest, EvaluationIsTheMeanOverEveryHeldOutToken) {
   const launch::Recipe recipe = tiny_recipe(corpus_);
   const auto corpus = data::TokenCorpus::open(corpus_);

@@ -41,6 +41,7 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const launch::TrainingBatches batches(corpus.stream(data::Split::kTrain), recipe, groups.shard);
   launch::TrainState state;
+  state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
   state.reducer = std::make_unique<parallel::GradientReducer>(state.model->parameters(), groups.gradients,
                                                               parallel::ReducerOptions{.bucket_bytes = 20000});
@@ -51,7 +52,7 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   for (int64_t update = 0; update < updates; ++update) {
     std::vector<launch::DeviceBatch> on_device;
     for (const auto& batch : batches.read(update * recipe.train.global_batch)) {
-      on_device.push_back(launch::to_device(batch, tokens / recipe.train.micro_batches, at::kCPU));
+      on_device.push_back(launch::to_device(batch, batches.place(), at::kCPU));
     }
     trace.reports.push_back(launch::train_step(state, on_device, tokens, groups));
   }

@@ -80,6 +80,64 @@ TEST(RouterEntropy, ByHandAndWithoutGradient) {
   EXPECT_FALSE(share.requires_grad());
 }
 
+TEST(LoadBalance, OfFirstChoicesCountsThemAlone) {
+  RoutingDecision decision = decision_of(at::zeros({4, 4}, at::kDouble), {2, 2, 2, 2}, 2);
+  decision.global_first_E = at::tensor({4, 0, 0, 0}, at::kLong);
+  EXPECT_DOUBLE_EQ(first_choice_balance_share(decision, scope_of(4)).item<double>(), 1.0);
+  decision.probabilities_TE = at::tensor({0.7, 0.1, 0.1, 0.1}, at::kDouble).expand({4, 4});
+  EXPECT_NEAR(first_choice_balance_share(decision, scope_of(4)).item<double>(), 4 * 0.7, 1e-14);
+  EXPECT_NEAR(load_balance_share(decision, scope_of(4)).item<double>(), 1.0, 1e-14);
+}
+
+TEST(Importance, IsTheSquaredVariationOfTheSummedGates) {
+  RoutingDecision decision = decision_of(at::zeros({3, 3}, at::kDouble), {3, 2, 1}, 2);
+  decision.chosen_TK = at::tensor({0, 1, 0, 1, 0, 2}, at::kLong).view({3, 2});
+  decision.gate_TK = at::tensor({0.5, 0.5, 0.75, 0.25, 1.0, 0.0}, at::kDouble).view({3, 2});
+  // Sums 2.25, 0.75, 0: mean 1, unbiased variance (1.25^2 + 0.25^2 + 1) / 2.
+  EXPECT_NEAR(importance_share(decision, scope_of(3)).item<double>(), (1.5625 + 0.0625 + 1.0) / 2, 1e-9);
+}
+
+TEST(Load, IsTheChanceOfBeingChosenUnderFreshNoise) {
+  // One token, top-1 of 3: noisy logits 3, 1, 2. Thresholds: expert 0 must beat 2, the others must beat 3.
+  RoutingDecision decision = decision_of(at::tensor({3.0, 1.0, 2.0}, at::kDouble).view({1, 3}), {1, 0, 0}, 1);
+  decision.chosen_TK = at::zeros({1, 1}, at::kLong);
+  decision.clean_logits_TE = at::tensor({2.5, 1.5, 2.0}, at::kDouble).view({1, 3});
+  decision.noise_scale_TE = at::tensor({0.5, 1.0, 2.0}, at::kDouble).view({1, 3});
+  const auto phi = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
+  const double load[] = {phi(1.0), phi(-1.5), phi(-0.5)}, mean = (load[0] + load[1] + load[2]) / 3;
+  double variance = 0;
+  for (const double each : load) variance += (each - mean) * (each - mean) / 2;
+  EXPECT_NEAR(load_share(decision, scope_of(1)).item<double>(), variance / (mean * mean + 1e-10), 1e-12);
+}
+
+TEST(MutualInformation, ConfidentAndBalancedIsMinusLogE) {
+  const at::Tensor sure = at::eye(4, at::kDouble) * 1000;
+  EXPECT_NEAR(mutual_information_share(decision_of(sure, {1, 1, 1, 1}, 1), scope_of(4)).item<double>(), -std::log(4.0),
+              1e-12);
+  // Uniform everywhere, and all on one expert: the expert tells nothing of the token.
+  for (const at::Tensor& logits : {at::zeros({4, 4}, at::kDouble), sure.narrow(0, 0, 1).expand({4, 4})}) {
+    EXPECT_NEAR(mutual_information_share(decision_of(logits, {4, 0, 0, 0}, 1), scope_of(4)).item<double>(), 0, 1e-12);
+  }
+}
+
+TEST(Entropy, ByHandWithGradient) {
+  const at::Tensor logits = at::tensor({0.0, 0.0, 200.0, 0.0}, at::kDouble).view({2, 2}).requires_grad_(true);
+  const at::Tensor share = entropy_share(decision_of(logits, {1, 1}, 1), scope_of(2));
+  EXPECT_NEAR(share.item<double>(), std::log(2.0) / 2, 1e-14);
+  EXPECT_TRUE(share.requires_grad());
+}
+
+TEST(RouterLosses, AWeightOfZeroIsOff) {
+  MoeConfig config{.load_balance = 0, .router_z = 0};
+  const RoutingDecision decision = decision_of(at::zeros({3, 4}, at::kDouble), {3, 0, 0, 0}, 1);
+  EXPECT_TRUE(router_losses(decision, config, scope_of(3)).terms().empty());
+  config.entropy = 0.5;
+  const LossTerms losses = router_losses(decision, config, scope_of(3));
+  ASSERT_EQ(losses.terms().size(), 1u);
+  EXPECT_EQ(losses.terms()[0].name, "entropy");
+  EXPECT_NEAR(losses.terms()[0].share.item<double>(), 0.5 * std::log(4.0), 1e-14);
+}
+
 TEST(RouterLosses, SharesOfTheRanksAddUp) {
   const at::Tensor logits = random_tensor("logits", {19, 4});
   const std::vector<int64_t> counts{9, 5, 3, 2};

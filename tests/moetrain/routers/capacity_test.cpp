@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "moetrain/routers/select_top_k.h"
+#include "moetrain/routers/selections/select_top_k.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/dispatch/assignment.h"
 #include "tests/support/token_shards.h"
@@ -39,9 +39,14 @@ at::Tensor naive_drop(const at::Tensor& chosen_TK, int64_t experts, int64_t capa
   return kept;
 }
 
+/// Position and nothing else decides.
+Choices with_probabilities(const at::Tensor& chosen_TK) {
+  return {chosen_TK, at::ones({chosen_TK.size(0), chosen_TK.size(1)}, at::kDouble)};
+}
+
 CapacityOutcome on_one_rank(const at::Tensor& chosen_TK, const MoeConfig& config, bool training = true) {
   parallel::LocalCommunicator alone;
-  return apply_capacity(chosen_TK, config, {alone, chosen_TK.size(0), training});
+  return apply_capacity(with_probabilities(chosen_TK), config, {{alone, chosen_TK.size(0), training}});
 }
 
 TEST(ExpertCapacity, IsTheCeilingOfTheFactorsShare) {
@@ -61,7 +66,7 @@ TEST(Capacity, FirstChoicesComeBeforeSecondOnes) {
   const CapacityOutcome outcome = on_one_rank(chosen, bounded(3, 2, 1.0));
   EXPECT_TRUE(outcome.expert_TK.equal(at::tensor({0, -1, 1, 0, 1, 2}, at::kLong).view({3, 2})));
   EXPECT_EQ(outcome.dropped, 1);
-  EXPECT_TRUE(outcome.global_choices_E.equal(at::tensor({2, 3, 1}, at::kLong)));  // before the drop
+  EXPECT_TRUE(outcome.global_choices_KE.sum(0).equal(at::tensor({2, 3, 1}, at::kLong)));  // before the drop
 }
 
 TEST(Capacity, LaterTokensAreDroppedFirst) {
@@ -90,9 +95,10 @@ TEST(Capacity, ShardedDecisionsEqualThoseOfOneRank) {
       const MoeConfig config = bounded(kChosenExperts, top_k, 0.9);
       const at::Tensor chosen = skewed_choices(top_k);
       const CapacityOutcome whole = on_one_rank(chosen, config);
-      const CapacityOutcome here = apply_capacity(shard_of(chosen, split), config, {*test_world(), kTokens, true});
+      const CapacityOutcome here =
+          apply_capacity(with_probabilities(shard_of(chosen, split)), config, {{*test_world(), kTokens, true}});
       EXPECT_TRUE(here.expert_TK.equal(shard_of(whole.expert_TK, split))) << split << ", top_k " << top_k;
-      EXPECT_TRUE(here.global_choices_E.equal(whole.global_choices_E));
+      EXPECT_TRUE(here.global_choices_KE.equal(whole.global_choices_KE));
       EXPECT_EQ(sum_over_ranks(at::full({1}, here.dropped, at::kLong)).item<int64_t>(), whole.dropped);
       dropped += whole.dropped;
     }
@@ -106,10 +112,11 @@ TEST(Capacity, EvaluationAndDroplessKeepEveryChoice) {
       MoeConfig config = bounded(kChosenExperts, 2, 0.1);
       if (training) config.capacity = "dropless";
       const at::Tensor chosen = skewed_choices(2), mine = shard_of(chosen, split);
-      const CapacityOutcome outcome = apply_capacity(mine, config, {*test_world(), kTokens, training});
+      const CapacityOutcome outcome =
+          apply_capacity(with_probabilities(mine), config, {{*test_world(), kTokens, training}});
       EXPECT_TRUE(outcome.expert_TK.equal(mine));
       EXPECT_EQ(outcome.dropped, 0);
-      EXPECT_TRUE(outcome.global_choices_E.equal(at::bincount(chosen.flatten(), {}, kChosenExperts)));
+      EXPECT_TRUE(outcome.global_choices_KE.sum(0).equal(at::bincount(chosen.flatten(), {}, kChosenExperts)));
     }
   }
 }

@@ -1,4 +1,4 @@
-#include "moetrain/routers/select_top_k.h"
+#include "moetrain/routers/selections/select_top_k.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

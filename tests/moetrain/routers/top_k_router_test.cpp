@@ -1,11 +1,10 @@
-#include "moetrain/routers/top_k_router.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "moetrain/routers/router.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/support/gradient_check.h"
@@ -18,7 +17,7 @@ constexpr int64_t kRouterTokens = 21, kRouterExperts = 6, kRouterWidth = 4;
 
 std::shared_ptr<Router> router_of(const std::string& gate, int64_t top_k, at::ScalarType type = at::kDouble) {
   const MoeConfig config{.experts = kRouterExperts, .top_k = top_k, .gate = gate};
-  return builtin_routers().at("top_k")(ParameterSource(5, type), config, kRouterWidth, 1.0);
+  return builtin_routers().at("top_k").make(ParameterSource(5, type), config, kRouterWidth, 1.0);
 }
 
 RoutingDecision route(Router& router, const at::Tensor& tokens_TD) {
@@ -124,14 +123,15 @@ TEST(Routers, UnknownNameListsTheKnown) {
     builtin_routers().at("topk");
     ADD_FAILURE() << "no fault";
   } catch (const parallel::UserError& error) {
-    EXPECT_STREQ(error.what(), "unknown router 'topk'; known: top_k");
+    EXPECT_STREQ(error.what(), "unknown router 'topk'; known: cosine, gshard, hash, noisy_top_k, switch, thor, top_k");
   }
 }
 
 TEST(Routers, OwnRowsAreAdded) {
   auto routers = builtin_routers();
-  routers.add("mine", &make_top_k_router);
-  EXPECT_EQ(routers.at("mine"), &make_top_k_router);
+  const RouterMaker mine = routers.at("top_k").make;
+  routers.add("mine", {.make = mine});
+  EXPECT_EQ(routers.at("mine").make, mine);
 }
 
 }  // namespace

@@ -1,0 +1,30 @@
+// defines: RoutingDecision, RoutingContext: what goes into a routing and what comes out
+#pragma once
+#include "moetrain/layers/batch_scope.h"
+#include "parallel/dispatch/assignment.h"
+
+namespace moetrain {
+
+// T tokens of this rank, E experts, K choices per token, D model width
+
+/// What a router decided for this rank's tokens, and what losses and metrics read.
+struct RoutingDecision {
+  at::Tensor logits_TE;         // at least float32; carries gradient where the router learns
+  at::Tensor probabilities_TE;  // softmax of the logits
+  at::Tensor chosen_TK;         // int64, before any drop
+  at::Tensor gate_TK;           // the combine weights if nothing were dropped; at least float32, with gradient
+  at::Tensor clean_logits_TE;   // the logits without noise and the noise's scale;
+  at::Tensor noise_scale_TE;    // undefined unless the router adds noise of a learned scale, and trains
+  parallel::Assignment assignment;
+  at::Tensor global_choices_E;  // int64: choices of each expert over the global micro-batch, before any drop
+  at::Tensor global_first_E;    // int64: first choices, likewise
+  int64_t dropped = 0;          // choices of this rank's tokens that the capacity rule dropped
+};
+
+/// Side information of a routing; grows with the routers that need more.
+struct RoutingContext {
+  const BatchScope& scope;
+  int64_t layer = 0;  // number of the block, part of the key of every draw
+};
+
+}  // namespace moetrain

@@ -1,0 +1,32 @@
+#include <ATen/ATen.h>
+
+#include <limits>
+
+#include "moetrain/routers/draws.h"
+#include "moetrain/routers/selections/select_top_k.h"
+#include "moetrain/routers/selections/selections.h"
+#include "parallel/base/fault.h"
+
+namespace moetrain {
+
+at::Tensor select_largest(const Candidates& candidates, const MoeConfig& config, const RoutingContext&) {
+  return select_top_k(candidates.probabilities_TE, config.top_k);
+}
+
+at::Tensor select_first_and_drawn(const Candidates& candidates, const MoeConfig& config,
+                                  const RoutingContext& context) {
+  parallel::check_internal(config.top_k == 2, "select_first_and_drawn: top_k is ", config.top_k);
+  const BatchScope& scope = context.scope;
+  if (!scope.training) return select_top_k(candidates.probabilities_TE, 2);
+  const at::Tensor first_T1 = select_top_k(candidates.probabilities_TE, 1);
+  const at::Tensor& logits_TE = candidates.logits_TE;
+  const parallel::RandomStream stream(scope.draws.seed, "second choice", context.layer, scope.draws.step);
+  const at::Tensor uniform_TE = uniform_draws(stream, scope.first_token * logits_TE.size(1), logits_TE.sizes(),
+                                              logits_TE.options().dtype(at::kDouble));
+  const at::Tensor perturbed_TE = logits_TE.to(at::kDouble) - uniform_TE.log().neg().log();
+  const at::Tensor second_T1 =
+      select_top_k(perturbed_TE.scatter(1, first_T1, -std::numeric_limits<double>::infinity()), 1);
+  return at::cat({first_T1, second_T1}, 1);
+}
+
+}  // namespace moetrain

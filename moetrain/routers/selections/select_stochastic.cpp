@@ -1,0 +1,68 @@
+#include <ATen/ATen.h>
+
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "moetrain/routers/selections/selections.h"
+#include "parallel/base/fault.h"
+#include "parallel/base/random.h"
+
+namespace moetrain {
+namespace {
+
+/// Fisher-Yates: exact for any size, where a few bits' Feistel network would not be uniform.
+std::vector<int64_t> drawn_permutation(const parallel::RandomStream& stream, int64_t size) {
+  std::vector<int64_t> image(static_cast<size_t>(size));
+  std::iota(image.begin(), image.end(), 0);
+  for (int64_t i = size - 1; i > 0; --i) {
+    std::swap(image[static_cast<size_t>(i)], image[static_cast<size_t>(stream.below(i, i + 1))]);
+  }
+  return image;
+}
+
+/// The expert of one token after another.
+class ExpertDraw {
+ public:
+  ExpertDraw(const std::string& granularity, int64_t experts, const RoutingContext& context)
+      : granularity_(granularity),
+        experts_(experts),
+        sequence_length_(context.scope.sequence_length),
+        stream_(context.scope.draws.seed, "stochastic experts", context.layer, context.scope.draws.step) {
+    const bool by_sequence = granularity == "sentence" || granularity == "slices";
+    parallel::check_internal(!by_sequence || sequence_length_ > 0, granularity, ": the tokens form no sequences");
+    if (granularity == "slices") expert_of_slice_ = drawn_permutation(stream_, experts);
+  }
+  int64_t of(int64_t global_token) const {
+    if (granularity_ == "batch_layer") return stream_.below(0, experts_);
+    if (granularity_ == "token") return stream_.below(global_token, experts_);
+    const int64_t sequence = global_token / sequence_length_;
+    if (granularity_ == "sentence") return stream_.below(sequence, experts_);
+    return expert_of_slice_[static_cast<size_t>(sequence % experts_)];
+  }
+
+ private:
+  std::string granularity_;
+  int64_t experts_, sequence_length_;
+  parallel::RandomStream stream_;
+  std::vector<int64_t> expert_of_slice_;
+};
+
+}  // namespace
+
+at::Tensor select_stochastic(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context) {
+  const int64_t tokens = candidates.logits_TE.size(0);
+  const at::Device device = candidates.logits_TE.device();
+  const BatchScope& scope = context.scope;
+  if (!scope.training && config.stochastic_inference == "ensemble") {
+    return at::arange(config.experts, at::TensorOptions(at::kLong).device(device))
+        .expand({tokens, config.experts})
+        .contiguous();
+  }
+  const ExpertDraw draw(scope.training ? config.stochastic : config.stochastic_inference, config.experts, context);
+  at::Tensor chosen_T1 = at::empty({tokens, 1}, at::kLong);
+  for (int64_t t = 0; t < tokens; ++t) chosen_T1.mutable_data_ptr<int64_t>()[t] = draw.of(scope.first_token + t);
+  return chosen_T1.to(device);
+}
+
+}  // namespace moetrain

@@ -1,0 +1,218 @@
+// Every router x capacity rule x activation that may be combined, and the refused combinations with their reasons.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <numeric>
+#include <set>
+#include <tuple>
+
+#include "moetrain/moe/moe_layer.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/local_communicator.h"
+#include "tests/support/gradient_check.h"
+#include "tests/support/token_shards.h"
+
+namespace moetrain {
+namespace {
+
+constexpr int64_t kRegistryTokens = 24, kRegistryWidth = 4, kRegistrySequence = 4;
+
+/// What a recipe has to say for each router, every loss that it may have switched on. A new router needs a row.
+const std::map<std::string, MoeConfig>& registry() {
+  static const std::map<std::string, MoeConfig> rows = [] {
+    MoeConfig learned{.experts = 5, .top_k = 2, .hidden = 3, .load_balance = 0.7, .router_z = 0.3};
+    learned.importance = 0.2;
+    learned.mutual_information = 0.4;
+    learned.entropy = 0.3;
+    learned.jitter = 0.1;
+    const auto with = [](MoeConfig config, const char* router, int64_t top_k, const char* gate) {
+      config.router = router;
+      config.top_k = top_k;
+      config.gate = gate;
+      return config;
+    };
+    const MoeConfig fixed{.experts = 5, .hidden = 3, .load_balance = 0, .router_z = 0};
+    std::map<std::string, MoeConfig> all{{"top_k", with(learned, "top_k", 2, "sum1")},
+                                         {"switch", with(learned, "switch", 1, "raw")},
+                                         {"gshard", with(learned, "gshard", 2, "sum1_kept")},
+                                         {"noisy_top_k", with(learned, "noisy_top_k", 2, "sum1")},
+                                         {"cosine", with(learned, "cosine", 2, "raw")},
+                                         {"hash", with(fixed, "hash", 1, "hard")},
+                                         {"thor", with(fixed, "thor", 1, "hard")}};
+    all["noisy_top_k"].load = 0.5;
+    all["gshard"].balance_choices = "first";
+    return all;
+  }();
+  return rows;
+}
+
+const std::map<std::string, std::pair<std::string, std::string>> kCapacityRules{
+    {"dropless", {"dropless", "position"}},
+    {"position", {"factor", "position"}},
+    {"probability", {"factor", "probability"}},
+    {"random", {"factor", "random"}}};
+
+const std::set<std::pair<std::string, std::string>> kRefused{
+    {"hash", "probability"},  // all its gates are equal: none is the lowest
+    {"thor", "position"},     // its load is even in expectation and the method drops nothing
+    {"thor", "probability"},  // the same
+    {"thor", "random"},       // the same
+};
+
+struct RegistryCase {
+  std::string router, rule;
+  Activation activation;
+  int64_t experts;
+  std::string name() const {
+    return router + "_" + rule + (activation == Activation::kSwiglu ? "_swiglu_" : "_gelu_") + std::to_string(experts);
+  }
+};
+
+MoeConfig config_of(const RegistryCase& each) {
+  MoeConfig config = registry().at(each.router);
+  std::tie(config.capacity, config.drop) = kCapacityRules.at(each.rule);
+  config.capacity_factor = 0.8;
+  config.experts = each.experts;
+  return config;
+}
+
+bool refused(const MoeConfig& config) {
+  try {
+    check_router(config, builtin_routers().at(config.router).demands);
+  } catch (const parallel::UserError&) {
+    return true;
+  }
+  return false;
+}
+
+/// All that are not refused; 31 experts leave some without a token.
+std::vector<RegistryCase> registry_cases() {
+  std::vector<RegistryCase> all;
+  for (const std::string& router : builtin_routers().names()) {
+    for (const auto& [rule, keys] : kCapacityRules) {
+      if (kRefused.contains({router, rule})) continue;
+      all.push_back({router, rule, Activation::kSwiglu, 5});
+      all.push_back({router, rule, Activation::kGelu, 5});
+      all.push_back({router, rule, Activation::kSwiglu, 31});
+    }
+  }
+  return all;
+}
+
+TEST(Registry, EveryRouterHasARow) {
+  for (const std::string& name : builtin_routers().names()) EXPECT_TRUE(registry().contains(name)) << name;
+}
+
+TEST(Registry, RefusedCombinationsAreTheList) {
+  for (const auto& [router, row] : registry()) {
+    for (const auto& [rule, keys] : kCapacityRules) {
+      EXPECT_EQ(refused(config_of({router, rule, Activation::kGelu, 5})), kRefused.contains({router, rule}))
+          << router << ", " << rule;
+    }
+  }
+}
+
+class RegistryTest : public testing::TestWithParam<RegistryCase> {
+ protected:
+  BatchScope scope_of(parallel::Communicator& group, int64_t first, const at::Tensor& ids) const {
+    return {group, kRegistryTokens, true, first, {.seed = 5, .step = 2}, kRegistrySequence, ids};
+  }
+  MoeOutput alone(const at::Tensor& tokens_TD) {
+    parallel::LocalCommunicator group;
+    return layer_->forward(tokens_TD, scope_of(group, 0, ids_));
+  }
+  static at::Tensor probed(const at::Tensor& out_TD, const at::Tensor& probe_TD, const LossTerms& losses) {
+    const at::Tensor sum = (out_TD * probe_TD).sum();
+    return losses.terms().empty() ? sum : sum + losses.sum();
+  }
+  std::vector<at::Tensor> gradients_of(const at::Tensor& loss, at::Tensor tokens_TD) {
+    std::vector<at::Tensor> leaves = layer_->parameters(), gradients;
+    leaves.push_back(tokens_TD);
+    torch::autograd::backward({loss}, {});
+    for (at::Tensor& leaf : leaves) {
+      gradients.push_back(leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf));
+      leaf.mutable_grad() = at::Tensor();
+    }
+    return gradients;
+  }
+  static void expect_close(const at::Tensor& a, const at::Tensor& b, const std::string& what) {
+    if (b.numel() == 0) return;
+    const double scale = std::max(b.abs().max().item<double>(), 1e-3);
+    EXPECT_LE((a - b).abs().max().item<double>() / scale, 1e-11) << what;
+  }
+
+  const MoeConfig config_ = config_of(GetParam());
+  const std::shared_ptr<MoeLayer> layer_ = std::make_shared<MoeLayer>(
+      ParameterSource(3, at::kDouble), config_,
+      MoeLayer::Shape{
+          .width = kRegistryWidth, .activation = GetParam().activation, .std = 0.8, .output_std = 0.9, .layer = 1},
+      builtin_routers());
+  const at::Tensor tokens_ = random_tensor("registry tokens", {kRegistryTokens, kRegistryWidth});
+  const at::Tensor probe_ = random_tensor("registry probe", {kRegistryTokens, kRegistryWidth});
+  const at::Tensor ids_ = at::arange(kRegistryTokens, at::kLong) * 7 % 11;
+};
+
+TEST_P(RegistryTest, ForwardIsFinite) {
+  const MoeOutput output = alone(tokens_);
+  EXPECT_TRUE(at::isfinite(output.out_TD).all().item<bool>());
+  for (const LossTerm& loss : output.losses.terms()) EXPECT_TRUE(at::isfinite(loss.share).item<bool>()) << loss.name;
+  const int64_t wanted = (config_.router == "hash" || config_.router == "thor") ? 0 : 5 + (config_.load > 0);
+  EXPECT_EQ(static_cast<int64_t>(output.losses.terms().size()), wanted);
+  EXPECT_EQ(output.decision.global_choices_E.sum().item<int64_t>(), kRegistryTokens * config_.top_k);
+  const int64_t idle = (output.decision.global_choices_E == 0).sum().item<int64_t>();
+  EXPECT_TRUE(config_.experts == 5 || idle > 0);
+  EXPECT_TRUE(config_.experts != 5 || (output.decision.dropped > 0) == (config_.capacity == "factor"));
+}
+
+TEST_P(RegistryTest, GradientsEqualFiniteDifferences) {
+  const at::Tensor tokens = tokens_.clone().requires_grad_(true);
+  std::vector<at::Tensor> inputs = layer_->parameters();
+  inputs.push_back(tokens);
+  expect_gradients(
+      [&] {
+        const MoeOutput output = alone(tokens);
+        return probed(output.out_TD, probe_, output.losses);
+      },
+      inputs, 1e-6, /*samples=*/8);
+}
+
+TEST_P(RegistryTest, ShardsOverRanksEqualOneRank) {
+  const at::Tensor tokens = tokens_.clone().requires_grad_(true);
+  const MoeOutput whole = alone(tokens);
+  const auto expected = gradients_of(probed(whole.out_TD, probe_, whole.losses), tokens);
+  for (const auto& split : token_splits(kRegistryTokens, test_world()->size())) {
+    const int64_t first = std::accumulate(split.begin(), split.begin() + test_world()->rank(), int64_t{0});
+    const at::Tensor mine = shard_of(tokens_, split).clone().requires_grad_(true);
+    const MoeOutput here = layer_->forward(mine, scope_of(*test_world(), first, shard_of(ids_, split)));
+    EXPECT_TRUE(here.decision.assignment.expert_TK.equal(shard_of(whole.decision.assignment.expert_TK, split)));
+    expect_close(here.out_TD, shard_of(whole.out_TD, split), "output");
+    for (size_t i = 0; i < whole.losses.terms().size(); ++i) {
+      expect_close(sum_over_ranks(here.losses.terms()[i].share), whole.losses.terms()[i].share,
+                   here.losses.terms()[i].name);
+    }
+    const auto got = gradients_of(probed(here.out_TD, shard_of(probe_, split), here.losses), mine);
+    for (size_t i = 0; i + 1 < got.size(); ++i) {
+      expect_close(sum_over_ranks(got[i]), expected[i], "parameter " + std::to_string(i));
+    }
+    expect_close(got.back(), shard_of(expected.back(), split), "tokens");
+  }
+}
+
+TEST_P(RegistryTest, EvaluationDropsNothingAndDrawsNoNoise) {
+  const at::NoGradGuard no_gradient;
+  parallel::LocalCommunicator group;
+  BatchScope scope = scope_of(group, 0, ids_);
+  scope.training = false;
+  const MoeOutput first = layer_->forward(tokens_, scope);
+  EXPECT_EQ(first.decision.dropped, 0);
+  EXPECT_TRUE(first.losses.terms().empty());
+  scope.draws.step = 3;
+  EXPECT_TRUE(config_.router == "thor" || layer_->forward(tokens_, scope).out_TD.equal(first.out_TD));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RegistryTest, testing::ValuesIn(registry_cases()),
+                         [](const auto& each) { return each.param.name(); });
+
+}  // namespace
+}  // namespace moetrain
