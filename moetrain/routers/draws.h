@@ -7,7 +7,7 @@
 namespace moetrain {
 
 // Element i (row-major) of the result is the stream's draw number first + i, in the options' dtype. Drawn by a loop on
-// the CPU and copied to the device: 20 ns a draw; a kernel of the same Philox would take its place.
+// the CPU and copied to the device; a kernel of the same Philox would take its place.
 
 /// In (0, 1), ends excluded.
 at::Tensor uniform_draws(const parallel::RandomStream& stream, int64_t first, at::IntArrayRef shape,

@@ -15,7 +15,7 @@ namespace moetrain {
 int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, int64_t capacity);
 
 /// Keeps of each expert the `capacity` choices of highest priority, ties in order of (rank of choice, global token).
-/// priority_TK: float64, CPU. Every rank gathers all choices and sorts them: 16 bytes and some 100 ns for each choice
+/// priority_TK: float64, CPU. Every rank gathers all choices and sorts them: 16 bytes for each choice
 /// of the global micro-batch. Collective.
 int64_t drop_lowest(at::Tensor& expert_TK, const at::Tensor& priority_TK, int64_t experts, int64_t capacity,
                     parallel::Communicator& group, at::Device device);
