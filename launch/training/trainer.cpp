@@ -73,7 +73,7 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
     check_memory();
     if (groups_.shard.index == 0) open_run_folder(folder_, recipe_, options.resume);
   });
-  build(device);
+  build();
   const int64_t newest = options.resume ? newest_update(folder_.path, *groups_.control) : -1;
   if (newest >= 0) resume(checkpoint_path(folder_.path, newest));
   parallel::all_ranks(*groups_.control, [&] {
@@ -105,12 +105,12 @@ void Trainer::open_corpus() {
   });
 }
 
-void Trainer::build(at::Device device) {
+void Trainer::build() {
   scale_ = {.tokens_per_update = recipe_.train.global_batch * recipe_.data.sequence_length,
             .tokens_per_epoch = batches_->sequences_per_epoch() * recipe_.data.sequence_length};
   length_ = updates_of(recipe_.train.length);
   state_.seed = static_cast<uint64_t>(recipe_.run.seed);
-  state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device);
+  state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_);
   state_.reducer = std::make_unique<parallel::GradientReducer>(state_.model->parameters(), groups_.gradients);
   state_.optimizer = std::make_unique<optim::Optimizer>(named_parameters(*state_.model), recipe_.optimizer,
                                                         optim::resolve(recipe_.schedule, length_, scale_));
@@ -164,13 +164,12 @@ Trainer::Agreed Trainer::agree(const std::vector<data::TokenBatch>& batches) {
   at::Tensor sums = at::tensor(
       {targets, int64_t{interrupt_.requested()}, int64_t{metrics_ != nullptr && metrics_->failed()}}, at::kLong);
   groups_.control->all_reduce(sums, parallel::ReduceOp::kSum).wait();
-  agree_on_metrics(sums[2].item<int64_t>() == 0);
+  if (sums[2].item<int64_t>() > 0) check_metrics_written();
   return {sums[0].item<int64_t>(), sums[1].item<int64_t>() > 0};
 }
 
-/// The one rank that writes metrics reports a failure to all, when all are there.
-void Trainer::agree_on_metrics(bool all_written) {
-  if (all_written) return;
+/// The one rank that writes metrics reports a failure to all, when all are there. Collective.
+void Trainer::check_metrics_written() {
   parallel::all_ranks(*groups_.control, [&] {
     if (metrics_ && metrics_->failed())
       parallel::user_error("cannot write ", metrics_->path().string(), ": disk full?");
@@ -200,7 +199,7 @@ Trainer::End Trainer::run() {
   if (last_saved_ != update_) save();
   if (end == End::kDone && recipe_.evaluate.every.count > 0) score();
   if (metrics_) metrics_->write("end", {{"step", update_}, {"reason", end == End::kDone ? "done" : "interrupted"}});
-  agree_on_metrics(/*all_written=*/false);  // unknown here: every rank asks
+  check_metrics_written();
   if (end == End::kInterrupted) {
     progress_.say(
         parallel::concat("interrupted after update ", update_, ", saved; the same command with --resume goes on"));

@@ -33,7 +33,7 @@ class Trainer {
 
  private:
   void open_corpus();
-  void build(at::Device device);
+  void build();
   void resume(const std::filesystem::path& checkpoint);
   void announce(bool resumed);
   struct Agreed {
@@ -41,7 +41,7 @@ class Trainer {
     bool stop = false;
   };
   void check_memory() const;
-  void agree_on_metrics(bool all_written);
+  void check_metrics_written();
   Agreed agree(const std::vector<data::TokenBatch>& batches);
   StepReport step(const std::vector<data::TokenBatch>& batches, int64_t targets);
   void log(const StepReport& report);

@@ -98,8 +98,8 @@ at::Tensor mutual_information_share(const RoutingDecision& decision, const Batch
 }
 
 at::Tensor router_entropy_share(const RoutingDecision& decision, const BatchScope& scope) {
-  const at::Tensor log_p_TE = at::log_softmax(decision.logits_TE.detach(), 1);
-  return -(log_p_TE.exp() * log_p_TE).sum() / static_cast<double>(scope.global_tokens);
+  const at::NoGradGuard no_gradient;
+  return entropy_share(decision, scope);
 }
 
 }  // namespace moetrain
