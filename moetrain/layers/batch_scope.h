@@ -3,15 +3,25 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 
+#include "parallel/base/random.h"
 #include "parallel/comm/communicator.h"
 
 namespace moetrain {
 
-/// Which of the run's random draws a forward pass takes: every pass of training has a step of its own.
+/// Which of the run's random draws a forward pass takes: every micro-batch of training has a step of its own, and
+/// each of several passes over it a number.
 struct DrawKey {
   uint64_t seed = 0;
   int64_t step = 0;
+  int64_t pass = 0;
+
+  parallel::RandomStream stream(std::string_view purpose, int64_t layer) const {
+    if (pass == 0) return {seed, purpose, layer, step};
+    return {seed, std::string(purpose) + ", pass " + std::to_string(pass), layer, step};
+  }
 };
 
 /// A micro-batch is a slice of the global batch; its tokens are spread over the ranks of `group`, rank order being
@@ -22,8 +32,11 @@ struct BatchScope {
   bool training = false;
   int64_t first_token = 0;  // global index of this rank's first token; in evaluation, within the whole text
   DrawKey draws = {};
-  int64_t sequence_length = 0;  // filled by the model, as the token ids are; 0 where tokens form no sequences
-  at::Tensor token_ids_T = {};  // int64
+  int64_t update = 0;  // updates done before this one: what a loss's window of steps is held against
+  // Filled by the model:
+  int64_t global_sequences = 0;  // of the whole micro-batch, all ranks
+  at::Tensor sequence_T = {};    // int64, CPU: number of each token's sequence in the micro-batch; undefined: none
+  at::Tensor token_ids_T = {};   // int64
 };
 
 }  // namespace moetrain

@@ -57,7 +57,9 @@ at::Tensor DecoderLm::decode(const at::Tensor& tokens_SL, const BatchScope& scop
 ModelOutput DecoderLm::run(const at::Tensor& tokens_SL, const BatchScope& scope, std::vector<KeyValueCache>* caches) {
   ModelOutput output;
   BatchScope here = scope;
-  here.sequence_length = tokens_SL.size(1);
+  const Sequences sequences = Sequences::uniform(tokens_SL.size(0), tokens_SL.size(1), tokens_SL.device());
+  here.sequence_T = sequences.sequence_T() + scope.first_token / tokens_SL.size(1);
+  here.global_sequences = scope.global_tokens / tokens_SL.size(1);
   here.token_ids_T = tokens_SL.flatten();
   at::Tensor x_TD = at::embedding(embedding_VD_, here.token_ids_T);
   for (size_t i = 0; i < blocks_.size(); ++i) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "moetrain/layers/output_head.h"
+#include "moetrain/layers/sequences.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/models/transformer_block.h"
 

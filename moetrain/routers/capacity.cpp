@@ -23,7 +23,7 @@ int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const Moe
   const BatchScope& scope = context.scope;
   at::Tensor priority_TK = chosen.probability_TK.to(at::kCPU, at::kDouble);
   if (config.drop == "random") {
-    const parallel::RandomStream stream(scope.draws.seed, "random token selection", context.layer, scope.draws.step);
+    const parallel::RandomStream stream = scope.draws.stream("random token selection", context.layer);
     priority_TK =
         uniform_draws(stream, scope.first_token * expert_TK.size(1), expert_TK.sizes(), at::TensorOptions(at::kDouble));
   }

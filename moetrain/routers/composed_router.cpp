@@ -14,7 +14,7 @@ namespace {
 /// Of U[1 - half_width, 1 + half_width] for each element of each token.
 at::Tensor jitter_factors(const at::Tensor& tokens_TD, double half_width, const RoutingContext& context) {
   const BatchScope& scope = context.scope;
-  const parallel::RandomStream stream(scope.draws.seed, "router jitter", context.layer, scope.draws.step);
+  const parallel::RandomStream stream = scope.draws.stream("router jitter", context.layer);
   const at::Tensor uniform_TD =
       uniform_draws(stream, scope.first_token * tokens_TD.size(1), tokens_TD.sizes(), tokens_TD.options());
   return 1.0 - half_width + 2.0 * half_width * uniform_TD;

@@ -33,7 +33,7 @@ class NoisyScores : public Scores {
     const BatchScope& scope = context.scope;
     if (!scope.training) return {.logits_TE = clean_TE, .clean_logits_TE = {}, .noise_scale_TE = {}};
     const at::Tensor scale_TE = at::softplus(product(tokens_TD, noise_weight_ED_));
-    const parallel::RandomStream stream(scope.draws.seed, "router noise", context.layer, scope.draws.step);
+    const parallel::RandomStream stream = scope.draws.stream("router noise", context.layer);
     const at::Tensor noise_TE =
         normal_draws(stream, scope.first_token * clean_TE.size(1), clean_TE.sizes(), clean_TE.options());
     return {clean_TE + noise_TE * scale_TE, clean_TE, scale_TE};

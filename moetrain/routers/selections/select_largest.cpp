@@ -20,7 +20,7 @@ at::Tensor select_first_and_drawn(const Candidates& candidates, const MoeConfig&
   if (!scope.training) return select_top_k(candidates.probabilities_TE, 2);
   const at::Tensor first_T1 = select_top_k(candidates.probabilities_TE, 1);
   const at::Tensor& logits_TE = candidates.logits_TE;
-  const parallel::RandomStream stream(scope.draws.seed, "second choice", context.layer, scope.draws.step);
+  const parallel::RandomStream stream = scope.draws.stream("second choice", context.layer);
   const at::Tensor uniform_TE = uniform_draws(stream, scope.first_token * logits_TE.size(1), logits_TE.sizes(),
                                               logits_TE.options().dtype(at::kDouble));
   const at::Tensor perturbed_TE = logits_TE.to(at::kDouble) - uniform_TE.log().neg().log();

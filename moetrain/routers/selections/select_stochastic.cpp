@@ -27,23 +27,25 @@ class ExpertDraw {
   ExpertDraw(const std::string& granularity, int64_t experts, const RoutingContext& context)
       : granularity_(granularity),
         experts_(experts),
-        sequence_length_(context.scope.sequence_length),
-        stream_(context.scope.draws.seed, "stochastic experts", context.layer, context.scope.draws.step) {
+        sequence_T_(context.scope.sequence_T),
+        stream_(context.scope.draws.stream("stochastic experts", context.layer)) {
     const bool by_sequence = granularity == "sentence" || granularity == "slices";
-    parallel::check_internal(!by_sequence || sequence_length_ > 0, granularity, ": the tokens form no sequences");
+    parallel::check_internal(!by_sequence || sequence_T_.defined(), granularity, ": the tokens form no sequences");
     if (granularity == "slices") expert_of_slice_ = drawn_permutation(stream_, experts);
   }
-  int64_t of(int64_t global_token) const {
+  /// Of this rank's token t, which is number `global_token` of the micro-batch.
+  int64_t of(int64_t t, int64_t global_token) const {
     if (granularity_ == "batch_layer") return stream_.below(0, experts_);
     if (granularity_ == "token") return stream_.below(global_token, experts_);
-    const int64_t sequence = global_token / sequence_length_;
+    const int64_t sequence = sequence_T_.const_data_ptr<int64_t>()[t];
     if (granularity_ == "sentence") return stream_.below(sequence, experts_);
     return expert_of_slice_[static_cast<size_t>(sequence % experts_)];
   }
 
  private:
   std::string granularity_;
-  int64_t experts_, sequence_length_;
+  int64_t experts_;
+  at::Tensor sequence_T_;  // global number of each token's sequence
   parallel::RandomStream stream_;
   std::vector<int64_t> expert_of_slice_;
 };
@@ -61,7 +63,7 @@ at::Tensor select_stochastic(const Candidates& candidates, const MoeConfig& conf
   }
   const ExpertDraw draw(scope.training ? config.stochastic : config.stochastic_inference, config.experts, context);
   at::Tensor chosen_T1 = at::empty({tokens, 1}, at::kLong);
-  for (int64_t t = 0; t < tokens; ++t) chosen_T1.mutable_data_ptr<int64_t>()[t] = draw.of(scope.first_token + t);
+  for (int64_t t = 0; t < tokens; ++t) chosen_T1.mutable_data_ptr<int64_t>()[t] = draw.of(t, scope.first_token + t);
   return chosen_T1.to(device);
 }
 

@@ -116,7 +116,15 @@ TEST(Registry, RefusedCombinationsAreTheList) {
 class RegistryTest : public testing::TestWithParam<RegistryCase> {
  protected:
   BatchScope scope_of(parallel::Communicator& group, int64_t first, const at::Tensor& ids) const {
-    return {group, kRegistryTokens, true, first, {.seed = 5, .step = 2}, kRegistrySequence, ids};
+    const at::Tensor place_T = at::arange(first, first + ids.size(0), at::kLong);
+    return {.group = group,
+            .global_tokens = kRegistryTokens,
+            .training = true,
+            .first_token = first,
+            .draws = {.seed = 5, .step = 2},
+            .global_sequences = (kRegistryTokens + kRegistrySequence - 1) / kRegistrySequence,
+            .sequence_T = place_T.div(kRegistrySequence, "floor"),
+            .token_ids_T = ids};
   }
   MoeOutput alone(const at::Tensor& tokens_TD) {
     parallel::LocalCommunicator group;

@@ -40,7 +40,7 @@ RoutingDecision route_published(const MoeConfig& config, const at::Tensor& token
                          .global_tokens = tokens_TD.size(0),
                          .training = pass.training,
                          .draws = {kPublishedSeed, pass.step},
-                         .sequence_length = kPublishedLength,
+                         .sequence_T = at::arange(tokens_TD.size(0), at::kLong).div(kPublishedLength, "floor"),
                          .token_ids_T = ids_T};
   return published_router(config)->forward(tokens_TD, {.scope = scope, .layer = pass.layer});
 }
