@@ -1,4 +1,4 @@
-// defines: TokenBatch, the tokens of one micro-batch (or of one rank's share of it), on the CPU
+// defines: TokenBatch, PairBatch: the tokens of one micro-batch (or of one rank's share of it), on the CPU
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -13,6 +13,18 @@ struct TokenBatch {
   std::vector<int64_t> tokens;   // [S * L]
   std::vector<int64_t> targets;  // [S * L]
   std::vector<int32_t> groups;   // [S * L], which group (language) the target belongs to
+};
+
+/// P sentence pairs, their tokens one after another, without padding.
+struct PairBatch {
+  std::vector<int64_t> source_tokens;   // of each pair: "<2target>", tokens, end_of_text
+  std::vector<int64_t> source_lengths;  // [P]
+  std::vector<int64_t> target_inputs;   // of each pair: end_of_text, tokens
+  std::vector<int64_t> targets;         // of each pair: tokens, end_of_text
+  std::vector<int64_t> target_lengths;  // [P], of inputs and targets alike
+  std::vector<int32_t> directions;      // [P], index into ParallelText::directions()
+
+  int64_t pairs() const { return static_cast<int64_t>(directions.size()); }
 };
 
 }  // namespace data

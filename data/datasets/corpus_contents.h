@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/datasets/mapped_file.h"
+#include "data/datasets/split.h"
 #include "data/datasets/token_view.h"
 #include "data/tokenizers/tokenizer.h"
 
@@ -14,19 +15,27 @@ namespace data {
 
 /// D documents. Only `tokens` stays in the file; the rest is a few dozen bytes for each document.
 struct CorpusContents {
+  std::string path;  // for messages
   std::unique_ptr<MappedFile> file;
   TokenView tokens;
-  std::vector<int64_t> offsets;   // [D + 1], document d is tokens [offsets[d], offsets[d + 1])
-  std::vector<int32_t> group;     // [D]
-  std::vector<int64_t> bytes;     // [D], bytes of text
-  std::vector<uint8_t> split;     // [D], a Split
-  std::vector<std::string> name;  // [D]
-  std::vector<std::string> groups;
+  std::vector<int64_t> offsets;     // [D + 1], document d is tokens [offsets[d], offsets[d + 1])
+  std::vector<int32_t> group;       // [D]
+  std::vector<int64_t> bytes;       // [D], bytes of text
+  std::vector<uint8_t> split;       // [D], a Split
+  std::vector<std::string> name;    // [D]
+  std::vector<std::string> groups;  // G of them
+  std::vector<int64_t> alignment;   // [R * G], row-major: the row's document in each group, or -1; empty: no alignment
   std::shared_ptr<const Tokenizer> tokenizer;
   std::string tokenizer_hash;
   std::string fingerprint;
 
   int64_t documents() const { return static_cast<int64_t>(group.size()); }
+  int64_t aligned_rows() const { return static_cast<int64_t>(alignment.size() / groups.size()); }
+  int64_t aligned_document(int64_t row, int64_t group_index) const {
+    return alignment[static_cast<size_t>(row) * groups.size() + static_cast<size_t>(group_index)];
+  }
+  /// The split of a row is that of any document in it.
+  Split split_of_row(int64_t row) const;
 };
 
 /// The names inside a token file.
@@ -40,6 +49,8 @@ struct FormatNames {
   static constexpr const char* kSplit = "/documents/split";
   static constexpr const char* kName = "/documents/name";
   static constexpr const char* kGroups = "/groups";
+  static constexpr const char* kAlignment = "/alignment";
+  static constexpr const char* kAligned = "/alignment/documents";
   static constexpr const char* kTokenizer = "/tokenizer";
   static constexpr const char* kModel = "/tokenizer/model";
 };

@@ -10,13 +10,24 @@ namespace data {
 struct DataConfig {
   std::string file;
   int64_t sequence_length = 128;
+  std::string directions = "all";
+  int64_t longest = 128;
+  int64_t rows = 0;
+  double temperature = 1.0;
 };
 
 template <class Visitor>
 void visit(DataConfig& config, Visitor& field) {
   using namespace parallel;
   field("file", config.file, anything(), "token file written by `moetrain prepare`");
-  field("sequence_length", config.sequence_length, between(1, 1 << 20), "tokens of one sequence");
+  field("sequence_length", config.sequence_length, between(1, 1 << 20), "tokens of one sequence of a language model");
+  field("directions", config.directions, anything(),
+        "translation: \"all\", or a list such as \"en-de,de-en\" or \"en-*,*-en\"");
+  field("longest", config.longest, between(3, 1 << 20),
+        "translation: pairs with more tokens on either side, tag and end included, are not trained on");
+  field("rows", config.rows, at_least(0), "translation: train on the first so many aligned rows; 0: all");
+  field("temperature", config.temperature, above(0),
+        "translation: a direction of n pairs is drawn in proportion to n^(1 / temperature)");
 }
 
 }  // namespace data

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "data/datasets/alignment.h"
 #include "data/datasets/corpus_contents.h"
 #include "data/hdf5/checksum.h"
 #include "data/hdf5/file.h"
@@ -85,7 +86,8 @@ void check_index(const Hdf5File& file, const CorpusContents& contents) {
     if (contents.offsets[d + 1] <= contents.offsets[d]) bad("document ", d, " has no tokens or runs backwards");
     const bool in_groups = contents.group[d] >= 0 && contents.group[d] < static_cast<int64_t>(contents.groups.size());
     if (!in_groups) bad("document ", d, " is of group ", contents.group[d], "; there are ", contents.groups.size());
-    if (contents.split[d] > 1) bad("document ", d, " is in split ", int{contents.split[d]}, "; 0 and 1 are known");
+    if (contents.split[d] >= kSplits)
+      bad("document ", d, " is in split ", int{contents.split[d]}, "; 0 to 2 are known");
     if (contents.bytes[d] < 0) bad("document ", d, " claims ", contents.bytes[d], " bytes");
   }
 }
@@ -107,7 +109,10 @@ void check_tokens(const Hdf5File& file, const CorpusContents& contents) {
 
 }  // namespace
 
-std::string to_string(Split split) { return split == Split::kTrain ? "train" : "held out"; }
+std::string to_string(Split split) {
+  constexpr const char* kNames[] = {"train", "held out", "test"};
+  return kNames[static_cast<int>(split)];
+}
 
 std::string join_names(const std::vector<std::string>& names) {
   std::string joined;
@@ -134,13 +139,16 @@ TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify) 
   const Hdf5File file = Hdf5File::open(path);
   check_format(file);
   auto contents = std::make_shared<CorpusContents>();
+  contents->path = path.string();
   read_tokenizer(file, *contents);
   read_index(file, *contents);
   map_tokens(file, *contents);
   check_index(file, *contents);
+  read_alignment(file, *contents);
   if (verify == Verify::kTokens) check_tokens(file, *contents);
-  const std::string parts = file.stored_checksum(Names::kTokens) + file.stored_checksum(Names::kOffsets) +
-                            file.stored_checksum(Names::kSplit);
+  std::string parts = file.stored_checksum(Names::kTokens) + file.stored_checksum(Names::kOffsets) +
+                      file.stored_checksum(Names::kSplit);
+  if (contents->aligned_rows() > 0) parts += file.stored_checksum(Names::kAligned);
   contents->fingerprint = checksum(parts.data(), parts.size());
   return TokenCorpus(std::move(contents));
 }
@@ -171,6 +179,23 @@ std::string TokenCorpus::document_text(int64_t index) const {
   std::vector<int32_t> tokens(static_cast<size_t>(text_tokens));
   contents_->tokens.copy(contents_->offsets[static_cast<size_t>(index)], text_tokens, tokens.data());
   return contents_->tokenizer->decode(tokens);
+}
+
+int64_t TokenCorpus::aligned_rows() const { return contents_->aligned_rows(); }
+
+int64_t TokenCorpus::aligned_rows(Split split) const {
+  int64_t rows = 0;
+  for (int64_t row = 0; row < aligned_rows(); ++row) rows += contents_->split_of_row(row) == split;
+  return rows;
+}
+
+int64_t TokenCorpus::aligned_document(int64_t row, int64_t group) const {
+  const auto groups = static_cast<int64_t>(contents_->groups.size());
+  if (row < 0 || row >= aligned_rows() || group < 0 || group >= groups) {
+    parallel::user_error(contents_->path, ": there is no row ", row, " with group ", group, "; it has ", aligned_rows(),
+                         " aligned rows of ", groups, " groups");
+  }
+  return contents_->aligned_document(row, group);
 }
 
 TokenStream TokenCorpus::stream(Split split) const {

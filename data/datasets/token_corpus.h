@@ -1,5 +1,5 @@
 // The token file: documents as tokens, with group and split of each, and the tokenizer that made them.
-// defines: Split, to_string, Verify, DocumentInfo, TokenCorpus, tokenizer_hash
+// defines: Verify, DocumentInfo, TokenCorpus, tokenizer_hash
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -7,13 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "data/datasets/split.h"
 #include "data/datasets/token_stream.h"
 #include "data/tokenizers/tokenizer.h"
 
 namespace data {
-
-enum class Split : uint8_t { kTrain = 0, kHeldOut = 1 };
-std::string to_string(Split split);  // "train", "held out"
 
 /// What is checked when a token file is opened. Everything but the tokens is always checked; kTokens also reads them
 /// all once (checksum and range), about 3 s per GB that is in memory already. One rank may verify and the others trust
@@ -41,7 +39,8 @@ class TokenCorpus {
   std::shared_ptr<const Tokenizer> shared_tokenizer() const;
   /// 16 hexadecimal digits that change with kind or content of the tokenizer: what a checkpoint stores.
   const std::string& tokenizer_hash() const;
-  /// Changes with the tokens, their documents or their split: a data position counts in one such corpus.
+  /// Changes with the tokens, their documents, their split or their alignment: a data position counts in one such
+  /// corpus.
   const std::string& fingerprint() const;
   const std::vector<std::string>& groups() const;  // languages, for example
 
@@ -49,6 +48,15 @@ class TokenCorpus {
   DocumentInfo document(int64_t index) const;      // UserError outside [0, documents())
   std::string document_text(int64_t index) const;  // UserError outside [0, documents())
   TokenStream stream(Split split) const;
+
+  /// Rows of documents that are translations of each other; 0 for a file without an alignment.
+  int64_t aligned_rows() const;
+  int64_t aligned_rows(Split split) const;
+  /// The document of a row in a group; -1 where it has none. UserError for a row or group outside.
+  int64_t aligned_document(int64_t row, int64_t group) const;
+
+  /// For the readers of this room.
+  const std::shared_ptr<const CorpusContents>& shared_contents() const { return contents_; }
 
  private:
   explicit TokenCorpus(std::shared_ptr<const CorpusContents> contents) : contents_(std::move(contents)) {}

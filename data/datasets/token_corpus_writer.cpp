@@ -61,7 +61,7 @@ TokenCorpusWriter::TokenCorpusWriter(std::filesystem::path path, std::shared_ptr
   require_writable(path_, overwrite_);
 }
 
-void TokenCorpusWriter::add(const DocumentInfo& info, const std::vector<int32_t>& tokens) {
+int64_t TokenCorpusWriter::add(const DocumentInfo& info, const std::vector<int32_t>& tokens) {
   const bool known_group = info.group >= 0 && info.group < static_cast<int64_t>(groups_.size());
   parallel::check_internal(known_group, "group ", info.group, " of ", groups_.size());
   parallel::check_internal(info.name.find('\0') == std::string::npos, "a zero byte in the name of a document");
@@ -76,6 +76,13 @@ void TokenCorpusWriter::add(const DocumentInfo& info, const std::vector<int32_t>
   bytes_.push_back(info.bytes);
   split_.push_back(static_cast<uint8_t>(info.split));
   name_.push_back(info.name);
+  return static_cast<int64_t>(name_.size()) - 1;
+}
+
+void TokenCorpusWriter::align(const std::vector<int64_t>& documents) {
+  const bool whole = documents.size() == groups_.size();
+  parallel::check_internal(whole, "a row of ", documents.size(), " documents for ", groups_.size(), " groups");
+  alignment_.insert(alignment_.end(), documents.begin(), documents.end());
 }
 
 void TokenCorpusWriter::finish() {
@@ -106,6 +113,10 @@ void TokenCorpusWriter::write_contents(const std::filesystem::path& temporary) c
   file.create_group(Names::kTokenizer);
   file.write_attribute(Names::kTokenizer, "kind", tokenizer_->kind());
   file.write_blob(Names::kModel, tokenizer_->serialized());
+  if (!alignment_.empty()) {
+    file.create_group(Names::kAlignment);
+    file.write(Names::kAligned, alignment_);
+  }
   file.close();
 }
 

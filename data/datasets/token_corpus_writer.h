@@ -24,7 +24,11 @@ class TokenCorpusWriter {
                     std::vector<std::string> groups, Overwrite overwrite = Overwrite::kRefuse);
 
   /// `tokens`: what encode gave, without end_of_text, which is added here; `info.tokens` is ignored.
-  void add(const DocumentInfo& info, const std::vector<int32_t>& tokens);
+  /// Gives back the document's index.
+  int64_t add(const DocumentInfo& info, const std::vector<int32_t>& tokens);
+  /// One row of documents that are translations of each other: an index for each group, -1 where it has none.
+  /// @pre: what read_alignment asks of a row; only its length is checked here
+  void align(const std::vector<int64_t>& documents);
   /// Writes the file. UserError where the disk is full or the folder not writable.
   void finish();
 
@@ -42,6 +46,7 @@ class TokenCorpusWriter {
   std::vector<int64_t> bytes_;
   std::vector<uint8_t> split_;
   std::vector<std::string> name_;
+  std::vector<int64_t> alignment_;
 };
 
 }  // namespace data

@@ -227,6 +227,13 @@ void Hdf5File::require_inside(const std::string& name) const {
   }
 }
 
+bool Hdf5File::has(const std::string& name) const {
+  const QuietHdf5 quiet;
+  const htri_t exists = H5Lexists(id_, name.c_str(), H5P_DEFAULT);
+  if (exists < 0) fail(path_, "its list of contents is damaged: ", hdf5_reason());
+  return exists > 0;
+}
+
 DatasetPlace Hdf5File::place(const std::string& name) const {
   const QuietHdf5 quiet;
   require_inside(name);

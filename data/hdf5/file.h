@@ -76,6 +76,8 @@ class Hdf5File {
   /// Everything is on the disk once it returns. @pre: made by create(), called once
   void close();
 
+  /// Whether there is a group or dataset of this name at the top level ("/alignment").
+  bool has(const std::string& name) const;
   DatasetPlace place(const std::string& name) const;
   /// The whole dataset, at most `most` elements.
   template <class T>

@@ -8,13 +8,12 @@
 #include <utility>
 
 #include "data/prepare/document.h"
+#include "data/prepare/encoding.h"
 #include "data/prepare/glob.h"
 #include "data/prepare/holdout.h"
 #include "data/prepare/man_source.h"
+#include "data/prepare/prepare_parallel.h"
 #include "data/prepare/text_source.h"
-#include "data/prepare/workers.h"
-#include "data/tokenizers/byte_tokenizer.h"
-#include "data/tokenizers/sentencepiece_tokenizer.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
 
@@ -23,13 +22,16 @@ namespace {
 
 using Documents = std::vector<SourceDocument>;
 
-void report(const PrepareOptions& options, const std::string& sentence) {
-  if (options.progress) options.progress(sentence);
-}
-
 void check_options(const PrepareOptions& options) {
-  if (options.text.empty() && options.man.empty())
-    parallel::user_error("there is nothing to prepare: give text or man");
+  const bool plain = !options.text.empty() || !options.man.empty();
+  const bool aligned = !options.parallel.empty();
+  if (!plain && !aligned) parallel::user_error("there is nothing to prepare: give text, man or parallel");
+  if (plain && aligned) {
+    parallel::user_error("parallel text and plain text (text, man) do not go into one file; prepare them apart");
+  }
+  if (!aligned && (!options.validation.empty() || !options.test.empty())) {
+    parallel::user_error("validation and test sets belong to parallel training sets, and there are none (parallel)");
+  }
   if (options.output.empty()) parallel::user_error("the output's name is missing");
   if (options.language.empty()) parallel::user_error("the language of the text must not be empty");
   if (options.tokenizer != "byte" && options.tokenizer != "sentencepiece") {
@@ -48,14 +50,14 @@ void read_text(const PrepareOptions& options, Documents& documents) {
       const auto found = expand_glob(pattern);
       return std::set<std::filesystem::path>(found.begin(), found.end());
     }());
-  if (!files.empty()) report(options, parallel::concat("Reading ", files.size(), " text files."));
+  if (!files.empty()) report_phase(options, parallel::concat("Reading ", files.size(), " text files."));
   const TextFileOptions file_options{options.language, options.most_file_bytes};
   for (const std::filesystem::path& file : files) append(documents, read_text_file(file, file_options));
 }
 
 void read_man(const PrepareOptions& options, Documents& documents, PrepareSummary& summary) {
   for (const std::string& folder : options.man) {
-    report(options, "Rendering the manual pages in " + folder + ".");
+    report_phase(options, "Rendering the manual pages in " + folder + ".");
     ManPages pages = read_man_pages(folder, {options.threads, options.mandoc});
     append(documents, std::move(pages.documents));
     summary.symbolic_links += pages.symbolic_links;
@@ -96,36 +98,12 @@ void mix(Documents& documents) {
   documents = std::move(mixed);
 }
 
-std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options, const Documents& documents,
-                                                const std::vector<Split>& split) {
-  if (options.tokenizer == "byte") return load_byte_tokenizer("");
-  report(options, parallel::concat("Training a vocabulary of ", options.vocabulary_size, " pieces."));
+std::vector<std::string_view> training_texts(const Documents& documents, const std::vector<Split>& split) {
   std::vector<std::string_view> texts;
   for (size_t i = 0; i < documents.size(); ++i) {
     if (split[i] == Split::kTrain) texts.push_back(documents[i].text);
   }
-  SentencePieceTraining training;
-  training.vocabulary_size = options.vocabulary_size;
-  training.sample_bytes = options.tokenizer_sample_bytes;
-  return train_sentencepiece(texts, training);
-}
-
-std::vector<std::vector<int32_t>> encode_all(const Documents& documents, const Tokenizer& tokenizer, int64_t threads) {
-  std::vector<std::vector<int32_t>> tokens(documents.size());
-  for_each_index(static_cast<int64_t>(documents.size()), threads, [&](int64_t index) {
-    const auto i = static_cast<size_t>(index);
-    tokens[i] = tokenizer.encode(documents[i].text);
-    const bool same = tokenizer.decode(tokens[i]) == documents[i].text;
-    parallel::check_internal(same, "the tokenizer does not give back the text of ", documents[i].name);
-  });
-  return tokens;
-}
-
-void count(GroupSummary& group, const DocumentInfo& info) {
-  SplitSummary& split = info.split == Split::kTrain ? group.train : group.heldout;
-  ++split.documents;
-  split.tokens += info.tokens;
-  split.bytes += info.bytes;
+  return texts;
 }
 
 void write(const PrepareOptions& options, const Documents& documents, const std::vector<Split>& split,
@@ -136,15 +114,17 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
   for (auto& [name, index] : group_index) {
     index = static_cast<int32_t>(groups.size());
     groups.push_back(name);
-    summary.groups.push_back({name, {}, {}});
+    summary.groups.push_back({name, {}, {}, {}});
   }
-  const auto tokens = encode_all(documents, *tokenizer, options.threads);
+  std::vector<std::string_view> texts;
+  for (const SourceDocument& document : documents) texts.push_back(document.text);
+  const auto tokens = encode_all(texts, *tokenizer, options.threads);
   TokenCorpusWriter writer(options.output, tokenizer, groups, options.overwrite);
   for (size_t i = 0; i < documents.size(); ++i) {
     const int32_t group = group_index.at(documents[i].group);
     const auto bytes = static_cast<int64_t>(documents[i].text.size());
     const DocumentInfo info{documents[i].name, group, split[i], bytes, static_cast<int64_t>(tokens[i].size()) + 1};
-    count(summary.groups[static_cast<size_t>(group)], info);
+    count_document(summary.groups[static_cast<size_t>(group)], info);
     writer.add(info, tokens[i]);
   }
   writer.finish();
@@ -155,6 +135,7 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
 PrepareSummary prepare(const PrepareOptions& options) {
   check_options(options);
   require_writable(options.output, options.overwrite);
+  if (!options.parallel.empty()) return prepare_parallel(options);
   PrepareSummary summary;
   Documents documents;
   read_text(options, documents);
@@ -164,13 +145,10 @@ PrepareSummary prepare(const PrepareOptions& options) {
   mix(documents);
   const Holdout holdout = choose_heldout(documents, options.heldout);
   summary.notes = holdout.notes;
-  const auto tokenizer = make_tokenizer(options, documents, holdout.split);
-  report(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
+  const auto tokenizer = make_tokenizer(options, training_texts(documents, holdout.split));
+  report_phase(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
   write(options, documents, holdout.split, tokenizer, summary);
-  summary.output = options.output;
-  summary.tokenizer = tokenizer->kind();
-  summary.tokenizer_hash = tokenizer_hash(*tokenizer);
-  summary.vocabulary_size = tokenizer->vocabulary_size();
+  describe(options, *tokenizer, summary);
   return summary;
 }
 

@@ -1,8 +1,9 @@
 // Text -> token file: what `moetrain prepare` does.
-// defines: PrepareOptions, SplitSummary, GroupSummary, PrepareSummary, prepare, to_text
+// defines: PrepareOptions, SplitSummary, GroupSummary, AlignedSummary, PrepareSummary, prepare, to_text
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,10 @@ namespace data {
 struct PrepareOptions {
   std::vector<std::string> text;  // --text: patterns of text files ('dir/**/*.txt'): plain, .jsonl, .gz of both
   std::vector<std::string> man;   // --man: folders with manual pages, e.g. unpacked Debian packages
-  std::string output;             // the token file to write
+  // Sets of files whose lines are translations of each other, "en=train.en.gz,de=train.de.gz". Instead of text and man;
+  // held out and test are whole sets, and `heldout` has no say.
+  std::vector<std::string> parallel, validation, test;
+  std::string output;                           // the token file to write
   Overwrite overwrite = Overwrite::kRefuse;     // what to do where the output exists
   std::string language = "text";                // group of text that does not say its own language
   std::string tokenizer = "sentencepiece";      // "sentencepiece", trained on the training split, or "byte"
@@ -37,6 +41,17 @@ struct GroupSummary {
   std::string name;
   SplitSummary train;
   SplitSummary heldout;
+  SplitSummary test;
+};
+
+/// Of parallel text. A row is a line of a set: a sentence and its translations.
+struct AlignedSummary {
+  int64_t train_rows = 0;
+  int64_t heldout_rows = 0;
+  int64_t test_rows = 0;
+  int64_t empty_lines = 0;  // of training: the row goes on without that language
+  int64_t short_rows = 0;   // of training, left out: fewer than two sentences
+  int64_t empty_kept = 0;   // empty lines of held out and test, which stay as they are
 };
 
 struct PrepareSummary {
@@ -45,18 +60,20 @@ struct PrepareSummary {
   std::string tokenizer_hash;
   int64_t vocabulary_size = 0;
   std::vector<GroupSummary> groups;  // sorted by name
-  int64_t duplicates = 0;            // documents left out because another one has the same text
-  int64_t empty = 0;                 // documents without a visible character, left out
-  int64_t symbolic_links = 0;        // manual pages left out: other names of a page
-  int64_t stubs = 0;                 // manual pages left out: ".so otherpage"
-  int64_t unreadable = 0;            // manual pages left out: the renderer failed
-  int64_t boilerplate_lines = 0;     // lines of manual pages left out because many pages share them
-  std::vector<std::string> notes;    // sentences about what else a user should know
+  std::optional<AlignedSummary> aligned;
+  int64_t duplicates = 0;          // documents left out because another one has the same text
+  int64_t empty = 0;               // documents without a visible character, left out
+  int64_t symbolic_links = 0;      // manual pages left out: other names of a page
+  int64_t stubs = 0;               // manual pages left out: ".so otherpage"
+  int64_t unreadable = 0;          // manual pages left out: the renderer failed
+  int64_t boilerplate_lines = 0;   // lines of manual pages left out because many pages share them
+  std::vector<std::string> notes;  // sentences about what else a user should know
 };
 
 /// Reads all sources, leaves out empty documents and copies, splits, trains the tokenizer on the training split, and
-/// writes the token file. The same options and files give the same bytes. All text is held in memory.
-/// UserError for whatever is wrong with the input or the output; then no output is left.
+/// writes the token file. Of parallel text each sentence is a document, no copy is left out, and the tokenizer, which
+/// all languages share, has a control piece "<2language>" for each. The same options and files give the same bytes. All
+/// text is held in memory. UserError for whatever is wrong with the input or the output; then no output is left.
 PrepareSummary prepare(const PrepareOptions& options);
 
 /// A table of groups and splits and what was left out, for people.

@@ -6,11 +6,12 @@
 namespace data {
 namespace {
 
+double ratio(int64_t a, int64_t b) { return b > 0 ? static_cast<double>(a) / static_cast<double>(b) : 0.0; }
+
 void print_row(std::ostream& out, const std::string& group, const std::string& split, const SplitSummary& summary) {
   out << "  " << std::left << std::setw(12) << group << std::setw(10) << split << std::right << std::setw(10)
       << summary.documents << std::setw(14) << summary.bytes << std::setw(14) << summary.tokens << std::fixed
-      << std::setprecision(2) << std::setw(13)
-      << (summary.tokens > 0 ? static_cast<double>(summary.bytes) / static_cast<double>(summary.tokens) : 0.0) << "\n";
+      << std::setprecision(2) << std::setw(13) << ratio(summary.bytes, summary.tokens) << "\n";
 }
 
 void add(SplitSummary& total, const SplitSummary& part) {
@@ -31,12 +32,36 @@ void print_left_out(std::ostream& out, const PrepareSummary& summary) {
   line(summary.boilerplate_lines, "lines that many manual pages share");
 }
 
-}  // namespace
+void print_sentences(std::ostream& out, const std::string& language, Split split, const SplitSummary& summary) {
+  if (summary.documents == 0) return;
+  const int64_t tokens = summary.tokens - summary.documents;  // without end_of_text
+  out << "  " << std::left << std::setw(12) << language << std::setw(10) << to_string(split) << std::right
+      << std::setw(10) << summary.documents << std::setw(14) << summary.bytes << std::setw(14) << tokens << std::fixed
+      << std::setprecision(2) << std::setw(13) << ratio(summary.bytes, tokens) << std::setprecision(1) << std::setw(17)
+      << ratio(tokens, summary.documents) << "\n";
+}
 
-std::string to_text(const PrepareSummary& summary) {
+std::string parallel_text(const PrepareSummary& summary) {
+  const AlignedSummary& aligned = *summary.aligned;
   std::ostringstream out;
-  out << summary.output << ": tokenizer " << summary.tokenizer << ", vocabulary " << summary.vocabulary_size
-      << ", hash " << summary.tokenizer_hash << "\n";
+  out << "  rows: " << aligned.train_rows << " train, " << aligned.heldout_rows << " held out, " << aligned.test_rows
+      << " test\n  language    split     sentences         bytes        tokens  bytes/token  tokens/sentence\n";
+  for (const GroupSummary& group : summary.groups) {
+    print_sentences(out, group.name, Split::kTrain, group.train);
+    print_sentences(out, group.name, Split::kHeldOut, group.heldout);
+    print_sentences(out, group.name, Split::kTest, group.test);
+  }
+  const auto line = [&](int64_t number, const char* what) {
+    if (number > 0) out << "  " << what << ": " << number << "\n";
+  };
+  line(aligned.empty_lines, "left out of training, empty lines");
+  line(aligned.short_rows, "left out of training, rows with fewer than two sentences");
+  line(aligned.empty_kept, "kept in held out and test, empty lines");
+  return out.str();
+}
+
+std::string plain_text(const PrepareSummary& summary) {
+  std::ostringstream out;
   out << "  group       split      documents         bytes        tokens  bytes/token\n";
   GroupSummary total;
   for (const GroupSummary& group : summary.groups) {
@@ -48,6 +73,16 @@ std::string to_text(const PrepareSummary& summary) {
   print_row(out, "all", to_string(Split::kTrain), total.train);
   print_row(out, "all", to_string(Split::kHeldOut), total.heldout);
   print_left_out(out, summary);
+  return out.str();
+}
+
+}  // namespace
+
+std::string to_text(const PrepareSummary& summary) {
+  std::ostringstream out;
+  out << summary.output << ": tokenizer " << summary.tokenizer << ", vocabulary " << summary.vocabulary_size
+      << ", hash " << summary.tokenizer_hash << "\n";
+  out << (summary.aligned ? parallel_text(summary) : plain_text(summary));
   for (const std::string& note : summary.notes) out << "  note: " << note << "\n";
   return out.str();
 }

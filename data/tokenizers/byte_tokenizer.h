@@ -1,23 +1,34 @@
-// defines: ByteTokenizer, load_byte_tokenizer
+// defines: ByteTokenizer, make_byte_tokenizer, load_byte_tokenizer
 #pragma once
 #include "data/tokenizers/tokenizer.h"
 
 namespace data {
 
-/// Token b stands for byte b (pieces "<0x00>" to "<0xFF>"), token 256 is "</s>". Any bytes at all come back as they
-/// were.
+/// Token b stands for byte b (pieces "<0x00>" to "<0xFF>"), token 256 is "</s>", and control pieces of its own follow.
+/// Any bytes at all come back as they were.
 class ByteTokenizer : public Tokenizer {
  public:
+  /// @pre: require_control_names(controls)
+  explicit ByteTokenizer(std::vector<std::string> controls = {}) : controls_(std::move(controls)) {}
+
   std::string kind() const override { return "byte"; }
-  int64_t vocabulary_size() const override { return 257; }
+  int64_t vocabulary_size() const override { return 257 + static_cast<int64_t>(controls_.size()); }
   int64_t end_of_text() const override { return 256; }
   std::vector<int32_t> encode(std::string_view text) const override;
   std::string decode(const std::vector<int32_t>& tokens) const override;
   Piece piece(int64_t token) const override;
-  std::string serialized() const override { return ""; }
+  std::string serialized() const override;  // the control pieces, each followed by a newline
+
+ private:
+  void require_token(int64_t token) const;
+
+  std::vector<std::string> controls_;
 };
 
-/// `serialized` must be empty: there is nothing to store.
+/// UserError for names that are not legal (require_control_names).
+std::shared_ptr<const Tokenizer> make_byte_tokenizer(std::vector<std::string> controls);
+
+/// Reads serialized(); empty where there are no control pieces.
 std::shared_ptr<const Tokenizer> load_byte_tokenizer(const std::string& serialized);
 
 }  // namespace data

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "data/tokenizers/control_pieces.h"
 #include "data/tokenizers/sentencepiece_tokenizer.h"
 #include "data/tokenizers/utf8.h"
 
@@ -104,20 +105,26 @@ int64_t missing_spaces(const std::vector<std::string_view>& texts) {
 }
 
 std::unordered_map<std::string, std::string> trainer_settings(const SentencePieceTraining& training) {
-  return {{"model_type", "bpe"},
-          {"vocab_size", std::to_string(training.vocabulary_size)},
-          {"character_coverage", std::to_string(training.character_coverage)},
-          {"byte_fallback", "true"},
-          {"normalization_rule_name", "identity"},
-          {"add_dummy_prefix", "false"},
-          {"remove_extra_whitespaces", "false"},
-          {"allow_whitespace_only_pieces", "true"},
-          {"unk_id", "0"},
-          {"bos_id", "1"},
-          {"eos_id", "2"},
-          {"pad_id", "-1"},
-          {"num_threads", "1"},
-          {"minloglevel", "2"}};
+  std::unordered_map<std::string, std::string> settings = {
+      {"model_type", "bpe"},
+      {"vocab_size", std::to_string(training.vocabulary_size)},
+      {"character_coverage", std::to_string(training.character_coverage)},
+      {"byte_fallback", "true"},
+      {"normalization_rule_name", "identity"},
+      {"add_dummy_prefix", "false"},
+      {"remove_extra_whitespaces", "false"},
+      {"allow_whitespace_only_pieces", "true"},
+      {"unk_id", "0"},
+      {"bos_id", "1"},
+      {"eos_id", "2"},
+      {"pad_id", "-1"},
+      {"num_threads", "1"},
+      {"minloglevel", "2"}};
+  std::string controls;
+  for (const std::string& name : training.controls) controls += (controls.empty() ? "" : ",") + name;
+  // Only where there are any: the settings are stored inside the model, whose bytes must not change without need.
+  if (!controls.empty()) settings.emplace("control_symbols", controls);
+  return settings;
 }
 
 /// "./src/x.cc(660) [(a) == (b)] Vocabulary size too high" without what stands before the words.
@@ -131,10 +138,11 @@ std::string without_source_place(const std::string& message) {
 std::shared_ptr<const Tokenizer> train_sentencepiece(const std::vector<std::string_view>& texts,
                                                      const SentencePieceTraining& training) {
   if (total_bytes(texts) == 0) parallel::user_error("there is no text to train a tokenizer on");
-  constexpr int64_t kSmallest = 256 + 3 + 1;
-  if (training.vocabulary_size < kSmallest) {
+  require_control_names(training.controls);
+  const int64_t controls = 3 + static_cast<int64_t>(training.controls.size());
+  if (training.vocabulary_size <= 256 + controls) {
     parallel::user_error("a SentencePiece vocabulary of ", training.vocabulary_size, " is too small: 256 byte pieces, ",
-                         "3 control pieces and the characters of the text need more than ", kSmallest - 1);
+                         controls, " control pieces and the characters of the text need more than ", 256 + controls);
   }
   const std::vector<std::string_view> sample = sample_texts(texts, training.sample_bytes);
   SentenceFeed feed(sample, missing_spaces(sample));

@@ -33,6 +33,10 @@ class Tokenizer {
   virtual std::string decode(const std::vector<int32_t>& tokens) const = 0;
   virtual Piece piece(int64_t token) const = 0;  // UserError outside [0, vocabulary_size)
   virtual std::string serialized() const = 0;    // what its maker reads back; kept inside token files
+
+  /// The token of a control piece such as "<2de>"; an unknown name is a UserError that lists the known ones. Walks the
+  /// vocabulary: ask once, not for every sentence.
+  int64_t control(std::string_view name) const;
 };
 
 /// Bytes of text that each token stands for, [vocabulary_size]; 0 for control pieces. Because encode is lossless they

@@ -1,9 +1,22 @@
+#include <utility>
+
 #include "data/tokenizers/byte_tokenizer.h"
 #include "data/tokenizers/sentencepiece_tokenizer.h"
 #include "data/tokenizers/tokenizer.h"
 #include "data/tokenizers/utf8.h"
 
 namespace data {
+
+int64_t Tokenizer::control(std::string_view name) const {
+  std::vector<std::string> known;
+  for (int64_t token = 0; token < vocabulary_size(); ++token) {
+    Piece found = piece(token);
+    if (found.kind != PieceKind::kControl) continue;
+    if (found.text == name) return token;
+    known.push_back(std::move(found.text));
+  }
+  parallel::user_error("the tokenizer has no control piece '", name, "'; known: ", parallel::list_names(known));
+}
 
 std::vector<int32_t> token_bytes(const Tokenizer& tokenizer) {
   std::vector<int32_t> bytes;

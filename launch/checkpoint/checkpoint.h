@@ -43,6 +43,9 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 /// dataset is a UserError that names it, and nothing is filled before names and shapes are all found right.
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors);
 
+/// Updates of the complete checkpoints of a run, oldest first.
+std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder);
+
 /// Names files checkpoints/update_<12 digits>.h5 of a run folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, int64_t update);
 /// The largest update of a complete checkpoint, -1 where there is none. Rank 0 looks, so that all ranks take the same

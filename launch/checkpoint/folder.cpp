@@ -24,8 +24,9 @@ int64_t update_of(const std::string& name) {
   return std::stoll(digits);
 }
 
-/// Updates of the complete checkpoints, oldest first.
-std::vector<int64_t> list_updates(const std::filesystem::path& run_folder) {
+}  // namespace
+
+std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder) {
   std::vector<int64_t> found;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_of(run_folder), error)) {
@@ -36,8 +37,6 @@ std::vector<int64_t> list_updates(const std::filesystem::path& run_folder) {
   return found;
 }
 
-}  // namespace
-
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, int64_t update) {
   char name[40];
   std::snprintf(name, sizeof(name), "update_%012lld.h5", static_cast<long long>(update));
@@ -47,7 +46,7 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, i
 int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communicator& group) {
   int64_t newest = -1;
   if (group.rank() == 0) {
-    const auto found = list_updates(run_folder);
+    const auto found = checkpoint_updates(run_folder);
     if (!found.empty()) newest = found.back();
   }
   at::Tensor agreed = at::full({1}, newest, at::kLong);
@@ -56,7 +55,7 @@ int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communi
 }
 
 void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep) {
-  const auto found = list_updates(run_folder);
+  const auto found = checkpoint_updates(run_folder);
   std::error_code ignored;
   for (size_t i = 0; i + static_cast<size_t>(keep) < found.size(); ++i) {
     std::filesystem::remove(checkpoint_path(run_folder, found[i]), ignored);

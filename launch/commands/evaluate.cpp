@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -6,9 +7,11 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/trained_model.h"
 #include "launch/training/evaluation.h"
+#include "launch/training/pair_batches.h"
 #include "launch/training/run_folder.h"
+#include "launch/training/trained_model.h"
+#include "launch/training/translation.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -17,6 +20,9 @@ namespace {
 struct EvaluateArguments {
   std::string run;
   std::string data_file;
+  std::string split = "test";
+  std::vector<std::string> overrides;
+  int64_t average = 1;
 };
 
 void print(const Evaluation& result) {
@@ -29,6 +35,51 @@ void print(const Evaluation& result) {
   line(result.overall);
 }
 
+void print(const std::vector<TranslationScore>& scores) {
+  std::printf("%-12s %12s %12s %12s %10s\n", "direction", "sentences", "BLEU", "BLEU lower", "chrF2");
+  for (const TranslationScore& score : scores) {
+    std::printf("%-12s %12lld %12.2f %12.2f %10.2f\n", score.direction.c_str(), static_cast<long long>(score.sentences),
+                score.bleu, score.bleu_lowercase, score.chrf);
+  }
+}
+
+/// Translations of the test sentences, or of the validation ones where there is no test.
+struct Translated {
+  std::optional<data::ParallelText> text;
+  std::vector<std::string> hypotheses;
+  std::vector<TranslationScore> scores;
+};
+
+Translated translate_run(const TrainedModel& trained, const std::string& split, const Groups& groups) {
+  Translated result;
+  auto* model = dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get());
+  if (model == nullptr) return result;
+  parallel::all_ranks(*groups.control, [&] {
+    data::PairSelection selection = pair_selection(trained.recipe);
+    selection.rows = 0;
+    result.text.emplace(trained.corpus, split == "test" ? data::Split::kTest : data::Split::kHeldOut, selection);
+  });
+  const EvaluateConfig& config = trained.recipe.evaluate;
+  result.hypotheses = translate(*model, *result.text, beam_options(trained), config.batch, groups);
+  result.scores = score_translations(*result.text, result.hypotheses);
+  return result;
+}
+
+/// A line for each sentence, in the file's order, one file a direction.
+void write_translations(const std::filesystem::path& folder, const Translated& translated) {
+  std::filesystem::create_directories(folder);
+  for (size_t d = 0; d < translated.text->directions().size(); ++d) {
+    std::string lines;
+    const data::IndexRange pairs = translated.text->pairs_of(static_cast<int32_t>(d));
+    for (int64_t pair = pairs.begin; pair < pairs.end; ++pair) {
+      std::string line = translated.hypotheses[static_cast<size_t>(pair)];
+      std::ranges::replace(line, '\n', ' ');
+      lines += line + "\n";
+    }
+    write_file(folder / (translated.text->directions()[d].name + ".txt"), lines);
+  }
+}
+
 int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
   std::optional<TrainedModel> trained;
   const RunFolder folder{arguments.run};
@@ -37,18 +88,26 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   parallel::all_ranks(*world, [&] { device_name = read_run_recipe(folder).run.device; });
   parallel::all_ranks(*world, [&] { device = open_device(device_name, *world); });
   const int64_t update = newest_update(arguments.run, *world);
-  parallel::all_ranks(*world,
-                      [&] { trained = load_trained_model(arguments.run, update, arguments.data_file, device); });
+  std::unique_ptr<HeldOutBatches> held_out;
   const Groups groups = make_groups(world, device);
-  const Evaluation result = evaluate(
-      *trained->model, trained->corpus,
-      {.sequence_length = trained->recipe.data.sequence_length, .batch = trained->recipe.evaluate.batch}, groups);
+  parallel::all_ranks(*world, [&] {
+    trained = load_trained_model(arguments.run, update, device,
+                                 {arguments.data_file, arguments.overrides, arguments.average});
+    held_out = make_held_out_batches(trained->corpus, trained->recipe, groups.shard);
+  });
+  const Evaluation result = evaluate(*trained->model, *held_out, groups);
+  const Translated translated = translate_run(*trained, arguments.split, groups);
   parallel::all_ranks(*world, [&] {
     if (world->rank() != 0) return;
     nlohmann::json json = to_json(result, /*with_routing=*/true);
     json["step"] = trained->info.update;
-    write_file(folder.evaluation(), json.dump(1) + "\n");
     print(result);
+    if (translated.text) {
+      json["translation"] = to_json(translated.scores);
+      write_translations(folder.path / "translations", translated);
+      print(translated.scores);
+    }
+    write_file(folder.evaluation(), json.dump(1) + "\n");
   });
   return kDone;
 }
@@ -57,9 +116,16 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
 
 void add_evaluate_command(CLI::App& app, CommandResult& result) {
   auto arguments = std::make_shared<EvaluateArguments>();
-  CLI::App* command = app.add_subcommand("evaluate", "held-out loss and bits per byte of a run's newest checkpoint");
+  CLI::App* command =
+      app.add_subcommand("evaluate", "held-out loss of a run's newest checkpoint; BLEU and chrF of a translator");
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("--data", arguments->data_file, "token file with the same tokenizer, instead of the recipe's");
+  command->add_option("--split", arguments->split, "translation: which sentences to translate")
+      ->check(CLI::IsMember({"test", "validation"}));
+  command->add_option("--average", arguments->average, "mean of the weights of so many newest checkpoints")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--set", arguments->overrides, "section.key=value, over the run's; may be repeated")
+      ->allow_extra_args(false);
   command->callback([arguments, &result] {
     result.exit_code = run_job([&](auto world) { return evaluate_run(*arguments, std::move(world)); });
   });

@@ -6,9 +6,9 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/trained_model.h"
 #include "launch/interchange/hugging_face.h"
 #include "launch/training/model_builder.h"
+#include "launch/training/trained_model.h"
 #include "parallel/base/fault.h"
 
 namespace launch {

@@ -4,7 +4,8 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/trained_model.h"
+#include "launch/training/trained_model.h"
+#include "launch/training/translation.h"
 #include "moetrain/decoding/sampler.h"
 #include "parallel/base/fault.h"
 
@@ -12,13 +13,21 @@ namespace launch {
 namespace {
 
 struct GenerateArguments {
-  std::string run, prompt;
+  std::string run, prompt, translate_to;
   moetrain::SamplingOptions sampling;
   bool greedy = false;
 };
 
 void generate_text(const GenerateArguments& arguments) {
   const TrainedModel trained = load_newest_model(arguments.run);
+  if (!arguments.translate_to.empty()) {
+    auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
+    std::printf("%s\n", translate_text(translator, trained.corpus.tokenizer(), arguments.prompt, arguments.translate_to,
+                                       beam_options(trained))
+                            .c_str());
+    return;
+  }
+  auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
   const data::Tokenizer& tokenizer = trained.corpus.tokenizer();
   const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
   std::vector<int64_t> prompt(encoded.begin(), encoded.end());
@@ -26,7 +35,7 @@ void generate_text(const GenerateArguments& arguments) {
   moetrain::SamplingOptions sampling = arguments.sampling;
   if (arguments.greedy) sampling.temperature = 0;
   sampling.end_token = tokenizer.end_of_text();
-  std::vector<int64_t> tokens = moetrain::generate(*trained.model, prompt, sampling);
+  std::vector<int64_t> tokens = moetrain::generate(model, prompt, sampling);
   if (!tokens.empty() && tokens.back() == tokenizer.end_of_text()) tokens.pop_back();
   std::printf("%s%s\n", arguments.prompt.c_str(), tokenizer.decode({tokens.begin(), tokens.end()}).c_str());
 }
@@ -39,6 +48,7 @@ void add_generate_command(CLI::App& app, CommandResult&) {
   moetrain::SamplingOptions& sampling = arguments->sampling;
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("--prompt", arguments->prompt, "text to continue; empty: the start of a document");
+  command->add_option("--translate-to", arguments->translate_to, "translate the prompt into this language instead");
   command->add_option("--tokens", sampling.tokens, "at most so many")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   command->add_option("--temperature", sampling.temperature, "of the softmax; 0: greedy")
       ->check(CLI::NonNegativeNumber);

@@ -8,7 +8,8 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/trained_model.h"
+#include "launch/training/trained_model.h"
+#include "moetrain/models/decoder_lm.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
 
@@ -26,9 +27,9 @@ void print_logits(const std::string& run, const std::string& text) {
   if (tokens.empty()) parallel::user_error("--logits needs some text");
   const at::Tensor tokens_SL = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
   parallel::LocalCommunicator alone;
-  const moetrain::BatchScope scope{.group = alone, .global_tokens = tokens_SL.numel(), .training = false};
-  const at::Tensor logits_TV =
-      trained.model->head().logits(trained.model->forward(tokens_SL, scope).hidden_TD).to(at::kFloat).contiguous();
+  auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"");
+  const auto output = model.forward({.tokens = moetrain::TokenSide::whole(tokens_SL)}, {.group = alone});
+  const at::Tensor logits_TV = model.head().logits(output.hidden_TD).to(at::kFloat).contiguous();
   nlohmann::json json{{"tokens", tokens}, {"logits", nlohmann::json::array()}};
   for (int64_t t = 0; t < logits_TV.size(0); ++t) {
     const float* row = logits_TV[t].const_data_ptr<float>();

@@ -16,18 +16,29 @@ void add_prepare_command(CLI::App& app, CommandResult&) {
   CLI::App* command = app.add_subcommand("prepare", "turn text into a token file");
   command->add_option("--text", options->text, "patterns of text files ('dir/**/*.txt'): plain, .jsonl, .gz of both");
   command->add_option("--man", options->man, "folders with manual pages");
+  command->add_option("--parallel", options->parallel,
+                      "sets of files whose lines are translations of each other, en=train.en.gz,de=train.de.gz");
+  command->add_option("--validation", options->validation, "sets of the same kind that are held out of training");
+  command->add_option("--test", options->test, "sets of the same kind for the test after it");
   command->add_option("--output", options->output, "token file to write")->required();
   command->add_flag("--overwrite", *overwrite, "replace an output that exists");
-  command->add_option("--language", options->language, "group of text that does not say its own");
+  const CLI::Option* language =
+      command->add_option("--language", options->language, "group of text that does not say its own");
   command->add_option("--tokenizer", options->tokenizer, "sentencepiece, trained on the training split, or byte")
       ->check(CLI::IsMember({"sentencepiece", "byte"}));
   command->add_option("--vocabulary", options->vocabulary_size, "pieces of a sentencepiece vocabulary")
       ->check(CLI::Range(int64_t{300}, int64_t{1} << 20));
-  command->add_option("--heldout", options->heldout, "share of the documents that is held out")
-      ->check(CLI::Range(0.0, 0.9));
+  const CLI::Option* heldout =
+      command->add_option("--heldout", options->heldout, "share of the documents that is held out")
+          ->check(CLI::Range(0.0, 0.9));
   command->add_option("--threads", options->threads, "0: one per core")->check(CLI::Range(0, 1024));
-  command->callback([options, overwrite] {
-    if (options->text.empty() && options->man.empty()) parallel::user_error("prepare needs --text or --man");
+  command->callback([options, overwrite, language, heldout] {
+    const bool plain = !options->text.empty() || !options->man.empty();
+    if (!plain && options->parallel.empty()) parallel::user_error("prepare needs --text, --man or --parallel");
+    if (!options->parallel.empty() && (plain || language->count() > 0 || heldout->count() > 0)) {
+      parallel::user_error("--parallel names its languages and brings its own held-out text (--validation): ",
+                           "--text, --man, --language and --heldout do not go with it");
+    }
     if (*overwrite) options->overwrite = data::Overwrite::kReplace;
     options->progress = [](const std::string& phase) { std::printf("%s\n", phase.c_str()); };
     run_once([&] { std::printf("%s", data::to_text(data::prepare(*options)).c_str()); });

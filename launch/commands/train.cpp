@@ -38,6 +38,7 @@ void print_dry_run(const Recipe& recipe, int64_t ranks) {
   const moetrain::ParameterCount count = model->parameter_count();
   std::printf("%s\n# parameters: %lld, active for a token: %lld\n", write_recipe(recipe).c_str(),
               static_cast<long long>(count.total), static_cast<long long>(count.active));
+  if (recipe.model.kind == "encoder_decoder") return;  // an update's pairs are counted in tokens
   const int64_t micro = recipe.train.global_batch / recipe.train.micro_batches;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     const auto own = data::split_range(micro, {.index = rank, .count = ranks});

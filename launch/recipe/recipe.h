@@ -5,6 +5,7 @@
 #include "launch/training/train_config.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/moe/moe_config.h"
+#include "moetrain/objectives/objective_config.h"
 #include "optim/schedules/schedule_config.h"
 #include "optim/updates/adamw_config.h"
 
@@ -15,6 +16,7 @@ struct Recipe {
   data::DataConfig data;
   moetrain::ModelConfig model;
   moetrain::MoeConfig moe;
+  moetrain::ObjectiveConfig objective;
   TrainConfig train;
   optim::AdamwConfig optimizer;
   optim::ScheduleConfig schedule;
@@ -29,6 +31,7 @@ void visit(Recipe& recipe, Visitor& section) {
   section("data", recipe.data);
   section("model", recipe.model);
   section("moe", recipe.moe);
+  section("objective", recipe.objective);
   section("train", recipe.train);
   section("optimizer", recipe.optimizer);
   section("schedule", recipe.schedule);

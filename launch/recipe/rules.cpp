@@ -42,6 +42,11 @@ void check_model(const moetrain::ModelConfig& model) {
                "), because rotary positions turn pairs; nearest legal width: ",
                nearest_multiples(model.width, 2 * model.heads));
   }
+  const bool translates = model.kind == "encoder_decoder";
+  if (translates != (model.encoder_layers > 0)) {
+    user_error("model.encoder_layers (", model.encoder_layers, ") and model.kind (\"", model.kind,
+               "\") contradict; legal: ", "kind = \"encoder_decoder\" with at least 1, or \"decoder_lm\" with 0");
+  }
   if (model.heads % model.kv_heads != 0) {
     user_error("model.kv_heads (", model.kv_heads, ") must divide model.heads (", model.heads,
                "); nearest legal kv_heads: ", nearest_divisors(model.kv_heads, model.heads));
@@ -52,6 +57,29 @@ void check_moe(const moetrain::MoeConfig& moe, int64_t blocks) {
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
   if (std::ranges::count(with_experts, true) == 0) return;  // the rest of [moe] is not used
   moetrain::check_router(moe, moetrain::builtin_routers().at(moe.router).demands);
+}
+
+/// Whether two passes over one batch can differ.
+bool draws_in_training(const Recipe& recipe) {
+  const moetrain::MoeConfig& moe = recipe.moe;
+  if (recipe.model.dropout > 0) return true;
+  const auto with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(recipe.model));
+  if (std::ranges::count(with_experts, true) == 0) return false;
+  return moetrain::builtin_routers().at(moe.router).demands.draws || moe.jitter > 0 ||
+         (moe.capacity != "dropless" && moe.drop == "random");
+}
+
+void check_objective(const Recipe& recipe) {
+  const moetrain::ObjectiveConfig& objective = recipe.objective;
+  if (objective.kind == "two_pass" && !draws_in_training(recipe)) {
+    user_error(
+        "objective.kind = \"two_pass\", but nothing is drawn in training, so both passes would be equal; legal: ",
+        "model.dropout > 0, moe.router = \"thor\" (or gshard, noisy_top_k), moe.jitter > 0, or a capacity with ",
+        "moe.drop = \"random\"");
+  }
+  if (objective.kind == "distillation" && objective.teacher.empty()) {
+    user_error("objective.kind = \"distillation\" needs objective.teacher, the run folder of a trained model");
+  }
 }
 
 void check_train(const TrainConfig& train) {
@@ -92,7 +120,8 @@ void check_rules(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
   check_model(recipe.model);
-  check_moe(recipe.moe, recipe.model.layers);
+  check_moe(recipe.moe, moetrain::total_blocks(recipe.model));
+  check_objective(recipe);
   check_train(recipe.train);
   check_schedule(recipe.schedule, recipe.train.length);
 }

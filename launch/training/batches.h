@@ -1,50 +1,67 @@
-// defines: DeviceBatch, BatchPlace, TrainingBatches: one update's micro-batches, this rank's part of them
+// defines: MicroBatch, TrainingBatches, HeldOutBatches and their makers: what an update or an evaluation reads
 #pragma once
+#include <memory>
+#include <string>
 #include <vector>
 
-#include "data/batching/sequence_sampler.h"
+#include "data/datasets/token_corpus.h"
 #include "data/shard.h"
 #include "launch/recipe/recipe.h"
-#include "moetrain/objectives/next_token.h"
+#include "moetrain/objectives/objective.h"
+#include "parallel/base/span.h"
 
 namespace launch {
 
-/// Where this rank's tokens are in the micro-batch of all ranks.
-struct BatchPlace {
-  int64_t global_tokens = 0;
-  int64_t first_token = 0;
+/// This rank's part of one micro-batch.
+struct MicroBatch {
+  moetrain::Batch batch;
+  at::Tensor groups_T;         // int64, group (language, or direction of translation) of each target
+  at::Tensor source_groups_T;  // likewise of each source token; undefined without a source
 };
 
-/// This rank's sequences of one micro-batch, on the device.
-struct DeviceBatch {
-  moetrain::TokenTargets inputs;
-  at::Tensor groups_T;  // int64, group (language) of each target
-  BatchPlace place;
-};
+MicroBatch to_device(const MicroBatch& batch, at::Device device);
 
-DeviceBatch to_device(const data::TokenBatch& batch, const BatchPlace& place, at::Device device);
+/// The targets that count: not OutputHead::kIgnored.
+int64_t counted_targets(const MicroBatch& batch);
 
-/// The targets that count: not TokenBatch::kIgnored.
-int64_t counted_targets(const data::TokenBatch& batch);
-
-/// An update's data, fixed by recipe and position and never by the layout: micro-batch m is a contiguous part of the
+/// A run's training data, fixed by recipe and update and never by the layout: micro-batch m is a contiguous part of the
 /// global batch, and this rank's part of it a contiguous part of that.
 class TrainingBatches {
  public:
-  TrainingBatches(const data::TokenStream& stream, const Recipe& recipe, data::Shard shard);
-  /// The micro-batches of the update whose first sequence is number `position` of the run.
-  std::vector<data::TokenBatch> read(int64_t position) const;
-  /// Of this rank's tokens in every micro-batch.
-  BatchPlace place() const;
-  int64_t sequences_per_epoch() const { return sampler_.windows(); }
-  int64_t sequences_per_micro_batch() const { return micro_sequences_; }
-
- private:
-  data::TokenStream stream_;
-  data::SequenceSampler sampler_;
-  data::Shard shard_;
-  uint64_t seed_;
-  int64_t sequence_length_, micro_batches_, micro_sequences_;
+  virtual ~TrainingBatches() = default;
+  /// The micro-batches of the update that follows `update` updates, on the CPU; those that would be empty on all ranks
+  /// are left out.
+  virtual std::vector<MicroBatch> read(int64_t update) const = 0;
+  /// Of the first epoch, where updates differ in size.
+  virtual parallel::SpanScale scale() const = 0;
+  /// Where updates differ: the mean of the first epoch.
+  virtual int64_t sequences_per_micro_batch() const = 0;
+  /// Sequences read by the first `updates` updates; -1 where they are not counted.
+  virtual int64_t sequences_before(int64_t updates) const = 0;
 };
+
+/// Windows of a text for a language model, sentence pairs for an encoder-decoder. UserError where the recipe does not
+/// fit the corpus.
+std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
+                                                       data::Shard shard);
+
+/// A group of held-out targets: a language, or a direction.
+struct HeldOutGroup {
+  std::string name;
+  int64_t bytes = 0;  // of text to predict
+};
+
+/// Held-out text in batches, every target once.
+class HeldOutBatches {
+ public:
+  virtual ~HeldOutBatches() = default;
+  virtual int64_t count() const = 0;
+  virtual MicroBatch read(int64_t index) const = 0;  // this rank's part, on the CPU
+  virtual std::vector<HeldOutGroup> groups() const = 0;
+};
+
+/// UserError where nothing was held out.
+std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
+                                                      data::Shard shard);
 
 }  // namespace launch

@@ -14,30 +14,37 @@
 namespace launch {
 namespace {
 
-/// Sums over all windows, on this rank.
+/// Sums over all batches, on this rank.
 struct Sums {
   at::Tensor nll_G, tokens_G;          // float64
   std::vector<int64_t> layers;         // numbers of the MoE blocks
   std::vector<at::Tensor> choices_GE;  // float64, one a layer
 };
 
-void add_batch(Sums& sums, moetrain::DecoderLm& model, const DeviceBatch& batch, const moetrain::BatchScope& scope) {
+/// How often the tokens of each group chose each expert: [groups, E].
+at::Tensor choices_of(const at::Tensor& expert_TK, const at::Tensor& group_T, int64_t groups, int64_t experts) {
+  const at::Tensor pair_TK = group_T.unsqueeze(1) * experts + expert_TK;
+  const at::Tensor chosen = pair_TK.masked_select(expert_TK >= 0);
+  return at::bincount(chosen, {}, groups * experts).to(at::kCPU, at::kDouble).view({groups, experts});
+}
+
+void add_batch(Sums& sums, moetrain::Model& model, const MicroBatch& batch, const moetrain::PassScope& pass) {
   const int64_t groups = sums.nll_G.numel();
-  const auto output = moetrain::next_token(model, batch.inputs, scope, {});
-  const at::Tensor counted_T = batch.inputs.targets_SL.flatten() != data::TokenBatch::kIgnored;
-  const at::Tensor kept_T = counted_T.nonzero().squeeze(1);
+  const auto output = moetrain::likelihood(model, batch.batch, pass);
+  const at::Tensor kept_T = (batch.batch.targets_T != moetrain::OutputHead::kIgnored).nonzero().squeeze(1);
   const at::Tensor group_T = batch.groups_T.index_select(0, kept_T);
   sums.nll_G.index_add_(0, group_T.to(at::kCPU), output.nll_T.index_select(0, kept_T).to(at::kCPU, at::kDouble));
   sums.tokens_G.add_(at::bincount(group_T, {}, groups).to(at::kCPU, at::kDouble));
   sums.choices_GE.resize(output.routing.size());
   sums.layers.clear();
   for (size_t i = 0; i < output.routing.size(); ++i) {
-    const auto& [layer, decision] = output.routing[i];
-    const int64_t experts = decision.assignment.num_experts;
-    const at::Tensor expert_TK = decision.assignment.expert_TK.index_select(0, kept_T);
-    const at::Tensor pair = (group_T.unsqueeze(1) * experts + expert_TK).flatten();
-    const at::Tensor count = at::bincount(pair, {}, groups * experts).to(at::kCPU, at::kDouble).view({groups, experts});
-    sums.layers.push_back(layer);
+    const moetrain::LayerRouting& routing = output.routing[i];
+    const bool of_source = routing.side == moetrain::Side::kSource;
+    const at::Tensor& chosen_TK = routing.decision.chosen_TK;
+    const int64_t experts = routing.decision.assignment.num_experts;
+    const at::Tensor count = of_source ? choices_of(chosen_TK, batch.source_groups_T, groups, experts)
+                                       : choices_of(chosen_TK.index_select(0, kept_T), group_T, groups, experts);
+    sums.layers.push_back(routing.layer);
     sums.choices_GE[i] = sums.choices_GE[i].defined() ? sums.choices_GE[i] + count : count;
   }
 }
@@ -48,13 +55,13 @@ void reduce(Sums& sums, parallel::Communicator& control) {
   for (at::Tensor& choices : sums.choices_GE) control.all_reduce(choices, parallel::ReduceOp::kSum).wait();
 }
 
-Evaluation summarize(const Sums& sums, const data::TokenCorpus& corpus, const data::TokenStream& stream) {
+Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) {
   Evaluation result;
   result.overall.name = "all";
-  for (size_t g = 0; g < corpus.groups().size(); ++g) {
+  for (size_t g = 0; g < groups.size(); ++g) {
     const auto index = static_cast<int64_t>(g);
-    const GroupScore score{corpus.groups()[g], sums.nll_G[index].item<double>(),
-                           static_cast<int64_t>(sums.tokens_G[index].item<double>()), stream.bytes_of_group(index)};
+    const GroupScore score{groups[g].name, sums.nll_G[index].item<double>(),
+                           static_cast<int64_t>(sums.tokens_G[index].item<double>()), groups[g].bytes};
     result.overall.nll += score.nll;
     result.overall.tokens += score.tokens;
     result.overall.bytes += score.bytes;
@@ -84,29 +91,18 @@ double GroupScore::bits_per_byte() const {
   return nll / std::numbers::ln2 / static_cast<double>(bytes > 0 ? bytes : 1);
 }
 
-Evaluation evaluate(moetrain::DecoderLm& model, const data::TokenCorpus& corpus, const EvaluationOptions& options,
-                    const Groups& groups) {
+Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups) {
   const at::NoGradGuard no_gradient;
-  const data::TokenStream stream = corpus.stream(data::Split::kHeldOut);
-  if (stream.size() == 0) parallel::user_error("the token file holds out no document; prepare it with --heldout > 0");
   const at::Device device = model.parameters().front().device();
-  const auto group_count = static_cast<int64_t>(corpus.groups().size());
-  Sums sums{.nll_G = at::zeros({group_count}, at::kDouble), .tokens_G = at::zeros({group_count}, at::kDouble)};
-  const int64_t windows = data::evaluation_windows(stream, options.sequence_length);
-  for (int64_t begin = 0; begin < windows; begin += options.batch) {
-    const int64_t count = std::min(options.batch, windows - begin);
-    const data::IndexRange own = data::split_range(count, groups.shard);
-    std::vector<int64_t> indices(static_cast<size_t>(own.end - own.begin));
-    std::iota(indices.begin(), indices.end(), begin + own.begin);
-    const int64_t tokens = count * options.sequence_length;
-    const BatchPlace place{.global_tokens = tokens, .first_token = (begin + own.begin) * options.sequence_length};
-    const DeviceBatch batch = to_device(data::read_windows(stream, options.sequence_length, indices), place, device);
+  const std::vector<HeldOutGroup> held_out = batches.groups();
+  const auto count = static_cast<int64_t>(held_out.size());
+  Sums sums{.nll_G = at::zeros({count}, at::kDouble), .tokens_G = at::zeros({count}, at::kDouble)};
+  for (int64_t i = 0; i < batches.count(); ++i) {
     // No seed: a stochastic router draws by place in the held-out text, the same for every run and batch.
-    add_batch(sums, model, batch,
-              {.group = *groups.tokens, .global_tokens = tokens, .training = false, .first_token = place.first_token});
+    add_batch(sums, model, to_device(batches.read(i), device), {.group = *groups.tokens});
   }
   reduce(sums, *groups.control);
-  return summarize(sums, corpus, stream);
+  return summarize(sums, held_out);
 }
 
 nlohmann::json to_json(const Evaluation& evaluation, bool with_routing) {

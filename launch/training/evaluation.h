@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "data/datasets/token_corpus.h"
+#include "launch/training/batches.h"
 #include "launch/training/groups.h"
-#include "moetrain/models/decoder_lm.h"
+#include "moetrain/models/model.h"
 
 namespace launch {
 
@@ -31,15 +31,8 @@ struct Evaluation {
   std::vector<GroupRouting> routing;
 };
 
-struct EvaluationOptions {
-  int64_t sequence_length = 128;
-  int64_t batch = 16;  // sequences of a forward pass, over all ranks
-};
-
-/// Every token of the held-out documents is predicted once, in windows; no expert drops anything.
-/// UserError where nothing was held out. Collective.
-Evaluation evaluate(moetrain::DecoderLm& model, const data::TokenCorpus& corpus, const EvaluationOptions& options,
-                    const Groups& groups);
+/// Every held-out target is predicted once, without smoothing, dropout or noise. Collective.
+Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups);
 
 /// {"loss", "bits_per_byte", "groups": {name: {...}}} and, with routing, "routing": [{"layer", "experts", "groups"}].
 nlohmann::json to_json(const Evaluation& evaluation, bool with_routing);

@@ -5,7 +5,7 @@
 
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/recipe/recipe.h"
-#include "moetrain/models/decoder_lm.h"
+#include "moetrain/models/model.h"
 #include "optim/optimizer.h"
 
 namespace launch {
@@ -13,16 +13,19 @@ namespace launch {
 at::ScalarType dtype_of(const std::string& precision);  // "float32", "bf16", "float64"
 
 /// The model of a recipe with its initial weights, on `device`.
-std::shared_ptr<moetrain::DecoderLm> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device);
+std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device);
 
 /// Bytes that a rank needs for weights, gradients and optimizer state; activations come on top.
 int64_t training_bytes(const Recipe& recipe, int64_t vocabulary);
 
 /// The model's parameters by their global names, in the order in which they were registered.
-std::vector<optim::NamedTensor> named_parameters(const moetrain::DecoderLm& model);
+std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model);
 
-/// The model's weights as datasets of a checkpoint. For loading into a model that is not trained further; a trained
-/// one's weights are its optimizer's masters.
-std::vector<CheckpointTensor> parameter_tensors(const moetrain::DecoderLm& model);
+/// What a model carries besides its weights, changed after updates and not by gradients (a router's bias).
+std::vector<CheckpointTensor> buffer_tensors(const moetrain::Model& model);
+
+/// The model's weights and buffers as datasets of a checkpoint. For loading into a model that is not trained further; a
+/// trained one's weights are its optimizer's masters.
+std::vector<CheckpointTensor> parameter_tensors(const moetrain::Model& model);
 
 }  // namespace launch

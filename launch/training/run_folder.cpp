@@ -80,11 +80,11 @@ void open_run_folder(const RunFolder& folder, const Recipe& recipe, bool resume)
   write_file(folder.recipe(), write_recipe(recipe));
 }
 
-Recipe read_run_recipe(const RunFolder& folder) {
+Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides) {
   if (!std::filesystem::exists(folder.recipe())) {
     parallel::user_error(folder.path.string(), " is no run folder (no recipe.toml in it)");
   }
-  Recipe recipe = read_recipe(folder.recipe());
+  Recipe recipe = read_recipe(folder.recipe(), overrides);
   check_rules(recipe);
   return recipe;
 }

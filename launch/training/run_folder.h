@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "launch/recipe/recipe.h"
 
@@ -20,8 +21,8 @@ struct RunFolder {
 /// names the keys that differ.
 void open_run_folder(const RunFolder& folder, const Recipe& recipe, bool resume);
 
-/// The resolved recipe of a run. UserError where the folder is none.
-Recipe read_run_recipe(const RunFolder& folder);
+/// The resolved recipe of a run, with section.key=value overrides. UserError where the folder is none.
+Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides = {});
 
 /// Writes a whole file under a temporary name, then renames it. UserError where that fails.
 void write_file(const std::filesystem::path& path, const std::string& text);

@@ -22,6 +22,7 @@ struct RunConfig {
 struct TrainConfig {
   parallel::Span length{1000, parallel::Unit::kUpdates};
   int64_t global_batch = 16;
+  int64_t batch_tokens = 4096;
   int64_t micro_batches = 1;
   parallel::Span log_every{10, parallel::Unit::kUpdates};
 };
@@ -34,6 +35,8 @@ struct CheckpointConfig {
 struct EvaluateConfig {
   parallel::Span every{0, parallel::Unit::kUpdates};
   int64_t batch = 16;
+  int64_t beam = 5;
+  double length_penalty = 1.0;
 };
 
 template <class Visitor>
@@ -55,6 +58,8 @@ void visit(TrainConfig& config, Visitor& field) {
   using namespace parallel;
   field("length", config.length, above(0), "how long to train");
   field("global_batch", config.global_batch, between(1, 1 << 24), "sequences of one update, over all ranks");
+  field("batch_tokens", config.batch_tokens, between(6, 1 << 28),
+        "translation: source and target tokens of one update at most, over all ranks, in place of global_batch");
   field("micro_batches", config.micro_batches, between(1, 1 << 16),
         "parts of the global batch, one forward and backward each");
   field("log_every", config.log_every, above(0), "between two lines of metrics");
@@ -71,7 +76,11 @@ template <class Visitor>
 void visit(EvaluateConfig& config, Visitor& field) {
   using namespace parallel;
   field("every", config.every, anything(), "between two evaluations on held-out text; 0u: none during training");
-  field("batch", config.batch, between(1, 1 << 16), "sequences of one forward pass, over all ranks");
+  field("batch", config.batch, between(1, 1 << 16),
+        "sequences of one forward pass, over all ranks; translation: sentences decoded side by side on a rank");
+  field("beam", config.beam, between(1, 1000), "translation: hypotheses of a sentence that are followed");
+  field("length_penalty", config.length_penalty, at_least(0),
+        "translation: hypotheses compete by log p / length^length_penalty");
 }
 
 }  // namespace launch

@@ -29,14 +29,15 @@ class Laps {
 /// Sums over the micro-batches of what is reported, this rank's shares until reduced.
 class Tally {
  public:
-  void add(const moetrain::ObjectiveOutput& output, const moetrain::BatchScope& scope, int64_t micro_batches) {
+  void add(const moetrain::ObjectiveOutput& output, int64_t micro_batches, parallel::Communicator& group) {
     losses_.add_all(output.losses.detached());
     layers_.resize(output.routing.size());
     for (size_t i = 0; i < layers_.size(); ++i) {
-      const auto& [layer, decision] = output.routing[i];
+      const auto& [layer, side, global_tokens, decision] = output.routing[i];
       const at::Tensor choices = decision.global_choices_E.to(at::kDouble);
-      const at::Tensor entropy =
-          moetrain::router_entropy_share(decision, scope).to(at::kDouble) / static_cast<double>(micro_batches);
+      const at::Tensor share =
+          moetrain::router_entropy_share(decision, {.group = group, .global_tokens = global_tokens});
+      const at::Tensor entropy = share.to(at::kDouble) / static_cast<double>(micro_batches);
       Layer& sum = layers_[i];
       sum.layer = layer;
       sum.choices_E = sum.choices_E.defined() ? sum.choices_E + choices : choices;
@@ -134,7 +135,7 @@ int64_t StepReport::dropped() const {
                          [](int64_t sum, const LayerLoad& layer) { return sum + layer.dropped; });
 }
 
-StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches, int64_t targets,
+StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets,
                       const Groups& groups) {
   StepReport report;
   Tally tally;
@@ -142,20 +143,19 @@ StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches
   state.reducer->zero();
   const auto micro_batches = static_cast<int64_t>(batches.size());
   for (int64_t m = 0; m < micro_batches; ++m) {
-    const DeviceBatch& batch = batches[static_cast<size_t>(m)];
-    const moetrain::BatchScope scope{.group = *groups.tokens,
-                                     .global_tokens = batch.place.global_tokens,
-                                     .training = true,
-                                     .first_token = batch.place.first_token,
-                                     .draws = {state.seed, state.optimizer->updates() * micro_batches + m}};
-    const auto output =
-        moetrain::next_token(*state.model, batch.inputs, scope, {.targets = targets, .micro_batches = micro_batches});
+    const int64_t update = state.optimizer->updates();
+    const moetrain::PassScope pass{.group = *groups.tokens,
+                                   .training = true,
+                                   .draws = {state.seed, update * state.micro_batches + m},
+                                   .update = update};
+    const auto output = state.objective->forward(*state.model, batches[static_cast<size_t>(m)].batch, pass,
+                                                 {.targets = targets, .micro_batches = micro_batches});
     const at::Tensor loss = output.losses.sum();
     report.seconds.forward += laps.lap();
     if (m + 1 == micro_batches) state.reducer->expect_last();
     torch::autograd::backward({loss}, {});
     report.seconds.backward += laps.lap();
-    tally.add(output, scope, micro_batches);
+    tally.add(output, micro_batches, *groups.tokens);
   }
   state.reducer->finish();
   tally.reduce(*groups.control, report);

@@ -7,7 +7,6 @@
 
 #include "launch/training/batches.h"
 #include "launch/training/groups.h"
-#include "moetrain/models/decoder_lm.h"
 #include "optim/optimizer.h"
 #include "parallel/gradients/gradient_reducer.h"
 
@@ -43,16 +42,17 @@ struct StepReport {
 
 /// What an update works on.
 struct TrainState {
-  std::shared_ptr<moetrain::DecoderLm> model;
+  std::shared_ptr<moetrain::Model> model;
+  std::unique_ptr<moetrain::Objective> objective;
   std::unique_ptr<parallel::GradientReducer> reducer;
   std::unique_ptr<optim::Optimizer> optimizer;
-  uint64_t seed = 1;  // of the draws made in forward
+  uint64_t seed = 1;          // of the draws made in forward
+  int64_t micro_batches = 1;  // of the recipe; an update may have fewer that hold something
 };
 
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
 /// clipping, optimizer. `targets`: counted targets of the whole update. Collective.
 /// UserError, on all ranks, where the loss or a gradient is not finite; the weights are then as before.
-StepReport train_step(TrainState& state, const std::vector<DeviceBatch>& batches, int64_t targets,
-                      const Groups& groups);
+StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups);
 
 }  // namespace launch

@@ -13,6 +13,7 @@
 #include "launch/training/build_id.h"
 #include "launch/training/evaluation.h"
 #include "launch/training/model_builder.h"
+#include "launch/training/trained_model.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -97,23 +98,43 @@ void Trainer::open_corpus() {
     // One rank reads every token once to check them; the file is the same for all.
     const auto verify = groups_.shard.index == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
     corpus_ = std::make_unique<data::TokenCorpus>(data::TokenCorpus::open(recipe_.data.file, verify));
-    batches_ = std::make_unique<TrainingBatches>(corpus_->stream(data::Split::kTrain), recipe_, groups_.shard);
-    if (recipe_.evaluate.every.count > 0 && corpus_->stream(data::Split::kHeldOut).size() == 0) {
-      parallel::user_error("evaluate.every = \"", to_string(recipe_.evaluate.every), "\", but ", recipe_.data.file,
-                           " holds out no document; legal: \"0u\", or prepare it from more documents");
-    }
+    batches_ = make_training_batches(*corpus_, recipe_, groups_.shard);
+    if (recipe_.evaluate.every.count > 0) held_out_ = make_held_out_batches(*corpus_, recipe_, groups_.shard);
   });
 }
 
 void Trainer::build() {
-  scale_ = {.tokens_per_update = recipe_.train.global_batch * recipe_.data.sequence_length,
-            .tokens_per_epoch = batches_->sequences_per_epoch() * recipe_.data.sequence_length};
+  scale_ = batches_->scale();
   length_ = updates_of(recipe_.train.length);
   state_.seed = static_cast<uint64_t>(recipe_.run.seed);
+  state_.micro_batches = recipe_.train.micro_batches;
+  state_.objective = moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, load_teacher()});
   state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_);
   state_.reducer = std::make_unique<parallel::GradientReducer>(state_.model->parameters(), groups_.gradients);
   state_.optimizer = std::make_unique<optim::Optimizer>(named_parameters(*state_.model), recipe_.optimizer,
                                                         optim::resolve(recipe_.schedule, length_, scale_));
+}
+
+/// The frozen model that a distillation learns from; null elsewhere.
+std::shared_ptr<moetrain::Model> Trainer::load_teacher() const {
+  if (recipe_.objective.kind != "distillation") return nullptr;
+  const std::filesystem::path folder = recipe_.objective.teacher;
+  const int64_t update = newest_update(folder, *groups_.control);
+  std::shared_ptr<moetrain::Model> teacher;
+  parallel::all_ranks(*groups_.control, [&] {
+    TrainedModel trained = load_trained_model(folder, update, device_);
+    if (trained.info.tokenizer_hash != corpus_->tokenizer_hash()) {
+      parallel::user_error("objective.teacher = \"", folder.string(), "\" was trained with another tokenizer (",
+                           trained.info.tokenizer_hash, ") than that of ", recipe_.data.file, " (",
+                           corpus_->tokenizer_hash(), "); legal: a teacher of the same token file");
+    }
+    if (trained.recipe.model.kind != recipe_.model.kind) {
+      parallel::user_error("objective.teacher = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
+                           "\", the student a \"", recipe_.model.kind, "\"; legal: the same model.kind");
+    }
+    teacher = std::move(trained.model);
+  });
+  return teacher;
 }
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {
@@ -158,9 +179,9 @@ void Trainer::announce(bool resumed) {
                                                  {"model", model}});
 }
 
-Trainer::Agreed Trainer::agree(const std::vector<data::TokenBatch>& batches) {
+Trainer::Agreed Trainer::agree(const std::vector<MicroBatch>& batches) {
   int64_t targets = 0;
-  for (const data::TokenBatch& batch : batches) targets += counted_targets(batch);
+  for (const MicroBatch& batch : batches) targets += counted_targets(batch);
   at::Tensor sums = at::tensor(
       {targets, int64_t{interrupt_.requested()}, int64_t{metrics_ != nullptr && metrics_->failed()}}, at::kLong);
   groups_.control->all_reduce(sums, parallel::ReduceOp::kSum).wait();
@@ -180,7 +201,7 @@ Trainer::End Trainer::run() {
   End end = End::kDone;
   while (update_ < length_) {
     const auto start = std::chrono::steady_clock::now();
-    const auto batches = batches_->read(update_ * recipe_.train.global_batch);
+    const auto batches = batches_->read(update_);
     const double read_seconds = seconds_since(start);
     const Agreed agreed = agree(batches);
     if (agreed.stop) {
@@ -207,10 +228,10 @@ Trainer::End Trainer::run() {
   return end;
 }
 
-StepReport Trainer::step(const std::vector<data::TokenBatch>& batches, int64_t targets) {
+StepReport Trainer::step(const std::vector<MicroBatch>& batches, int64_t targets) {
   const auto start = std::chrono::steady_clock::now();
-  std::vector<DeviceBatch> on_device;
-  for (const data::TokenBatch& batch : batches) on_device.push_back(to_device(batch, batches_->place(), device_));
+  std::vector<MicroBatch> on_device;
+  for (const MicroBatch& batch : batches) on_device.push_back(to_device(batch, device_));
   const double copy_seconds = seconds_since(start);
   StepReport report = train_step(state_, on_device, targets, groups_);
   report.seconds.data = copy_seconds;
@@ -262,13 +283,14 @@ std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
   for (const auto& [slot, name, tensor] : state_.optimizer->state()) {
     tensors.push_back({"optimizer/" + slot + "/" + name, tensor});
   }
+  for (CheckpointTensor& buffer : buffer_tensors(*state_.model)) tensors.push_back(std::move(buffer));
   return tensors;
 }
 
 void Trainer::save() {
   const auto start = std::chrono::steady_clock::now();
   const CheckpointInfo info{.update = update_,
-                            .sequences = update_ * recipe_.train.global_batch,
+                            .sequences = batches_->sequences_before(update_),
                             .tokens = update_ * scale_.tokens_per_update,
                             .vocabulary = state_.model->vocabulary(),
                             .tokenizer_hash = corpus_->tokenizer_hash(),
@@ -283,9 +305,7 @@ void Trainer::save() {
 }
 
 void Trainer::score() {
-  const Evaluation result =
-      evaluate(*state_.model, *corpus_,
-               {.sequence_length = recipe_.data.sequence_length, .batch = recipe_.evaluate.batch}, groups_);
+  const Evaluation result = evaluate(*state_.model, *held_out_, groups_);
   progress_.say(parallel::concat("held out, after update ", update_, ": loss ", result.overall.loss(), " nats/token, ",
                                  result.overall.bits_per_byte(), " bits per byte"));
   if (!metrics_) return;

@@ -34,6 +34,7 @@ class Trainer {
  private:
   void open_corpus();
   void build();
+  std::shared_ptr<moetrain::Model> load_teacher() const;
   void resume(const std::filesystem::path& checkpoint);
   void announce(bool resumed);
   struct Agreed {
@@ -42,8 +43,8 @@ class Trainer {
   };
   void check_memory() const;
   void check_metrics_written();
-  Agreed agree(const std::vector<data::TokenBatch>& batches);
-  StepReport step(const std::vector<data::TokenBatch>& batches, int64_t targets);
+  Agreed agree(const std::vector<MicroBatch>& batches);
+  StepReport step(const std::vector<MicroBatch>& batches, int64_t targets);
   void log(const StepReport& report);
   void save();
   void score();
@@ -57,6 +58,7 @@ class Trainer {
   RunFolder folder_;
   std::unique_ptr<data::TokenCorpus> corpus_;
   std::unique_ptr<TrainingBatches> batches_;
+  std::unique_ptr<HeldOutBatches> held_out_;  // null where the run does not evaluate
   TrainState state_;
   parallel::SpanScale scale_;
   const Interrupt& interrupt_;

@@ -31,19 +31,15 @@ std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prom
   const at::NoGradGuard no_gradient;
   const at::Device device = model.parameters().front().device();
   parallel::LocalCommunicator alone;
-  std::vector<KeyValueCache> caches;
+  std::vector<BlockCache> caches;
   std::vector<int64_t> generated, next = prompt;
   const parallel::RandomStream stream(options.seed, "sampling");
   int64_t position = 0;  // of the next tokens: a stochastic router draws again for each
   while (static_cast<int64_t>(generated.size()) < options.tokens) {
-    const at::Tensor tokens_SL = at::tensor(next, at::kLong).to(device).unsqueeze(0);
-    const BatchScope scope{.group = alone,
-                           .global_tokens = tokens_SL.numel(),
-                           .training = false,
-                           .first_token = position,
-                           .draws = {.seed = options.seed}};
-    position += tokens_SL.numel();
-    const at::Tensor hidden_TD = model.decode(tokens_SL, scope, caches);
+    TokenSide tokens = TokenSide::whole(at::tensor(next, at::kLong).to(device).unsqueeze(0));
+    tokens.first_token = position;
+    position += tokens.global_tokens;
+    const at::Tensor hidden_TD = model.decode(tokens, {.group = alone, .draws = {.seed = options.seed}}, caches);
     const at::Tensor logits_V = model.head().logits(hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1)).squeeze(0);
     const int64_t token = draw(logits_V, options, stream.uniform(static_cast<int64_t>(generated.size())));
     generated.push_back(token);

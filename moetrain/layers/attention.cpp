@@ -2,9 +2,19 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "parallel/base/fault.h"
 
 namespace moetrain {
+
+at::Tensor split_heads(const at::Tensor& x_TD, const Sequences& sequences, int64_t head_dim) {
+  return sequences.pad(x_TD).view({sequences.count(), sequences.longest(), -1, head_dim}).transpose(1, 2);
+}
+
+at::Tensor merge_heads(const at::Tensor& x_SHLd, const Sequences& sequences) {
+  return sequences.unpad(x_SHLd.transpose(1, 2).flatten(2));
+}
 
 Attention::Attention(const ParameterSource& source, const AttentionShape& shape, double std, double output_std)
     : shape_(shape), rotary_(shape.width / shape.heads, shape.rope_theta, source.options()) {
@@ -18,21 +28,16 @@ Attention::Attention(const ParameterSource& source, const AttentionShape& shape,
   output_ = add("output", shape.width, shape.width, output_std);
 }
 
-at::Tensor Attention::heads_of(const Linear& projection, const at::Tensor& input_TD, int64_t sequence_length) const {
-  const int64_t head_dim = shape_.width / shape_.heads;
-  return projection.forward(input_TD)
-      .view({input_TD.size(0) / sequence_length, sequence_length, -1, head_dim})
-      .transpose(1, 2);
-}
-
-at::Tensor Attention::forward(const at::Tensor& input_TD, int64_t sequence_length, KeyValueCache* cache) const {
+at::Tensor Attention::forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache) const {
   if (input_TD.size(0) == 0) return at::zeros_like(input_TD);
-  const int64_t past = cache != nullptr ? cache->length() : 0;
-  parallel::check_internal(past == 0 || sequence_length == 1, "Attention: ", sequence_length,
+  const int64_t past = cache != nullptr ? cache->length() : 0, head_dim = shape_.width / shape_.heads;
+  parallel::check_internal(past == 0 || sequences.longest() == 1, "Attention: ", sequences.longest(),
                            " places after a cache of ", past, "; one at a time");
-  const at::Tensor query_SHLd = rotary_.rotate(heads_of(*query_, input_TD, sequence_length), past);
-  at::Tensor key_SGLd = rotary_.rotate(heads_of(*key_, input_TD, sequence_length), past);
-  at::Tensor value_SGLd = heads_of(*value_, input_TD, sequence_length);
+  const auto heads_of = [&](const Linear& projection) {
+    return split_heads(projection.forward(input_TD), sequences, head_dim);
+  };
+  const at::Tensor query_SHLd = rotary_.rotate(heads_of(*query_), past);
+  at::Tensor key_SGLd = rotary_.rotate(heads_of(*key_), past), value_SGLd = heads_of(*value_);
   if (cache != nullptr) {
     if (past > 0) {
       key_SGLd = at::cat({cache->key_SGLd, key_SGLd}, 2);
@@ -41,10 +46,13 @@ at::Tensor Attention::forward(const at::Tensor& input_TD, int64_t sequence_lengt
     cache->key_SGLd = key_SGLd;
     cache->value_SGLd = value_SGLd;
   }
+  // Padding follows a sequence, so a causal token never sees it; its own rows are thrown away.
+  std::optional<at::Tensor> seen;
+  if (!shape_.causal && !sequences.uniform()) seen = sequences.there_SL().unsqueeze(1).unsqueeze(1);
   const at::Tensor mixed_SHLd = at::scaled_dot_product_attention(
-      query_SHLd, key_SGLd, value_SGLd, /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/past == 0,
+      query_SHLd, key_SGLd, value_SGLd, seen, /*dropout_p=*/0.0, /*is_causal=*/shape_.causal && past == 0,
       /*scale=*/std::nullopt, /*enable_gqa=*/shape_.heads != shape_.kv_heads);
-  return output_->forward(mixed_SHLd.transpose(1, 2).reshape({input_TD.size(0), shape_.width}));
+  return output_->forward(merge_heads(mixed_SHLd, sequences));
 }
 
 }  // namespace moetrain

@@ -4,6 +4,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <functional>
+#include <utility>
+#include <vector>
 
 namespace moetrain {
 namespace {
@@ -16,44 +19,138 @@ constexpr int64_t kLogitsPerChunk = int64_t{1} << 22;  // 16 MiB of float32
 
 at::ScalarType at_least_float(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
 
-class CrossEntropyFunction : public torch::autograd::Function<CrossEntropyFunction> {
+// C tokens of a chunk, P passes over them
+
+struct Chunk {
+  int64_t begin = 0;
+  at::Tensor target_C1;   // 0 where ignored
+  at::Tensor ignored_C1;  // bool
+  double label_smoothing = 0;
+};
+
+/// Per token, unscaled, not yet masked.
+struct ChunkLoss {
+  at::Tensor cross_entropy_C, second_C, nll_C;
+  std::vector<at::Tensor> grad_CV;  // of each pass's logits; empty without gradient
+};
+
+/// log_p_CV: of each pass; may be overwritten.
+using ChunkFunction = std::function<ChunkLoss(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient)>;
+
+at::Tensor nll_of(const at::Tensor& log_p_CV, const Chunk& chunk) {
+  return log_p_CV.gather(1, chunk.target_C1).squeeze(1).neg_();
+}
+
+/// Adds the cross-entropy of one pass to `loss`.
+void add_cross_entropy(const at::Tensor& log_p_CV, const Chunk& chunk, ChunkLoss& loss) {
+  const at::Tensor nll_C = nll_of(log_p_CV, chunk);
+  const double smoothing = chunk.label_smoothing;
+  const at::Tensor term_C = smoothing == 0 ? nll_C : nll_C * (1 - smoothing) - log_p_CV.mean(1) * smoothing;
+  loss.cross_entropy_C = loss.cross_entropy_C.defined() ? loss.cross_entropy_C + term_C : term_C;
+  loss.nll_C = loss.nll_C.defined() ? loss.nll_C + nll_C : nll_C;
+}
+
+/// p becomes the gradient of the cross-entropy with respect to the logits: p minus the smoothed target.
+void subtract_target_(at::Tensor& p_CV, const Chunk& chunk) {
+  if (chunk.label_smoothing > 0) p_CV.sub_(chunk.label_smoothing / static_cast<double>(p_CV.size(1)));
+  p_CV.scatter_add_(1, chunk.target_C1,
+                    at::full({}, chunk.label_smoothing - 1, p_CV.options()).expand(chunk.target_C1.sizes()));
+}
+
+ChunkLoss cross_entropy_of(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient) {
+  ChunkLoss loss;
+  add_cross_entropy(log_p_CV[0], chunk, loss);
+  if (!gradient) return loss;
+  at::Tensor grad_CV = log_p_CV[0].exp_();
+  subtract_target_(grad_CV, chunk);
+  loss.grad_CV = {std::move(grad_CV)};
+  return loss;
+}
+
+/// With D = log p - log q, the gradient of the symmetric KL is (p (D - KL(p||q)) + p - q) / 2 for p's logits, and the
+/// same with p and q exchanged for q's.
+ChunkLoss two_pass_of(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient, double alpha) {
+  ChunkLoss loss;
+  for (const at::Tensor& pass : log_p_CV) add_cross_entropy(pass, chunk, loss);
+  loss.nll_C = loss.nll_C * 0.5;
+  const at::Tensor difference_CV = log_p_CV[0] - log_p_CV[1];
+  at::Tensor p_CV = log_p_CV[0].exp_(), q_CV = log_p_CV[1].exp_();
+  const at::Tensor kl_pq_C1 = (p_CV * difference_CV).sum(1, /*keepdim=*/true);
+  const at::Tensor kl_qp_C1 = (q_CV * difference_CV).sum(1, /*keepdim=*/true).neg_();
+  loss.second_C = (kl_pq_C1 + kl_qp_C1).squeeze(1) * (0.5 * alpha);
+  if (!gradient) return loss;
+  const at::Tensor gap_CV = p_CV - q_CV;
+  const at::Tensor pull_p_CV = ((difference_CV - kl_pq_C1).mul_(p_CV)).add_(gap_CV).mul_(0.5 * alpha);
+  const at::Tensor pull_q_CV = ((difference_CV + kl_qp_C1).mul_(q_CV)).add_(gap_CV).mul_(-0.5 * alpha);
+  subtract_target_(p_CV, chunk);
+  subtract_target_(q_CV, chunk);
+  loss.grad_CV = {p_CV.add_(pull_p_CV), q_CV.add_(pull_q_CV)};
+  return loss;
+}
+
+ChunkLoss distillation_of(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient,
+                          const OutputHead::Teacher& teacher) {
+  const double temperature = teacher.temperature;
+  const at::Tensor hidden = teacher.hidden_TD.narrow(0, chunk.begin, chunk.target_C1.size(0));
+  const at::Tensor wanted_CV = at::log_softmax(teacher.head.logits(hidden) / temperature, 1);
+  // log_softmax of log p / T is that of logits / T: they differ by a constant of the row.
+  const at::Tensor soft_CV = at::log_softmax(log_p_CV[0] / temperature, 1);
+  ChunkLoss loss;
+  add_cross_entropy(log_p_CV[0], chunk, loss);
+  const at::Tensor wanted_p_CV = wanted_CV.exp();
+  const double weight = teacher.weight * temperature * temperature;
+  loss.second_C = (wanted_p_CV * (wanted_CV - soft_CV)).sum(1) * weight;
+  if (!gradient) return loss;
+  at::Tensor grad_CV = log_p_CV[0].exp_();
+  subtract_target_(grad_CV, chunk);
+  loss.grad_CV = {grad_CV.add_(soft_CV.exp().sub_(wanted_p_CV), weight / temperature)};
+  return loss;
+}
+
+class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
  public:
-  static variable_list forward(AutogradContext* context, const Variable& hidden_TD, const Variable& weight_VD,
-                               const Variable& targets_T, double scale, bool with_gradient) {
-    const int64_t tokens = hidden_TD.size(0), vocabulary = weight_VD.size(0);
-    const at::ScalarType wide = at_least_float(hidden_TD.scalar_type());
-    const int64_t chunk = std::max<int64_t>(1, kLogitsPerChunk / vocabulary);
-    const at::Tensor nll_T = at::zeros({tokens}, hidden_TD.options().dtype(wide));
-    at::Tensor grad_hidden_TD, grad_weight_VD;
+  /// hidden_PTD: the passes' hidden states.
+  static variable_list forward(AutogradContext* context, const Variable& hidden_PTD, const Variable& weight_VD,
+                               const TargetTokens& targets, const ChunkFunction& function, bool with_gradient) {
+    const int64_t passes = hidden_PTD.size(0), tokens = hidden_PTD.size(1), vocabulary = weight_VD.size(0);
+    const at::ScalarType wide = at_least_float(hidden_PTD.scalar_type());
+    const int64_t size = std::max<int64_t>(1, kLogitsPerChunk / vocabulary / passes);
+    const auto options = hidden_PTD.options().dtype(wide);
+    const at::Tensor nll_T = at::zeros({tokens}, options), total = at::zeros({}, options),
+                     second = at::zeros({}, options);
+    at::Tensor grad_hidden_PTD, grad_weight_VD;
     if (with_gradient) {
-      grad_hidden_TD = at::empty_like(hidden_TD);
-      grad_weight_VD = at::zeros(weight_VD.sizes(), weight_VD.options().dtype(wide));
+      grad_hidden_PTD = at::empty_like(hidden_PTD);
+      grad_weight_VD = at::zeros(weight_VD.sizes(), options);
     }
-    for (int64_t begin = 0; begin < tokens; begin += chunk) {
-      const int64_t count = std::min(chunk, tokens - begin);
-      const at::Tensor hidden = hidden_TD.narrow(0, begin, count);
-      const at::Tensor target = targets_T.narrow(0, begin, count);
+    for (int64_t begin = 0; begin < tokens; begin += size) {
+      const int64_t count = std::min(size, tokens - begin);
+      const at::Tensor hidden_PCD = hidden_PTD.narrow(1, begin, count);
+      const at::Tensor target = targets.targets_T.narrow(0, begin, count).unsqueeze(1);
       const at::Tensor ignored = target == OutputHead::kIgnored;
-      const at::Tensor safe_target = target.masked_fill(ignored, 0).unsqueeze(1);
-      at::Tensor log_p = at::log_softmax(at::linear(hidden, weight_VD).to(wide), 1);
-      nll_T.narrow(0, begin, count).copy_(log_p.gather(1, safe_target).squeeze(1).neg_().masked_fill_(ignored, 0));
-      if (!with_gradient) continue;
-      at::Tensor grad = log_p.exp_();
-      grad.scatter_(1, safe_target, grad.gather(1, safe_target).sub_(1.0));
-      grad.mul_(scale).masked_fill_(ignored.unsqueeze(1), 0);
-      const at::Tensor grad_narrow = grad.to(hidden.scalar_type());
-      grad_hidden_TD.narrow(0, begin, count).copy_(at::mm(grad_narrow, weight_VD));
-      if (wide == hidden.scalar_type()) {
-        grad_weight_VD.addmm_(grad_narrow.t(), hidden);
-      } else {
-        grad_weight_VD.add_(at::mm(grad_narrow.t(), hidden));
+      const Chunk chunk{begin, target.masked_fill(ignored, 0), ignored, targets.label_smoothing};
+      std::vector<at::Tensor> log_p_CV;
+      for (int64_t p = 0; p < passes; ++p) {
+        log_p_CV.push_back(at::log_softmax(at::linear(hidden_PCD[p], weight_VD).to(wide), 1));
+      }
+      ChunkLoss loss = function(log_p_CV, chunk, with_gradient);
+      const at::Tensor unseen = ignored.squeeze(1);
+      nll_T.narrow(0, begin, count).copy_(loss.nll_C.masked_fill(unseen, 0));
+      total.add_(loss.cross_entropy_C.masked_fill(unseen, 0).sum());
+      if (loss.second_C.defined()) second.add_(loss.second_C.masked_fill(unseen, 0).sum());
+      for (size_t p = 0; p < loss.grad_CV.size(); ++p) {
+        const at::Tensor hidden = hidden_PCD[static_cast<int64_t>(p)];
+        loss.grad_CV[p].mul_(targets.scale).masked_fill_(ignored, 0);
+        add_gradients(loss.grad_CV[p].to(hidden.scalar_type()), hidden, weight_VD,
+                      grad_hidden_PTD[static_cast<int64_t>(p)].narrow(0, begin, count), grad_weight_VD);
       }
     }
     if (with_gradient) {
-      context->save_for_backward({grad_hidden_TD, grad_weight_VD.to(weight_VD.scalar_type())});
+      context->save_for_backward({grad_hidden_PTD, grad_weight_VD.to(weight_VD.scalar_type())});
     }
-    context->mark_non_differentiable({nll_T});
-    return {nll_T.sum().mul_(scale), nll_T};
+    second.mul_(targets.scale);
+    context->mark_non_differentiable({second, nll_T});
+    return {total.mul_(targets.scale).add_(second), second, nll_T};
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
@@ -61,7 +158,25 @@ class CrossEntropyFunction : public torch::autograd::Function<CrossEntropyFuncti
     const at::Tensor factor = grad_outputs[0].to(saved[0].scalar_type());
     return {saved[0] * factor, saved[1] * factor, Variable(), Variable(), Variable()};
   }
+
+ private:
+  static void add_gradients(const at::Tensor& grad_CV, const at::Tensor& hidden_CD, const at::Tensor& weight_VD,
+                            const at::Tensor& grad_hidden_CD, at::Tensor& grad_weight_VD) {
+    grad_hidden_CD.copy_(at::mm(grad_CV, weight_VD));
+    if (grad_weight_VD.scalar_type() == hidden_CD.scalar_type()) {
+      grad_weight_VD.addmm_(grad_CV.t(), hidden_CD);
+    } else {
+      grad_weight_VD.add_(at::mm(grad_CV.t(), hidden_CD));
+    }
+  }
 };
+
+HeadLoss loss_of(const at::Tensor& hidden_PTD, const at::Tensor& weight_VD, const TargetTokens& targets,
+                 const ChunkFunction& function) {
+  const variable_list result =
+      HeadLossFunction::apply(hidden_PTD, weight_VD, targets, function, at::GradMode::is_enabled());
+  return {.share = result[0], .second = result[1], .nll_T = result[2]};
+}
 
 }  // namespace
 
@@ -70,10 +185,25 @@ OutputHead::OutputHead(const ParameterSource& source, int64_t width, int64_t voc
 
 OutputHead::OutputHead(at::Tensor embedding_VD) : weight_VD_(std::move(embedding_VD)) {}
 
-CrossEntropy OutputHead::cross_entropy(const at::Tensor& hidden_TD, const at::Tensor& targets_T, double scale) const {
-  const bool with_gradient = at::GradMode::is_enabled();
-  const variable_list result = CrossEntropyFunction::apply(hidden_TD, weight_VD_, targets_T, scale, with_gradient);
-  return {.share = result[0], .nll_T = result[1]};
+HeadLoss OutputHead::cross_entropy(const at::Tensor& hidden_TD, const TargetTokens& targets) const {
+  return loss_of(hidden_TD.unsqueeze(0), weight_VD_, targets, &cross_entropy_of);
+}
+
+HeadLoss OutputHead::two_pass(const at::Tensor& hidden_p_TD, const at::Tensor& hidden_q_TD, const TargetTokens& targets,
+                              double alpha) const {
+  return loss_of(at::stack({hidden_p_TD, hidden_q_TD}), weight_VD_, targets,
+                 [alpha](std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient) {
+                   return two_pass_of(log_p_CV, chunk, gradient, alpha);
+                 });
+}
+
+HeadLoss OutputHead::distillation(const at::Tensor& hidden_TD, const Teacher& teacher,
+                                  const TargetTokens& targets) const {
+  return loss_of(hidden_TD.unsqueeze(0), weight_VD_, targets,
+                 [&teacher](std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient) {
+                   const at::NoGradGuard no_gradient;
+                   return distillation_of(log_p_CV, chunk, gradient, teacher);
+                 });
 }
 
 at::Tensor OutputHead::logits(const at::Tensor& hidden_ND) const {

@@ -1,4 +1,4 @@
-// defines: OutputHead: hidden states -> cross-entropy in chunks, or logits for decoding
+// defines: OutputHead, TargetTokens: hidden states -> losses over the vocabulary in chunks, or logits for decoding
 #pragma once
 #include <torch/nn/module.h>
 
@@ -8,13 +8,23 @@ namespace moetrain {
 
 // T tokens, D model width, V vocabulary
 
-struct CrossEntropy {
-  at::Tensor share;  // scalar: scale * sum over this rank's counted targets of -log p(target); differentiable
-  at::Tensor nll_T;  // -log p(target) per token in at least float32, 0 where ignored; no gradient
+/// What is to be predicted.
+struct TargetTokens {
+  at::Tensor targets_T;  // int64, OutputHead::kIgnored where there is none
+  double scale = 1.0;    // of every term, so that it is this rank's share of the update's loss
+  /// Szegedy et al. 2016: the target's probability is 1 - label_smoothing + label_smoothing / V, every other token's
+  /// label_smoothing / V.
+  double label_smoothing = 0.0;
 };
 
-/// Cross-entropy over the vocabulary without ever holding all logits: chunks of tokens, whose gradients are formed
-/// while their logits are at hand.
+struct HeadLoss {
+  at::Tensor share;   // scalar: the sum of all terms over this rank's counted targets, times scale; differentiable
+  at::Tensor second;  // scalar: that part of it which is not cross-entropy, weight included; no gradient
+  at::Tensor nll_T;   // -log p(target) per token in at least float32, 0 where ignored, without smoothing; no gradient
+};
+
+/// Losses over the vocabulary without ever holding all logits: chunks of tokens, whose gradients are formed while their
+/// logits are at hand. Softmax in at least float32.
 class OutputHead : public torch::nn::Module {
  public:
   static constexpr int64_t kIgnored = -100;
@@ -24,8 +34,23 @@ class OutputHead : public torch::nn::Module {
   /// Shares `embedding_VD`; registers no parameter.
   explicit OutputHead(at::Tensor embedding_VD);
 
-  /// targets_T: int64, kIgnored where there is none. Softmax in at least float32.
-  CrossEntropy cross_entropy(const at::Tensor& hidden_TD, const at::Tensor& targets_T, double scale) const;
+  HeadLoss cross_entropy(const at::Tensor& hidden_TD, const TargetTokens& targets) const;
+
+  /// Two passes p, q over the same tokens: CE(p) + CE(q) + alpha * (1/2) sum over v of (p - q)(log p - log q), the
+  /// symmetric KL divergence; both passes receive its gradient (THOR, Zuo et al. 2022; R-Drop, Liang et al. 2021).
+  /// nll_T is the mean of the two.
+  HeadLoss two_pass(const at::Tensor& hidden_p_TD, const at::Tensor& hidden_q_TD, const TargetTokens& targets,
+                    double alpha) const;
+
+  struct Teacher {
+    at::Tensor hidden_TD;  // the teacher's hidden states for the same tokens
+    const OutputHead& head;
+    double weight = 1.0;
+    double temperature = 1.0;
+  };
+  /// CE + weight * T^2 * KL(softmax(teacher / T) || softmax(logits / T)), no gradient to the teacher (Hinton et al.
+  /// 2015).
+  HeadLoss distillation(const at::Tensor& hidden_TD, const Teacher& teacher, const TargetTokens& targets) const;
 
   /// [N, D] -> [N, V], in at least float32.
   at::Tensor logits(const at::Tensor& hidden_ND) const;

@@ -11,6 +11,7 @@ namespace moetrain {
 struct ModelConfig {
   std::string kind = "decoder_lm";
   int64_t layers = 4;
+  int64_t encoder_layers = 0;
   int64_t width = 192;
   int64_t heads = 6;
   int64_t kv_heads = 2;
@@ -19,15 +20,21 @@ struct ModelConfig {
   std::string norm = "rms";
   double norm_epsilon = 1e-5;
   double rope_theta = 10000.0;
+  double dropout = 0.0;
   bool tie_embeddings = true;
   double init_std = 0.02;
 };
 
+/// Of encoder and decoder; the encoder's come first wherever blocks are numbered.
+inline int64_t total_blocks(const ModelConfig& config) { return config.encoder_layers + config.layers; }
+
 template <class Visitor>
 void visit(ModelConfig& config, Visitor& field) {
   using namespace parallel;
-  field("kind", config.kind, one_of({"decoder_lm"}), "model family");
-  field("layers", config.layers, between(1, 1000), "transformer blocks");
+  field("kind", config.kind, one_of({"decoder_lm", "encoder_decoder"}),
+        "language model, or transformer of translation");
+  field("layers", config.layers, between(1, 1000), "transformer blocks; of the decoder where there is an encoder");
+  field("encoder_layers", config.encoder_layers, between(0, 1000), "blocks of the encoder; 0: none");
   field("width", config.width, between(2, 1 << 20), "model width; heads must divide it, into even parts");
   field("heads", config.heads, between(1, 4096), "query heads");
   field("kv_heads", config.kv_heads, between(1, 4096), "key/value heads; must divide heads");
@@ -36,6 +43,7 @@ void visit(ModelConfig& config, Visitor& field) {
   field("norm", config.norm, one_of({"rms", "layer"}), "RMSNorm or LayerNorm");
   field("norm_epsilon", config.norm_epsilon, above(0), "added to the variance");
   field("rope_theta", config.rope_theta, above(1), "base of the rotary position frequencies");
+  field("dropout", config.dropout, half_open(0, 1), "in training, of embeddings and of what each layer adds; 0: none");
   field("tie_embeddings", config.tie_embeddings, anything(), "output head shares the embedding's weight");
   field("init_std", config.init_std, above(0),
         "standard deviation of initial weights; residual outputs get it / sqrt(2 layers)");

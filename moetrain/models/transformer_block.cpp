@@ -5,39 +5,64 @@
 #include <cmath>
 #include <utility>
 
+#include "moetrain/layers/dropout.h"
+#include "parallel/base/fault.h"
+
 namespace moetrain {
 
-TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig* moe,
-                                   int64_t layer, const parallel::NameTable<RouterPreset>& routers) {
+TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
+                                   const BlockShape& shape, const parallel::NameTable<RouterPreset>& routers)
+    : dropout_(config.dropout), shape_(shape) {
   // The residual stream collects 2 outputs a block; scaling them keeps its variance at depth (GPT-2).
   const double output_std = config.init_std / std::sqrt(2.0 * static_cast<double>(config.layers));
   const auto norm = [&](const std::string& name) {
     return register_module(
         name, std::make_shared<Norm>(source.at(name), parse_norm(config.norm), config.width, config.norm_epsilon));
   };
+  const AttentionShape attention{config.width, config.heads, config.kv_heads, config.rope_theta, shape.causal};
   attention_norm_ = norm("attention_norm");
-  const AttentionShape attention{config.width, config.heads, config.kv_heads, config.rope_theta};
   attention_ = register_module(
       "attention", std::make_shared<Attention>(source.at("attention"), attention, config.init_std, output_std));
+  if (shape.cross) {
+    cross_norm_ = norm("cross_norm");
+    cross_ = register_module(
+        "cross", std::make_shared<CrossAttention>(source.at("cross"), attention, config.init_std, output_std));
+  }
   ffn_norm_ = norm("ffn_norm");
   const Activation activation = parse_activation(config.activation);
-  if (moe != nullptr) {
-    const MoeLayer::Shape shape{config.width, activation, config.init_std, output_std, layer};
-    moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), *moe, shape, routers));
+  if (shape.moe) {
+    const MoeLayer::Shape layer{config.width, activation, config.init_std, output_std, shape.layer};
+    moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), moe, layer, routers));
   } else {
-    const FeedForward::Shape shape{config.width, config.ffn_hidden, activation};
+    const FeedForward::Shape dense{config.width, config.ffn_hidden, activation};
     feed_forward_ = register_module(
-        "feed_forward", std::make_shared<FeedForward>(source.at("feed_forward"), shape, config.init_std, output_std));
+        "feed_forward", std::make_shared<FeedForward>(source.at("feed_forward"), dense, config.init_std, output_std));
   }
 }
 
-TransformerBlock::Output TransformerBlock::forward(at::Tensor x_TD, int64_t sequence_length, const BatchScope& scope,
-                                                   KeyValueCache* cache) {
-  x_TD = x_TD + attention_->forward(attention_norm_->forward(x_TD), sequence_length, cache);
+at::Tensor TransformerBlock::dropped(const at::Tensor& addend_TD, const char* place, const BatchScope& scope) const {
+  if (!scope.training || dropout_ == 0) return addend_TD;
+  return dropout(addend_TD, dropout_, scope.draws.stream(place, shape_.layer), scope.first_token);
+}
+
+at::Tensor TransformerBlock::attend_memory(const at::Tensor& normed_TD, const Context& context) const {
+  parallel::check_internal(context.memory != nullptr, "a block of a decoder needs the encoder's output");
+  if (context.cache == nullptr) return cross_->forward(normed_TD, context.sequences, cross_->keys(*context.memory));
+  MemoryKeys& kept = context.cache->memory;
+  if (!kept.key_SGLd.defined()) kept = cross_->keys(*context.memory);
+  return cross_->forward(normed_TD, context.sequences, kept);
+}
+
+TransformerBlock::Output TransformerBlock::forward(at::Tensor x_TD, const Context& context) {
+  const BatchScope& scope = context.scope;
+  KeyValueCache* own = context.cache != nullptr ? &context.cache->own : nullptr;
+  const at::Tensor attended_TD = attention_->forward(attention_norm_->forward(x_TD), context.sequences, own);
+  x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
+  if (cross_) x_TD = x_TD + dropped(attend_memory(cross_norm_->forward(x_TD), context), "dropout, cross", scope);
   const at::Tensor normed_TD = ffn_norm_->forward(x_TD);
-  if (feed_forward_) return {x_TD + feed_forward_->forward(normed_TD), std::nullopt};
+  if (feed_forward_) return {x_TD + dropped(feed_forward_->forward(normed_TD), "dropout, ffn", scope), std::nullopt};
   MoeOutput moe = moe_->forward(normed_TD, scope);
-  x_TD = x_TD + std::exchange(moe.out_TD, at::Tensor());
+  x_TD = x_TD + dropped(std::exchange(moe.out_TD, at::Tensor()), "dropout, ffn", scope);
   return {x_TD, std::move(moe)};
 }
 

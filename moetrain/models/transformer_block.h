@@ -1,31 +1,57 @@
-// defines: TransformerBlock: attention, then a dense feed-forward or an MoE layer, each behind its norm
+// defines: TransformerBlock, BlockShape, BlockCache: attention, then a dense feed-forward or an MoE layer
 #pragma once
 #include <memory>
 #include <optional>
 
-#include "moetrain/layers/attention.h"
+#include "moetrain/layers/cross_attention.h"
 #include "moetrain/layers/norm.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/moe/moe_layer.h"
 
 namespace moetrain {
 
-/// x += attention(norm(x)); x += feed_forward_or_moe(norm(x))
+/// What a block keeps of the places decoded so far.
+struct BlockCache {
+  KeyValueCache own;
+  MemoryKeys memory;  // undefined tensors at first, and where there is no memory
+};
+
+struct BlockShape {
+  int64_t layer = 0;  // number of the block in its model, part of the key of every draw
+  bool causal = true;
+  bool cross = false;  // attends to a memory too
+  bool moe = false;    // experts instead of a dense feed-forward
+};
+
+/// x += attention(norm(x)); [x += cross_attention(norm(x), memory);] x += feed_forward_or_moe(norm(x)).
+/// In training, dropout (model.dropout) acts on each addend.
 class TransformerBlock : public torch::nn::Module {
  public:
+  /// What goes in besides the tokens.
+  struct Context {
+    const BatchScope& scope;
+    const Sequences& sequences;
+    const Memory* memory = nullptr;  // where the block attends to one
+    BlockCache* cache = nullptr;     // in decoding
+  };
   struct Output {
     at::Tensor out_TD;
     std::optional<MoeOutput> moe;  // its out_TD is not kept
   };
-  /// `moe` null: a dense block. `layer`: its number.
-  TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig* moe, int64_t layer,
-                   const parallel::NameTable<RouterPreset>& routers);
+  TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
+                   const BlockShape& shape, const parallel::NameTable<RouterPreset>& routers);
 
-  Output forward(at::Tensor x_TD, int64_t sequence_length, const BatchScope& scope, KeyValueCache* cache);
+  Output forward(at::Tensor x_TD, const Context& context);
 
  private:
-  std::shared_ptr<Norm> attention_norm_, ffn_norm_;
+  at::Tensor dropped(const at::Tensor& addend_TD, const char* place, const BatchScope& scope) const;
+  at::Tensor attend_memory(const at::Tensor& normed_TD, const Context& context) const;
+
+  double dropout_;
+  BlockShape shape_;
+  std::shared_ptr<Norm> attention_norm_, cross_norm_, ffn_norm_;
   std::shared_ptr<Attention> attention_;
+  std::shared_ptr<CrossAttention> cross_;      // null without a memory
   std::shared_ptr<FeedForward> feed_forward_;  // one of these two is null
   std::shared_ptr<MoeLayer> moe_;
 };

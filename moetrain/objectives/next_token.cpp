@@ -1,24 +1,39 @@
-#include "moetrain/objectives/next_token.h"
-
-#include <ATen/ATen.h>
-
 #include <utility>
 
-namespace moetrain {
+#include "moetrain/objectives/objective.h"
+#include "moetrain/objectives/terms.h"
 
-ObjectiveOutput next_token(DecoderLm& model, const TokenTargets& batch, const BatchScope& scope,
-                           const UpdateScale& scale) {
-  ModelOutput output = model.forward(batch.tokens_SL, scope);
-  const CrossEntropy loss = model.head().cross_entropy(output.hidden_TD, batch.targets_SL.flatten(),
-                                                       1.0 / static_cast<double>(scale.targets));
-  ObjectiveOutput result;
-  result.losses.add("next_token", loss.share);
-  for (const LossTerm& term : output.losses.terms()) {
-    result.losses.add(term.name, term.share / static_cast<double>(scale.micro_batches));
+namespace moetrain {
+namespace {
+
+class NextToken : public Objective {
+ public:
+  explicit NextToken(double label_smoothing) : label_smoothing_(label_smoothing) {}
+
+  ObjectiveOutput forward(Model& model, const Batch& batch, const PassScope& pass,
+                          const UpdateScale& scale) const override {
+    ModelOutput output = model.forward(batch.inputs, pass);
+    const HeadLoss loss = model.head().cross_entropy(output.hidden_TD, targets_of(batch, scale, label_smoothing_));
+    ObjectiveOutput result;
+    result.losses.add("next_token", loss.share);
+    add_layer_losses(result.losses, output.losses, scale);
+    result.nll_T = loss.nll_T;
+    result.routing = std::move(output.routing);
+    return result;
   }
-  result.nll_T = loss.nll_T;
-  result.routing = std::move(output.routing);
-  return result;
+
+ private:
+  double label_smoothing_;
+};
+
+}  // namespace
+
+std::unique_ptr<Objective> next_token(const ObjectiveInput& input) {
+  return std::make_unique<NextToken>(input.config.label_smoothing);
+}
+
+ObjectiveOutput likelihood(Model& model, const Batch& batch, const PassScope& pass) {
+  return NextToken(/*label_smoothing=*/0).forward(model, batch, pass, {});
 }
 
 }  // namespace moetrain

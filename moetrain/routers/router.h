@@ -29,6 +29,7 @@ struct RouterDemands {
   bool learned = true;             // its logits are a function of the tokens and of parameters
   bool learned_noise = false;      // it adds noise of a learned scale, which the `load` loss needs
   bool capacity = true;            // an expert's capacity may be bounded
+  bool draws = false;              // it draws in training even without jitter
 };
 
 struct RouterPreset {

@@ -58,6 +58,18 @@ uint64_t RandomStream::bits(int64_t index) const {
   return (uint64_t{words[1]} << 32) | words[0];
 }
 
+void RandomStream::words16(int64_t first, std::span<uint16_t> words) const {
+  constexpr int64_t kPerBlock = 8;
+  check_internal(first >= 0, "RandomStream::words16: index ", first);
+  for (size_t done = 0; done < words.size();) {
+    const int64_t index = first + static_cast<int64_t>(done);
+    const auto drawn = block(index / kPerBlock);
+    for (int64_t piece = index % kPerBlock; piece < kPerBlock && done < words.size(); ++piece, ++done) {
+      words[done] = static_cast<uint16_t>(drawn[static_cast<size_t>(piece / 2)] >> (16 * (piece % 2)));
+    }
+  }
+}
+
 double RandomStream::uniform(int64_t index) const { return unit_interval(bits(index)); }
 
 double RandomStream::normal(int64_t index) const {

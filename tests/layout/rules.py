@@ -30,7 +30,7 @@ ROOMS = {
     "parallel": "base process comm mesh autograd tensor_parallel dispatch overlap gradients .",
     "moetrain": "layers routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
-    "data": ". tokenizers hdf5 datasets batching prepare",
+    "data": ". tokenizers hdf5 datasets batching prepare scoring",
     "launch": "recipe checkpoint interchange report training commands .",
 }
 # Header of a vendor -> files that may include it.

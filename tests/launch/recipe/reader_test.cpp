@@ -65,7 +65,8 @@ TEST(Reader, UnknownKeyOffersTheNearestOrAll) {
   EXPECT_EQ(recipe_fault("# first\n[moe]\ntop_kk = 2\n"),
             "recipe.toml:3: unknown key 'moe.top_kk'; did you mean 'top_k'?");
   EXPECT_EQ(recipe_fault("[data]\nxyzzy_xyzzy = 2\n"),
-            "recipe.toml:2: unknown key 'data.xyzzy_xyzzy'; known keys of [data]: file, sequence_length");
+            "recipe.toml:2: unknown key 'data.xyzzy_xyzzy'; known keys of [data]: file, sequence_length, directions, "
+            "longest, rows, temperature");
   EXPECT_EQ(recipe_fault("[model]\ntop_k = 2\n"), "recipe.toml:2: unknown key 'model.top_k'; 'top_k' is a key of: moe");
   EXPECT_EQ(recipe_fault("[moe]\n\"\" = 2\n").substr(0, 35), "recipe.toml:2: unknown key 'moe.'; ");
 }
@@ -73,7 +74,8 @@ TEST(Reader, UnknownKeyOffersTheNearestOrAll) {
 TEST(Reader, UnknownSectionOffersTheNearestOrAll) {
   EXPECT_EQ(recipe_fault("\n[mo]\n"), "recipe.toml:2: unknown section 'mo'; did you mean 'moe'?");
   EXPECT_EQ(recipe_fault("[xyzzy_xyzzy]\n"),
-            "recipe.toml:1: unknown section 'xyzzy_xyzzy'; known sections: run, data, model, moe, train, optimizer, "
+            "recipe.toml:1: unknown section 'xyzzy_xyzzy'; known sections: run, data, model, moe, objective, train, "
+            "optimizer, "
             "schedule, checkpoint, evaluate");
 }
 

@@ -51,7 +51,7 @@ struct MakeUnusual {
   }
 };
 
-/// A legal recipe in which no field has its default (but model.kind, which has one legal name).
+/// A recipe of legal values in which no field has its default.
 inline Recipe unusual_recipe() {
   Recipe recipe;
   for (const RecipeField& field : list_fields(recipe)) std::visit(MakeUnusual{field}, field.value);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "data/batching/sequence_sampler.h"
 #include "launch/training/evaluation.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_corpus.h"
@@ -145,6 +146,12 @@ TEST_F(TrainerTest, ADivergingRunEndsWithOneErrorOnAllRanks) {
   EXPECT_THROW(run(recipe), parallel::UserError);
 }
 
+launch::Evaluation evaluate_in(launch::Recipe recipe, moetrain::Model& model, const data::TokenCorpus& corpus,
+                               int64_t batch, const launch::Groups& groups) {
+  recipe.evaluate.batch = batch;
+  return launch::evaluate(model, *launch::make_held_out_batches(corpus, recipe, groups.shard), groups);
+}
+
 TEST_F(TrainerTest, EvaluationDrawsByPlaceInTheTextWhateverRanksAndBatch) {
   launch::Recipe recipe = tiny_recipe(corpus_);
   recipe.moe.router = "thor";
@@ -155,8 +162,8 @@ TEST_F(TrainerTest, EvaluationDrawsByPlaceInTheTextWhateverRanksAndBatch) {
   for (const char* inference : {"sentence", "token", "ensemble"}) {
     recipe.moe.stochastic_inference = inference;
     const auto model = launch::build_model(recipe, 257, at::kCPU);
-    const auto spread = launch::evaluate(*model, corpus, {.sequence_length = 16, .batch = 5}, groups);
-    const auto whole = launch::evaluate(*model, corpus, {.sequence_length = 16, .batch = 16}, alone);
+    const auto spread = evaluate_in(recipe, *model, corpus, 5, groups);
+    const auto whole = evaluate_in(recipe, *model, corpus, 16, alone);
     EXPECT_NEAR(spread.overall.nll, whole.overall.nll, 1e-10 * whole.overall.nll) << inference;
     EXPECT_EQ(spread.routing[0].choices, whole.routing[0].choices) << inference;
   }
@@ -167,7 +174,7 @@ TEST_F(TrainerTest, EvaluationIsTheMeanOverEveryHeldOutToken) {
   const auto corpus = data::TokenCorpus::open(corpus_);
   const auto model = launch::build_model(recipe, 257, at::kCPU);
   const launch::Groups groups = launch::make_groups(world_, at::kCPU);
-  const auto result = launch::evaluate(*model, corpus, {.sequence_length = 16, .batch = 5}, groups);
+  const auto result = evaluate_in(recipe, *model, corpus, 5, groups);
   // By hand: one window at a time on one rank.
   const at::NoGradGuard no_gradient;
   const auto stream = corpus.stream(data::Split::kHeldOut);
@@ -177,7 +184,7 @@ TEST_F(TrainerTest, EvaluationIsTheMeanOverEveryHeldOutToken) {
   for (int64_t begin = 0; begin < stream.size(); begin += 16) {
     const auto batch = data::read_windows(stream, 16, {begin / 16});
     const at::Tensor inputs = at::tensor(batch.tokens, at::kLong).view({1, 16});
-    const auto output = model->forward(inputs, {.group = *alone.tokens, .global_tokens = 16, .training = false});
+    const auto output = model->forward({.tokens = moetrain::TokenSide::whole(inputs)}, {.group = *alone.tokens});
     const at::Tensor log_p = at::log_softmax(model->head().logits(output.hidden_TD), 1);
     for (int64_t t = 0; t < 16; ++t) {
       if (batch.targets[static_cast<size_t>(t)] < 0) continue;

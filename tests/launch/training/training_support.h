@@ -39,22 +39,23 @@ struct UpdateTrace {
 /// Trains from scratch on the ranks of `groups`, without a run folder.
 inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
-  const launch::TrainingBatches batches(corpus.stream(data::Split::kTrain), recipe, groups.shard);
+  const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
+  state.micro_batches = recipe.train.micro_batches;
+  state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)({recipe.objective, nullptr});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
   state.reducer = std::make_unique<parallel::GradientReducer>(state.model->parameters(), groups.gradients,
                                                               parallel::ReducerOptions{.bucket_bytes = 20000});
   state.optimizer = std::make_unique<optim::Optimizer>(launch::named_parameters(*state.model), recipe.optimizer,
                                                        optim::resolve(recipe.schedule, recipe.train.length.count, {}));
-  const int64_t tokens = recipe.train.global_batch * recipe.data.sequence_length;
   UpdateTrace trace;
   for (int64_t update = 0; update < updates; ++update) {
-    std::vector<launch::DeviceBatch> on_device;
-    for (const auto& batch : batches.read(update * recipe.train.global_batch)) {
-      on_device.push_back(launch::to_device(batch, batches.place(), at::kCPU));
-    }
-    trace.reports.push_back(launch::train_step(state, on_device, tokens, groups));
+    const std::vector<launch::MicroBatch> read = batches->read(update);
+    at::Tensor targets = at::zeros({1}, at::kLong);
+    for (const launch::MicroBatch& batch : read) targets += launch::counted_targets(batch);
+    groups.control->all_reduce(targets, parallel::ReduceOp::kSum).wait();
+    trace.reports.push_back(launch::train_step(state, read, targets.item<int64_t>(), groups));
   }
   for (const auto& [name, tensor] : state.optimizer->masters())
     trace.parameters.push_back(tensor.to(at::kDouble).clone());

@@ -13,6 +13,10 @@
 namespace moetrain {
 namespace {
 
+Sequences of_length(const at::Tensor& input_TD, int64_t length) {
+  return Sequences::uniform(input_TD.size(0) / length, length, at::kCPU);
+}
+
 constexpr int64_t kSequences = 2, kLength = 6, kAttentionWidth = 16;
 
 using Complex = std::complex<double>;
@@ -119,30 +123,33 @@ class AttentionTest : public testing::TestWithParam<HeadCase> {
 
 TEST_P(AttentionTest, EqualsTheNaiveMaskedSoftmax) {
   const at::NoGradGuard no_gradient;
-  EXPECT_TRUE(at::allclose(layer_.forward(input_, kLength, nullptr), naive(input_, kLength), 1e-12, 1e-13));
+  EXPECT_TRUE(
+      at::allclose(layer_.forward(input_, of_length(input_, kLength), nullptr), naive(input_, kLength), 1e-12, 1e-13));
 }
 
 TEST_P(AttentionTest, OnePlaceSeesItselfOnly) {
   const at::NoGradGuard no_gradient;
-  EXPECT_TRUE(at::allclose(layer_.forward(input_, 1, nullptr), naive(input_, 1), 1e-12, 1e-13));
+  EXPECT_TRUE(at::allclose(layer_.forward(input_, of_length(input_, 1), nullptr), naive(input_, 1), 1e-12, 1e-13));
 }
 
 TEST_P(AttentionTest, GradientsEqualFiniteDifferences) {
   const at::Tensor input = input_.clone().requires_grad_(true), probe = random_tensor("probe", input.sizes());
   std::vector<at::Tensor> inputs = layer_.parameters();
   inputs.push_back(input);
-  expect_gradients([&] { return (layer_.forward(input, kLength, nullptr) * probe).sum(); }, inputs, 1e-6, 24);
+  expect_gradients([&] { return (layer_.forward(input, of_length(input, kLength), nullptr) * probe).sum(); }, inputs,
+                   1e-6, 24);
 }
 
 TEST_P(AttentionTest, DecodingWithACacheEqualsTheFullForward) {
   const at::NoGradGuard no_gradient;
-  const at::Tensor full = layer_.forward(input_, kLength, nullptr).view({kSequences, kLength, kAttentionWidth});
+  const at::Tensor full =
+      layer_.forward(input_, of_length(input_, kLength), nullptr).view({kSequences, kLength, kAttentionWidth});
   const at::Tensor by_sequence = input_.view({kSequences, kLength, kAttentionWidth});
   for (const int64_t prompt : {int64_t{1}, int64_t{4}, kLength}) {
     KeyValueCache cache;
     const auto decode = [&](int64_t first, int64_t count) {
       const at::Tensor part = by_sequence.narrow(1, first, count).reshape({-1, kAttentionWidth});
-      return layer_.forward(part, count, &cache).view({kSequences, count, kAttentionWidth});
+      return layer_.forward(part, of_length(part, count), &cache).view({kSequences, count, kAttentionWidth});
     };
     std::vector<at::Tensor> parts{decode(0, prompt)};
     EXPECT_EQ(cache.length(), prompt);
@@ -150,7 +157,8 @@ TEST_P(AttentionTest, DecodingWithACacheEqualsTheFullForward) {
     EXPECT_EQ(cache.length(), kLength);
     EXPECT_TRUE(at::allclose(at::cat(parts, 1), full, 1e-12, 1e-13)) << prompt;
     EXPECT_EQ(cache.key_SGLd.size(1), shape_.kv_heads);
-    EXPECT_THROW(layer_.forward(input_.narrow(0, 0, 4), 2, &cache), parallel::InternalError);
+    EXPECT_THROW(layer_.forward(input_.narrow(0, 0, 4), Sequences::uniform(2, 2, at::kCPU), &cache),
+                 parallel::InternalError);
   }
 }
 
@@ -158,7 +166,8 @@ TEST_P(AttentionTest, LaterPlacesAndOtherSequencesDoNotReachBack) {
   const at::NoGradGuard no_gradient;
   at::Tensor changed = input_.clone();
   changed[3] += 1.0;
-  const at::Tensor before = layer_.forward(input_, kLength, nullptr), after = layer_.forward(changed, kLength, nullptr);
+  const at::Tensor before = layer_.forward(input_, of_length(input_, kLength), nullptr),
+                   after = layer_.forward(changed, of_length(changed, kLength), nullptr);
   EXPECT_TRUE(before.narrow(0, 0, 3).equal(after.narrow(0, 0, 3)));
   EXPECT_FALSE(at::allclose(before.narrow(0, 3, 3), after.narrow(0, 3, 3), 1e-6, 1e-6));
   EXPECT_TRUE(before.narrow(0, kLength, kLength).equal(after.narrow(0, kLength, kLength)));
@@ -166,7 +175,7 @@ TEST_P(AttentionTest, LaterPlacesAndOtherSequencesDoNotReachBack) {
 
 TEST_P(AttentionTest, NoTokens) {
   const at::Tensor none = at::empty({0, kAttentionWidth}, at::kDouble);
-  EXPECT_EQ(layer_.forward(none, kLength, nullptr).sizes(), none.sizes());
+  EXPECT_EQ(layer_.forward(none, of_length(none, kLength), nullptr).sizes(), none.sizes());
 }
 
 INSTANTIATE_TEST_SUITE_P(Heads, AttentionTest,

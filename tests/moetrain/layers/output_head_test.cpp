@@ -23,7 +23,7 @@ HeadResult with_gradients(at::Tensor share, at::Tensor nll_T, at::Tensor hidden,
 }
 
 HeadResult by_head(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, double scale) {
-  const CrossEntropy loss = OutputHead(weight).cross_entropy(hidden, targets, scale);
+  const HeadLoss loss = OutputHead(weight).cross_entropy(hidden, {targets, scale});
   return with_gradients(loss.share, loss.nll_T, hidden, weight);
 }
 
@@ -90,7 +90,7 @@ TEST(OutputHead, GradientsEqualFiniteDifferences) {
   const at::Tensor hidden = head_hidden(5, 4), weight = head_weight(9, 4);
   const at::Tensor targets = at::tensor({0, 8, -100, 3, 1}, at::kLong);
   const OutputHead head(weight);
-  expect_gradients([&] { return head.cross_entropy(hidden, targets, 0.25).share; }, {hidden, weight});
+  expect_gradients([&] { return head.cross_entropy(hidden, {targets, 0.25}).share; }, {hidden, weight});
 }
 
 TEST(OutputHead, LargeLogitsStayFinite) {
@@ -104,7 +104,7 @@ TEST(OutputHead, LowPrecisionModelsGetLossesInFloat32) {
   const at::Tensor hidden = head_hidden(6, 8).detach().to(at::kBFloat16).requires_grad_(true);
   const at::Tensor weight = (head_weight(11, 8).detach() * 0.3).to(at::kBFloat16).requires_grad_(true);
   const at::Tensor targets = at::tensor({0, 10, 3, -100, 1, 5}, at::kLong);
-  const CrossEntropy loss = OutputHead(weight).cross_entropy(hidden, targets, 0.2);
+  const HeadLoss loss = OutputHead(weight).cross_entropy(hidden, {targets, 0.2});
   EXPECT_EQ(loss.share.scalar_type(), at::kFloat);
   EXPECT_EQ(loss.nll_T.scalar_type(), at::kFloat);
   const HeadResult low = with_gradients(loss.share, loss.nll_T, hidden, weight);
@@ -125,11 +125,11 @@ TEST(OutputHead, WithoutGradientsTheLossIsTheSame) {
   const at::Tensor hidden = head_hidden(5, 4), weight = head_weight(9, 4);
   const at::Tensor targets = at::tensor({0, 8, -100, 3, 1}, at::kLong);
   const OutputHead head(weight);
-  const CrossEntropy trained = head.cross_entropy(hidden, targets, 0.25);
+  const HeadLoss trained = head.cross_entropy(hidden, {targets, 0.25});
   EXPECT_TRUE(trained.share.requires_grad());
   EXPECT_FALSE(trained.nll_T.requires_grad());
   const at::NoGradGuard no_gradient;
-  const CrossEntropy evaluated = head.cross_entropy(hidden, targets, 0.25);
+  const HeadLoss evaluated = head.cross_entropy(hidden, {targets, 0.25});
   EXPECT_FALSE(evaluated.share.requires_grad());
   EXPECT_TRUE(evaluated.share.equal(trained.share));
   EXPECT_TRUE(evaluated.nll_T.equal(trained.nll_T));

@@ -7,12 +7,18 @@
 #include <cmath>
 #include <numeric>
 
-#include "moetrain/objectives/next_token.h"
+#include "moetrain/objectives/objective.h"
 #include "tests/moetrain/models/small_model.h"
 #include "tests/support/gradient_check.h"
 
 namespace moetrain {
 namespace {
+
+/// Sequences of one length, and what follows each token.
+struct TokenTargets {
+  at::Tensor tokens_SL, targets_SL;
+  Batch batch() const { return {{.tokens = TokenSide::whole(tokens_SL)}, targets_SL.flatten()}; }
+};
 
 TokenTargets batch_of(int64_t sequences, int64_t length) {
   TokenTargets batch{random_tokens(sequences, length), random_tokens(sequences, length, "targets")};
@@ -29,7 +35,8 @@ int64_t counted(const TokenTargets& batch) { return (batch.targets_SL != OutputH
 ObjectiveOutput objective_of(DecoderLm& model, const TokenTargets& batch, const UpdateScale& scale,
                              bool training = true) {
   parallel::LocalCommunicator alone;
-  return next_token(model, batch, {alone, batch.tokens_SL.numel(), training}, scale);
+  const ObjectiveConfig config;
+  return next_token({config, nullptr})->forward(model, batch.batch(), {.group = alone, .training = training}, scale);
 }
 
 std::vector<at::Tensor> take_gradients(DecoderLm& model) {
@@ -166,7 +173,11 @@ TEST(DecoderLm, NoSequencesGiveNoHiddenStatesAndZeroGradients) {
   const auto model = model_of(small_config(), small_moe());
   parallel::LocalCommunicator alone;
   const TokenTargets none{at::empty({0, 5}, at::kLong), at::empty({0, 5}, at::kLong)};
-  const ObjectiveOutput output = next_token(*model, none, {alone, 10, true}, {7, 1});
+  Batch batch = none.batch();
+  batch.inputs.tokens.global_tokens = 10;
+  const ObjectiveConfig config;
+  const ObjectiveOutput output =
+      next_token({config, nullptr})->forward(*model, batch, {.group = alone, .training = true}, {7, 1});
   EXPECT_EQ(output.losses.sum().item<double>(), 0.0);
   torch::autograd::backward({output.losses.sum()}, {});
   for (const at::Tensor& gradient : take_gradients(*model)) EXPECT_TRUE(gradient.equal(at::zeros_like(gradient)));

@@ -40,7 +40,7 @@ inline at::Tensor random_tokens(int64_t sequences, int64_t length, const char* n
 
 inline ModelOutput run_alone(DecoderLm& model, const at::Tensor& tokens_SL, bool training) {
   parallel::LocalCommunicator alone;
-  return model.forward(tokens_SL, {alone, tokens_SL.numel(), training});
+  return model.forward({.tokens = TokenSide::whole(tokens_SL)}, {.group = alone, .training = training});
 }
 
 }  // namespace moetrain

@@ -1,0 +1,54 @@
+#include "data/prepare/encoding.h"
+
+#include "data/prepare/workers.h"
+#include "data/tokenizers/byte_tokenizer.h"
+#include "data/tokenizers/sentencepiece_tokenizer.h"
+#include "parallel/base/fault.h"
+
+namespace data {
+
+void report_phase(const PrepareOptions& options, const std::string& sentence) {
+  if (options.progress) options.progress(sentence);
+}
+
+std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options,
+                                                const std::vector<std::string_view>& texts,
+                                                const std::vector<std::string>& controls) {
+  if (options.tokenizer == "byte") return make_byte_tokenizer(controls);
+  report_phase(options, parallel::concat("Training a vocabulary of ", options.vocabulary_size, " pieces."));
+  SentencePieceTraining training;
+  training.vocabulary_size = options.vocabulary_size;
+  training.sample_bytes = options.tokenizer_sample_bytes;
+  training.controls = controls;
+  return train_sentencepiece(texts, training);
+}
+
+std::vector<std::vector<int32_t>> encode_all(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer,
+                                             int64_t threads) {
+  std::vector<std::vector<int32_t>> tokens(texts.size());
+  for_each_index(static_cast<int64_t>(texts.size()), threads, [&](int64_t index) {
+    const auto i = static_cast<size_t>(index);
+    tokens[i] = tokenizer.encode(texts[i]);
+    const bool same = tokenizer.decode(tokens[i]) == texts[i];
+    parallel::check_internal(same, "the tokenizer does not give back text ", index, ", '", texts[i].substr(0, 200),
+                             "'");
+  });
+  return tokens;
+}
+
+void describe(const PrepareOptions& options, const Tokenizer& tokenizer, PrepareSummary& summary) {
+  summary.output = options.output;
+  summary.tokenizer = tokenizer.kind();
+  summary.tokenizer_hash = tokenizer_hash(tokenizer);
+  summary.vocabulary_size = tokenizer.vocabulary_size();
+}
+
+void count_document(GroupSummary& group, const DocumentInfo& info) {
+  SplitSummary* const splits[] = {&group.train, &group.heldout, &group.test};
+  SplitSummary& split = *splits[static_cast<int>(info.split)];
+  ++split.documents;
+  split.tokens += info.tokens;
+  split.bytes += info.bytes;
+}
+
+}  // namespace data

@@ -1,0 +1,77 @@
+#include "launch/training/trained_model.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "launch/training/model_builder.h"
+#include "launch/training/run_folder.h"
+#include "parallel/comm/local_communicator.h"
+
+namespace launch {
+namespace {
+
+/// The newest `count` checkpoints up to `update`, newest first.
+std::vector<int64_t> newest_updates(const std::filesystem::path& run_folder, int64_t update, int64_t count) {
+  std::vector<int64_t> all = checkpoint_updates(run_folder);
+  std::erase_if(all, [&](int64_t there) { return there > update; });
+  if (static_cast<int64_t>(all.size()) < count) {
+    parallel::user_error(run_folder.string(), " holds ", all.size(), " checkpoints up to update ", update,
+                         ", fewer than the ", count, " to average; legal: --average 1 to ", all.size(),
+                         ", or a run with checkpoint.keep = ", count);
+  }
+  return {all.rbegin(), all.rbegin() + count};
+}
+
+/// Sums in float64, so that the order does not matter to a float32 weight.
+void read_average(moetrain::Model& model, const std::filesystem::path& run_folder,
+                  const std::vector<int64_t>& updates) {
+  const std::vector<CheckpointTensor> tensors = parameter_tensors(model);
+  std::vector<at::Tensor> sums(tensors.size());
+  for (const int64_t update : updates) {
+    read_checkpoint(checkpoint_path(run_folder, update), tensors);
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const at::Tensor value = tensors[i].tensor.detach().to(at::kDouble);
+      sums[i] = sums[i].defined() ? sums[i] + value : value;
+    }
+  }
+  const at::NoGradGuard no_gradient;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    at::Tensor weight = tensors[i].tensor;
+    weight.copy_(sums[i] / static_cast<double>(updates.size()));
+  }
+}
+
+}  // namespace
+
+TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
+                                const LoadOptions& options) {
+  Recipe recipe = read_run_recipe({run_folder}, options.overrides);
+  if (update < 0) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
+  const std::filesystem::path checkpoint = checkpoint_path(run_folder, update);
+  CheckpointInfo info = read_checkpoint_info(checkpoint);
+  if (!options.data_file.empty()) recipe.data.file = options.data_file;
+  data::TokenCorpus corpus = data::TokenCorpus::open(recipe.data.file);
+  const bool same =
+      corpus.tokenizer_hash() == info.tokenizer_hash && corpus.tokenizer().vocabulary_size() == info.vocabulary;
+  if (!same) {
+    parallel::user_error(recipe.data.file, " was made with another tokenizer (", corpus.tokenizer_hash(), ") than ",
+                         checkpoint.string(), " was trained with (", info.tokenizer_hash, ")");
+  }
+  at::set_num_threads(static_cast<int>(recipe.run.threads));
+  auto model = build_model(recipe, info.vocabulary, device);
+  read_average(*model, run_folder, newest_updates(run_folder, update, options.average));
+  return {std::move(recipe), std::move(info), std::move(corpus), std::move(model)};
+}
+
+TrainedModel load_newest_model(const std::filesystem::path& run_folder) {
+  parallel::LocalCommunicator alone;
+  return load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU);
+}
+
+moetrain::BeamOptions beam_options(const TrainedModel& trained) {
+  return {.beam = trained.recipe.evaluate.beam,
+          .length_penalty = trained.recipe.evaluate.length_penalty,
+          .end_token = trained.corpus.tokenizer().end_of_text()};
+}
+
+}  // namespace launch

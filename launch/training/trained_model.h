@@ -1,0 +1,52 @@
+// defines: TrainedModel, load_trained_model, load_newest_model, model_as: a checkpoint as a model that is ready to use
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/datasets/token_corpus.h"
+#include "launch/checkpoint/checkpoint.h"
+#include "launch/recipe/recipe.h"
+#include "moetrain/decoding/beam_search.h"
+#include "moetrain/models/model.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+
+struct TrainedModel {
+  Recipe recipe;
+  CheckpointInfo info;
+  data::TokenCorpus corpus;
+  std::shared_ptr<moetrain::Model> model;
+};
+
+/// What to use otherwise than the run did.
+struct LoadOptions {
+  std::string data_file = {};               // the token file, instead of the recipe's; empty: the recipe's
+  std::vector<std::string> overrides = {};  // section.key=value; those that change the model make its weights misfit
+  int64_t average = 1;                      // mean of the weights of the newest so many checkpoints up to the update
+};
+
+/// `update`: which checkpoint, as newest_update() gives it. UserError where the folder holds no run or no checkpoint
+/// (or fewer than `average`), or the token file's tokenizer is another one.
+TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
+                                const LoadOptions& options = {});
+
+/// The newest checkpoint of a run, on the CPU, for a command that runs once.
+TrainedModel load_newest_model(const std::filesystem::path& run_folder);
+
+/// The model as one of a kind. UserError, naming what is needed, where it is of another kind.
+template <class Kind>
+Kind& model_as(const TrainedModel& trained, const char* needed) {
+  auto* model = dynamic_cast<Kind*>(trained.model.get());
+  if (model == nullptr) {
+    parallel::user_error("the run's model.kind is \"", trained.recipe.model.kind, "\"; this needs ", needed);
+  }
+  return *model;
+}
+
+/// As the run's recipe says.
+moetrain::BeamOptions beam_options(const TrainedModel& trained);
+
+}  // namespace launch

@@ -1,0 +1,125 @@
+#include "launch/training/translation.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "data/batching/pair_sampler.h"
+#include "data/scoring/bleu.h"
+#include "data/scoring/chrf.h"
+#include "parallel/comm/local_communicator.h"
+
+namespace launch {
+namespace {
+
+constexpr int64_t kNone = -1;  // fills up a row of tokens
+
+moetrain::TokenSide sources_of(const data::PairBatch& pairs, int64_t first_sequence, at::Device device) {
+  const auto tokens = static_cast<int64_t>(pairs.source_tokens.size());
+  return {.ids_T = at::tensor(pairs.source_tokens, at::kLong).to(device),
+          .sequences = {pairs.source_lengths, device},
+          .global_tokens = tokens,
+          .global_sequences = pairs.pairs(),
+          .first_sequence = first_sequence};
+}
+
+/// Sentences of like length side by side, so that little is padded: pair numbers in that order.
+std::vector<int64_t> by_length(const data::ParallelText& text) {
+  std::vector<int64_t> order(static_cast<size_t>(text.size()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return text.pair(a).source_length > text.pair(b).source_length; });
+  return order;
+}
+
+/// Every rank's hypotheses of the places it owns, on all ranks.
+std::vector<std::vector<int64_t>> gather(const std::vector<std::vector<int64_t>>& own, int64_t first, int64_t all,
+                                         parallel::Communicator& control) {
+  size_t longest = 1;
+  for (const auto& tokens : own) longest = std::max(longest, tokens.size());
+  at::Tensor most = at::full({1}, static_cast<int64_t>(longest), at::kLong);
+  control.all_reduce(most, parallel::ReduceOp::kMax).wait();
+  at::Tensor rows = at::full({all, most.item<int64_t>()}, kNone, at::kLong);
+  for (size_t i = 0; i < own.size(); ++i) {
+    int64_t* row = rows[first + static_cast<int64_t>(i)].mutable_data_ptr<int64_t>();
+    std::copy(own[i].begin(), own[i].end(), row);
+  }
+  control.all_reduce(rows, parallel::ReduceOp::kMax).wait();
+  std::vector<std::vector<int64_t>> gathered;
+  for (int64_t i = 0; i < all; ++i) {
+    const int64_t* row = rows[i].const_data_ptr<int64_t>();
+    gathered.emplace_back(row, std::find(row, row + rows.size(1), kNone));
+  }
+  return gathered;
+}
+
+std::string text_of(const std::vector<int64_t>& tokens, const data::Tokenizer& tokenizer) {
+  return tokenizer.decode({tokens.begin(), tokens.end()});
+}
+
+}  // namespace
+
+std::vector<std::string> translate(moetrain::EncoderDecoder& model, const data::ParallelText& text,
+                                   const moetrain::BeamOptions& options, int64_t batch, const Groups& groups) {
+  const std::vector<int64_t> order = by_length(text);
+  const data::IndexRange own = data::split_range(text.size(), groups.shard);
+  const at::Device device = model.parameters().front().device();
+  parallel::LocalCommunicator alone;
+  std::vector<std::vector<int64_t>> hypotheses;
+  for (int64_t begin = own.begin; begin < own.end; begin += batch) {
+    const int64_t end = std::min(begin + batch, own.end);
+    const data::PairBatch pairs = data::read_pairs(text, {order.begin() + begin, order.begin() + end});
+    for (auto& tokens : moetrain::beam_search(model, sources_of(pairs, begin, device), options, {.group = alone})) {
+      hypotheses.push_back(std::move(tokens));
+    }
+  }
+  const auto all = gather(hypotheses, own.begin, text.size(), *groups.control);
+  std::vector<std::string> translations(order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    translations[static_cast<size_t>(order[i])] = text_of(all[i], text.corpus().tokenizer());
+  }
+  return translations;
+}
+
+std::string translate_text(moetrain::EncoderDecoder& model, const data::Tokenizer& tokenizer, const std::string& source,
+                           const std::string& target_language, const moetrain::BeamOptions& options) {
+  parallel::LocalCommunicator alone;
+  std::vector<int64_t> tokens{tokenizer.control("<2" + target_language + ">")};
+  for (const int32_t token : tokenizer.encode(source)) tokens.push_back(token);
+  tokens.push_back(tokenizer.end_of_text());
+  const auto length = static_cast<int64_t>(tokens.size());
+  const moetrain::TokenSide side = moetrain::TokenSide::whole(at::tensor(tokens, at::kLong).view({1, length}));
+  return text_of(moetrain::beam_search(model, side, options, {.group = alone}).front(), tokenizer);
+}
+
+std::vector<TranslationScore> score_translations(const data::ParallelText& text,
+                                                 const std::vector<std::string>& hypotheses) {
+  std::vector<TranslationScore> scores;
+  for (size_t d = 0; d < text.directions().size(); ++d) {
+    const data::IndexRange pairs = text.pairs_of(static_cast<int32_t>(d));
+    std::vector<std::string> references;
+    for (int64_t pair = pairs.begin; pair < pairs.end; ++pair) references.push_back(text.target_text(pair));
+    const std::vector<std::string> ours(hypotheses.begin() + pairs.begin, hypotheses.begin() + pairs.end);
+    scores.push_back({.direction = text.directions()[d].name,
+                      .sentences = pairs.end - pairs.begin,
+                      .bleu = data::corpus_bleu(ours, references, {}).score,
+                      .bleu_lowercase = data::corpus_bleu(ours, references, {.lowercase = true}).score,
+                      .chrf = data::corpus_chrf(ours, references)});
+  }
+  return scores;
+}
+
+nlohmann::json to_json(const std::vector<TranslationScore>& scores) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const TranslationScore& score : scores) {
+    json[score.direction] = {{"sentences", score.sentences},
+                             {"bleu", score.bleu},
+                             {"bleu_lowercase", score.bleu_lowercase},
+                             {"chrf", score.chrf}};
+  }
+  return json;
+}
+
+}  // namespace launch

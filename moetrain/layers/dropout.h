@@ -1,0 +1,13 @@
+// defines: dropout, by global index
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "parallel/base/random.h"
+
+namespace moetrain {
+
+/// x / (1 - p) where kept, 0 where dropped (Srivastava et al. 2014), each element with probability p: element d of row
+/// t has the draw of global index (first_row + t) * D + d. p is rounded to a multiple of 2^-16. x_TD itself for p = 0.
+at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStream& stream, int64_t first_row);
+
+}  // namespace moetrain

@@ -1,0 +1,52 @@
+#include "moetrain/models/block_stack.h"
+
+#include <ATen/ATen.h>
+
+#include <utility>
+
+#include "moetrain/layers/dropout.h"
+#include "moetrain/moe/expert_blocks.h"
+
+namespace moetrain {
+
+BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
+                       const Shape& shape, const parallel::NameTable<RouterPreset>& routers)
+    : first_layer_(shape.first_layer), side_(shape.side) {
+  const std::vector<bool> has_experts = expert_blocks(moe.layers, total_blocks(config));
+  for (int64_t i = 0; i < shape.blocks; ++i) {
+    const int64_t layer = shape.first_layer + i;
+    const BlockShape block{layer, shape.causal, shape.cross, has_experts[static_cast<size_t>(layer)]};
+    const std::string name = std::to_string(i);
+    blocks_.push_back(
+        register_module(name, std::make_shared<TransformerBlock>(source.at(name), config, moe, block, routers)));
+  }
+}
+
+at::Tensor BlockStack::forward(at::Tensor x_TD, const Sequences& sequences, const BatchScope& scope,
+                               const Memory* memory, std::vector<BlockCache>* caches, ModelOutput& output) {
+  if (caches != nullptr) caches->resize(blocks_.size());
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    auto [out_TD, moe] = blocks_[i]->forward(x_TD, {.scope = scope,
+                                                    .sequences = sequences,
+                                                    .memory = memory,
+                                                    .cache = caches != nullptr ? &(*caches)[i] : nullptr});
+    x_TD = out_TD;
+    if (!moe) continue;
+    output.losses.add_all(moe->losses);
+    const int64_t layer = first_layer_ + static_cast<int64_t>(i);
+    output.routing.push_back({layer, side_, scope.global_tokens, std::move(moe->decision)});
+  }
+  return x_TD;
+}
+
+Embedding::Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config)
+    : weight_VD(register_parameter("weight", source.normal("weight", {vocabulary, config.width}, config.init_std))),
+      dropout_(config.dropout) {}
+
+at::Tensor Embedding::forward(const BatchScope& scope, const char* place) const {
+  const at::Tensor x_TD = at::embedding(weight_VD, scope.token_ids_T);
+  if (!scope.training || dropout_ == 0) return x_TD;
+  return dropout(x_TD, dropout_, scope.draws.stream(place, 0), scope.first_token);
+}
+
+}  // namespace moetrain

@@ -1,0 +1,46 @@
+// defines: BlockStack: blocks one after another, and what they say besides their output
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "moetrain/models/model.h"
+#include "moetrain/models/transformer_block.h"
+
+namespace moetrain {
+
+/// Blocks named "0", "1", ...; which of them hold experts is MoeConfig::layers, counted over all blocks of the model.
+class BlockStack : public torch::nn::Module {
+ public:
+  struct Shape {
+    int64_t first_layer = 0;  // number of this stack's first block in the model
+    int64_t blocks = 0;
+    bool causal = true;
+    bool cross = false;
+    Side side = Side::kTokens;
+  };
+  BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe, const Shape& shape,
+             const parallel::NameTable<RouterPreset>& routers);
+
+  /// Adds losses and routing of the MoE blocks to `output`. `caches`: one for each block, or null.
+  at::Tensor forward(at::Tensor x_TD, const Sequences& sequences, const BatchScope& scope, const Memory* memory,
+                     std::vector<BlockCache>* caches, ModelOutput& output);
+
+ private:
+  int64_t first_layer_;
+  Side side_;
+  std::vector<std::shared_ptr<TransformerBlock>> blocks_;
+};
+
+/// The embedding of tokens, under the name "weight", [V, D].
+class Embedding : public torch::nn::Module {
+ public:
+  Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config);
+  /// ids_T -> [T, D], with the model's dropout in training; `place`: the purpose of its draws.
+  at::Tensor forward(const BatchScope& scope, const char* place) const;
+  at::Tensor weight_VD;
+
+ private:
+  double dropout_;
+};
+
+}  // namespace moetrain

@@ -1,0 +1,63 @@
+#include "moetrain/models/encoder_decoder.h"
+
+#include <ATen/ATen.h>
+
+#include <utility>
+
+#include "parallel/base/fault.h"
+
+namespace moetrain {
+
+EncoderDecoder::EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,
+                               const ParameterSource& source, const parallel::NameTable<RouterPreset>& routers)
+    : config_(config), moe_config_(moe) {
+  embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config));
+  const auto stack = [&](const std::string& name, const BlockStack::Shape& shape) {
+    return register_module(name, std::make_shared<BlockStack>(source.at(name), config, moe, shape, routers));
+  };
+  const auto norm = [&](const std::string& name) {
+    return register_module(
+        name, std::make_shared<Norm>(source.at(name), parse_norm(config.norm), config.width, config.norm_epsilon));
+  };
+  encoder_ = stack("encoder", {.blocks = config.encoder_layers, .causal = false, .side = Side::kSource});
+  encoder_norm_ = norm("encoder_norm");
+  decoder_ = stack("decoder", {.first_layer = config.encoder_layers, .blocks = config.layers, .cross = true});
+  final_norm_ = norm("final_norm");
+  head_ = config.tie_embeddings
+              ? std::make_shared<OutputHead>(embedding_->weight_VD)
+              : std::make_shared<OutputHead>(source.at("head"), config.width, vocabulary, config.init_std);
+  if (!config.tie_embeddings) register_module("head", head_);
+}
+
+Memory EncoderDecoder::encode(const TokenSide& source, const PassScope& pass, ModelOutput& output) {
+  const BatchScope scope = scope_of(source, pass);
+  const at::Tensor x_TD = embedding_->forward(scope, "dropout, source embedding");
+  return {encoder_norm_->forward(encoder_->forward(x_TD, source.sequences, scope, nullptr, nullptr, output)),
+          source.sequences};
+}
+
+Memory EncoderDecoder::encode(const TokenSide& source, const PassScope& pass) {
+  ModelOutput unused;
+  return encode(source, pass, unused);
+}
+
+ModelOutput EncoderDecoder::forward(const ModelInputs& inputs, const PassScope& pass) {
+  parallel::check_internal(inputs.source.has_value(), "EncoderDecoder: there is no source");
+  ModelOutput output;
+  const Memory memory = encode(*inputs.source, pass, output);
+  const BatchScope scope = scope_of(inputs.tokens, pass);
+  const at::Tensor x_TD = embedding_->forward(scope, "dropout, embedding");
+  output.hidden_TD = final_norm_->forward(
+      decoder_->forward(x_TD, inputs.tokens.sequences, scope, &memory, /*caches=*/nullptr, output));
+  return output;
+}
+
+at::Tensor EncoderDecoder::decode(const TokenSide& tokens, const PassScope& pass, const Memory& memory,
+                                  std::vector<BlockCache>& caches) {
+  ModelOutput unused;
+  const BatchScope scope = scope_of(tokens, pass);
+  const at::Tensor x_TD = embedding_->forward(scope, "dropout, embedding");
+  return final_norm_->forward(decoder_->forward(x_TD, tokens.sequences, scope, &memory, &caches, unused));
+}
+
+}  // namespace moetrain

@@ -1,0 +1,79 @@
+// defines: Model, ModelInputs, TokenSide, PassScope, ModelOutput, LayerRouting, LayerChoices: what every model is
+#pragma once
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "moetrain/layers/output_head.h"
+#include "moetrain/layers/sequences.h"
+#include "moetrain/losses/loss_terms.h"
+#include "moetrain/models/model_config.h"
+#include "moetrain/moe/moe_layer.h"
+
+namespace moetrain {
+
+/// This rank's sequences of a micro-batch, and where they stand in it.
+struct TokenSide {
+  at::Tensor ids_T;  // int64
+  Sequences sequences;
+  int64_t global_tokens = 0;     // of the whole micro-batch, all ranks
+  int64_t first_token = 0;       // global index; in evaluation, within the whole text
+  int64_t global_sequences = 0;  // likewise
+  int64_t first_sequence = 0;
+  at::Tensor sequence_number_S = {};  // int64, CPU: global numbers where they do not count on from the first (beams)
+
+  /// Sequences of one length, [S, L], which are the whole micro-batch.
+  static TokenSide whole(const at::Tensor& ids_SL);
+};
+
+/// What a model reads. The head predicts from the hidden states of `tokens`.
+struct ModelInputs {
+  TokenSide tokens;
+  std::optional<TokenSide> source;  // what an encoder reads; sequence s belongs to sequence s of the tokens
+};
+
+/// How a forward pass is made, whatever it is fed.
+struct PassScope {
+  parallel::Communicator& group;
+  bool training = false;
+  DrawKey draws = {};
+  int64_t update = 0;  // updates done before this one
+};
+
+/// Whose tokens a block sees.
+enum class Side { kTokens, kSource };
+
+struct LayerRouting {
+  int64_t layer = 0;  // number of the block
+  Side side = Side::kTokens;
+  int64_t global_tokens = 0;  // of that side in the micro-batch, all ranks
+  RoutingDecision decision;
+};
+
+struct ModelOutput {
+  at::Tensor hidden_TD;               // after the final norm; the head turns it into losses or logits
+  LossTerms losses;                   // shares of the layers' own losses, summed over layers; empty in evaluation
+  std::vector<LayerRouting> routing;  // of the MoE blocks
+};
+
+struct ParameterCount {
+  int64_t total = 0;
+  int64_t active = 0;  // used by one token: top_k of the experts, everything else whole
+};
+
+class Model : public torch::nn::Module {
+ public:
+  /// Sequences of this rank may be none. Collective over the pass's group.
+  virtual ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) = 0;
+
+  virtual const OutputHead& head() const = 0;
+  virtual const ModelConfig& config() const = 0;
+  virtual const MoeConfig& moe_config() const = 0;
+  virtual int64_t vocabulary() const = 0;
+  ParameterCount parameter_count() const;
+};
+
+/// What a layer may know of the micro-batch around its tokens.
+BatchScope scope_of(const TokenSide& side, const PassScope& pass);
+
+}  // namespace moetrain

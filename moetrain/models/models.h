@@ -1,0 +1,21 @@
+// defines: builtin_models, ModelInput: the kinds of models
+#pragma once
+#include <memory>
+
+#include "moetrain/models/model.h"
+#include "parallel/base/name_table.h"
+
+namespace moetrain {
+
+struct ModelInput {
+  const ModelConfig& config;
+  const MoeConfig& moe;
+  int64_t vocabulary = 0;
+  const ParameterSource& source;
+  const parallel::NameTable<RouterPreset>& routers;
+};
+
+/// model.kind -> maker: "decoder_lm", "encoder_decoder".
+parallel::NameTable<std::shared_ptr<Model> (*)(const ModelInput& input)> builtin_models();
+
+}  // namespace moetrain

@@ -1,0 +1,49 @@
+#include <ATen/ATen.h>
+
+#include <utility>
+
+#include "moetrain/objectives/objective.h"
+#include "moetrain/objectives/terms.h"
+#include "parallel/base/fault.h"
+
+namespace moetrain {
+namespace {
+
+class Distillation : public Objective {
+ public:
+  explicit Distillation(const ObjectiveInput& input) : config_(input.config), teacher_(input.teacher) {
+    parallel::check_internal(teacher_ != nullptr, "distillation without a teacher");
+  }
+
+  ObjectiveOutput forward(Model& model, const Batch& batch, const PassScope& pass,
+                          const UpdateScale& scale) const override {
+    ModelOutput output = model.forward(batch.inputs, pass);
+    const OutputHead::Teacher teacher{teacher_hidden(batch, pass), teacher_->head(), config_.distillation,
+                                      config_.temperature};
+    const HeadLoss loss =
+        model.head().distillation(output.hidden_TD, teacher, targets_of(batch, scale, config_.label_smoothing));
+    ObjectiveOutput result;
+    add_head_loss(result.losses, loss, "distillation");
+    add_layer_losses(result.losses, output.losses, scale);
+    result.nll_T = loss.nll_T;
+    result.routing = std::move(output.routing);
+    return result;
+  }
+
+ private:
+  at::Tensor teacher_hidden(const Batch& batch, const PassScope& pass) const {
+    const at::NoGradGuard no_gradient;
+    PassScope evaluating = pass;
+    evaluating.training = false;
+    return teacher_->forward(batch.inputs, evaluating).hidden_TD;
+  }
+
+  ObjectiveConfig config_;
+  std::shared_ptr<Model> teacher_;
+};
+
+}  // namespace
+
+std::unique_ptr<Objective> distillation(const ObjectiveInput& input) { return std::make_unique<Distillation>(input); }
+
+}  // namespace moetrain

@@ -1,0 +1,9 @@
+#include "moetrain/objectives/objective.h"
+
+namespace moetrain {
+
+parallel::NameTable<ObjectiveMaker> builtin_objectives() {
+  return {"objective", {{"next_token", &next_token}, {"two_pass", &two_pass}, {"distillation", &distillation}}};
+}
+
+}  // namespace moetrain

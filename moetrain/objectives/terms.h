@@ -1,0 +1,27 @@
+// defines: targets_of, add_layer_losses, add_head_loss: what the objectives share
+#pragma once
+#include <string>
+
+#include "moetrain/objectives/objective.h"
+
+namespace moetrain {
+
+inline TargetTokens targets_of(const Batch& batch, const UpdateScale& scale, double label_smoothing) {
+  return {batch.targets_T, 1.0 / static_cast<double>(scale.targets), label_smoothing};
+}
+
+inline void add_layer_losses(LossTerms& losses, const LossTerms& of_layers, const UpdateScale& scale) {
+  LossTerms scaled;
+  for (const LossTerm& term : of_layers.terms()) {
+    scaled.add(term.name, term.share / static_cast<double>(scale.micro_batches));
+  }
+  losses.add_all(scaled);
+}
+
+/// "next_token" and, apart from it, what `name` adds; the gradient of both hangs on the first.
+inline void add_head_loss(LossTerms& losses, const HeadLoss& loss, const std::string& name) {
+  losses.add("next_token", loss.share - loss.second);
+  losses.add(name, loss.second);
+}
+
+}  // namespace moetrain
