@@ -130,6 +130,18 @@ function fill_held_out() {
   fill_scores();
 }
 
+function fill_translation() {
+  if (run.translation.length === 0) return hide('translation');
+  const head = ['Direction', 'Sentences', 'BLEU', 'BLEU, lower case', 'chrF2'].map((name) => element('th', {scope: 'col'}, name));
+  const rows = run.translation.map((one) => element('tr', {}, element('th', {scope: 'row'}, one.direction),
+    ...[grouped(one.sentences), fixed(one.bleu, 2), fixed(one.bleu_lowercase, 2), fixed(one.chrf, 2)].map((number) => element('td', {}, number))));
+  by_id('translation-scores').append(element('div', {class: 'scroll'}, element('table', {class: 'scores'},
+    element('thead', {}, element('tr', {}, ...head)), element('tbody', {}, ...rows))));
+  const mean = run.translation.reduce((sum, one) => sum + one.bleu, 0) / run.translation.length;
+  add_card('BLEU', [fixed(mean, 2), ''], run.translation.length === 1 ? run.translation[0].direction : `mean of ${run.translation.length} directions`);
+  drawn.translation = rows;
+}
+
 function fill_entropy() {
   const layers = run.layers.filter((one) => has_values(one.entropy));
   const experts = new Set(layers.map((one) => one.load.experts));
@@ -217,6 +229,7 @@ function describe_drawn() {
   return {
     charts, load_maps: drawn.load_maps,
     routing_maps: drawn.routing_maps.map(({layer, group, begin, cells}) => ({layer, group, begin, cells: texts(cells)})),
+    translation: (drawn.translation || []).map((row) => texts(row.querySelectorAll('th, td'))),
     scores: drawn.scores.map((row) => texts(row.querySelectorAll('th, td:not(.bar)'))),
     cards: Object.fromEntries([...document.querySelectorAll('.card')].map((card) => texts(card.children)).map(([label, ...rest]) => [label, rest])),
   };
@@ -224,7 +237,7 @@ function describe_drawn() {
 
 function fill_page() {
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-  for (const fill of [fill_header, fill_cards, fill_learning, fill_held_out, fill_balance, fill_specialisation, fill_speed, fill_rest]) fill();
+  for (const fill of [fill_header, fill_cards, fill_learning, fill_held_out, fill_translation, fill_balance, fill_specialisation, fill_speed, fill_rest]) fill();
   draw_legends();
   redraws.push(draw_legends);
   const holder = element('script', {type: 'application/json', id: 'drawn'});

@@ -171,6 +171,18 @@ Json routing(const RunRecord& run) {
   return all;
 }
 
+Json translation(const RunRecord& run) {
+  Json all = Json::array();
+  for (const TranslationRecord& score : run.translation) {
+    all.push_back({{"direction", score.direction},
+                   {"sentences", score.sentences},
+                   {"bleu", score.bleu},
+                   {"bleu_lowercase", score.bleu_lowercase},
+                   {"chrf", score.chrf}});
+  }
+  return all;
+}
+
 // ---- Time. ----
 
 /// The phases in the order of an update, then any others in the order of the file.
@@ -324,6 +336,7 @@ nlohmann::ordered_json page_data(const RunRecord& run) {
                     {"dropped", curve(&StepRecord::dropped)}};
   data["layers"] = layers(run);
   data["routing"] = routing(run);
+  data["translation"] = translation(run);
   data["time"] = phases(run);
   data["checkpoints"] = checkpoints(run);
   data["recipe"] = run.recipe ? Json(*run.recipe) : Json(nullptr);

@@ -136,6 +136,19 @@ Evaluation to_evaluation(const Json& line) {
   return evaluation;
 }
 
+std::vector<TranslationRecord> to_translation(const Json& evaluation) {
+  std::vector<TranslationRecord> all;
+  for (const auto& [direction, score] : object_of(evaluation, "translation").items()) {
+    if (!score.is_object()) bad_field("translation." + direction, "an object", score);
+    all.push_back({.direction = direction,
+                   .sentences = number(score, "sentences"),
+                   .bleu = number(score, "bleu"),
+                   .bleu_lowercase = number(score, "bleu_lowercase"),
+                   .chrf = number(score, "chrf")});
+  }
+  return all;
+}
+
 RoutingMap to_routing_map(const Json& entry) {
   element(entry, "routing");
   RoutingMap map{.layer = whole_number(entry, "layer"), .experts = whole_number(entry, "experts"), .groups = {}};
@@ -255,6 +268,7 @@ void read_evaluation(const fs::path& path, RunRecord& run) {
   try {
     run.evaluation = to_evaluation(evaluation);
     for (const Json& entry : list_of(evaluation, "routing")) run.routing.push_back(to_routing_map(entry));
+    run.translation = to_translation(evaluation);
   } catch (const BadField& fault) {
     parallel::user_error(path.string(), ": ", fault.what());
   }

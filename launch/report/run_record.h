@@ -54,6 +54,12 @@ struct Evaluation {
   std::vector<GroupScore> groups;
 };
 
+/// Of the translations of one direction.
+struct TranslationRecord {
+  std::string direction;
+  double sentences, bleu, bleu_lowercase, chrf;
+};
+
 struct CheckpointRecord {
   int64_t step;
   double seconds, bytes;
@@ -78,11 +84,12 @@ struct RunRecord {
   std::vector<Evaluation> evaluations;  // by step, each once
   std::vector<CheckpointRecord> checkpoints;
   std::vector<int64_t> resumes;
-  std::optional<EndRecord> end;          // nothing while the run goes on, and after a kill
-  std::optional<Evaluation> evaluation;  // evaluation.json
-  std::vector<RoutingMap> routing;       // evaluation.json
-  std::optional<std::string> recipe;     // text of recipe.toml
-  std::vector<int64_t> cut_lines;        // numbers of lines cut short by a kill, left out
+  std::optional<EndRecord> end;                // nothing while the run goes on, and after a kill
+  std::optional<Evaluation> evaluation;        // evaluation.json
+  std::vector<RoutingMap> routing;             // evaluation.json
+  std::vector<TranslationRecord> translation;  // evaluation.json
+  std::optional<std::string> recipe;           // text of recipe.toml
+  std::vector<int64_t> cut_lines;              // numbers of lines cut short by a kill, left out
 };
 
 /// Reads the folder. Events of other names are left out. A resume at step S discards what was logged after S

@@ -95,6 +95,7 @@ def check_short_run(binary, chromium, folder):
              "threads": 1, "model": HOSTILE, "parameters": {"total": 12_300_000, "active": 4_560_000}}
     final = evaluation(20, 1.9)
     final["routing"] = [{"layer": 4, "experts": 4, "groups": ROUTING}]
+    final["translation"] = {HOSTILE: {"sentences": 1000, "bleu": 36.125, "bleu_lowercase": 37.5, "chrf": 60.0}}
     page, drawn = open_page(binary, chromium, folder, [start, *steps, *evaluations, {"event": "end", "step": 20, "reason": "done"}],
                             {"evaluation.json": json.dumps(final), "recipe.toml": f"# {HOSTILE}\n"})
 
@@ -120,9 +121,10 @@ def check_short_run(binary, chromium, folder):
     expect("routing", drawn["routing_maps"],
            [{"layer": 4, "group": name, "begin": 0, "cells": [f"{100 * share:.1f}" for share in shares]} for name, shares in ROUTING.items()])
     expect("scores", drawn["scores"], [["en", "0.950", "1.900", "1,000"], [HOSTILE, "1.450", "2.900", "1,001"], ["All", "0.950", "1.900", "2,001"]])
+    expect("translation", drawn["translation"], [[HOSTILE, "1,000", "36.13", "37.50", "60.00"]])
     expect("cards", {label: texts[0] for label, texts in drawn["cards"].items()},
            {"Bits per byte": "0.950", "Held-out loss": "1.900nats", "Tokens per second": "1.01k", "Parameters": "12.3M",
-            "Worst imbalance": "1.99×", "Dropped": "0%"})
+            "Worst imbalance": "1.99×", "Dropped": "0%", "BLEU": "36.13"})
     expect("title", page.texts["title"], f"{folder.name} · moetrain run report")
     expect("model", page.texts["model"], HOSTILE)
     expect("recipe", page.texts["recipe-text"], f"# {HOSTILE}\n")
