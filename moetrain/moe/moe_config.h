@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "parallel/base/field.h"
 
@@ -22,8 +23,15 @@ struct MoeConfig {
   int64_t cosine_width = 0;
   std::string stochastic = "slices";
   std::string stochastic_inference = "sentence";
+  std::vector<int64_t> experts_by_layer;
+  int64_t zero_experts = 0;
+  int64_t copy_experts = 0;
+  int64_t constant_experts = 0;
+  int64_t null_experts = 0;
+  int64_t latent = 0;
   int64_t shared_hidden = 0;
   bool shared_gate = true;
+  std::string shared_combine = "add";
   double load_balance = 0.01;
   std::string balance_choices = "all";
   double router_z = 0.001;
@@ -60,8 +68,21 @@ void visit(MoeConfig& config, Visitor& field) {
         "router = thor, in training: what shares one drawn expert");
   field("stochastic_inference", config.stochastic_inference, one_of({"sentence", "token", "ensemble"}),
         "router = thor, in evaluation: what shares one drawn expert; ensemble: the mean of all experts");
+  field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),
+        "one number of routed experts for each block with experts, in order (as PR-MoE); empty: moe.experts in each");
+  field("zero_experts", config.zero_experts, between(0, 1 << 16), "experts that give 0 (as MoE++); never dispatched");
+  field("copy_experts", config.copy_experts, between(0, 1 << 16),
+        "experts that give the token itself (as MoE++); never dispatched");
+  field("constant_experts", config.constant_experts, between(0, 1 << 16),
+        "experts that mix the token with a learned vector (as MoE++); never dispatched");
+  field("null_experts", config.null_experts, between(0, 1 << 16),
+        "experts that give 0 and are balanced as one (as AdaMoE); never dispatched");
+  field("latent", config.latent, between(0, 1 << 20),
+        "width in which routed experts work, tokens being projected down before dispatch (as LatentMoE); 0: off");
   field("shared_hidden", config.shared_hidden, between(0, 1 << 24), "hidden width of the shared expert; 0: none");
   field("shared_gate", config.shared_gate, anything(), "scale the shared expert by a sigmoid gate (as Qwen2-MoE)");
+  field("shared_combine", config.shared_combine, one_of({"add", "residual"}),
+        "add the shared expert to the routed ones, or mix both by a learned softmax of two (residual, as PR-MoE)");
   field("load_balance", config.load_balance, at_least(0), "weight of the load-balance loss; 0: off");
   field("balance_choices", config.balance_choices, one_of({"all", "first"}),
         "load_balance counts all choices, or first choices only (as GShard)");

@@ -14,6 +14,11 @@ MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const
   const FfnExperts::Shape experts{config.experts, {shape.width, config.hidden, shape.activation}};
   experts_ = register_module("experts",
                              std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, shape.output_std));
+  const ExpertKinds kinds = expert_kinds(config);
+  if (LocalExperts::needed(kinds)) {
+    local_ =
+        register_module("local", std::make_shared<LocalExperts>(source.at("local"), kinds, shape.width, shape.std));
+  }
   if (config.shared_hidden == 0) return;
   const FeedForward::Shape shared{shape.width, config.shared_hidden, shape.activation};
   shared_ = register_module("shared",
@@ -23,10 +28,15 @@ MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const
       register_module("shared_gate", std::make_shared<Linear>(source.at("shared_gate"), shape.width, 1, shape.std));
 }
 
+at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {
+  const at::Tensor out_TD = experts_->forward(tokens_TD, dispatched_choices(assignment, config_.experts));
+  return local_ ? out_TD + local_->forward(tokens_TD, assignment) : out_TD;
+}
+
 MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope) {
   MoeOutput output;
   output.decision = router_->forward(tokens_TD, {.scope = scope, .layer = layer_});
-  output.out_TD = experts_->forward(tokens_TD, output.decision.assignment);
+  output.out_TD = routed(tokens_TD, output.decision.assignment);
   if (shared_) {
     at::Tensor shared_TD = shared_->forward(tokens_TD);
     if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD));

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "moetrain/experts/ffn_experts.h"
+#include "moetrain/experts/local_experts.h"
 #include "moetrain/layers/feed_forward.h"
 #include "moetrain/losses/loss_terms.h"
 #include "moetrain/routers/router.h"
@@ -16,7 +17,8 @@ struct MoeOutput {
 };
 
 /// out = sum of weighted experts + shared expert, the latter scaled by sigmoid(x w) where it is gated (Qwen2-MoE).
-/// Forward has no side effects.
+/// Only FFN experts are dispatched; choices of other kinds are computed where the token is. Forward has no side
+/// effects.
 class MoeLayer : public torch::nn::Module {
  public:
   struct Shape {
@@ -33,10 +35,14 @@ class MoeLayer : public torch::nn::Module {
   MoeOutput forward(const at::Tensor& tokens_TD, const BatchScope& scope);
 
  private:
+  /// The router's choices of all kinds, weighted and summed.
+  at::Tensor routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
+
   MoeConfig config_;
   int64_t layer_;
   std::shared_ptr<Router> router_;
   std::shared_ptr<FfnExperts> experts_;
+  std::shared_ptr<LocalExperts> local_;  // null where no kind but FFN gives more than 0
   std::shared_ptr<FeedForward> shared_;  // null where there is none
   std::shared_ptr<Linear> shared_gate_;  // null where it is not gated
 };

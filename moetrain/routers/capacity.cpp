@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "moetrain/moe/expert_kinds.h"
 #include "moetrain/routers/draws.h"
 #include "moetrain/routers/drop_rules.h"
 
@@ -27,21 +28,22 @@ int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const Moe
     priority_TK =
         uniform_draws(stream, scope.first_token * expert_TK.size(1), expert_TK.sizes(), at::TensorOptions(at::kDouble));
   }
-  return drop_lowest(expert_TK, priority_TK, config.experts, expert_capacity(config, scope.global_tokens), scope.group,
-                     chosen.expert_TK.device());
+  return drop_lowest(expert_TK, priority_TK, expert_kinds(config).total(), expert_capacity(config, scope.global_tokens),
+                     scope.group, chosen.expert_TK.device());
 }
 
 }  // namespace
 
 int64_t expert_capacity(const MoeConfig& config, int64_t global_tokens) {
-  const double even_share = static_cast<double>(config.top_k * global_tokens) / static_cast<double>(config.experts);
+  const double even_share =
+      static_cast<double>(config.top_k * global_tokens) / static_cast<double>(expert_kinds(config).total());
   const double capacity = std::ceil(config.capacity_factor * even_share);
   return std::max<int64_t>(1, static_cast<int64_t>(std::min(capacity, static_cast<double>(global_tokens))));
 }
 
 CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, const RoutingContext& context) {
   const BatchScope& scope = context.scope;
-  at::Tensor local_KE = count_choices(chosen.expert_TK, config.experts);
+  at::Tensor local_KE = count_choices(chosen.expert_TK, expert_kinds(config).total());
   if (config.capacity == "dropless" || !scope.training) {
     scope.group.all_reduce(local_KE, parallel::ReduceOp::kSum).wait();
     return {.expert_TK = chosen.expert_TK, .global_choices_KE = local_KE};

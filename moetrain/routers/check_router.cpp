@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "moetrain/moe/expert_kinds.h"
 #include "moetrain/routers/router.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
@@ -12,6 +13,12 @@ using parallel::user_error;
 
 /// "moe.router = "thor""
 std::string named(const MoeConfig& config) { return concat("moe.router = \"", config.router, "\""); }
+
+/// "moe.experts (8)"; with other kinds their sum.
+std::string all_experts(const MoeConfig& config) {
+  const ExpertKinds kinds = expert_kinds(config);
+  return concat(kinds.total() == kinds.ffn ? "moe.experts (" : "the experts of all kinds (", kinds.total(), ")");
+}
 
 void refuse_above_zero(const MoeConfig& config, const char* key, double value, const std::string& reason) {
   if (value > 0)
@@ -42,7 +49,7 @@ void check_gate(const MoeConfig& config, const RouterDemands& demands) {
         "; nearest legal: gate = ", legal);
   }
   const bool sums_to_one = config.gate == "sum1" || config.gate == "sum1_kept";
-  if (sums_to_one && config.top_k == 1 && config.experts > 1) {
+  if (sums_to_one && config.top_k == 1 && expert_kinds(config).total() > 1) {
     user_error("moe.gate = \"", config.gate,
                "\" with moe.top_k = 1 makes every combine weight 1, from which the router ",
                "learns nothing; nearest legal: gate = \"raw\" (as Switch) or top_k = 2");
@@ -54,21 +61,24 @@ void check_losses(const MoeConfig& config, const RouterDemands& demands) {
     refuse_above_zero(config, "load", config.load,
                       "the load of importance + load is a probability under noise of a learned scale (noisy_top_k)");
   }
-  if (config.load > 0 && config.top_k == config.experts) {
-    user_error("moe.load (", config.load, ") with moe.top_k = moe.experts (", config.experts,
-               "): every expert is chosen whatever the noise; nearest legal: load = 0 or top_k = ", config.experts - 1);
+  const int64_t experts = expert_kinds(config).total();
+  if (config.load > 0 && config.top_k == experts) {
+    user_error("moe.load (", config.load, ") with moe.top_k = ", all_experts(config),
+               ": every expert is chosen whatever the noise; nearest legal: load = 0 or top_k = ", experts - 1);
   }
   for (const auto& [key, value] : {std::pair{"importance", config.importance}, std::pair{"load", config.load}}) {
-    if (config.experts == 1) refuse_above_zero(config, key, value, "one expert has no variation");
+    if (experts == 1) refuse_above_zero(config, key, value, "one expert has no variation");
   }
 }
 
 }  // namespace
 
 void check_router(const MoeConfig& config, const RouterDemands& demands) {
-  if (config.top_k > config.experts) {
-    user_error("moe.top_k (", config.top_k, ") must be at most moe.experts (", config.experts,
-               "); nearest legal: top_k = ", config.experts, " or experts = ", config.top_k);
+  const ExpertKinds kinds = expert_kinds(config);
+  if (config.top_k > kinds.total()) {
+    user_error("moe.top_k (", config.top_k, ") must be at most ", all_experts(config),
+               "; nearest legal: top_k = ", kinds.total(),
+               " or experts = ", config.top_k - (kinds.total() - kinds.ffn));
   }
   if (demands.top_k > 0 && config.top_k != demands.top_k) {
     user_error("moe.top_k (", config.top_k, ") with ", named(config), ": it sends a token to ", demands.top_k,

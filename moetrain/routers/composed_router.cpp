@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "moetrain/moe/expert_kinds.h"
 #include "moetrain/routers/capacity.h"
 #include "moetrain/routers/draws.h"
 #include "moetrain/routers/gates.h"
@@ -55,7 +56,7 @@ class ComposedRouter : public Router {
     const at::Tensor weight_TK =
         gate_ == Gate::kSum1Kept ? gate_weights(gate_, probability_TK, kept.expert_TK != parallel::Assignment::kDropped)
                                  : decision.gate_TK;
-    decision.assignment = {kept.expert_TK, weight_TK.to(type), config_.experts};
+    decision.assignment = {kept.expert_TK, weight_TK.to(type), expert_kinds(config_).total()};
   }
 
   MoeConfig config_;

@@ -32,6 +32,14 @@ MoeConfig with(MoeConfig config, const char* capacity, double factor, int64_t sh
   return config;
 }
 
+MoeConfig with_kinds(MoeConfig config, int64_t constants, int64_t copies, int64_t zeros, int64_t nulls = 0) {
+  config.constant_experts = constants;
+  config.copy_experts = copies;
+  config.zero_experts = zeros;
+  config.null_experts = nulls;
+  return config;
+}
+
 constexpr int64_t kMoeTokens = 23, kMoeWidth = 4;
 
 class MoeLayerTest : public testing::TestWithParam<MoeCase> {
@@ -74,7 +82,7 @@ class MoeLayerTest : public testing::TestWithParam<MoeCase> {
 
 TEST_P(MoeLayerTest, EqualsTheDenseOracle) {
   const MoeOutput output = alone(*layer_, moe_tokens());
-  const DenseMoe dense = dense_moe(*layer_, config_, moe_tokens());
+  const DenseMoe dense = dense_moe(*layer_, config_, moe_tokens(), GetParam().activation);
   expect_close(output.out_TD, dense.out_TD, 1e-13, "output");
   ASSERT_EQ(output.losses.terms().size(), 2u);
   EXPECT_EQ(output.losses.terms()[0].name, "load_balance");
@@ -88,7 +96,7 @@ TEST_P(MoeLayerTest, GradientsEqualThoseOfTheDenseOracle) {
   const at::Tensor tokens = moe_tokens().requires_grad_(true), probe = random_tensor("probe", tokens.sizes());
   const MoeOutput output = alone(*layer_, tokens);
   const auto got = gradients_of(probed(output.out_TD, probe, output.losses), *layer_, tokens);
-  const DenseMoe dense = dense_moe(*layer_, config_, tokens);
+  const DenseMoe dense = dense_moe(*layer_, config_, tokens, GetParam().activation);
   const auto expected =
       gradients_of((dense.out_TD * probe).sum() + dense.load_balance + dense.router_z, *layer_, tokens);
   for (size_t i = 0; i < got.size(); ++i) expect_close(got[i], expected[i], 1e-12, "input " + std::to_string(i));
@@ -133,7 +141,8 @@ TEST_P(MoeLayerTest, EvaluationHasNoLossesAndDropsNothing) {
   EXPECT_EQ(output.decision.dropped, 0);
   MoeConfig dropless = config_;
   dropless.capacity = "dropless";
-  expect_close(output.out_TD, dense_moe(*layer_, dropless, moe_tokens()).out_TD, 1e-13, "output");
+  expect_close(output.out_TD, dense_moe(*layer_, dropless, moe_tokens(), GetParam().activation).out_TD, 1e-13,
+               "output");
 }
 
 TEST_P(MoeLayerTest, NoTokensOnAnyRank) {
@@ -154,7 +163,7 @@ TEST_P(MoeLayerTest, AllTokensOnOneExpert) {
   const MoeOutput output = alone(*layer_, tokens);
   EXPECT_EQ(output.decision.global_choices_E[3].item<int64_t>(), kMoeTokens);
   const auto got = gradients_of(probed(output.out_TD, probe, output.losses), *layer_, tokens);
-  const DenseMoe dense = dense_moe(*layer_, config_, tokens);
+  const DenseMoe dense = dense_moe(*layer_, config_, tokens, GetParam().activation);
   expect_close(output.out_TD, dense.out_TD, 1e-13, "output");
   const auto expected =
       gradients_of((dense.out_TD * probe).sum() + dense.load_balance + dense.router_z, *layer_, tokens);
@@ -170,7 +179,11 @@ INSTANTIATE_TEST_SUITE_P(
                     MoeCase{"SwigluUngatedShared", with(small(2, "sum1"), "dropless", 1, 7, false)},
                     MoeCase{"BoundedSum1", with(small(2, "sum1"), "factor", 0.8)},
                     MoeCase{"BoundedRawShared", with(small(2, "raw"), "factor", 0.5, 3)},
-                    MoeCase{"RoomyBound", with(small(2, "raw"), "factor", 4)}),
+                    MoeCase{"RoomyBound", with(small(2, "raw"), "factor", 4)},
+                    MoeCase{"ZeroCopyConstant", with_kinds(small(2, "sum1"), 3, 1, 1)},
+                    MoeCase{"Nulls", with_kinds(small(4, "raw"), 0, 0, 0, 5), Activation::kGelu},
+                    MoeCase{"CopiesOnly", with_kinds(small(3, "sum1"), 0, 2, 0)},
+                    MoeCase{"AllKindsBoundedShared", with_kinds(with(small(3, "raw"), "factor", 0.7, 3), 2, 2, 1, 2)}),
     [](const testing::TestParamInfo<MoeCase>& one) { return std::string(one.param.name); });
 
 TEST(MoeLayer, ParametersHaveTheirNames) {
