@@ -32,9 +32,10 @@ DecoderLm::DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vo
   auto list = register_module("blocks", std::make_shared<BlockList>());
   const std::vector<bool> has_experts = expert_blocks(moe.layers, config.layers);
   for (size_t i = 0; i < has_experts.size(); ++i) {
+    const auto layer = static_cast<int64_t>(i);
+    const MoeConfig block = has_experts[i] ? for_layer(moe, layer, config.layers) : moe;
     blocks_.push_back(std::make_shared<TransformerBlock>(source.at("blocks").at(std::to_string(i)), config,
-                                                         has_experts[i] ? &moe_config_ : nullptr,
-                                                         static_cast<int64_t>(i), routers));
+                                                         has_experts[i] ? &block : nullptr, layer, routers));
     list->add(i, blocks_.back());
   }
   final_norm_ = register_module("final_norm", std::make_shared<Norm>(source.at("final_norm"), parse_norm(config.norm),
@@ -74,15 +75,6 @@ ModelOutput DecoderLm::run(const at::Tensor& tokens_SL, const BatchScope& scope,
   return output;
 }
 
-ParameterCount DecoderLm::parameter_count() const {
-  ParameterCount count;
-  for (const auto& parameter : named_parameters()) {
-    const int64_t elements = parameter.value().numel();
-    count.total += elements;
-    const bool routed = parameter.key().find(".experts.") != std::string::npos;
-    count.active += routed ? elements / moe_config_.experts * moe_config_.top_k : elements;
-  }
-  return count;
-}
+ParameterCount DecoderLm::parameter_count() const { return moetrain::parameter_count(*this); }
 
 }  // namespace moetrain

@@ -21,11 +21,6 @@ struct ModelOutput {
   std::vector<LayerRouting> routing;  // of the MoE blocks
 };
 
-struct ParameterCount {
-  int64_t total = 0;
-  int64_t active = 0;  // used by one token: top_k of the experts, everything else whole
-};
-
 class DecoderLm : public torch::nn::Module {
  public:
   DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,

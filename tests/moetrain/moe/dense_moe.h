@@ -20,6 +20,7 @@ inline at::Tensor dense_feed_forward(const at::Tensor& x, const at::Tensor& gate
     const at::Tensor opened = at::mm(x, gate);
     return at::mm(opened * at::sigmoid(opened) * hidden, down);
   }
+  if (activation == Activation::kRelu) return at::mm(hidden * (hidden > 0), down);
   return at::mm(0.5 * hidden * (1 + at::erf(hidden / std::sqrt(2.0))), down);
 }
 
@@ -57,15 +58,20 @@ class DenseParts {
     const at::Tensor gate = weight("shared.gate.weight");
     const at::Tensor shared = dense_feed_forward(x, gate.defined() ? gate.t() : gate, weight("shared.up.weight").t(),
                                                  weight("shared.down.weight").t(), activation_);
+    if (weight("residual_mix.weight").defined()) {
+      const at::Tensor c = at::exp(at::mv(weight("residual_mix.weight"), x[0]) + weight("residual_mix.bias"));
+      return (c[0] * routed + c[1] * shared) / (c[0] + c[1]);
+    }
     const at::Tensor opening = weight("shared_gate.weight");
     return routed + (opening.defined() ? shared / (1 + at::exp(-at::mm(x, opening.t()))) : shared);
   }
 
  private:
   at::Tensor ffn(const at::Tensor& x, int64_t e) const {
-    const at::Tensor gate = weight("experts.gate");
-    return dense_feed_forward(x, gate.defined() ? gate[e] : gate, weight("experts.up")[e], weight("experts.down")[e],
-                              activation_);
+    const at::Tensor gate = weight("experts.gate"), down = weight("latent_down.weight");
+    const at::Tensor out = dense_feed_forward(down.defined() ? at::mm(x, down.t()) : x, gate.defined() ? gate[e] : gate,
+                                              weight("experts.up")[e], weight("experts.down")[e], activation_);
+    return down.defined() ? at::mm(out, weight("latent_up.weight").t()) : out;
   }
 
   torch::OrderedDict<std::string, at::Tensor> parameters_;

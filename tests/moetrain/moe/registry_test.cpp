@@ -1,4 +1,4 @@
-// Every router x capacity rule x activation that may be combined, and the refused combinations with their reasons.
+// Every router x capacity rule x kind of experts that may be combined, and the refused combinations with their reasons.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/moe_layer.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
@@ -60,43 +61,71 @@ const std::set<std::pair<std::string, std::string>> kRefused{
     {"thor", "random"},       // the same
 };
 
+/// What the experts are: an activation, other kinds beside the FFN experts, or another way around them.
+struct ExpertForm {
+  Activation activation = Activation::kSwiglu;
+  void (*change)(MoeConfig&) = [](MoeConfig&) {};
+};
+
+const std::map<std::string, ExpertForm> kExpertForms{
+    {"swiglu", {}},
+    {"swiglu_of_31", {.change = [](MoeConfig& c) { c.experts = 31; }}},  // more than there are tokens
+    {"gelu", {.activation = Activation::kGelu}},
+    {"relu", {.activation = Activation::kRelu}},
+    {"zero", {.change = [](MoeConfig& c) { c.zero_experts = 1; }}},
+    {"copy", {.change = [](MoeConfig& c) { c.copy_experts = 1; }}},
+    {"constant", {.change = [](MoeConfig& c) { c.constant_experts = 2; }}},
+    {"null", {.change = [](MoeConfig& c) { c.null_experts = 4; }}},
+    {"latent", {.change = [](MoeConfig& c) { c.latent = 2; }}},
+    {"residual",
+     {.change = [](MoeConfig& c) { c.shared_hidden = 3, c.shared_gate = false, c.shared_combine = "residual"; }}}};
+
+/// Such experts are for a router that learns which tokens need less; these two do not learn.
+const std::set<std::pair<std::string, std::string>> kRefusedForms{
+    {"hash", "zero"}, {"hash", "copy"}, {"hash", "constant"}, {"hash", "null"},
+    {"thor", "zero"}, {"thor", "copy"}, {"thor", "constant"}, {"thor", "null"}};
+
 struct RegistryCase {
-  std::string router, rule;
-  Activation activation;
-  int64_t experts;
-  std::string name() const {
-    return router + "_" + rule + (activation == Activation::kSwiglu ? "_swiglu_" : "_gelu_") + std::to_string(experts);
-  }
+  std::string router, rule, form;
+  std::string name() const { return router + "_" + rule + "_" + form; }
 };
 
 MoeConfig config_of(const RegistryCase& each) {
   MoeConfig config = registry().at(each.router);
   std::tie(config.capacity, config.drop) = kCapacityRules.at(each.rule);
   config.capacity_factor = 0.8;
-  config.experts = each.experts;
+  kExpertForms.at(each.form).change(config);
   return config;
 }
 
 bool refused(const MoeConfig& config) {
   try {
-    check_router(config, builtin_routers().at(config.router).demands);
+    const RouterDemands demands = builtin_routers().at(config.router).demands;
+    check_router(config, demands);
+    check_experts(config, kRegistryWidth, demands);
   } catch (const parallel::UserError&) {
     return true;
   }
   return false;
 }
 
-/// All that are not refused; 31 experts leave some without a token.
-std::vector<RegistryCase> registry_cases() {
+bool listed_as_refused(const RegistryCase& each) {
+  return kRefused.contains({each.router, each.rule}) || kRefusedForms.contains({each.router, each.form});
+}
+
+std::vector<RegistryCase> all_cases() {
   std::vector<RegistryCase> all;
   for (const std::string& router : builtin_routers().names()) {
     for (const auto& [rule, keys] : kCapacityRules) {
-      if (kRefused.contains({router, rule})) continue;
-      all.push_back({router, rule, Activation::kSwiglu, 5});
-      all.push_back({router, rule, Activation::kGelu, 5});
-      all.push_back({router, rule, Activation::kSwiglu, 31});
+      for (const auto& [form, keys_of_form] : kExpertForms) all.push_back({router, rule, form});
     }
   }
+  return all;
+}
+
+std::vector<RegistryCase> legal_cases() {
+  std::vector<RegistryCase> all = all_cases();
+  std::erase_if(all, listed_as_refused);
   return all;
 }
 
@@ -104,12 +133,15 @@ TEST(Registry, EveryRouterHasARow) {
   for (const std::string& name : builtin_routers().names()) EXPECT_TRUE(registry().contains(name)) << name;
 }
 
+TEST(Registry, EveryExpertKindHasAForm) {
+  for (const ExpertKind& kind : expert_kind_table()) {
+    EXPECT_TRUE(kind.count == &ExpertKinds::ffn || kExpertForms.contains(kind.name)) << kind.name;
+  }
+}
+
 TEST(Registry, RefusedCombinationsAreTheList) {
-  for (const auto& [router, row] : registry()) {
-    for (const auto& [rule, keys] : kCapacityRules) {
-      EXPECT_EQ(refused(config_of({router, rule, Activation::kGelu, 5})), kRefused.contains({router, rule}))
-          << router << ", " << rule;
-    }
+  for (const RegistryCase& each : all_cases()) {
+    EXPECT_EQ(refused(config_of(each)), listed_as_refused(each)) << each.name();
   }
 }
 
@@ -151,11 +183,14 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
   }
 
   const MoeConfig config_ = config_of(GetParam());
-  const std::shared_ptr<MoeLayer> layer_ = std::make_shared<MoeLayer>(
-      ParameterSource(3, at::kDouble), config_,
-      MoeLayer::Shape{
-          .width = kRegistryWidth, .activation = GetParam().activation, .std = 0.8, .output_std = 0.9, .layer = 1},
-      builtin_routers());
+  const std::shared_ptr<MoeLayer> layer_ =
+      std::make_shared<MoeLayer>(ParameterSource(3, at::kDouble), config_,
+                                 MoeLayer::Shape{.width = kRegistryWidth,
+                                                 .activation = kExpertForms.at(GetParam().form).activation,
+                                                 .std = 0.8,
+                                                 .output_std = 0.9,
+                                                 .layer = 1},
+                                 builtin_routers());
   const at::Tensor tokens_ = random_tensor("registry tokens", {kRegistryTokens, kRegistryWidth});
   const at::Tensor probe_ = random_tensor("registry probe", {kRegistryTokens, kRegistryWidth});
   const at::Tensor ids_ = at::arange(kRegistryTokens, at::kLong) * 7 % 11;
@@ -219,7 +254,7 @@ TEST_P(RegistryTest, EvaluationDropsNothingAndDrawsNoNoise) {
   EXPECT_TRUE(config_.router == "thor" || layer_->forward(tokens_, scope).out_TD.equal(first.out_TD));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RegistryTest, testing::ValuesIn(registry_cases()),
+INSTANTIATE_TEST_SUITE_P(All, RegistryTest, testing::ValuesIn(legal_cases()),
                          [](const auto& each) { return each.param.name(); });
 
 }  // namespace
