@@ -129,6 +129,44 @@ const Refusal kRefusals[] = {
      "token; nearest legal: capacity = \"dropless\""},
 };
 
+// Each for the reason beside it; moe.layers = all of 4 blocks, model.width = 192.
+const Refusal kExpertRefusals[] = {
+    {{"moe.shared_combine=residual", "moe.shared_gate=false"},  // one branch
+     "moe.shared_combine = \"residual\" with moe.shared_hidden = 0: there is no shared expert to mix with; nearest "
+     "legal: shared_combine = \"add\" or shared_hidden = 256"},
+    {{"moe.shared_combine=residual", "moe.shared_hidden=64"},  // two gates
+     "moe.shared_gate = true with moe.shared_combine = \"residual\": the learned mix weighs the shared expert already; "
+     "nearest legal: shared_gate = false or shared_combine = \"add\""},
+    {{"moe.latent=192"},  // not narrower
+     "moe.latent (192) must be below model.width (192), or nothing gets narrower; nearest legal: latent = 191 or "
+     "latent = 0"},
+    {unlearned("hash", {"moe.zero_experts=1"}),  // nothing learns which tokens need less
+     "moe.zero_experts (1) with moe.router = \"hash\": such experts are for a router that learns which tokens need "
+     "less; nearest legal: zero_experts = 0 or router = \"top_k\""},
+    {{"moe.top_k=15", "moe.null_experts=6"},  // all kinds are choices
+     "moe.top_k (15) must be at most the experts of all kinds (14); nearest legal: top_k = 14 or experts = 9"},
+    {{"moe.experts_by_layer=[4, 8]"},  // one number a block
+     "moe.experts_by_layer has 2 numbers, but moe.layers = \"all\" of model.layers = 4 is 4 blocks with experts; "
+     "legal: 4 numbers, or none for moe.experts everywhere"},
+    {{"moe.experts_by_layer=[4, 1, 8, 8]"},  // every block is held to the rules
+     "block 1, whose moe.experts is 1 by moe.experts_by_layer: moe.top_k (2) must be at most moe.experts (1); nearest "
+     "legal: top_k = 1 or experts = 2"},
+};
+
+TEST(Rules, ExpertCombinationsWithoutSenseAreRefused) {
+  for (const Refusal& refusal : kExpertRefusals) EXPECT_EQ(broken_rule(refusal.keys), refusal.message);
+}
+
+TEST(Rules, EveryKindOfExpertHasALegalRecipe) {
+  EXPECT_EQ(broken_rule({"moe.zero_experts=1", "moe.copy_experts=1", "moe.constant_experts=2"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.null_experts=8", "moe.top_k=10"}), "no fault");  // more than there are FFN experts
+  EXPECT_EQ(broken_rule({"moe.shared_combine=residual", "moe.shared_gate=false", "moe.shared_hidden=256",
+                         "moe.layers=odd", "moe.experts_by_layer=[4, 8]"}),
+            "no fault");
+  EXPECT_EQ(broken_rule({"moe.latent=191", "model.activation=relu"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.layers=none", "moe.experts_by_layer=[4]", "moe.latent=192"}), "no fault");  // not used
+}
+
 TEST(Rules, RouterCombinationsWithoutSenseAreRefused) {
   for (const Refusal& refusal : kRefusals) EXPECT_EQ(broken_rule(refusal.keys), refusal.message);
 }

@@ -56,6 +56,22 @@ const LayoutCase kLayoutCases[] = {
     {"entropy", [](launch::Recipe& r) { r.moe.entropy = 0.1; }},
     {"gelu_layer_norm_untied",
      [](launch::Recipe& r) { r.model.activation = "gelu", r.model.norm = "layer", r.model.tie_embeddings = false; }},
+    {"relu", [](launch::Recipe& r) { r.model.activation = "relu", r.moe.layers = "odd"; }},
+    {"zero_copy_constant_bounded",
+     [](launch::Recipe& r) {
+       r.moe.zero_experts = r.moe.copy_experts = 1, r.moe.constant_experts = 2;
+       r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.train.micro_batches = 2;
+     }},
+    {"nulls", [](launch::Recipe& r) { r.moe.null_experts = 6, r.moe.top_k = 4; }},
+    {"more_choices_than_ffn_experts",
+     [](launch::Recipe& r) { r.moe.null_experts = 9, r.moe.top_k = 8, r.train.global_batch = 1; }},
+    {"residual_pyramid",
+     [](launch::Recipe& r) {
+       choose(r, "switch", 1, "raw"), r.moe.capacity = "factor", r.moe.experts_by_layer = {4, 7};
+       r.moe.shared_hidden = 20, r.moe.shared_gate = false, r.moe.shared_combine = "residual";
+     }},
+    {"latent_beside_shared_and_copy",
+     [](launch::Recipe& r) { r.moe.latent = 10, r.moe.shared_hidden = 20, r.moe.copy_experts = 1; }},
     {"dense_and_experts_mixed", [](launch::Recipe& r) { r.moe.layers = "odd"; }},
     {"dense", [](launch::Recipe& r) { r.moe.layers = "none"; }},
     {"three_micro_batches_uneven", [](launch::Recipe& r) { r.train.micro_batches = 3, r.train.global_batch = 15; }},

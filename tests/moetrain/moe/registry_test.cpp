@@ -209,6 +209,7 @@ TEST_P(RegistryTest, ForwardIsFinite) {
 }
 
 TEST_P(RegistryTest, GradientsEqualFiniteDifferences) {
+  if (test_world()->rank() != 0) return;  // the same on every rank, and most of this file's time
   const at::Tensor tokens = tokens_.clone().requires_grad_(true);
   std::vector<at::Tensor> inputs = layer_->parameters();
   inputs.push_back(tokens);
@@ -217,7 +218,7 @@ TEST_P(RegistryTest, GradientsEqualFiniteDifferences) {
         const MoeOutput output = alone(tokens);
         return probed(output.out_TD, probe_, output.losses);
       },
-      inputs, 1e-6, /*samples=*/8);
+      inputs, 1e-6, /*samples=*/4);
 }
 
 TEST_P(RegistryTest, ShardsOverRanksEqualOneRank) {
