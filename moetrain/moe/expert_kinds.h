@@ -13,6 +13,10 @@ struct ExpertKinds {
   int64_t ffn = 0, constant = 0, copy = 0, zero = 0, null = 0;
 
   int64_t total() const;
+  /// Those that may give more than 0; they come first.
+  int64_t true_experts() const { return ffn + constant + copy; }
+  /// Those without a feed-forward, which are never dispatched; they come last.
+  int64_t zero_computation() const { return total() - ffn; }
 };
 
 /// One kind: a row of the table.

@@ -14,7 +14,14 @@ struct MoeConfig {
   std::string router = "top_k";
   int64_t experts = 8;
   int64_t top_k = 2;
+  std::vector<int64_t> experts_by_layer;
+  int64_t latent = 0;
   int64_t hidden = 256;
+  int64_t constant_experts = 0;
+  int64_t copy_experts = 0;
+  int64_t zero_experts = 0;
+  int64_t null_experts = 0;
+  // The router's.
   std::string gate = "sum1";
   std::string capacity = "dropless";
   double capacity_factor = 1.25;
@@ -23,15 +30,11 @@ struct MoeConfig {
   int64_t cosine_width = 0;
   std::string stochastic = "slices";
   std::string stochastic_inference = "sentence";
-  std::vector<int64_t> experts_by_layer;
-  int64_t zero_experts = 0;
-  int64_t copy_experts = 0;
-  int64_t constant_experts = 0;
-  int64_t null_experts = 0;
-  int64_t latent = 0;
+  // The always-on branch's.
   int64_t shared_hidden = 0;
-  bool shared_gate = true;
   std::string shared_combine = "add";
+  bool shared_gate = true;
+  // The losses'.
   double load_balance = 0.01;
   std::string balance_choices = "all";
   double router_z = 0.001;
@@ -51,7 +54,17 @@ void visit(MoeConfig& config, Visitor& field) {
         "published router: top_k, switch, gshard, noisy_top_k, cosine, hash, thor");
   field("experts", config.experts, between(1, 1 << 16), "routed experts in a layer");
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");
+  field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),
+        "one number of routed experts for each block with experts, in order (as PR-MoE); empty: moe.experts in each");
+  field("latent", config.latent, between(0, 1 << 20),
+        "width in which routed experts work, tokens being projected down before dispatch (LatentMoE); 0: off");
   field("hidden", config.hidden, between(1, 1 << 24), "hidden width of one expert");
+  field("constant_experts", config.constant_experts, between(0, 1 << 10),
+        "more experts: a learned constant mixed with the token (MoE++)");
+  field("copy_experts", config.copy_experts, between(0, 1 << 10), "more experts: the token itself (MoE++)");
+  field("zero_experts", config.zero_experts, between(0, 1 << 10), "more experts: nothing (MoE++)");
+  field("null_experts", config.null_experts, between(0, 1 << 10),
+        "more experts: nothing, balanced as a whole and not one by one (AdaMoE)");
   field("gate", config.gate, one_of({"sum1", "raw", "sum1_kept", "hard"}),
         "combine weights: sum1 (softmax over the chosen, as Mixtral), raw (softmax over all, as Switch), sum1_kept (as "
         "sum1, over what was not dropped, as GShard), hard (1 / top_k, for hash and thor)");
@@ -68,17 +81,6 @@ void visit(MoeConfig& config, Visitor& field) {
         "router = thor, in training: what shares one drawn expert");
   field("stochastic_inference", config.stochastic_inference, one_of({"sentence", "token", "ensemble"}),
         "router = thor, in evaluation: what shares one drawn expert; ensemble: the mean of all experts");
-  field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),
-        "one number of routed experts for each block with experts, in order (as PR-MoE); empty: moe.experts in each");
-  field("zero_experts", config.zero_experts, between(0, 1 << 16), "experts that give 0 (as MoE++); never dispatched");
-  field("copy_experts", config.copy_experts, between(0, 1 << 16),
-        "experts that give the token itself (as MoE++); never dispatched");
-  field("constant_experts", config.constant_experts, between(0, 1 << 16),
-        "experts that mix the token with a learned vector (as MoE++); never dispatched");
-  field("null_experts", config.null_experts, between(0, 1 << 16),
-        "experts that give 0 and are balanced as one (as AdaMoE); never dispatched");
-  field("latent", config.latent, between(0, 1 << 20),
-        "width in which routed experts work, tokens being projected down before dispatch (as LatentMoE); 0: off");
   field("shared_hidden", config.shared_hidden, between(0, 1 << 24), "hidden width of the shared expert; 0: none");
   field("shared_gate", config.shared_gate, anything(), "scale the shared expert by a sigmoid gate (as Qwen2-MoE)");
   field("shared_combine", config.shared_combine, one_of({"add", "residual"}),

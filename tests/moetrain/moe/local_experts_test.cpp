@@ -45,8 +45,10 @@ TEST(ExpertKinds, TableIsInRouterOrder) {
   EXPECT_EQ(names, (std::vector<std::string>{"ffn", "constant", "copy", "zero", "null"}));
   EXPECT_EQ(firsts, (std::vector<int64_t>{0, 3, 5, 7, 8}));
   EXPECT_EQ(kAllKinds.total(), 10);
+  EXPECT_EQ(kAllKinds.true_experts(), 7);
+  EXPECT_EQ(kAllKinds.zero_computation(), 7);
   const ExpertKinds read =
-      expert_kinds({.experts = 6, .zero_experts = 1, .copy_experts = 2, .constant_experts = 3, .null_experts = 4});
+      expert_kinds({.experts = 6, .constant_experts = 3, .copy_experts = 2, .zero_experts = 1, .null_experts = 4});
   EXPECT_EQ(read.ffn, 6);
   EXPECT_EQ(read.zero, 1);
   EXPECT_EQ(read.copy, 2);
@@ -160,7 +162,7 @@ TEST(LocalExpertsInALayer, ATokenOfCopiesOnlyIsItself) {
 
 TEST(LocalExpertsInALayer, RowsThatAreDispatchedAreTheChoicesOfFfnExperts) {
   const MoeConfig config{
-      .experts = 3, .top_k = 2, .hidden = 5, .zero_experts = 1, .copy_experts = 1, .constant_experts = 2};
+      .experts = 3, .top_k = 2, .hidden = 5, .constant_experts = 2, .copy_experts = 1, .zero_experts = 1};
   MoeLayer layer(ParameterSource(3, at::kDouble), config, {.width = kLocalWidth, .std = 0.8}, builtin_routers());
   parallel::LocalCommunicator group;
   const MoeOutput output = layer.forward(local_tokens(40), {group, 40, true});
