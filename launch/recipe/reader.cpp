@@ -164,6 +164,24 @@ class FieldSetter {
     *target = *integers;
   }
 
+  void operator()(parallel::Weight* target) const {
+    const auto* text = std::get_if<std::string>(&value_.content);
+    if (!text) {
+      double plain = 0;
+      (*this)(&plain);
+      *target = plain;
+      return;
+    }
+    parallel::Weight weight;
+    try {
+      weight = parallel::parse_weight(*text);
+    } catch (const parallel::UserError&) {
+      refuse_type("a number such as 0.01, or with a window of updates \"0.01 from 100u until 2000u\"");
+    }
+    require_legal(weight.value);
+    *target = weight;
+  }
+
  private:
   static constexpr const char* kWantedSpan =
       "a count with a unit: \"2000u\" (updates), \"5e6t\" (tokens) or \"3e\" (epochs)";
