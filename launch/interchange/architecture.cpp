@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "moetrain/moe/expert_blocks.h"
+#include "moetrain/routers/expert_kinds.h"
 #include "parallel/base/fault.h"
 
 namespace launch::interchange {
@@ -86,6 +87,11 @@ Architecture choose_architecture(const ModelShape& shape) {
   if (dense == model.layers) return Architecture::kLlama;
   if (moe.router != "top_k") cannot_represent("moe.router", moe.router, "\"top_k\"");
   if (moe.gate != "sum1" && moe.gate != "raw") cannot_represent("moe.gate", moe.gate, "\"sum1\", \"raw\"");
+  if (moe.route_scale != 1.0) cannot_represent("moe.route_scale", parallel::concat(moe.route_scale), "1");
+  if (moe.gating_residual) cannot_represent("moe.gating_residual", "true", "false");
+  if (moetrain::expert_kinds(moe).zero_computation() > 0) {
+    cannot_represent("moe.zero_experts and its like", "above 0", "0");
+  }
   if (moe.capacity != "dropless") {
     cannot_represent("moe.capacity", moe.capacity, "\"dropless\" (transformers never drops a token)");
   }

@@ -9,8 +9,9 @@ namespace moetrain {
 MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
                    const parallel::NameTable<RouterPreset>& routers)
     : config_(config), layer_(shape.layer) {
-  router_ =
-      register_module("router", routers.at(config.router).make(source.at("router"), config, shape.width, shape.std));
+  router_ = register_module(
+      "router",
+      routers.at(config.router).make(source.at("router"), config, {shape.width, shape.std, shape.previous_experts}));
   const FfnExperts::Shape experts{config.experts, {shape.width, config.hidden, shape.activation}};
   experts_ = register_module("experts",
                              std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, shape.output_std));
@@ -23,16 +24,18 @@ MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const
       register_module("shared_gate", std::make_shared<Linear>(source.at("shared_gate"), shape.width, 1, shape.std));
 }
 
-MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope) {
+MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope,
+                            const at::Tensor& previous_logits_TE) {
   MoeOutput output;
-  output.decision = router_->forward(tokens_TD, {.scope = scope, .layer = layer_});
+  const RoutingContext context{.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE};
+  output.decision = router_->forward(tokens_TD, context);
   output.out_TD = experts_->forward(tokens_TD, output.decision.assignment);
   if (shared_) {
     at::Tensor shared_TD = shared_->forward(tokens_TD);
     if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD));
     output.out_TD = output.out_TD + shared_TD;
   }
-  if (scope.training) output.losses = router_losses(output.decision, config_, scope);
+  if (scope.training) output.losses = router_losses(output.decision, config_, context);
   return output;
 }
 

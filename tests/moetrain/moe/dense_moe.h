@@ -79,8 +79,8 @@ inline DenseMoe dense_moe(MoeLayer& layer, const MoeConfig& config, const at::Te
     rows.push_back(out);
   }
   const double experts = static_cast<double>(config.experts), top_k = static_cast<double>(config.top_k);
-  return {at::cat(rows), (p_TE.mean(0) * fraction_E).sum() * (experts / top_k) * config.load_balance,
-          sum_T1.log().square().mean() * config.router_z};
+  return {at::cat(rows), (p_TE.mean(0) * fraction_E).sum() * (experts / top_k) * config.load_balance.value,
+          sum_T1.log().square().mean() * config.router_z.value};
 }
 
 }  // namespace moetrain
