@@ -104,6 +104,8 @@ Architecture choose_architecture(const ModelShape& shape) {
   if (dense == model.layers) return Architecture::kLlama;
   if (moe.router != "top_k") cannot_represent("moe.router", moe.router, "\"top_k\"");
   if (moe.gate != "sum1" && moe.gate != "raw") cannot_represent("moe.gate", moe.gate, "\"sum1\", \"raw\"");
+  if (moe.route_scale != 1.0) cannot_represent("moe.route_scale", parallel::concat(moe.route_scale), "1");
+  if (moe.gating_residual) cannot_represent("moe.gating_residual", "true", "false");
   if (moe.capacity != "dropless") {
     cannot_represent("moe.capacity", moe.capacity, "\"dropless\" (transformers never drops a token)");
   }

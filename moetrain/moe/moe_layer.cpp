@@ -11,8 +11,9 @@ namespace moetrain {
 MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
                    const parallel::NameTable<RouterPreset>& routers)
     : config_(config), layer_(shape.layer) {
-  router_ =
-      register_module("router", routers.at(config.router).make(source.at("router"), config, shape.width, shape.std));
+  router_ = register_module(
+      "router",
+      routers.at(config.router).make(source.at("router"), config, {shape.width, shape.std, shape.previous_experts}));
   add_experts(source, shape);
   if (config.shared_hidden > 0) add_shared(source, shape);
 }
@@ -51,12 +52,14 @@ void MoeLayer::add_shared(const ParameterSource& source, const Shape& shape) {
   }
 }
 
-MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope) {
+MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope,
+                            const at::Tensor& previous_logits_TE) {
   MoeOutput output;
-  output.decision = router_->forward(tokens_TD, {.scope = scope, .layer = layer_});
+  const RoutingContext context{.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE};
+  output.decision = router_->forward(tokens_TD, context);
   output.out_TD = routed(tokens_TD, output.decision.assignment);
   if (shared_) output.out_TD = with_shared(tokens_TD, output.out_TD);
-  if (scope.training) output.losses = router_losses(output.decision, config_, scope);
+  if (scope.training) output.losses = router_losses(output.decision, config_, context);
   return output;
 }
 

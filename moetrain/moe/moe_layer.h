@@ -37,13 +37,18 @@ class MoeLayer : public torch::nn::Module {
     Activation activation = Activation::kSwiglu;
     double std = 0.02;
     double output_std = 0.02;
-    int64_t layer = 0;  // number of the block
+    int64_t layer = 0;             // number of the block
+    int64_t previous_experts = 0;  // routed experts of all kinds in the MoE layer before; 0: this is the first
   };
   MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
            const parallel::NameTable<RouterPreset>& routers);
 
-  /// [T, D] -> [T, D]; T may be 0. Collective over the scope's group.
-  MoeOutput forward(const at::Tensor& tokens_TD, const BatchScope& scope);
+  /// [T, D] -> [T, D]; T may be 0. previous_logits_TE: the decision's logits_TE of the MoE layer before, which a gating
+  /// residual needs; undefined in the first. Collective over the scope's group.
+  MoeOutput forward(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE = {});
+
+  /// What the router learns without gradient; see Router::after_update.
+  void after_update(const at::Tensor& global_choices_E) { router_->after_update(global_choices_E); }
 
   ParameterCount parameter_count() const;
 

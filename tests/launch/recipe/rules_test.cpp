@@ -97,7 +97,40 @@ const Refusal kRefusals[] = {
     {{"moe.gate=hard"},  // no gradient reaches the router
      "moe.gate = \"hard\" with moe.router = \"top_k\": not the gate from which this router learns; nearest legal: gate "
      "= "
-     "\"raw\" or \"sum1\" or \"sum1_kept\""},
+     "\"raw\" or \"sum1\" or \"sum1_kept\" or \"true1\""},
+    {{"moe.gate=true1"},  // the same as sum1
+     "moe.gate = \"true1\" without zero or null experts is sum1; nearest legal: gate = \"sum1\" or null_experts = 1"},
+    {{"moe.groups=2"},  // top_k knows no groups
+     "moe.groups (2) with moe.router = \"top_k\": it chooses among all experts; nearest legal: groups = 1 or router = "
+     "\"sigmoid_bias\""},
+    {{"moe.router=sigmoid_bias", "moe.groups=3", "moe.top_groups=2"},  // groups are of equal size
+     "moe.groups (3) must divide the experts of a layer (8); nearest legal: groups = 2"},
+    {{"moe.router=sigmoid_bias", "moe.groups=8", "moe.top_groups=1"},  // one open expert, two wanted
+     "moe.top_groups (1) of moe.groups (8), each of 1 experts, for moe.top_k (2): nearest legal: top_groups = 2"},
+    {{"moe.router=sigmoid_bias", "moe.groups=2", "moe.top_groups=3"},  // more than there are
+     "moe.top_groups (3) of moe.groups (2), each of 4 experts, for moe.top_k (2): nearest legal: top_groups = 2"},
+    {{"moe.router=expert_choice", "moe.gate=raw", "moe.load_balance=0"},  // what an expert takes is its capacity
+     "moe.capacity = \"dropless\" and moe.drop = \"position\" with moe.router = \"expert_choice\": an expert takes its "
+     "most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and drop = \"probability\""},
+    {{"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability"},  // f is constant
+     "moe.load_balance (0.01) with moe.router = \"expert_choice\": its experts take equally many tokens; nearest "
+     "legal: "
+     "load_balance = 0"},
+    {{"moe.capacity_evaluation=2"},  // nothing is bounded
+     "moe.capacity_evaluation (2) with moe.capacity = \"dropless\", which drops nowhere; nearest legal: "
+     "capacity_evaluation = 0 or capacity = \"factor\""},
+    {{"moe.capacity=by_kind"},  // there is one kind
+     "moe.capacity = \"by_kind\" without constant, copy, zero or null experts is \"factor\"; nearest legal: capacity = "
+     "\"factor\" or zero_experts = 1"},
+    {{"moe.balance_kind_weight=0.5"},  // the same
+     "moe.balance_kind_weight (0.5) without constant, copy, zero or null experts weighs nothing; nearest legal: "
+     "balance_kind_weight = 1"},
+    {{"moe.balance_over=global_batch", "moe.balance_choices=first"},  // earlier first choices are not kept
+     "moe.balance_over = \"global_batch\" with moe.balance_choices = \"first\": only all choices are counted over "
+     "micro-batches; nearest legal: balance_choices = \"all\" or balance_over = \"micro_batch\""},
+    {unlearned("hash", {"moe.gating_residual=true"}),  // its table is fixed
+     "moe.gating_residual with moe.router = \"hash\": its choice is fixed, whatever the layer before thought; nearest "
+     "legal: gating_residual = false"},
     {{"moe.load=0.1"},  // without noise there is no chance of being chosen
      "moe.load (0.1) with moe.router = \"top_k\": the load of importance + load is a probability under noise of a "
      "learned scale (noisy_top_k); nearest legal: load = 0"},
@@ -176,6 +209,14 @@ TEST(Rules, EveryPublishedRouterHasALegalRecipe) {
   EXPECT_EQ(broken_rule({"moe.router=gshard", "moe.gate=sum1_kept", "moe.balance_choices=first"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.router=noisy_top_k", "moe.importance=0.1", "moe.load=0.1"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.router=cosine", "moe.gate=raw", "moe.top_k=1"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=mlp", "moe.gate=true1", "moe.gating_residual=true", "moe.zero_experts=1",
+                         "moe.capacity=by_kind", "moe.balance_kind_weight=0.75"}),
+            "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=sigmoid_bias", "moe.groups=4", "moe.top_groups=2"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability",
+                         "moe.load_balance=0"}),
+            "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=sinkhorn", "moe.gate=raw", "moe.top_k=1"}), "no fault");
   EXPECT_EQ(broken_rule(unlearned("hash", {"moe.capacity=factor"})), "no fault");
   EXPECT_EQ(broken_rule(unlearned("thor", {"moe.stochastic=batch_layer"})), "no fault");
 }

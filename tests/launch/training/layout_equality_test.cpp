@@ -50,6 +50,32 @@ const LayoutCase kLayoutCases[] = {
     {"thor_sentence", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "sentence"; }},
     {"thor_token", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "token"; }},
     {"thor_batch_layer", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "batch_layer"; }},
+    {"sigmoid_bias_in_groups",
+     [](launch::Recipe& r) {
+       choose(r, "sigmoid_bias", 2, "sum1"), r.moe.groups = 3, r.moe.top_groups = 2, r.train.micro_batches = 2;
+       r.moe.bias_rate = 0.1, r.moe.route_scale = 2.5, r.moe.balance_over = "sequence";
+     }},
+    {"expert_choice",
+     [](launch::Recipe& r) {
+       choose(r, "expert_choice", 2, "raw"), r.moe.capacity = "factor", r.moe.drop = "probability";
+       r.moe.load_balance = 0, r.train.micro_batches = 2;
+     }},
+    {"sinkhorn_of_one", [](launch::Recipe& r) { choose(r, "sinkhorn", 1, "raw"), r.train.micro_batches = 2; }},
+    {"sinkhorn_of_two", [](launch::Recipe& r) { choose(r, "sinkhorn", 2, "raw"); }},
+    {"mlp_with_gating_residual", [](launch::Recipe& r) { choose(r, "mlp", 2, "sum1"), r.moe.gating_residual = true; }},
+    {"balance_within_sequences_of_first_choices",
+     [](launch::Recipe& r) {
+       r.moe.load_balance = 0.1, r.moe.balance_over = "sequence", r.moe.balance_choices = "first";
+     }},
+    {"balance_over_the_global_batch",
+     [](launch::Recipe& r) {
+       r.moe.load_balance = 0.1, r.moe.balance_over = "global_batch", r.train.micro_batches = 3;
+       r.moe.balance_per_choice = false;
+     }},
+    {"concentration_until_the_third_update",
+     [](launch::Recipe& r) {
+       r.moe.concentration = {0.1, 1, 2};
+     }},
     {"importance_of_experts_without_tokens",
      [](launch::Recipe& r) { r.moe.importance = 0.1, r.moe.experts = 40, r.train.global_batch = 1; }},
     {"mutual_information", [](launch::Recipe& r) { r.moe.mutual_information = 0.1, r.train.micro_batches = 2; }},

@@ -109,6 +109,11 @@ inline DenseMoe dense_moe(MoeLayer& layer, const MoeConfig& config, const at::Te
   const int64_t experts = expert_kinds(config).total(), top_k = config.top_k;
   const at::Tensor fraction_E =
       at::bincount(chosen_TK.flatten(), {}, experts).to(at::kDouble) / static_cast<double>(tokens_TD.size(0));
+  const int64_t nulls = config.null_experts;
+  if (nulls > 0) {  // balanced as a whole (AdaMoE)
+    at::Tensor null_fraction = fraction_E.narrow(0, experts - nulls, nulls);
+    null_fraction.fill_(null_fraction.mean().item<double>());
+  }
   std::vector<at::Tensor> rows;
   for (int64_t t = 0; t < tokens_TD.size(0); ++t) {
     const at::Tensor x = tokens_TD.narrow(0, t, 1);
@@ -122,8 +127,8 @@ inline DenseMoe dense_moe(MoeLayer& layer, const MoeConfig& config, const at::Te
     rows.push_back(parts.with_shared(x, out));
   }
   const double scale = static_cast<double>(experts) / static_cast<double>(top_k);
-  return {at::cat(rows), (p_TE.mean(0) * fraction_E).sum() * scale * config.load_balance,
-          sum_T1.log().square().mean() * config.router_z};
+  return {at::cat(rows), (p_TE.mean(0) * fraction_E).sum() * scale * config.load_balance.value,
+          sum_T1.log().square().mean() * config.router_z.value};
 }
 
 }  // namespace moetrain
