@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "moetrain/moe/expert_blocks.h"
+#include "moetrain/moe/expert_kinds.h"
 #include "parallel/base/fault.h"
 
 namespace launch::interchange {
@@ -23,6 +24,23 @@ std::vector<int64_t> dense_blocks(const ModelShape& shape) {
     if (!has_experts[block]) dense.push_back(static_cast<int64_t>(block));
   }
   return dense;
+}
+
+/// What only moetrain's mixtures have. Legal values are the defaults.
+void check_experts(const moetrain::MoeConfig& moe) {
+  if (!moe.experts_by_layer.empty()) {
+    std::string numbers;
+    for (const int64_t experts : moe.experts_by_layer)
+      numbers += (numbers.empty() ? "" : ", ") + std::to_string(experts);
+    cannot_represent("moe.experts_by_layer", "[" + numbers + "]", "[] (the same number in every block)");
+  }
+  const moetrain::ExpertKinds kinds = moetrain::expert_kinds(moe);
+  for (const moetrain::ExpertKind& kind : moetrain::expert_kind_table()) {
+    if (kind.count == &moetrain::ExpertKinds::ffn || kinds.*kind.count == 0) continue;
+    cannot_represent(parallel::concat("moe.", kind.name, "_experts"), std::to_string(kinds.*kind.count), "0");
+  }
+  if (moe.latent > 0) cannot_represent("moe.latent", std::to_string(moe.latent), "0");
+  if (moe.shared_combine != "add") cannot_represent("moe.shared_combine", moe.shared_combine, "\"add\"");
 }
 
 /// What every one of the architectures has.
@@ -86,9 +104,12 @@ Architecture choose_architecture(const ModelShape& shape) {
   if (dense == model.layers) return Architecture::kLlama;
   if (moe.router != "top_k") cannot_represent("moe.router", moe.router, "\"top_k\"");
   if (moe.gate != "sum1" && moe.gate != "raw") cannot_represent("moe.gate", moe.gate, "\"sum1\", \"raw\"");
+  if (moe.route_scale != 1.0) cannot_represent("moe.route_scale", parallel::concat(moe.route_scale), "1");
+  if (moe.gating_residual) cannot_represent("moe.gating_residual", "true", "false");
   if (moe.capacity != "dropless") {
     cannot_represent("moe.capacity", moe.capacity, "\"dropless\" (transformers never drops a token)");
   }
+  check_experts(moe);
   const bool mixtral = dense == 0 && moe.shared_hidden == 0 && moe.gate == "sum1";
   return mixtral ? Architecture::kMixtral : Architecture::kQwen2Moe;
 }

@@ -45,8 +45,8 @@ std::vector<std::string> section_names(const std::vector<RecipeField>& fields) {
 
 std::string type_name(const RecipeField& field) {
   // In the order of FieldPointer's alternatives.
-  constexpr std::array<const char*, std::variant_size_v<FieldPointer>> kNames = {"integer", "number", "boolean",
-                                                                                 "text",    "span",   "integers"};
+  constexpr std::array<const char*, std::variant_size_v<FieldPointer>> kNames = {
+      "integer", "number", "boolean", "text", "span", "integers", "weight"};
   return kNames[field.value.index()];
 }
 
@@ -56,7 +56,9 @@ std::string legal_text(const RecipeField& field) {
     return field.legal.names.empty() ? "any text" : parallel::list_names(field.legal.names);
   }
   if (std::holds_alternative<parallel::Span*>(field.value)) return range_text(field.legal, "at least 0");
-  if (std::holds_alternative<double*>(field.value)) return range_text(field.legal, "any number");
+  if (std::holds_alternative<double*>(field.value) || std::holds_alternative<parallel::Weight*>(field.value)) {
+    return range_text(field.legal, "any number");
+  }
   return range_text(field.legal, "any integer");
 }
 

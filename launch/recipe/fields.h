@@ -10,11 +10,13 @@
 #include "launch/recipe/recipe.h"
 #include "parallel/base/field.h"
 #include "parallel/base/span.h"
+#include "parallel/base/weight.h"
 
 namespace launch {
 
 /// Where a field's value lives: a member of a config of the walked recipe.
-using FieldPointer = std::variant<int64_t*, double*, bool*, std::string*, parallel::Span*, std::vector<int64_t>*>;
+using FieldPointer =
+    std::variant<int64_t*, double*, bool*, std::string*, parallel::Span*, std::vector<int64_t>*, parallel::Weight*>;
 
 struct RecipeField {
   std::string section;
@@ -44,7 +46,7 @@ std::vector<RecipeField> list_fields(Recipe& recipe);
 /// The sections of `fields`, each once, in order.
 std::vector<std::string> section_names(const std::vector<RecipeField>& fields);
 
-/// "integer", "number", "boolean", "text", "span" or "integers".
+/// "integer", "number", "boolean", "text", "span", "integers" or "weight".
 std::string type_name(const RecipeField& field);
 
 /// What the field may hold, e.g. "1 to 1024", "above 0", "cpu, cuda", "any text".

@@ -164,9 +164,32 @@ class FieldSetter {
     *target = *integers;
   }
 
+  void operator()(parallel::Weight* target) const {
+    if (const auto* integer = std::get_if<int64_t>(&value_.content))
+      return set_weight(static_cast<double>(*integer), target);
+    if (const auto* number = std::get_if<double>(&value_.content)) return set_weight(*number, target);
+    const auto* text = std::get_if<std::string>(&value_.content);
+    if (!text) refuse_type(kWantedWeight);
+    parallel::Weight weight;
+    try {
+      weight = parallel::parse_weight(*text);
+    } catch (const parallel::UserError&) {
+      refuse_type(kWantedWeight);
+    }
+    set_weight(weight, target);
+  }
+
  private:
   static constexpr const char* kWantedSpan =
       "a count with a unit: \"2000u\" (updates), \"5e6t\" (tokens) or \"3e\" (epochs)";
+  static constexpr const char* kWantedWeight =
+      "a number such as 0.01, or with a window of updates \"0.01 from 100u until 2000u\"";
+
+  void set_weight(const parallel::Weight& weight, parallel::Weight* target) const {
+    if (!std::isfinite(weight.value)) refuse_type(kWantedWeight);
+    require_legal(weight.value);
+    *target = weight;
+  }
 
   /// The field's present value, which is legal, or `otherwise` where that is empty.
   std::string example(const std::string& otherwise) const {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "moetrain/routers/router.h"
 #include "parallel/base/fault.h"
@@ -53,10 +54,21 @@ void check_model(const moetrain::ModelConfig& model) {
   }
 }
 
-void check_moe(const moetrain::MoeConfig& moe, int64_t blocks) {
+void check_moe(const moetrain::MoeConfig& moe, const moetrain::ModelConfig& model) {
+  const int64_t blocks = moetrain::total_blocks(model);
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
-  if (std::ranges::count(with_experts, true) == 0) return;  // the rest of [moe] is not used
-  moetrain::check_router(moe, moetrain::builtin_routers().at(moe.router).demands);
+  for (int64_t block = 0; block < blocks; ++block) {
+    if (!with_experts[static_cast<size_t>(block)]) continue;  // where none has any, the rest of [moe] is not used
+    const moetrain::MoeConfig layer = moetrain::for_layer(moe, block, blocks);
+    const auto demands = moetrain::builtin_routers().at(moe.router).demands;
+    try {
+      moetrain::check_router(layer, demands);
+      moetrain::check_experts(layer, model.width, demands);
+    } catch (const parallel::UserError& error) {
+      if (moe.experts_by_layer.empty()) throw;
+      user_error("block ", block, ", whose moe.experts is ", layer.experts, " by moe.experts_by_layer: ", error.what());
+    }
+  }
 }
 
 /// Whether two passes over one batch can differ.
@@ -120,7 +132,7 @@ void check_rules(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
   check_model(recipe.model);
-  check_moe(recipe.moe, moetrain::total_blocks(recipe.model));
+  check_moe(recipe.moe, recipe.model);
   check_objective(recipe);
   check_train(recipe.train);
   check_schedule(recipe.schedule, recipe.train.length);

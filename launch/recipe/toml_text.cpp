@@ -33,6 +33,10 @@ struct TomlWriter {
     for (const int64_t element : *value) text += (text.empty() ? "" : ", ") + std::to_string(element);
     return "[" + text + "]";
   }
+
+  std::string operator()(const parallel::Weight* value) const {
+    return value->has_window() ? quoted_text(to_string(*value)) : (*this)(&value->value);
+  }
 };
 
 }  // namespace

@@ -34,7 +34,7 @@ class Tally {
     layers_.resize(output.routing.size());
     for (size_t i = 0; i < layers_.size(); ++i) {
       const auto& [layer, side, global_tokens, decision] = output.routing[i];
-      const at::Tensor choices = decision.global_choices_E.to(at::kDouble);
+      const at::Tensor& choices = decision.global_choices_E;
       const at::Tensor share =
           moetrain::router_entropy_share(decision, {.group = group, .global_tokens = global_tokens});
       const at::Tensor entropy = share.to(at::kDouble) / static_cast<double>(micro_batches);
@@ -44,6 +44,13 @@ class Tally {
       sum.entropy = sum.entropy.defined() ? sum.entropy + entropy : entropy;
       sum.dropped += decision.dropped;
     }
+  }
+
+  /// Of the micro-batches so far.
+  std::vector<moetrain::LayerChoices> choices() const {
+    std::vector<moetrain::LayerChoices> all;
+    for (const Layer& layer : layers_) all.push_back({layer.layer, layer.choices_E});
+    return all;
   }
 
   /// One all-reduce for everything. Collective.
@@ -59,7 +66,7 @@ class Tally {
     const double* value = sums.const_data_ptr<double>();
     for (const auto& term : losses_.terms()) report.losses.emplace_back(term.name, *value++);
     for (const Layer& layer : layers_) {
-      const at::Tensor choices_E = layer.choices_E.to(at::kCPU).contiguous();
+      const at::Tensor choices_E = layer.choices_E.to(at::kCPU, at::kDouble).contiguous();
       const double total = choices_E.sum().item<double>();
       LayerLoad load{.layer = layer.layer};
       for (int64_t e = 0; e < choices_E.numel(); ++e) {
@@ -80,6 +87,16 @@ class Tally {
   moetrain::LossTerms losses_;
   std::vector<Layer> layers_;
 };
+
+/// As BatchScope wants them: at the number of their block.
+std::vector<at::Tensor> by_block(const std::vector<moetrain::LayerChoices>& choices) {
+  std::vector<at::Tensor> blocks;
+  for (const auto& [layer, choices_E] : choices) {
+    blocks.resize(std::max(blocks.size(), static_cast<size_t>(layer) + 1));
+    blocks[static_cast<size_t>(layer)] = choices_E;
+  }
+  return blocks;
+}
 
 std::vector<at::Tensor> gradients_of(const TrainState& state) {
   std::vector<at::Tensor> gradients;
@@ -147,7 +164,8 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
     const moetrain::PassScope pass{.group = *groups.tokens,
                                    .training = true,
                                    .draws = {state.seed, update * state.micro_batches + m},
-                                   .update = update};
+                                   .update = update,
+                                   .earlier_choices = by_block(tally.choices())};
     const auto output = state.objective->forward(*state.model, batches[static_cast<size_t>(m)].batch, pass,
                                                  {.targets = targets, .micro_batches = micro_batches});
     const at::Tensor loss = output.losses.sum();
@@ -168,6 +186,7 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
                          " and the gradient norm ", norm, "; lower optimizer.learning_rate");
   }
   const optim::UpdateReport update = state.optimizer->step(gradients, norm);
+  state.model->after_update(tally.choices());
   report.gradient_norm = norm;
   report.learning_rate = update.learning_rate;
   report.seconds.optimizer = laps.lap();

@@ -36,23 +36,40 @@ class SwigluCompute : public ExpertCompute {
   }
 };
 
+/// An activation of one input, and its gradient.
+struct Curve {
+  at::Tensor (*value)(const at::Tensor& input);
+  at::Tensor (*backward)(const at::Tensor& grad, const at::Tensor& input);
+};
+
+constexpr Curve kGelu{[](const at::Tensor& input) { return at::gelu(input); },
+                      [](const at::Tensor& grad, const at::Tensor& input) { return at::gelu_backward(grad, input); }};
+constexpr Curve kRelu{
+    [](const at::Tensor& input) { return at::relu(input); },
+    [](const at::Tensor& grad, const at::Tensor& input) { return at::threshold_backward(grad, input, 0); }};
+
 /// weights: up [E, D, F], down [E, F, D]
-class GeluCompute : public ExpertCompute {
+class UngatedCompute : public ExpertCompute {
  public:
+  explicit UngatedCompute(const Curve& curve) : curve_(curve) {}
+
   Output forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
     const at::Tensor up_RF = grouped_mm(rows_RD, weights[0], counts);
-    const at::Tensor hidden_RF = at::gelu(up_RF);
+    const at::Tensor hidden_RF = curve_.value(up_RF);
     return {grouped_mm(hidden_RF, weights[1], counts), {{rows_RD, up_RF, hidden_RF}}};
   }
 
   Gradients backward(const Saved& saved, const at::Tensor& grad_RD, const Counts& counts,
                      const Weights& weights) const override {
     const at::Tensor &rows_RD = saved.tensors[0], &up_RF = saved.tensors[1], &hidden_RF = saved.tensors[2];
-    const at::Tensor grad_up_RF = at::gelu_backward(grouped_mm_transposed(grad_RD, weights[1], counts), up_RF);
+    const at::Tensor grad_up_RF = curve_.backward(grouped_mm_transposed(grad_RD, weights[1], counts), up_RF);
     return {
         grouped_mm_transposed(grad_up_RF, weights[0], counts),
         {grouped_weight_gradient(rows_RD, grad_up_RF, counts), grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
   }
+
+ private:
+  Curve curve_;
 };
 
 }  // namespace
@@ -66,7 +83,7 @@ FfnExperts::FfnExperts(const ParameterSource& source, const Shape& shape, double
     add("gate", {experts, width, hidden}, std);
     compute_ = std::make_shared<SwigluCompute>();
   } else {
-    compute_ = std::make_shared<GeluCompute>();
+    compute_ = std::make_shared<UngatedCompute>(shape.expert.activation == Activation::kGelu ? kGelu : kRelu);
   }
   add("up", {experts, width, hidden}, std);
   add("down", {experts, hidden, width}, output_std);

@@ -9,8 +9,8 @@
 
 namespace moetrain {
 
-/// The experts' weights, [E, D, F] and [E, F, D], and what computes with them. swiglu: gate, up, down; gelu: up, down
-/// (the same formulae as FeedForward). No bias.
+/// The experts' weights, [E, D, F] and [E, F, D], and what computes with them. swiglu: gate, up, down; gelu and relu:
+/// up, down (the same formulae as FeedForward). No bias.
 class FfnExperts : public torch::nn::Module {
  public:
   struct Shape {

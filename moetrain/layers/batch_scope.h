@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "parallel/base/random.h"
 #include "parallel/comm/communicator.h"
@@ -33,6 +34,9 @@ struct BatchScope {
   int64_t first_token = 0;  // global index of this rank's first token; in evaluation, within the whole text
   DrawKey draws = {};
   int64_t update = 0;  // updates done before this one: what a loss's window of steps is held against
+  /// By number of the block: choices of each expert, int64 [E], summed over the global micro-batches of this update
+  /// before this one (of RoutingDecision::global_choices_E); empty, or undefined for a block, where there are none.
+  std::vector<at::Tensor> earlier_choices = {};
   // Filled by the model:
   int64_t global_sequences = 0;  // of the whole micro-batch, all ranks
   at::Tensor sequence_T = {};    // int64, CPU: number of each token's sequence in the micro-batch; undefined: none

@@ -2,16 +2,18 @@
 
 #include <ATen/ATen.h>
 
-#include "parallel/base/fault.h"
+#include "parallel/base/name_table.h"
 
 namespace moetrain {
 
 Activation parse_activation(const std::string& name) {
-  parallel::check_internal(name == "swiglu" || name == "gelu", "unknown activation '", name, "'");
-  return name == "swiglu" ? Activation::kSwiglu : Activation::kGelu;
+  return parallel::NameTable<Activation>(
+             "activation", {{"swiglu", Activation::kSwiglu}, {"gelu", Activation::kGelu}, {"relu", Activation::kRelu}})
+      .at(name);
 }
 
-FeedForward::FeedForward(const ParameterSource& source, const Shape& shape, double std, double output_std) {
+FeedForward::FeedForward(const ParameterSource& source, const Shape& shape, double std, double output_std)
+    : activation_(shape.activation) {
   const auto add = [&](const std::string& name, int64_t in_dim, int64_t out_dim, double init) {
     return register_module(name, std::make_shared<Linear>(source.at(name), in_dim, out_dim, init));
   };
@@ -22,7 +24,8 @@ FeedForward::FeedForward(const ParameterSource& source, const Shape& shape, doub
 
 at::Tensor FeedForward::forward(const at::Tensor& input_TD) const {
   const at::Tensor up = up_->forward(input_TD);
-  return down_->forward(gate_ ? at::silu(gate_->forward(input_TD)) * up : at::gelu(up));
+  if (activation_ == Activation::kSwiglu) return down_->forward(at::silu(gate_->forward(input_TD)) * up);
+  return down_->forward(activation_ == Activation::kGelu ? at::gelu(up) : at::relu(up));
 }
 
 }  // namespace moetrain

@@ -9,10 +9,11 @@
 
 namespace moetrain {
 
-enum class Activation { kSwiglu, kGelu };
-Activation parse_activation(const std::string& name);  // "swiglu", "gelu"
+enum class Activation { kSwiglu, kGelu, kRelu };
+Activation parse_activation(const std::string& name);  // "swiglu", "gelu", "relu"
 
-/// swiglu (Shazeer 2020): down(silu(gate(x)) * up(x)); gelu: down(gelu(up(x))), the exact gelu.
+/// swiglu (Shazeer 2020): down(silu(gate(x)) * up(x)); gelu: down(gelu(up(x))), the exact gelu; relu (Vaswani et al.
+/// 2017, without their biases): down(relu(up(x))).
 class FeedForward : public torch::nn::Module {
  public:
   struct Shape {
@@ -25,7 +26,8 @@ class FeedForward : public torch::nn::Module {
   at::Tensor forward(const at::Tensor& input_TD) const;
 
  private:
-  std::shared_ptr<Linear> gate_, up_, down_;  // gate_ is null for gelu
+  Activation activation_;
+  std::shared_ptr<Linear> gate_, up_, down_;  // gate_ is null but for swiglu
 };
 
 }  // namespace moetrain

@@ -34,7 +34,8 @@ Sequences Sequences::uniform(int64_t count, int64_t length, at::Device device) {
 
 at::Tensor Sequences::sequence_T() const {
   const at::Tensor length_S = at::tensor(lengths_, at::kLong);
-  return at::repeat_interleave(length_S, std::optional<int64_t>(tokens_));  // the numbers 0, 1, ..., each as often
+  // A bare int64_t would be taken for the number of repeats of every element.
+  return at::repeat_interleave(length_S, std::optional<int64_t>(tokens_));
 }
 
 at::Tensor Sequences::pad(const at::Tensor& x_TD) const {

@@ -5,60 +5,47 @@
 #include <cmath>
 #include <limits>
 
+#include "moetrain/losses/load_balance.h"
 #include "moetrain/losses/statistic_share.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
 namespace {
 
-/// Sum over e of p_e * count_e / N, this rank's part of p.
-at::Tensor balance(const at::Tensor& probabilities_TE, const at::Tensor& count_E, const BatchScope& scope,
-                   double scale) {
-  const auto tokens = static_cast<double>(scope.global_tokens);
-  const at::Tensor fraction_E = count_E.to(probabilities_TE.scalar_type()) / tokens;
-  return (probabilities_TE.sum(0) * fraction_E).sum() * (scale / tokens);
-}
-
 at::Tensor squared_variation(const at::Tensor& sum_E) {
   return sum_E.var(/*dim=*/0, /*unbiased=*/true) / (sum_E.mean().square() + 1e-10);
 }
 
-at::Tensor negative_entropy(const at::Tensor& p_E) { return (p_E * p_E.clamp_min(1e-30).log()).sum(); }
+/// Sum of p log p over all entries.
+at::Tensor negative_entropy(const at::Tensor& p) { return (p * p.clamp_min(1e-30).log()).sum(); }
 
-struct WeightedLoss {
-  const char* name;
-  double weight;
-  at::Tensor (*share)(const RoutingDecision& decision, const BatchScope& scope);
-};
+at::Tensor entropy(const at::Tensor& p_E) { return -negative_entropy(p_E); }
+
+/// Of the probabilities, over the N tokens.
+at::Tensor local_mean(const RoutingDecision& decision, const BatchScope& scope) {
+  return decision.probabilities_TE.sum(0) / static_cast<double>(scope.global_tokens);
+}
 
 }  // namespace
 
-LossTerms router_losses(const RoutingDecision& decision, const MoeConfig& config, const BatchScope& scope) {
-  const WeightedLoss all[] = {
-      {"load_balance", config.load_balance,
-       config.balance_choices == "first" ? &first_choice_balance_share : &load_balance_share},
-      {"router_z", config.router_z, &router_z_share},
-      {"importance", config.importance, &importance_share},
-      {"load", config.load, &load_share},
-      {"mutual_information", config.mutual_information, &mutual_information_share},
-      {"entropy", config.entropy, &entropy_share},
-  };
+LossTerms router_losses(const RoutingDecision& decision, const MoeConfig& config, const RoutingContext& context) {
+  const BatchScope& scope = context.scope;
   LossTerms losses;
-  for (const WeightedLoss& loss : all) {
-    if (loss.weight > 0) losses.add(loss.name, loss.share(decision, scope) * loss.weight);
-  }
+  const auto add = [&](const char* name, const parallel::Weight& weight, auto share) {
+    if (!weight.is_on()) return;
+    const double now = weight.at(scope.update);
+    losses.add(name, now > 0 ? share(decision, scope) * now
+                             : at::zeros({}, decision.probabilities_TE.options().requires_grad(false)));
+  };
+  add("load_balance", config.load_balance,
+      [&](const auto&, const auto&) { return load_balance_share(decision, config, context); });
+  add("router_z", config.router_z, &router_z_share);
+  add("importance", config.importance, &importance_share);
+  add("load", config.load, &load_share);
+  add("mutual_information", config.mutual_information, &mutual_information_share);
+  add("concentration", config.concentration, &concentration_share);
+  add("entropy", config.entropy, &entropy_share);
   return losses;
-}
-
-at::Tensor load_balance_share(const RoutingDecision& decision, const BatchScope& scope) {
-  const auto experts = static_cast<double>(decision.probabilities_TE.size(1));
-  const auto top_k = static_cast<double>(decision.assignment.expert_TK.size(1));
-  return balance(decision.probabilities_TE, decision.global_choices_E, scope, experts / top_k);
-}
-
-at::Tensor first_choice_balance_share(const RoutingDecision& decision, const BatchScope& scope) {
-  const auto experts = static_cast<double>(decision.probabilities_TE.size(1));
-  return balance(decision.probabilities_TE, decision.global_first_E, scope, experts);
 }
 
 at::Tensor router_z_share(const RoutingDecision& decision, const BatchScope& scope) {
@@ -88,13 +75,16 @@ at::Tensor load_share(const RoutingDecision& decision, const BatchScope& scope) 
 }
 
 at::Tensor entropy_share(const RoutingDecision& decision, const BatchScope& scope) {
-  const at::Tensor log_p_TE = at::log_softmax(decision.logits_TE, 1);
-  return -(log_p_TE.exp() * log_p_TE).sum() / static_cast<double>(scope.global_tokens);
+  return -negative_entropy(decision.probabilities_TE) / static_cast<double>(scope.global_tokens);
 }
 
 at::Tensor mutual_information_share(const RoutingDecision& decision, const BatchScope& scope) {
-  const at::Tensor mean_E = decision.probabilities_TE.sum(0) / static_cast<double>(scope.global_tokens);
-  return entropy_share(decision, scope) + share_of_statistic(mean_E, scope.group, &negative_entropy);
+  return entropy_share(decision, scope) +
+         share_of_statistic(local_mean(decision, scope), scope.group, &negative_entropy);
+}
+
+at::Tensor concentration_share(const RoutingDecision& decision, const BatchScope& scope) {
+  return share_of_statistic(local_mean(decision, scope), scope.group, &entropy);
 }
 
 at::Tensor router_entropy_share(const RoutingDecision& decision, const BatchScope& scope) {

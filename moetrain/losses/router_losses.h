@@ -7,18 +7,11 @@
 namespace moetrain {
 
 // N tokens of the global micro-batch; each ..._share gives this rank's share, a scalar. A new loss is a function here,
-// a weight in MoeConfig and a row in router_losses().
+// a weight in MoeConfig and a row in router_losses(). load_balance has a file of its own, load_balance.h.
 
-/// The losses whose weight is not 0, weighted. Collective over the scope's group.
-LossTerms router_losses(const RoutingDecision& decision, const MoeConfig& config, const BatchScope& scope);
-
-/// Switch Transformer (Fedus et al. 2022, eq. 4) for top-k: (E / K) sum over e of f_e p_e, with f_e the fraction of
-/// the N tokens that choose e (a count: no gradient; sums to K) and p_e the mean probability of e, both over the
-/// global micro-batch. 1 at perfect balance. Given f it is linear in the tokens, so the shares add up exactly.
-at::Tensor load_balance_share(const RoutingDecision& decision, const BatchScope& scope);
-
-/// The same with f_e the fraction whose first choice is e, and without 1 / K (GShard, Lepikhin et al. 2021).
-at::Tensor first_choice_balance_share(const RoutingDecision& decision, const BatchScope& scope);
+/// The losses that the config switches on, weighted; outside of its weight's window of updates a loss is 0 and not
+/// computed, so that the names are the same in every update. Collective over the scope's group.
+LossTerms router_losses(const RoutingDecision& decision, const MoeConfig& config, const RoutingContext& context);
 
 /// ST-MoE (Zoph et al. 2022, eq. 5): mean over the N tokens of logsumexp(logits)^2.
 at::Tensor router_z_share(const RoutingDecision& decision, const BatchScope& scope);
@@ -36,7 +29,11 @@ at::Tensor load_share(const RoutingDecision& decision, const BatchScope& scope);
 /// of the tokens minus the entropy of the mean probabilities [nats]; at least -ln E. Collective.
 at::Tensor mutual_information_share(const RoutingDecision& decision, const BatchScope& scope);
 
-/// H(e|x): mean over the N tokens of the entropy of the router's softmax [nats].
+/// ModuleFormer's load concentration (Shen et al. 2023), for fine-tuning: the entropy of the mean probabilities over
+/// the N tokens [nats], which falls as fewer experts serve this text (those left idle may be pruned). Collective.
+at::Tensor concentration_share(const RoutingDecision& decision, const BatchScope& scope);
+
+/// H(e|x): mean over the N tokens of the entropy of the router's probabilities [nats].
 at::Tensor entropy_share(const RoutingDecision& decision, const BatchScope& scope);
 
 /// The same as a metric, without gradient.

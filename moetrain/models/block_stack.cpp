@@ -6,6 +6,7 @@
 
 #include "moetrain/layers/dropout.h"
 #include "moetrain/moe/expert_blocks.h"
+#include "moetrain/moe/expert_kinds.h"
 
 namespace moetrain {
 
@@ -13,26 +14,33 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
                        const Shape& shape, const parallel::NameTable<RouterPreset>& routers)
     : first_layer_(shape.first_layer), side_(shape.side) {
   const std::vector<bool> has_experts = expert_blocks(moe.layers, total_blocks(config));
+  int64_t previous_experts = 0;
   for (int64_t i = 0; i < shape.blocks; ++i) {
     const int64_t layer = shape.first_layer + i;
-    const BlockShape block{layer, shape.causal, shape.cross, has_experts[static_cast<size_t>(layer)]};
+    const bool experts = has_experts[static_cast<size_t>(layer)];
+    const MoeConfig own = experts ? for_layer(moe, layer, total_blocks(config)) : moe;
+    const BlockShape block{layer, shape.causal, shape.cross, experts, previous_experts};
     const std::string name = std::to_string(i);
     blocks_.push_back(
-        register_module(name, std::make_shared<TransformerBlock>(source.at(name), config, moe, block, routers)));
+        register_module(name, std::make_shared<TransformerBlock>(source.at(name), config, own, block, routers)));
+    if (experts) previous_experts = expert_kinds(own).total();
   }
 }
 
 at::Tensor BlockStack::forward(at::Tensor x_TD, const Sequences& sequences, const BatchScope& scope,
                                const Memory* memory, std::vector<BlockCache>* caches, ModelOutput& output) {
   if (caches != nullptr) caches->resize(blocks_.size());
+  at::Tensor previous_logits_TE;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     auto [out_TD, moe] = blocks_[i]->forward(x_TD, {.scope = scope,
                                                     .sequences = sequences,
                                                     .memory = memory,
-                                                    .cache = caches != nullptr ? &(*caches)[i] : nullptr});
+                                                    .cache = caches != nullptr ? &(*caches)[i] : nullptr,
+                                                    .previous_logits_TE = previous_logits_TE});
     x_TD = out_TD;
     if (!moe) continue;
     output.losses.add_all(moe->losses);
+    previous_logits_TE = moe->decision.logits_TE;
     const int64_t layer = first_layer_ + static_cast<int64_t>(i);
     output.routing.push_back({layer, side_, scope.global_tokens, std::move(moe->decision)});
   }

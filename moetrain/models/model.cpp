@@ -19,21 +19,21 @@ BatchScope scope_of(const TokenSide& side, const PassScope& pass) {
           .first_token = side.first_token,
           .draws = pass.draws,
           .update = pass.update,
+          .earlier_choices = pass.earlier_choices,
           .global_sequences = side.global_sequences,
           .sequence_T = side.sequence_number_S.defined() ? side.sequence_number_S.index_select(0, own_T)
                                                          : own_T + side.first_sequence,
           .token_ids_T = side.ids_T};
 }
 
-ParameterCount Model::parameter_count() const {
-  ParameterCount count;
-  for (const auto& parameter : named_parameters()) {
-    const int64_t elements = parameter.value().numel();
-    count.total += elements;
-    const bool routed = parameter.key().find(".experts.") != std::string::npos;
-    count.active += routed ? elements / moe_config().experts * moe_config().top_k : elements;
+void Model::after_update(const std::vector<LayerChoices>& choices) {
+  for (const auto& module : modules(/*include_self=*/false)) {
+    auto* layer = dynamic_cast<MoeLayer*>(module.get());
+    if (layer == nullptr) continue;
+    for (const LayerChoices& each : choices) {
+      if (each.layer == layer->number()) layer->after_update(each.global_choices_E);
+    }
   }
-  return count;
 }
 
 }  // namespace moetrain

@@ -38,6 +38,8 @@ struct PassScope {
   bool training = false;
   DrawKey draws = {};
   int64_t update = 0;  // updates done before this one
+  /// By number of the block: what the update's earlier micro-batches chose; see BatchScope.
+  std::vector<at::Tensor> earlier_choices = {};
 };
 
 /// Whose tokens a block sees.
@@ -56,9 +58,10 @@ struct ModelOutput {
   std::vector<LayerRouting> routing;  // of the MoE blocks
 };
 
-struct ParameterCount {
-  int64_t total = 0;
-  int64_t active = 0;  // used by one token: top_k of the experts, everything else whole
+/// Choices of each expert in a block over the micro-batches of an update.
+struct LayerChoices {
+  int64_t layer = 0;
+  at::Tensor global_choices_E;  // int64
 };
 
 class Model : public torch::nn::Module {
@@ -70,7 +73,10 @@ class Model : public torch::nn::Module {
   virtual const ModelConfig& config() const = 0;
   virtual const MoeConfig& moe_config() const = 0;
   virtual int64_t vocabulary() const = 0;
-  ParameterCount parameter_count() const;
+  ParameterCount parameter_count() const { return moetrain::parameter_count(*this); }
+  /// What changes after an update and not by gradient (a router's bias), given by block the choices of each expert over
+  /// the update's global batch, int64 [E].
+  void after_update(const std::vector<LayerChoices>& choices);
 };
 
 /// What a layer may know of the micro-batch around its tokens.

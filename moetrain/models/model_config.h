@@ -39,7 +39,7 @@ void visit(ModelConfig& config, Visitor& field) {
   field("heads", config.heads, between(1, 4096), "query heads");
   field("kv_heads", config.kv_heads, between(1, 4096), "key/value heads; must divide heads");
   field("ffn_hidden", config.ffn_hidden, between(1, 1 << 24), "hidden width of a dense feed-forward");
-  field("activation", config.activation, one_of({"swiglu", "gelu"}), "of dense feed-forwards and experts");
+  field("activation", config.activation, one_of({"swiglu", "gelu", "relu"}), "of dense feed-forwards and experts");
   field("norm", config.norm, one_of({"rms", "layer"}), "RMSNorm or LayerNorm");
   field("norm_epsilon", config.norm_epsilon, above(0), "added to the variance");
   field("rope_theta", config.rope_theta, above(1), "base of the rotary position frequencies");

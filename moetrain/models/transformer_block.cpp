@@ -31,7 +31,8 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
   ffn_norm_ = norm("ffn_norm");
   const Activation activation = parse_activation(config.activation);
   if (shape.moe) {
-    const MoeLayer::Shape layer{config.width, activation, config.init_std, output_std, shape.layer};
+    const MoeLayer::Shape layer{config.width, activation,  config.init_std,
+                                output_std,   shape.layer, shape.previous_experts};
     moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), moe, layer, routers));
   } else {
     const FeedForward::Shape dense{config.width, config.ffn_hidden, activation};
@@ -61,7 +62,7 @@ TransformerBlock::Output TransformerBlock::forward(at::Tensor x_TD, const Contex
   if (cross_) x_TD = x_TD + dropped(attend_memory(cross_norm_->forward(x_TD), context), "dropout, cross", scope);
   const at::Tensor normed_TD = ffn_norm_->forward(x_TD);
   if (feed_forward_) return {x_TD + dropped(feed_forward_->forward(normed_TD), "dropout, ffn", scope), std::nullopt};
-  MoeOutput moe = moe_->forward(normed_TD, scope);
+  MoeOutput moe = moe_->forward(normed_TD, scope, context.previous_logits_TE);
   x_TD = x_TD + dropped(std::exchange(moe.out_TD, at::Tensor()), "dropout, ffn", scope);
   return {x_TD, std::move(moe)};
 }

@@ -19,8 +19,9 @@ struct BlockCache {
 struct BlockShape {
   int64_t layer = 0;  // number of the block in its model, part of the key of every draw
   bool causal = true;
-  bool cross = false;  // attends to a memory too
-  bool moe = false;    // experts instead of a dense feed-forward
+  bool cross = false;            // attends to a memory too
+  bool moe = false;              // experts instead of a dense feed-forward
+  int64_t previous_experts = 0;  // routed experts of the MoE block before in the same stack; 0: none
 };
 
 /// x += attention(norm(x)); [x += cross_attention(norm(x), memory);] x += feed_forward_or_moe(norm(x)).
@@ -31,8 +32,9 @@ class TransformerBlock : public torch::nn::Module {
   struct Context {
     const BatchScope& scope;
     const Sequences& sequences;
-    const Memory* memory = nullptr;  // where the block attends to one
-    BlockCache* cache = nullptr;     // in decoding
+    const Memory* memory = nullptr;      // where the block attends to one
+    BlockCache* cache = nullptr;         // in decoding
+    at::Tensor previous_logits_TE = {};  // of the MoE block before in the same stack; undefined: none
   };
   struct Output {
     at::Tensor out_TD;

@@ -2,8 +2,10 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "parallel/base/field.h"
+#include "parallel/base/weight.h"
 
 namespace moetrain {
 
@@ -13,25 +15,122 @@ struct MoeConfig {
   std::string router = "top_k";
   int64_t experts = 8;
   int64_t top_k = 2;
+  std::vector<int64_t> experts_by_layer;
+  int64_t latent = 0;
   int64_t hidden = 256;
+  int64_t constant_experts = 0;
+  int64_t copy_experts = 0;
+  int64_t zero_experts = 0;
+  int64_t null_experts = 0;
+  // The router's.
   std::string gate = "sum1";
+  double route_scale = 1.0;
   std::string capacity = "dropless";
   double capacity_factor = 1.25;
+  double capacity_evaluation = 0.0;
+  int64_t capacity_minimum = 1;
+  double capacity_tau = 0.75;
   std::string drop = "position";
   double jitter = 0.0;
   int64_t cosine_width = 0;
+  int64_t mlp_hidden = 0;
+  std::string mlp_activation = "tanh";
+  bool gating_residual = false;
+  int64_t groups = 1;
+  int64_t top_groups = 1;
+  double bias_rate = 0.001;
+  int64_t sinkhorn_iterations = 100;
+  double sinkhorn_tolerance = 1e-4;
   std::string stochastic = "slices";
   std::string stochastic_inference = "sentence";
+  // The always-on branch's.
   int64_t shared_hidden = 0;
+  std::string shared_combine = "add";
   bool shared_gate = true;
-  double load_balance = 0.01;
+  // The losses'.
+  parallel::Weight load_balance = 0.01;
   std::string balance_choices = "all";
-  double router_z = 0.001;
-  double importance = 0.0;
-  double load = 0.0;
-  double mutual_information = 0.0;
-  double entropy = 0.0;
+  std::string balance_over = "micro_batch";
+  bool balance_per_choice = true;
+  double balance_kind_weight = 1.0;
+  parallel::Weight router_z = 0.001;
+  parallel::Weight importance = 0.0;
+  parallel::Weight load = 0.0;
+  parallel::Weight mutual_information = 0.0;
+  parallel::Weight concentration = 0.0;
+  parallel::Weight entropy = 0.0;
 };
+
+template <class Visitor>
+void visit_router(MoeConfig& config, Visitor& field) {
+  using namespace parallel;
+  field(
+      "gate", config.gate, one_of({"sum1", "raw", "sum1_kept", "true1", "hard"}),
+      "combine weights: sum1 (softmax over the chosen, as Mixtral), raw (softmax over all, as Switch), sum1_kept (as "
+      "sum1, over what was not dropped, as GShard), true1 (as sum1, over the chosen that are no zero or null experts, "
+      "as MoE++ and AdaMoE), hard (1 / top_k, for hash and thor)");
+  field("route_scale", config.route_scale, above(0), "combine weights are multiplied by this; DeepSeek-V3: 2.5");
+  field("capacity", config.capacity, one_of({"dropless", "factor", "by_kind"}),
+        "never drop, or bound the tokens of an expert; by_kind: less for feed-forwards than for zero-computation "
+        "experts, as MoE++");
+  field("capacity_factor", config.capacity_factor, above(0),
+        "with capacity = factor: an expert takes ceil(factor * top_k * tokens / experts) of the global micro-batch");
+  field("capacity_evaluation", config.capacity_evaluation, at_least(0),
+        "capacity_factor in evaluation and decoding; 0: never drop there; Switch: 2.0");
+  field("capacity_minimum", config.capacity_minimum, between(1, 1 << 24),
+        "an expert takes at least so many tokens; DeepSpeed: 4");
+  field("capacity_tau", config.capacity_tau, above(0),
+        "with capacity = by_kind: capacity of a feed-forward over that of a zero-computation expert");
+  field("drop", config.drop, one_of({"position", "probability", "random"}),
+        "what leaves a full expert: later tokens and later choices, improbable choices, or choices drawn at random");
+  field("jitter", config.jitter, half_open(0, 1),
+        "in training the router sees its tokens times U[1 - jitter, 1 + jitter]; 0: off, Switch: 0.01");
+  field("cosine_width", config.cosine_width, between(0, 1 << 20),
+        "router = cosine: width of the projected tokens; 0: experts / 2, at least 2");
+  field("mlp_hidden", config.mlp_hidden, between(0, 1 << 20), "router = mlp: its hidden width; 0: 8 * experts");
+  field("mlp_activation", config.mlp_activation, one_of({"tanh", "gelu"}), "router = mlp: as MoE++ or as ModuleFormer");
+  field("gating_residual", config.gating_residual, anything(),
+        "add to the logits a learned product with those of the MoE layer before (MoE++)");
+  field("groups", config.groups, between(1, 1 << 16), "router = sigmoid_bias: groups of experts; 1: no groups");
+  field("top_groups", config.top_groups, between(1, 1 << 16),
+        "router = sigmoid_bias: only the best so many groups of experts are open to a token");
+  field("bias_rate", config.bias_rate, at_least(0),
+        "router = sigmoid_bias: what an update adds to the selection's bias of an underloaded expert");
+  field("sinkhorn_iterations", config.sinkhorn_iterations, between(1, 1 << 20),
+        "router = sinkhorn: at most so many normalisations of rows and columns");
+  field("sinkhorn_tolerance", config.sinkhorn_tolerance, at_least(0),
+        "router = sinkhorn: it ends where no column's scale changes by more than this part; 0: all iterations");
+  field("stochastic", config.stochastic, one_of({"slices", "batch_layer", "sentence", "token"}),
+        "router = thor, in training: what shares one drawn expert");
+  field("stochastic_inference", config.stochastic_inference, one_of({"sentence", "token", "ensemble"}),
+        "router = thor, in evaluation: what shares one drawn expert; ensemble: the mean of all experts");
+}
+
+template <class Visitor>
+void visit_losses(MoeConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("load_balance", config.load_balance, at_least(0),
+        "weight of the load-balance loss; 0: off. Like every weight it may hold for some updates only, such as \"0.01 "
+        "from 100u until 2000u\"");
+  field("balance_choices", config.balance_choices, one_of({"all", "first"}),
+        "load_balance counts all choices, or first choices only (as GShard)");
+  field("balance_over", config.balance_over, one_of({"micro_batch", "sequence", "global_batch"}),
+        "load_balance counts within the micro-batch, within each sequence (DeepSeek-V3), or over the update's "
+        "micro-batches so far");
+  field("balance_per_choice", config.balance_per_choice, anything(),
+        "divide load_balance by top_k, so that balance is 1; false: balance is top_k, as Mixtral's code");
+  field("balance_kind_weight", config.balance_kind_weight, at_least(0),
+        "load_balance weighs zero-computation experts by this and feed-forwards by 1; MoE++: 0.75");
+  field("router_z", config.router_z, at_least(0), "weight of the router z-loss; 0: off");
+  field("importance", config.importance, at_least(0), "weight of the CV^2 of the experts' summed gates; 0: off");
+  field("load", config.load, at_least(0),
+        "router = noisy_top_k: weight of the CV^2 of the experts' smooth load; 0: off");
+  field("mutual_information", config.mutual_information, at_least(0),
+        "weight of -I(token; expert): confident tokens, balanced experts; 0: off");
+  field("concentration", config.concentration, at_least(0),
+        "weight of the entropy of the mean probabilities: few experts for this text (ModuleFormer); 0: off");
+  field("entropy", config.entropy, at_least(0), "weight of the router's mean entropy: confident tokens; 0: off");
+}
 
 template <class Visitor>
 void visit(MoeConfig& config, Visitor& field) {
@@ -39,39 +138,29 @@ void visit(MoeConfig& config, Visitor& field) {
   field("layers", config.layers, anything(),
         "blocks with experts: \"all\", \"none\", \"odd\", \"even\", \"every:N\" or a list from 0 such as \"1,3\" or "
         "\"0,4-11\"");
-  field("router", config.router, anything(),
-        "published router: top_k, switch, gshard, noisy_top_k, cosine, hash, thor");
+  field(
+      "router", config.router, anything(),
+      "published router: top_k, switch, gshard, noisy_top_k, cosine, mlp, sigmoid_bias, expert_choice, sinkhorn, hash, "
+      "thor");
   field("experts", config.experts, between(1, 1 << 16), "routed experts in a layer");
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");
+  field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),
+        "one number of routed experts for each block with experts, in order (as PR-MoE); empty: moe.experts in each");
+  field("latent", config.latent, between(0, 1 << 20),
+        "width in which routed experts work, tokens being projected down before dispatch (LatentMoE); 0: off");
   field("hidden", config.hidden, between(1, 1 << 24), "hidden width of one expert");
-  field("gate", config.gate, one_of({"sum1", "raw", "sum1_kept", "hard"}),
-        "combine weights: sum1 (softmax over the chosen, as Mixtral), raw (softmax over all, as Switch), sum1_kept (as "
-        "sum1, over what was not dropped, as GShard), hard (1 / top_k, for hash and thor)");
-  field("capacity", config.capacity, one_of({"dropless", "factor"}), "never drop, or bound the tokens of an expert");
-  field("capacity_factor", config.capacity_factor, above(0),
-        "with capacity = factor: an expert takes ceil(factor * top_k * tokens / experts) of the global micro-batch");
-  field("drop", config.drop, one_of({"position", "probability", "random"}),
-        "what leaves a full expert: later tokens and later choices, improbable choices, or choices drawn at random");
-  field("jitter", config.jitter, half_open(0, 1),
-        "in training the router sees its tokens times U[1 - jitter, 1 + jitter]; 0: off, Switch: 0.01");
-  field("cosine_width", config.cosine_width, between(0, 1 << 20),
-        "router = cosine: width of the projected tokens; 0: experts / 2, at least 2");
-  field("stochastic", config.stochastic, one_of({"slices", "batch_layer", "sentence", "token"}),
-        "router = thor, in training: what shares one drawn expert");
-  field("stochastic_inference", config.stochastic_inference, one_of({"sentence", "token", "ensemble"}),
-        "router = thor, in evaluation: what shares one drawn expert; ensemble: the mean of all experts");
+  field("constant_experts", config.constant_experts, between(0, 1 << 10),
+        "more experts: a learned constant mixed with the token (MoE++)");
+  field("copy_experts", config.copy_experts, between(0, 1 << 10), "more experts: the token itself (MoE++)");
+  field("zero_experts", config.zero_experts, between(0, 1 << 10), "more experts: nothing (MoE++)");
+  field("null_experts", config.null_experts, between(0, 1 << 10),
+        "more experts: nothing, balanced as a whole and not one by one (AdaMoE)");
+  visit_router(config, field);
   field("shared_hidden", config.shared_hidden, between(0, 1 << 24), "hidden width of the shared expert; 0: none");
   field("shared_gate", config.shared_gate, anything(), "scale the shared expert by a sigmoid gate (as Qwen2-MoE)");
-  field("load_balance", config.load_balance, at_least(0), "weight of the load-balance loss; 0: off");
-  field("balance_choices", config.balance_choices, one_of({"all", "first"}),
-        "load_balance counts all choices, or first choices only (as GShard)");
-  field("router_z", config.router_z, at_least(0), "weight of the router z-loss; 0: off");
-  field("importance", config.importance, at_least(0), "weight of the CV^2 of the experts' summed gates; 0: off");
-  field("load", config.load, at_least(0),
-        "router = noisy_top_k: weight of the CV^2 of the experts' smooth load; 0: off");
-  field("mutual_information", config.mutual_information, at_least(0),
-        "weight of -I(token; expert): confident tokens, balanced experts; 0: off");
-  field("entropy", config.entropy, at_least(0), "weight of the router's mean entropy: confident tokens; 0: off");
+  field("shared_combine", config.shared_combine, one_of({"add", "residual"}),
+        "add the shared expert to the routed ones, or mix both by a learned softmax of two (residual, as PR-MoE)");
+  visit_losses(config, field);
 }
 
 }  // namespace moetrain

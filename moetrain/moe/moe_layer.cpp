@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "moetrain/losses/router_losses.h"
 
 namespace moetrain {
@@ -9,31 +11,93 @@ namespace moetrain {
 MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
                    const parallel::NameTable<RouterPreset>& routers)
     : config_(config), layer_(shape.layer) {
-  router_ =
-      register_module("router", routers.at(config.router).make(source.at("router"), config, shape.width, shape.std));
-  const FfnExperts::Shape experts{config.experts, {shape.width, config.hidden, shape.activation}};
-  experts_ = register_module("experts",
-                             std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, shape.output_std));
-  if (config.shared_hidden == 0) return;
-  const FeedForward::Shape shared{shape.width, config.shared_hidden, shape.activation};
-  shared_ = register_module("shared",
-                            std::make_shared<FeedForward>(source.at("shared"), shared, shape.std, shape.output_std));
-  if (!config.shared_gate) return;
-  shared_gate_ =
-      register_module("shared_gate", std::make_shared<Linear>(source.at("shared_gate"), shape.width, 1, shape.std));
+  router_ = register_module(
+      "router",
+      routers.at(config.router).make(source.at("router"), config, {shape.width, shape.std, shape.previous_experts}));
+  add_experts(source, shape);
+  if (config.shared_hidden > 0) add_shared(source, shape);
 }
 
-MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope) {
-  MoeOutput output;
-  output.decision = router_->forward(tokens_TD, {.scope = scope, .layer = layer_});
-  output.out_TD = experts_->forward(tokens_TD, output.decision.assignment);
-  if (shared_) {
-    at::Tensor shared_TD = shared_->forward(tokens_TD);
-    if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD));
-    output.out_TD = output.out_TD + shared_TD;
+void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape) {
+  const int64_t latent = config_.latent;
+  if (latent > 0) {
+    latent_down_ = register_module("latent_down",
+                                   std::make_shared<Linear>(source.at("latent_down"), shape.width, latent, shape.std));
   }
-  if (scope.training) output.losses = router_losses(output.decision, config_, scope);
+  const FfnExperts::Shape experts{config_.experts,
+                                  {latent > 0 ? latent : shape.width, config_.hidden, shape.activation}};
+  // Only what writes to the residual stream has the smaller initial weights.
+  const double experts_std = latent > 0 ? shape.std : shape.output_std;
+  experts_ =
+      register_module("experts", std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, experts_std));
+  if (latent > 0) {
+    latent_up_ = register_module(
+        "latent_up", std::make_shared<Linear>(source.at("latent_up"), latent, shape.width, shape.output_std));
+  }
+  const ExpertKinds kinds = expert_kinds(config_);
+  if (!LocalExperts::needed(kinds)) return;
+  local_ = register_module("local", std::make_shared<LocalExperts>(source.at("local"), kinds, shape.width, shape.std));
+}
+
+void MoeLayer::add_shared(const ParameterSource& source, const Shape& shape) {
+  const FeedForward::Shape shared{shape.width, config_.shared_hidden, shape.activation};
+  shared_ = register_module("shared",
+                            std::make_shared<FeedForward>(source.at("shared"), shared, shape.std, shape.output_std));
+  if (config_.shared_combine == "residual") {
+    residual_mix_ = register_module("residual_mix",
+                                    std::make_shared<ResidualMix>(source.at("residual_mix"), shape.width, shape.std));
+  } else if (config_.shared_gate) {
+    shared_gate_ =
+        register_module("shared_gate", std::make_shared<Linear>(source.at("shared_gate"), shape.width, 1, shape.std));
+  }
+}
+
+MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope,
+                            const at::Tensor& previous_logits_TE) {
+  MoeOutput output;
+  const RoutingContext context{.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE};
+  output.decision = router_->forward(tokens_TD, context);
+  output.out_TD = routed(tokens_TD, output.decision.assignment);
+  if (shared_) output.out_TD = with_shared(tokens_TD, output.out_TD);
+  if (scope.training) output.losses = router_losses(output.decision, config_, context);
   return output;
+}
+
+at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {
+  const at::Tensor narrow = latent_down_ ? latent_down_->forward(tokens_TD) : tokens_TD;
+  at::Tensor out_TD = experts_->forward(narrow, dispatched_choices(assignment, config_.experts));
+  if (latent_up_) out_TD = latent_up_->forward(out_TD);
+  return local_ ? out_TD + local_->forward(tokens_TD, assignment) : out_TD;
+}
+
+at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD) const {
+  at::Tensor shared_TD = shared_->forward(tokens_TD);
+  if (residual_mix_) return residual_mix_->forward(tokens_TD, routed_TD, shared_TD);
+  if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD));
+  return routed_TD + shared_TD;
+}
+
+ParameterCount MoeLayer::parameter_count() const {
+  ParameterCount count;
+  for (const at::Tensor& parameter : parameters()) count.total += parameter.numel();
+  int64_t experts = 0;
+  for (const at::Tensor& parameter : experts_->parameters()) experts += parameter.numel();
+  const int64_t idle = config_.experts - std::min(config_.top_k, config_.experts);
+  count.active = count.total - experts / config_.experts * idle;
+  return count;
+}
+
+ParameterCount parameter_count(const torch::nn::Module& model) {
+  ParameterCount count;
+  for (const at::Tensor& parameter : model.parameters()) count.total += parameter.numel();
+  count.active = count.total;
+  for (const auto& module : model.modules(/*include_self=*/false)) {
+    const auto* moe = dynamic_cast<const MoeLayer*>(module.get());
+    if (moe == nullptr) continue;
+    const ParameterCount layer = moe->parameter_count();
+    count.active -= layer.total - layer.active;
+  }
+  return count;
 }
 
 }  // namespace moetrain

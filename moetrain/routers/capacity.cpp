@@ -7,6 +7,7 @@
 
 #include "moetrain/routers/draws.h"
 #include "moetrain/routers/drop_rules.h"
+#include "moetrain/moe/expert_kinds.h"
 
 namespace moetrain {
 namespace {
@@ -18,8 +19,8 @@ at::Tensor count_choices(const at::Tensor& chosen_TK, int64_t experts) {
   return at::bincount((chosen_TK + place_K).flatten(), {}, top_k * experts).view({top_k, experts});
 }
 
-int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const MoeConfig& config,
-                         const RoutingContext& context) {
+int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const std::vector<int64_t>& capacity_E,
+                         const MoeConfig& config, const RoutingContext& context) {
   const BatchScope& scope = context.scope;
   at::Tensor priority_TK = chosen.probability_TK.to(at::kCPU, at::kDouble);
   if (config.drop == "random") {
@@ -27,22 +28,31 @@ int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const Moe
     priority_TK =
         uniform_draws(stream, scope.first_token * expert_TK.size(1), expert_TK.sizes(), at::TensorOptions(at::kDouble));
   }
-  return drop_lowest(expert_TK, priority_TK, config.experts, expert_capacity(config, scope.global_tokens), scope.group,
-                     chosen.expert_TK.device());
+  return drop_lowest(expert_TK, priority_TK, capacity_E, scope.group, chosen.expert_TK.device());
 }
 
 }  // namespace
 
-int64_t expert_capacity(const MoeConfig& config, int64_t global_tokens) {
-  const double even_share = static_cast<double>(config.top_k * global_tokens) / static_cast<double>(config.experts);
-  const double capacity = std::ceil(config.capacity_factor * even_share);
-  return std::max<int64_t>(1, static_cast<int64_t>(std::min(capacity, static_cast<double>(global_tokens))));
+std::vector<int64_t> expert_capacities(const MoeConfig& config, int64_t global_tokens, double factor) {
+  const ExpertKinds kinds = expert_kinds(config);
+  const double choices = static_cast<double>(config.top_k * global_tokens);
+  const double tau = config.capacity == "by_kind" ? config.capacity_tau : 1.0;
+  const double parts = tau * static_cast<double>(kinds.ffn) + static_cast<double>(kinds.zero_computation());
+  const auto capacity = [&](double weight) {
+    const double wanted = std::ceil(factor * (weight * choices / parts));
+    const auto useful = static_cast<int64_t>(std::min(wanted, static_cast<double>(global_tokens)));
+    return std::max(config.capacity_minimum, useful);
+  };
+  std::vector<int64_t> capacity_E(static_cast<size_t>(kinds.total()), capacity(1.0));
+  std::fill_n(capacity_E.begin(), kinds.ffn, capacity(tau));
+  return capacity_E;
 }
 
 CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, const RoutingContext& context) {
   const BatchScope& scope = context.scope;
-  at::Tensor local_KE = count_choices(chosen.expert_TK, config.experts);
-  if (config.capacity == "dropless" || !scope.training) {
+  at::Tensor local_KE = count_choices(chosen.expert_TK, expert_kinds(config).total());
+  const double factor = scope.training ? config.capacity_factor : config.capacity_evaluation;
+  if (config.capacity == "dropless" || factor == 0) {
     scope.group.all_reduce(local_KE, parallel::ReduceOp::kSum).wait();
     return {.expert_TK = chosen.expert_TK, .global_choices_KE = local_KE};
   }
@@ -50,15 +60,15 @@ CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, c
   scope.group.all_gather(gathered_RKE, local_KE).wait();
   const at::Tensor total_KE = gathered_RKE.sum(0);
   at::Tensor expert_TK = chosen.expert_TK.to(at::kCPU, at::kLong, /*non_blocking=*/false, /*copy=*/true);
+  const std::vector<int64_t> capacity_E = expert_capacities(config, scope.global_tokens, factor);
   int64_t dropped = 0;
   if (config.drop == "position") {
     // Before choice rank j of this rank's tokens come all ranks' choices of smaller rank, then earlier ranks' choices.
     const at::Tensor smaller_KE = total_KE.cumsum(0) - total_KE;
     const at::Tensor earlier_KE = gathered_RKE.narrow(0, 0, scope.group.rank()).sum(0);
-    dropped =
-        drop_late(expert_TK, (smaller_KE + earlier_KE).to(at::kCPU), expert_capacity(config, scope.global_tokens));
+    dropped = drop_late(expert_TK, (smaller_KE + earlier_KE).to(at::kCPU), capacity_E);
   } else {
-    dropped = drop_by_priority(expert_TK, chosen, config, context);
+    dropped = drop_by_priority(expert_TK, chosen, capacity_E, config, context);
   }
   return {.expert_TK = expert_TK.to(chosen.expert_TK.device()), .global_choices_KE = total_KE, .dropped = dropped};
 }

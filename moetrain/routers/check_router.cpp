@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "moetrain/moe/expert_kinds.h"
 #include "moetrain/routers/router.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
@@ -20,13 +21,18 @@ void refuse_above_zero(const MoeConfig& config, const char* key, double value, c
 
 void check_unlearned(const MoeConfig& config) {
   const std::string reason = "this router has no parameter that the loss could move";
-  refuse_above_zero(config, "load_balance", config.load_balance, reason);
-  refuse_above_zero(config, "router_z", config.router_z, reason);
-  refuse_above_zero(config, "importance", config.importance, reason);
-  refuse_above_zero(config, "mutual_information", config.mutual_information, reason);
-  refuse_above_zero(config, "entropy", config.entropy, reason);
+  refuse_above_zero(config, "load_balance", config.load_balance.value, reason);
+  refuse_above_zero(config, "router_z", config.router_z.value, reason);
+  refuse_above_zero(config, "importance", config.importance.value, reason);
+  refuse_above_zero(config, "mutual_information", config.mutual_information.value, reason);
+  refuse_above_zero(config, "concentration", config.concentration.value, reason);
+  refuse_above_zero(config, "entropy", config.entropy.value, reason);
   refuse_above_zero(config, "jitter", config.jitter, "this router does not read the tokens");
-  if (config.capacity == "factor" && config.drop == "probability") {
+  if (config.gating_residual) {
+    user_error("moe.gating_residual with ", named(config),
+               ": its choice is fixed, whatever the layer before thought; nearest legal: gating_residual = false");
+  }
+  if (config.capacity != "dropless" && config.drop == "probability") {
     user_error("moe.drop = \"probability\" with ", named(config),
                ": all its gates are equal, so none is the lowest; nearest legal: drop = \"random\" or \"position\"");
   }
@@ -41,47 +47,114 @@ void check_gate(const MoeConfig& config, const RouterDemands& demands) {
         demands.learned ? ": not the gate from which this router learns" : ": it has no probabilities to weigh by",
         "; nearest legal: gate = ", legal);
   }
-  const bool sums_to_one = config.gate == "sum1" || config.gate == "sum1_kept";
-  if (sums_to_one && config.top_k == 1 && config.experts > 1) {
+  const ExpertKinds kinds = expert_kinds(config);
+  const bool sums_to_one = config.gate == "sum1" || config.gate == "sum1_kept" || config.gate == "true1";
+  if (sums_to_one && config.top_k == 1 && kinds.total() > 1) {
     user_error("moe.gate = \"", config.gate,
                "\" with moe.top_k = 1 makes every combine weight 1, from which the router ",
                "learns nothing; nearest legal: gate = \"raw\" (as Switch) or top_k = 2");
   }
+  if (config.gate == "true1" && kinds.zero + kinds.null == 0) {
+    user_error("moe.gate = \"true1\" without zero or null experts is sum1; nearest legal: gate = \"sum1\" or ",
+               "null_experts = 1");
+  }
 }
 
 void check_losses(const MoeConfig& config, const RouterDemands& demands) {
+  const int64_t experts = expert_kinds(config).total();
   if (!demands.learned_noise) {
-    refuse_above_zero(config, "load", config.load,
+    refuse_above_zero(config, "load", config.load.value,
                       "the load of importance + load is a probability under noise of a learned scale (noisy_top_k)");
   }
-  if (config.load > 0 && config.top_k == config.experts) {
-    user_error("moe.load (", config.load, ") with moe.top_k = moe.experts (", config.experts,
-               "): every expert is chosen whatever the noise; nearest legal: load = 0 or top_k = ", config.experts - 1);
+  if (config.load.is_on() && config.top_k == experts) {
+    user_error("moe.load (", config.load.value, ") with moe.top_k = moe.experts (", experts,
+               "): every expert is chosen whatever the noise; nearest legal: load = 0 or top_k = ", experts - 1);
   }
-  for (const auto& [key, value] : {std::pair{"importance", config.importance}, std::pair{"load", config.load}}) {
-    if (config.experts == 1) refuse_above_zero(config, key, value, "one expert has no variation");
+  for (const auto& [key, weight] : {std::pair{"importance", config.importance}, std::pair{"load", config.load}}) {
+    if (experts == 1) refuse_above_zero(config, key, weight.value, "one expert has no variation");
+  }
+  if (demands.experts_choose) {
+    refuse_above_zero(config, "load_balance", config.load_balance.value, "its experts take equally many tokens");
+  }
+  if (config.load_balance.is_on() && config.balance_over == "global_batch" && config.balance_choices == "first") {
+    user_error(
+        "moe.balance_over = \"global_batch\" with moe.balance_choices = \"first\": only all choices are counted ",
+        "over micro-batches; nearest legal: balance_choices = \"all\" or balance_over = \"micro_batch\"");
+  }
+}
+
+/// Keys that say something of zero-computation experts, where there are none.
+void check_kinds(const MoeConfig& config) {
+  if (expert_kinds(config).zero_computation() > 0) return;
+  if (config.capacity == "by_kind") {
+    user_error("moe.capacity = \"by_kind\" without constant, copy, zero or null experts is \"factor\"; nearest legal: ",
+               "capacity = \"factor\" or zero_experts = 1");
+  }
+  if (config.balance_kind_weight != 1.0) {
+    user_error("moe.balance_kind_weight (", config.balance_kind_weight,
+               ") without constant, copy, zero or null experts weighs nothing; nearest legal: balance_kind_weight = 1");
+  }
+}
+
+void check_capacity(const MoeConfig& config, const RouterDemands& demands) {
+  if (!demands.capacity && config.capacity != "dropless") {
+    user_error(
+        "moe.capacity = \"", config.capacity, "\" with ", named(config),
+        ": its load is even in expectation and its method drops no token; nearest legal: capacity = \"dropless\"");
+  }
+  if (demands.experts_choose && (config.capacity != "factor" || config.drop != "probability")) {
+    user_error(
+        "moe.capacity = \"", config.capacity, "\" and moe.drop = \"", config.drop, "\" with ", named(config),
+        ": an expert takes its most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and ",
+        "drop = \"probability\"");
+  }
+  if (config.capacity == "dropless" && config.capacity_evaluation > 0) {
+    user_error("moe.capacity_evaluation (", config.capacity_evaluation,
+               ") with moe.capacity = \"dropless\", which drops nowhere; nearest legal: capacity_evaluation = 0 or ",
+               "capacity = \"factor\"");
+  }
+}
+
+void check_groups(const MoeConfig& config, const RouterDemands& demands) {
+  const int64_t experts = expert_kinds(config).total();
+  if (!demands.groups) {
+    if (config.groups == 1) return;
+    user_error("moe.groups (", config.groups, ") with ", named(config),
+               ": it chooses among all experts; nearest legal: groups = 1 or router = \"sigmoid_bias\"");
+  }
+  if (experts % config.groups != 0) {
+    int64_t nearest = std::min(config.groups, experts);
+    while (experts % nearest != 0) --nearest;
+    user_error("moe.groups (", config.groups, ") must divide the experts of a layer (", experts,
+               "); nearest legal: groups = ", nearest);
+  }
+  const int64_t size = experts / config.groups, needed = (config.top_k + size - 1) / size;
+  if (config.top_groups > config.groups || config.top_groups < needed) {
+    user_error("moe.top_groups (", config.top_groups, ") of moe.groups (", config.groups, "), each of ", size,
+               " experts, for moe.top_k (", config.top_k,
+               "): nearest legal: top_groups = ", std::clamp(config.top_groups, needed, config.groups));
   }
 }
 
 }  // namespace
 
 void check_router(const MoeConfig& config, const RouterDemands& demands) {
-  if (config.top_k > config.experts) {
-    user_error("moe.top_k (", config.top_k, ") must be at most moe.experts (", config.experts,
-               "); nearest legal: top_k = ", config.experts, " or experts = ", config.top_k);
+  const int64_t experts = expert_kinds(config).total();
+  if (config.top_k > experts) {
+    const char* all = experts == config.experts ? "moe.experts" : "the experts of all kinds";
+    user_error("moe.top_k (", config.top_k, ") must be at most ", all, " (", experts,
+               "); nearest legal: top_k = ", experts, " or experts = ", config.experts + config.top_k - experts);
   }
   if (demands.top_k > 0 && config.top_k != demands.top_k) {
     user_error("moe.top_k (", config.top_k, ") with ", named(config), ": it sends a token to ", demands.top_k,
                demands.top_k == 1 ? " expert" : " experts", "; nearest legal: top_k = ", demands.top_k);
   }
   check_gate(config, demands);
-  if (!demands.capacity && config.capacity == "factor") {
-    user_error(
-        "moe.capacity = \"factor\" with ", named(config),
-        ": its load is even in expectation and its method drops no token; nearest legal: capacity = \"dropless\"");
-  }
+  check_capacity(config, demands);
   if (!demands.learned) check_unlearned(config);
   check_losses(config, demands);
+  check_kinds(config);
+  check_groups(config, demands);
 }
 
 }  // namespace moetrain

@@ -6,10 +6,14 @@
 
 #include "moetrain/routers/capacity.h"
 #include "moetrain/routers/draws.h"
+#include "moetrain/moe/expert_kinds.h"
 #include "moetrain/routers/gates.h"
+#include "parallel/base/fault.h"
 
 namespace moetrain {
 namespace {
+
+constexpr double kResidualStd = 0.02;
 
 /// Of U[1 - half_width, 1 + half_width] for each element of each token.
 at::Tensor jitter_factors(const at::Tensor& tokens_TD, double half_width, const RoutingContext& context) {
@@ -22,9 +26,20 @@ at::Tensor jitter_factors(const at::Tensor& tokens_TD, double half_width, const 
 
 class ComposedRouter : public Router {
  public:
-  ComposedRouter(std::unique_ptr<Scores> scores, Selection selection, const MoeConfig& config)
-      : config_(config), gate_(parse_gate(config.gate)), scores_(std::move(scores)), selection_(selection) {
-    for (const auto& [name, parameter] : scores_->parameters()) register_parameter(name, parameter);
+  ComposedRouter(RouterParts parts, const ScoresInput& input)
+      : config_(input.config), gate_(parse_gate(input.config.gate)), parts_(std::move(parts)) {
+    for (const auto& [name, parameter] : parts_.scores->parameters()) register_parameter(name, parameter);
+    const int64_t experts = input.experts();
+    if (config_.gating_residual && input.shape.previous_experts > 0) {
+      residual_weight_EP_ = register_parameter(
+          "residual_weight",
+          input.source.normal("residual_weight", {experts, input.shape.previous_experts}, kResidualStd));
+    }
+    if (parts_.biased) {
+      const at::TensorOptions options = input.source.options();
+      const bool wide = c10::typeMetaToScalarType(options.dtype()) == at::kDouble;
+      bias_E_ = register_buffer("bias", at::zeros({experts}, options.dtype(wide ? at::kDouble : at::kFloat)));
+    }
   }
 
   RoutingDecision forward(const at::Tensor& tokens_TD, const RoutingContext& context) override {
@@ -32,42 +47,71 @@ class ComposedRouter : public Router {
     if (config_.jitter > 0 && context.scope.training) {
       wide_TD = wide_TD * jitter_factors(wide_TD, config_.jitter, context);
     }
-    const ScoreTable scores = scores_->forward(wide_TD, context);
+    ScoreTable scores = parts_.scores->forward(wide_TD, context);
+    if (residual_weight_EP_.defined()) add_residual(scores, context);
+    const Squashed squashed = parts_.squash(scores.logits_TE, config_);
     RoutingDecision decision;
     decision.logits_TE = scores.logits_TE;
     decision.clean_logits_TE = scores.clean_logits_TE;
     decision.noise_scale_TE = scores.noise_scale_TE;
-    decision.probabilities_TE = at::softmax(scores.logits_TE, 1);
-    decision.chosen_TK = selection_({scores.logits_TE.detach(), decision.probabilities_TE.detach()}, config_, context);
-    decide_weights(decision, tokens_TD.scalar_type(), context);
+    decision.probabilities_TE = squashed.probabilities_TE;
+    decision.chosen_TK = parts_.selection(
+        {scores.logits_TE.detach(), squashed.probabilities_TE.detach(), squashed.score_TE.detach(), bias_E_}, config_,
+        context);
+    decide_weights(decision, squashed.score_TE.gather(1, decision.chosen_TK), context);
+    decision.assignment.weight_TK = decision.assignment.weight_TK.to(tokens_TD.scalar_type());
     return decision;
   }
 
+  void after_update(const at::Tensor& global_choices_E) override {
+    if (!parts_.biased) return;
+    const at::NoGradGuard no_gradient;
+    // In whole numbers, so that a load that is just the mean is found to be.
+    const at::Tensor missing_E = global_choices_E.sum() - global_choices_E * global_choices_E.numel();
+    bias_E_.add_(missing_E.sign().to(bias_E_.options()), config_.bias_rate);
+  }
+
  private:
-  void decide_weights(RoutingDecision& decision, at::ScalarType type, const RoutingContext& context) const {
-    const at::Tensor probability_TK = decision.probabilities_TE.gather(1, decision.chosen_TK);
-    const CapacityOutcome kept = apply_capacity({decision.chosen_TK, probability_TK.detach()}, config_, context);
+  void add_residual(ScoreTable& scores, const RoutingContext& context) const {
+    const at::Tensor& previous_TP = context.previous_logits_TE;
+    parallel::check_internal(previous_TP.defined(), "gating_residual: no logits of the MoE layer before");
+    const at::ScalarType wide = scores.logits_TE.scalar_type();
+    const at::Tensor residual_TE = at::linear(previous_TP.to(wide), residual_weight_EP_.to(wide));
+    scores.logits_TE = scores.logits_TE + residual_TE;
+    if (scores.clean_logits_TE.defined()) scores.clean_logits_TE = scores.clean_logits_TE + residual_TE;
+  }
+
+  void decide_weights(RoutingDecision& decision, const at::Tensor& score_TK, const RoutingContext& context) const {
+    const CapacityOutcome kept = apply_capacity({decision.chosen_TK, score_TK.detach()}, config_, context);
     decision.global_choices_E = kept.global_choices_KE.sum(0);
     decision.global_first_E = kept.global_choices_KE[0];
     decision.dropped = kept.dropped;
-    const at::Tensor all_TK = at::ones_like(kept.expert_TK, at::kBool);
-    decision.gate_TK = gate_weights(gate_, probability_TK, all_TK);
-    const at::Tensor weight_TK =
-        gate_ == Gate::kSum1Kept ? gate_weights(gate_, probability_TK, kept.expert_TK != parallel::Assignment::kDropped)
-                                 : decision.gate_TK;
-    decision.assignment = {kept.expert_TK, weight_TK.to(type), config_.experts};
+    if (parts_.experts_choose && context.scope.training) {
+      decision.dropped = (kept.expert_TK == parallel::Assignment::kDropped).all(1).sum().item<int64_t>();
+    }
+    const ExpertKinds kinds = expert_kinds(config_);
+    const at::Tensor true_TK = decision.chosen_TK < kinds.true_experts();
+    const at::Tensor all_TK = at::ones_like(true_TK);
+    decision.gate_TK = gate_weights(gate_, score_TK, {all_TK, true_TK}) * config_.route_scale;
+    at::Tensor weight_TK = decision.gate_TK;
+    if (gate_ == Gate::kSum1Kept) {
+      const at::Tensor kept_TK = kept.expert_TK != parallel::Assignment::kDropped;
+      weight_TK = gate_weights(gate_, score_TK, {kept_TK, true_TK}) * config_.route_scale;
+    }
+    decision.assignment = {kept.expert_TK, weight_TK, kinds.total()};
   }
 
   MoeConfig config_;
   Gate gate_;
-  std::unique_ptr<Scores> scores_;
-  Selection selection_;
+  RouterParts parts_;
+  at::Tensor residual_weight_EP_;  // undefined without a gating residual
+  at::Tensor bias_E_;              // undefined where the selection has none
 };
 
 }  // namespace
 
-std::shared_ptr<Router> compose_router(std::unique_ptr<Scores> scores, Selection selection, const MoeConfig& config) {
-  return std::make_shared<ComposedRouter>(std::move(scores), selection, config);
+std::shared_ptr<Router> compose_router(RouterParts parts, const ScoresInput& input) {
+  return std::make_shared<ComposedRouter>(std::move(parts), input);
 }
 
 }  // namespace moetrain

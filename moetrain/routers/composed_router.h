@@ -1,14 +1,29 @@
-// defines: compose_router: scores x selection x gate x capacity rule
+// defines: compose_router, RouterParts: scores x squash x selection x gate x capacity rule
 #pragma once
 #include "moetrain/routers/router.h"
 #include "moetrain/routers/scores/scores.h"
 #include "moetrain/routers/selections/selections.h"
+#include "moetrain/routers/squash.h"
 
 namespace moetrain {
 
+struct RouterParts {
+  std::unique_ptr<Scores> scores;
+  Squash squash = &softmax_squash;
+  Selection selection = nullptr;
+  /// A buffer "bias" [E], at least float32, zero at the start, which the selection adds to the scores; after an update
+  /// b_e += bias_rate * sign(mean load - load_e) (Wang et al. 2024, auxiliary-loss-free balancing; DeepSeek-V3).
+  bool biased = false;
+  /// In training experts choose: what is reported as dropped are the tokens that none took.
+  bool experts_choose = false;
+};
+
 /// Scores in at least float32 (float64 where the model is) of tokens that, in training, are multiplied by
-/// U[1 - jitter, 1 + jitter] (Fedus et al. 2022); softmax; selection; capacity rule; gate. Gate and capacity rule are
-/// the config's. The scores' parameters are the router's.
-std::shared_ptr<Router> compose_router(std::unique_ptr<Scores> scores, Selection selection, const MoeConfig& config);
+/// U[1 - jitter, 1 + jitter] (Fedus et al. 2022), plus the gating residual; squash; selection; capacity rule; gate.
+/// Gate and capacity rule are the config's. The scores' parameters are the router's.
+/// Gating residual (MoE++, Jin et al. 2024): logits = scores + W Z, with Z the logits of the MoE layer before, its own
+/// residual included. Parameter: residual_weight [E, E before], of standard deviation 0.02 at the start (inferred: the
+/// paper's is not public); the first MoE layer has none.
+std::shared_ptr<Router> compose_router(RouterParts parts, const ScoresInput& input);
 
 }  // namespace moetrain

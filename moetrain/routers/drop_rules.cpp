@@ -31,9 +31,9 @@ at::Tensor gather_choices(const at::Tensor& expert_TK, const at::Tensor& priorit
   return gathered.to(at::kCPU);
 }
 
-std::vector<std::vector<Claim>> claims_of(const at::Tensor& gathered, int64_t experts) {
+std::vector<std::vector<Claim>> claims_of(const at::Tensor& gathered, size_t experts) {
   const auto value = gathered.accessor<double, 4>();
-  std::vector<std::vector<Claim>> claims(static_cast<size_t>(experts));
+  std::vector<std::vector<Claim>> claims(experts);
   int64_t order = 0;
   for (int64_t j = 0; j < value.size(2); ++j) {
     for (int64_t r = 0; r < value.size(0); ++r) {
@@ -48,13 +48,14 @@ std::vector<std::vector<Claim>> claims_of(const at::Tensor& gathered, int64_t ex
 
 }  // namespace
 
-int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, int64_t capacity) {
+int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, const std::vector<int64_t>& capacity_E) {
   auto expert = expert_TK.accessor<int64_t, 2>();
   auto taken = taken_KE.accessor<int64_t, 2>();
   int64_t dropped = 0;
   for (int64_t j = 0; j < expert.size(1); ++j) {
     for (int64_t t = 0; t < expert.size(0); ++t) {
-      if (taken[j][expert[t][j]]++ < capacity) continue;
+      const int64_t e = expert[t][j];
+      if (taken[j][e]++ < capacity_E[static_cast<size_t>(e)]) continue;
       expert[t][j] = parallel::Assignment::kDropped;
       ++dropped;
     }
@@ -62,13 +63,16 @@ int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, int64_t capacity) 
   return dropped;
 }
 
-int64_t drop_lowest(at::Tensor& expert_TK, const at::Tensor& priority_TK, int64_t experts, int64_t capacity,
+int64_t drop_lowest(at::Tensor& expert_TK, const at::Tensor& priority_TK, const std::vector<int64_t>& capacity_E,
                     parallel::Communicator& group, at::Device device) {
   const at::Tensor gathered = gather_choices(expert_TK, priority_TK, group, device);
   const int64_t ranks = gathered.size(0), most = gathered.size(1);
   auto expert = expert_TK.accessor<int64_t, 2>();
   int64_t dropped = 0;
-  for (std::vector<Claim>& claims : claims_of(gathered, experts)) {
+  std::vector<std::vector<Claim>> claims_E = claims_of(gathered, capacity_E.size());
+  for (size_t e = 0; e < claims_E.size(); ++e) {
+    std::vector<Claim>& claims = claims_E[e];
+    const int64_t capacity = capacity_E[e];
     if (static_cast<int64_t>(claims.size()) <= capacity) continue;
     std::nth_element(claims.begin(), claims.begin() + capacity, claims.end(),
                      [](const Claim& a, const Claim& b) { return a.before(b); });

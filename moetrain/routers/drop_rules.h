@@ -3,21 +3,23 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "parallel/comm/communicator.h"
 
 namespace moetrain {
 
 // Both mark dropped choices in expert_TK (int64, CPU) with kDropped and return how many of this rank's they dropped.
+// capacity_E: how many choices each expert takes.
 
-/// Keeps the first `capacity` choices in order of (rank of choice, global token). taken_KE: queue length of expert e,
+/// Keeps each expert's first choices in order of (rank of choice, global token). taken_KE: queue length of expert e,
 /// before this rank's first token, among choices of rank j; it is consumed.
-int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, int64_t capacity);
+int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, const std::vector<int64_t>& capacity_E);
 
-/// Keeps of each expert the `capacity` choices of highest priority, ties in order of (rank of choice, global token).
+/// Keeps of each expert the choices of highest priority, ties in order of (rank of choice, global token).
 /// priority_TK: float64, CPU. Every rank gathers all choices and sorts them: 16 bytes for each choice
 /// of the global micro-batch. Collective.
-int64_t drop_lowest(at::Tensor& expert_TK, const at::Tensor& priority_TK, int64_t experts, int64_t capacity,
+int64_t drop_lowest(at::Tensor& expert_TK, const at::Tensor& priority_TK, const std::vector<int64_t>& capacity_E,
                     parallel::Communicator& group, at::Device device);
 
 }  // namespace moetrain

@@ -5,29 +5,40 @@
 #include "parallel/base/name_table.h"
 
 namespace moetrain {
+namespace {
+
+/// Weights that sum to 1 over the choices that count; 0 elsewhere.
+at::Tensor sum1_over(const at::Tensor& score_TK, const at::Tensor& counts_TK) {
+  const at::Tensor left_TK = score_TK.masked_fill(counts_TK.logical_not(), 0.0);
+  const at::Tensor sum_T1 = left_TK.sum(1, /*keepdim=*/true);
+  return left_TK / sum_T1.masked_fill(sum_T1 == 0, 1.0);  // a token without any such choice
+}
+
+}  // namespace
 
 Gate parse_gate(const std::string& name) {
-  return parallel::NameTable<Gate>(
-             "gate",
-             {{"raw", Gate::kRaw}, {"sum1", Gate::kSum1}, {"sum1_kept", Gate::kSum1Kept}, {"hard", Gate::kHard}})
+  return parallel::NameTable<Gate>("gate", {{"raw", Gate::kRaw},
+                                            {"sum1", Gate::kSum1},
+                                            {"sum1_kept", Gate::kSum1Kept},
+                                            {"true1", Gate::kTrue1},
+                                            {"hard", Gate::kHard}})
       .at(name);
 }
 
-at::Tensor gate_weights(Gate gate, const at::Tensor& probability_TK, const at::Tensor& kept_TK) {
+at::Tensor gate_weights(Gate gate, const at::Tensor& score_TK, const GateMasks& masks) {
   switch (gate) {
     case Gate::kRaw:
-      return probability_TK;
+      return score_TK;
     case Gate::kSum1:
-      return probability_TK / probability_TK.sum(1, /*keepdim=*/true);
-    case Gate::kSum1Kept: {
-      const at::Tensor left_TK = probability_TK.masked_fill(kept_TK.logical_not(), 0.0);
-      const at::Tensor sum_T1 = left_TK.sum(1, /*keepdim=*/true);
-      return left_TK / sum_T1.masked_fill(sum_T1 == 0, 1.0);  // a token that lost all its choices
-    }
+      return score_TK / score_TK.sum(1, /*keepdim=*/true);
+    case Gate::kSum1Kept:
+      return sum1_over(score_TK, masks.kept_TK);
+    case Gate::kTrue1:
+      return sum1_over(score_TK, masks.true_TK);
     case Gate::kHard:
       break;
   }
-  return at::full_like(probability_TK.detach(), 1.0 / static_cast<double>(probability_TK.size(1)));
+  return at::full_like(score_TK.detach(), 1.0 / static_cast<double>(score_TK.size(1)));
 }
 
 }  // namespace moetrain

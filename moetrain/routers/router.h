@@ -1,4 +1,4 @@
-// defines: Router, RouterPreset, RouterDemands, builtin_routers, check_router
+// defines: Router, RouterShape, RouterPreset, RouterDemands, builtin_routers, check_router
 #pragma once
 #include <torch/nn/module.h>
 
@@ -17,10 +17,20 @@ class Router : public torch::nn::Module {
  public:
   /// tokens_TD: the normed input of the block's feed-forward slot. Collective over the scope's group.
   virtual RoutingDecision forward(const at::Tensor& tokens_TD, const RoutingContext& context) = 0;
+
+  /// Called once after each update, on every rank, with the sum of global_choices_E over all micro-batches of the
+  /// update. What it moves are buffers, not parameters: no gradient, no optimizer.
+  virtual void after_update(const at::Tensor& global_choices_E) { static_cast<void>(global_choices_E); }
 };
 
-using RouterMaker = std::shared_ptr<Router> (*)(const ParameterSource& source, const MoeConfig& config, int64_t width,
-                                                double std);
+struct RouterShape {
+  int64_t width = 0;             // of the model
+  double std = 0.02;             // of initial weights
+  int64_t previous_experts = 0;  // of all kinds, in the MoE layer before; 0: this is the first
+};
+
+using RouterMaker = std::shared_ptr<Router> (*)(const ParameterSource& source, const MoeConfig& config,
+                                                const RouterShape& shape);
 
 /// What a published router fixes of the keys of [moe]; a recipe that says otherwise is refused.
 struct RouterDemands {
@@ -30,6 +40,8 @@ struct RouterDemands {
   bool learned_noise = false;      // it adds noise of a learned scale, which the `load` loss needs
   bool capacity = true;            // an expert's capacity may be bounded
   bool draws = false;              // it draws in training even without jitter
+  bool groups = false;             // it can limit a token to some groups of experts
+  bool experts_choose = false;     // in training experts choose tokens: a capacity and drop = probability is what it is
 };
 
 struct RouterPreset {

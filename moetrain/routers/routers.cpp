@@ -5,12 +5,18 @@ namespace {
 
 using ScoresMaker = std::unique_ptr<Scores> (*)(const ScoresInput& input);
 
-template <ScoresMaker scores, Selection selection>
-std::shared_ptr<Router> make(const ParameterSource& source, const MoeConfig& config, int64_t width, double std) {
-  return compose_router(scores({source, config, width, std}), selection, config);
+struct Traits {
+  bool biased = false;
+  bool experts_choose = false;
+};
+
+template <ScoresMaker scores, Selection selection, Squash squash = &softmax_squash, Traits traits = {}>
+std::shared_ptr<Router> make(const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
+  const ScoresInput input{source, config, shape};
+  return compose_router({scores(input), squash, selection, traits.biased, traits.experts_choose}, input);
 }
 
-const std::vector<std::string> kLearnedGates{"raw", "sum1", "sum1_kept"};
+const std::vector<std::string> kLearnedGates{"raw", "sum1", "sum1_kept", "true1"};
 
 }  // namespace
 
@@ -29,6 +35,18 @@ parallel::NameTable<RouterPreset> builtin_routers() {
                {make<noisy_scores, select_largest>, {.gates = {"sum1"}, .learned_noise = true, .draws = true}}},
               // X-MoE (Chi et al. 2022).
               {"cosine", {make<cosine_scores, select_largest>, {.gates = kLearnedGates}}},
+              // MoE++ (Jin et al. 2024) with true1 and a gating residual; ModuleFormer (Shen et al. 2023) with raw.
+              {"mlp", {make<mlp_scores, select_largest>, {.gates = kLearnedGates}}},
+              // DeepSeek-V3 (DeepSeek-AI 2024) with sum1: balanced by a bias of the selection.
+              {"sigmoid_bias",
+               {make<linear_scores, select_in_groups, sigmoid_squash, Traits{.biased = true}>,
+                {.gates = kLearnedGates, .groups = true}}},
+              // Expert choice (Zhou et al. 2022).
+              {"expert_choice",
+               {make<linear_scores, select_all, softmax_squash, Traits{.experts_choose = true}>,
+                {.gates = {"raw"}, .experts_choose = true}}},
+              // S-BASE (Clark et al. 2022), as Megatron-Core has it.
+              {"sinkhorn", {make<linear_scores, select_sinkhorn, sigmoid_of_one_squash>, {.gates = {"raw"}}}},
               // Hash Layers (Roller et al. 2021).
               {"hash", {make<hash_scores, select_largest>, {.top_k = 1, .gates = {"hard"}, .learned = false}}},
               // THOR (Zuo et al. 2022).

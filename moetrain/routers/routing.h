@@ -5,12 +5,12 @@
 
 namespace moetrain {
 
-// T tokens of this rank, E experts, K choices per token, D model width
+// T tokens of this rank, E experts of all kinds, K choices per token, D model width
 
 /// What a router decided for this rank's tokens, and what losses and metrics read.
 struct RoutingDecision {
   at::Tensor logits_TE;         // at least float32; carries gradient where the router learns
-  at::Tensor probabilities_TE;  // softmax of the logits
+  at::Tensor probabilities_TE;  // rows sum to 1: the softmax of the logits, or their sigmoids over the row's sum
   at::Tensor chosen_TK;         // int64, before any drop
   at::Tensor gate_TK;           // the combine weights if nothing were dropped; at least float32, with gradient
   at::Tensor clean_logits_TE;   // the logits without noise and the noise's scale;
@@ -18,13 +18,15 @@ struct RoutingDecision {
   parallel::Assignment assignment;
   at::Tensor global_choices_E;  // int64: choices of each expert over the global micro-batch, before any drop
   at::Tensor global_first_E;    // int64: first choices, likewise
-  int64_t dropped = 0;          // choices of this rank's tokens that the capacity rule dropped
+  int64_t dropped = 0;          // choices of this rank's tokens that the capacity rule dropped; where experts choose in
+                        // training (expert_choice), tokens that none took
 };
 
 /// Side information of a routing; grows with the routers that need more.
 struct RoutingContext {
   const BatchScope& scope;
-  int64_t layer = 0;  // number of the block, part of the key of every draw
+  int64_t layer = 0;                   // number of the block, part of the key of every draw
+  at::Tensor previous_logits_TE = {};  // of these tokens in the MoE layer before; undefined in the first
 };
 
 }  // namespace moetrain

@@ -43,7 +43,8 @@ inline Legal one_of(std::vector<std::string> names) {
 //     field("top_k", config.top_k, parallel::at_least(1), "experts per token");
 //   }
 //
-// A field is int64_t, double, bool, std::string, parallel::Span or std::vector<int64_t>; its default is the
-// member's initializer. A Legal bound on a vector holds for every element, a bound on a Span for its count.
+// A field is int64_t, double, bool, std::string, parallel::Span, std::vector<int64_t> or parallel::Weight; its default
+// is the member's initializer. A Legal bound on a vector holds for every element, a bound on a Span for its count, one
+// on a Weight for its number.
 
 }  // namespace parallel

@@ -19,9 +19,9 @@ class CosineScores : public Scores {
  public:
   explicit CosineScores(const ScoresInput& input) {
     const MoeConfig& config = input.config;
-    const int64_t projected = config.cosine_width > 0 ? config.cosine_width : std::max<int64_t>(2, config.experts / 2);
-    projection_PD_ = input.source.normal("projection", {projected, input.width}, input.std);
-    prototypes_EP_ = input.source.normal("prototypes", {config.experts, projected}, 1.0);
+    const int64_t projected = config.cosine_width > 0 ? config.cosine_width : std::max<int64_t>(2, input.experts() / 2);
+    projection_PD_ = input.source.normal("projection", {projected, input.shape.width}, input.shape.std);
+    prototypes_EP_ = input.source.normal("prototypes", {input.experts(), projected}, 1.0);
     log_temperature_1_ = input.source.constant("log_temperature", {1}, std::log(kFirstTemperature));
   }
   ScoreTable forward(const at::Tensor& tokens_TD, const RoutingContext&) const override {

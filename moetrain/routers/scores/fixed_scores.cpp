@@ -9,7 +9,7 @@ namespace {
 class HashScores : public Scores {
  public:
   explicit HashScores(const ScoresInput& input)
-      : experts_(input.config.experts), table_(input.source.stream("hash of token ids")) {}
+      : experts_(input.experts()), table_(input.source.stream("hash of token ids")) {}
   ScoreTable forward(const at::Tensor& tokens_TD, const RoutingContext& context) const override {
     parallel::check_internal(context.scope.token_ids_T.defined(), "the hash router needs token ids");
     const at::Tensor id_T = context.scope.token_ids_T.to(at::kCPU).contiguous();
@@ -33,7 +33,7 @@ class HashScores : public Scores {
 
 class UniformScores : public Scores {
  public:
-  explicit UniformScores(const ScoresInput& input) : experts_(input.config.experts) {}
+  explicit UniformScores(const ScoresInput& input) : experts_(input.experts()) {}
   ScoreTable forward(const at::Tensor& tokens_TD, const RoutingContext&) const override {
     const at::Tensor logits_TE = at::zeros({tokens_TD.size(0), experts_}, tokens_TD.options().requires_grad(false));
     return {.logits_TE = logits_TE, .clean_logits_TE = {}, .noise_scale_TE = {}};

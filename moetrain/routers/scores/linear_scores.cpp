@@ -13,7 +13,7 @@ at::Tensor product(const at::Tensor& tokens_TD, const at::Tensor& weight_ED) {
 class LinearScores : public Scores {
  public:
   explicit LinearScores(const ScoresInput& input)
-      : weight_ED_(input.source.normal("weight", {input.config.experts, input.width}, input.std)) {}
+      : weight_ED_(input.source.normal("weight", {input.experts(), input.shape.width}, input.shape.std)) {}
   ScoreTable forward(const at::Tensor& tokens_TD, const RoutingContext&) const override {
     return {.logits_TE = product(tokens_TD, weight_ED_), .clean_logits_TE = {}, .noise_scale_TE = {}};
   }
@@ -26,8 +26,8 @@ class LinearScores : public Scores {
 class NoisyScores : public Scores {
  public:
   explicit NoisyScores(const ScoresInput& input)
-      : weight_ED_(input.source.normal("weight", {input.config.experts, input.width}, input.std)),
-        noise_weight_ED_(input.source.constant("noise_weight", {input.config.experts, input.width}, 0.0)) {}
+      : weight_ED_(input.source.normal("weight", {input.experts(), input.shape.width}, input.shape.std)),
+        noise_weight_ED_(input.source.constant("noise_weight", {input.experts(), input.shape.width}, 0.0)) {}
   ScoreTable forward(const at::Tensor& tokens_TD, const RoutingContext& context) const override {
     const at::Tensor clean_TE = product(tokens_TD, weight_ED_);
     const BatchScope& scope = context.scope;

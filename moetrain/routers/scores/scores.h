@@ -7,7 +7,8 @@
 
 #include "moetrain/layers/parameter_source.h"
 #include "moetrain/moe/moe_config.h"
-#include "moetrain/routers/routing.h"
+#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/routers/router.h"
 
 namespace moetrain {
 
@@ -32,8 +33,10 @@ class Scores {
 struct ScoresInput {
   const ParameterSource& source;
   const MoeConfig& config;
-  int64_t width = 0;
-  double std = 0.02;
+  const RouterShape& shape;
+
+  /// Experts of all kinds: columns of the logits.
+  int64_t experts() const { return expert_kinds(config).total(); }
 };
 
 /// logits = x W^T (Shazeer et al. 2017 without noise; Fedus et al. 2022). Parameter: weight [E, D].
@@ -48,6 +51,11 @@ std::unique_ptr<Scores> noisy_scores(const ScoresInput& input);
 /// the default width E / 2 are from memory of the paper, and the projection has no bias.
 /// Parameters: projection [P, D], prototypes [E, P], log_temperature [1].
 std::unique_ptr<Scores> cosine_scores(const ScoresInput& input);
+
+/// logits = W2 act(W1 x), without bias (MoE++, Jin et al. 2024: tanh and a hidden width of 8 * experts; ModuleFormer,
+/// Shen et al. 2023: GELU and 256, there with a bias in the hidden layer and dropout, which are left out).
+/// Parameters: hidden [H, D], weight [E, H].
+std::unique_ptr<Scores> mlp_scores(const ScoresInput& input);
 
 /// A fixed expert for each token id (Roller et al. 2021, Hash Layers, random hash): Philox of (the model's seed, the
 /// layer's name, token id), so the table costs no memory. logits are 0 for that expert and -1e4 for others: the

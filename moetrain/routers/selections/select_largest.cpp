@@ -13,6 +13,13 @@ at::Tensor select_largest(const Candidates& candidates, const MoeConfig& config,
   return select_top_k(candidates.probabilities_TE, config.top_k);
 }
 
+at::Tensor select_all(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context) {
+  const at::Tensor& probabilities_TE = candidates.probabilities_TE;
+  if (!context.scope.training) return select_top_k(probabilities_TE, config.top_k);
+  const at::TensorOptions options = at::TensorOptions(at::kLong).device(probabilities_TE.device());
+  return at::arange(probabilities_TE.size(1), options).expand(probabilities_TE.sizes()).contiguous();
+}
+
 at::Tensor select_first_and_drawn(const Candidates& candidates, const MoeConfig& config,
                                   const RoutingContext& context) {
   parallel::check_internal(config.top_k == 2, "select_first_and_drawn: top_k is ", config.top_k);

@@ -53,15 +53,13 @@ class ExpertDraw {
 }  // namespace
 
 at::Tensor select_stochastic(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context) {
-  const int64_t tokens = candidates.logits_TE.size(0);
+  const int64_t tokens = candidates.logits_TE.size(0), experts = candidates.logits_TE.size(1);
   const at::Device device = candidates.logits_TE.device();
   const BatchScope& scope = context.scope;
   if (!scope.training && config.stochastic_inference == "ensemble") {
-    return at::arange(config.experts, at::TensorOptions(at::kLong).device(device))
-        .expand({tokens, config.experts})
-        .contiguous();
+    return at::arange(experts, at::TensorOptions(at::kLong).device(device)).expand({tokens, experts}).contiguous();
   }
-  const ExpertDraw draw(scope.training ? config.stochastic : config.stochastic_inference, config.experts, context);
+  const ExpertDraw draw(scope.training ? config.stochastic : config.stochastic_inference, experts, context);
   at::Tensor chosen_T1 = at::empty({tokens, 1}, at::kLong);
   for (int64_t t = 0; t < tokens; ++t) chosen_T1.mutable_data_ptr<int64_t>()[t] = draw.of(t, scope.first_token + t);
   return chosen_T1.to(device);

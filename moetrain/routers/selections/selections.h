@@ -9,6 +9,8 @@ namespace moetrain {
 struct Candidates {
   at::Tensor logits_TE;
   at::Tensor probabilities_TE;
+  at::Tensor score_TE;  // what gates are made of
+  at::Tensor bias_E;    // to be added to the scores for the choice alone; undefined: none
 };
 
 /// int64 [T, K], distinct in a row; K is config.top_k unless said otherwise.
@@ -16,6 +18,25 @@ using Selection = at::Tensor (*)(const Candidates& candidates, const MoeConfig& 
 
 /// The K largest probabilities, largest first.
 at::Tensor select_largest(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
+
+/// The K largest of score + bias among the open groups (DeepSeek-V3, eq. 16 and section 2.1.2; DeepSeek-AI 2024): the
+/// experts stand in config.groups groups of consecutive numbers, a group's score is the sum of its 2 largest biased
+/// scores (the paper takes the K / top_groups largest; 2 is what its code and its 8 of 4 groups come to), and the best
+/// config.top_groups groups are open; ties go to the smaller number.
+at::Tensor select_in_groups(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
+
+/// In training K = E, every expert for every token, of which the capacity rule with drop = probability leaves each
+/// expert its C = ceil(capacity_factor * N * top_k / E) most probable tokens of the global micro-batch: expert choice
+/// (Zhou et al. 2022). In evaluation and decoding, as there is no published rule, the K largest probabilities of each
+/// token, because the experts' choice would depend on other tokens, also later ones (inferred).
+at::Tensor select_all(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
+
+/// In training the K largest of the balanced matrix: exp(logits) under alternating normalisation of its rows to 1 / N
+/// and its columns to 1 / E over the N tokens of the global micro-batch (Sinkhorn; balanced assignment as S-BASE,
+/// Clark et al. 2022, and Megatron-Core; the stopping rule is ours: no column's scale changes by more than
+/// config.sinkhorn_tolerance of itself, or config.sinkhorn_iterations). Column sums are all-reduced, so all ranks stop
+/// together. In evaluation and decoding the K largest logits. Collective.
+at::Tensor select_sinkhorn(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
 
 /// K = 2: the largest probability, then in training one of the others, drawn in proportion to its gate by the
 /// Gumbel-max rule (GShard, Lepikhin et al. 2021, as DeepSpeed's top-2 gating draws it; the paper instead takes the

@@ -62,6 +62,15 @@ TEST(Architecture, WhatTransformersLacksIsRefusedByKey) {
   }
   refused([](ModelShape& s) { s.moe.gate = "hard"; }, {"moe.gate", "\"hard\"", "\"sum1\", \"raw\""});
   refused([](ModelShape& s) { s.moe.capacity = "factor"; }, {"moe.capacity", "\"factor\"", "\"dropless\""});
+  refused([](ModelShape& s) { s.model.activation = "relu"; }, {"model.activation", "\"relu\"", "\"swiglu\""});
+  refused([](ModelShape& s) { s.moe.experts_by_layer = {4, 8}; }, {"moe.experts_by_layer", "\"[4, 8]\"", "[]"});
+  refused([](ModelShape& s) { s.moe.zero_experts = 1; }, {"moe.zero_experts", "\"1\"", "export: 0"});
+  refused([](ModelShape& s) { s.moe.copy_experts = 2; }, {"moe.copy_experts", "\"2\"", "export: 0"});
+  refused([](ModelShape& s) { s.moe.constant_experts = 1; }, {"moe.constant_experts", "\"1\"", "export: 0"});
+  refused([](ModelShape& s) { s.moe.null_experts = 1; }, {"moe.null_experts", "\"1\"", "export: 0"});
+  refused([](ModelShape& s) { s.moe.latent = 3; }, {"moe.latent", "\"3\"", "export: 0"});
+  refused([](ModelShape& s) { s.moe.shared_combine = "residual", s.moe.shared_hidden = 7; },
+          {"moe.shared_combine", "\"residual\"", "\"add\""});
   refused([](ModelShape& s) { s.moe.layers = "0,9"; }, {"moe.layers"});
 }
 

@@ -111,6 +111,29 @@ TEST(Reader, WrongTypeNamesFoundAndWanted) {
             "recipe.toml:2: optimizer.epsilon is text \"small\"; wanted a number such as 1e-08");
 }
 
+TEST(Reader, AWeightIsANumberOrHasAWindow) {
+  const auto read = [](const std::string& value) {
+    return parse_recipe("[moe]\nload_balance = " + value, "recipe.toml").moe.load_balance;
+  };
+  EXPECT_EQ(read("0.5"), parallel::Weight(0.5));
+  EXPECT_EQ(read("2"), parallel::Weight(2));
+  EXPECT_EQ(read("\"0.5\""), parallel::Weight(0.5));
+  EXPECT_EQ(read("\"0.5 from 10u until 2e3u\""), parallel::Weight(0.5, 10, 2000));
+  EXPECT_EQ(parse_recipe("", "recipe.toml", {"moe.load_balance=0.5 until 7u"}).moe.load_balance,
+            parallel::Weight(0.5, 0, 7));
+  const std::string is = "recipe.toml:2: moe.load_balance ";
+  const std::string wanted =
+      "; wanted a number such as 0.01, or with a window of updates \"0.01 from 100u until 2000u\"";
+  EXPECT_EQ(recipe_fault("[moe]\nload_balance = \"0.5 from 3t\""), is + "is text \"0.5 from 3t\"" + wanted);
+  EXPECT_EQ(recipe_fault("[moe]\nload_balance = \"0.5 from 3u until 3u\""),
+            is + "is text \"0.5 from 3u until 3u\"" + wanted);
+  EXPECT_EQ(recipe_fault("[moe]\nload_balance = true"), is + "is boolean true" + wanted);
+  EXPECT_EQ(recipe_fault("[moe]\nload_balance = inf"), is + "is float inf" + wanted);
+  EXPECT_EQ(recipe_fault("[moe]\nload_balance = -1"), is + "= -1 is out of range; legal: at least 0");
+  EXPECT_EQ(recipe_fault("[moe]\nload_balance = \"-1 from 3u\""),
+            is + "= \"-1 from 3u\" is out of range; legal: at least 0");
+}
+
 TEST(Reader, WholeFloatIsNoInteger) {
   EXPECT_EQ(recipe_fault("[moe]\ntop_k = 2.0"),
             "recipe.toml:2: moe.top_k is float 2.0; wanted an integer: write 2 without a point or exponent");

@@ -26,7 +26,8 @@ inline std::string recipe_fault(const std::string& text, const std::vector<std::
   return fault_of([&] { parse_recipe(text, "recipe.toml", overrides); });
 }
 
-using FieldValue = std::variant<int64_t, double, bool, std::string, parallel::Span, std::vector<int64_t>>;
+using FieldValue =
+    std::variant<int64_t, double, bool, std::string, parallel::Span, std::vector<int64_t>, parallel::Weight>;
 
 /// Every value of a recipe, in the order of its fields: recipes are compared by these.
 inline std::vector<FieldValue> values_of(Recipe recipe) {
@@ -46,6 +47,7 @@ struct MakeUnusual {
   void operator()(bool* value) const { *value = !*value; }
   void operator()(parallel::Span* value) const { *value = {value->count + 7'000'000'000, parallel::Unit::kTokens}; }
   void operator()(std::vector<int64_t>* value) const { value->push_back(3); }
+  void operator()(parallel::Weight* value) const { *value = {value->value / 3 + 0.1, 5, 7'000'000'000}; }
   void operator()(std::string* value) const {
     *value = field.legal.names.empty() ? "a \"b\" \\ c\t\n\r\b\f\x01\x7F # = [ä€]" : field.legal.names.back();
   }

@@ -97,7 +97,40 @@ const Refusal kRefusals[] = {
     {{"moe.gate=hard"},  // no gradient reaches the router
      "moe.gate = \"hard\" with moe.router = \"top_k\": not the gate from which this router learns; nearest legal: gate "
      "= "
-     "\"raw\" or \"sum1\" or \"sum1_kept\""},
+     "\"raw\" or \"sum1\" or \"sum1_kept\" or \"true1\""},
+    {{"moe.gate=true1"},  // the same as sum1
+     "moe.gate = \"true1\" without zero or null experts is sum1; nearest legal: gate = \"sum1\" or null_experts = 1"},
+    {{"moe.groups=2"},  // top_k knows no groups
+     "moe.groups (2) with moe.router = \"top_k\": it chooses among all experts; nearest legal: groups = 1 or router = "
+     "\"sigmoid_bias\""},
+    {{"moe.router=sigmoid_bias", "moe.groups=3", "moe.top_groups=2"},  // groups are of equal size
+     "moe.groups (3) must divide the experts of a layer (8); nearest legal: groups = 2"},
+    {{"moe.router=sigmoid_bias", "moe.groups=8", "moe.top_groups=1"},  // one open expert, two wanted
+     "moe.top_groups (1) of moe.groups (8), each of 1 experts, for moe.top_k (2): nearest legal: top_groups = 2"},
+    {{"moe.router=sigmoid_bias", "moe.groups=2", "moe.top_groups=3"},  // more than there are
+     "moe.top_groups (3) of moe.groups (2), each of 4 experts, for moe.top_k (2): nearest legal: top_groups = 2"},
+    {{"moe.router=expert_choice", "moe.gate=raw", "moe.load_balance=0"},  // what an expert takes is its capacity
+     "moe.capacity = \"dropless\" and moe.drop = \"position\" with moe.router = \"expert_choice\": an expert takes its "
+     "most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and drop = \"probability\""},
+    {{"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability"},  // f is constant
+     "moe.load_balance (0.01) with moe.router = \"expert_choice\": its experts take equally many tokens; nearest "
+     "legal: "
+     "load_balance = 0"},
+    {{"moe.capacity_evaluation=2"},  // nothing is bounded
+     "moe.capacity_evaluation (2) with moe.capacity = \"dropless\", which drops nowhere; nearest legal: "
+     "capacity_evaluation = 0 or capacity = \"factor\""},
+    {{"moe.capacity=by_kind"},  // there is one kind
+     "moe.capacity = \"by_kind\" without constant, copy, zero or null experts is \"factor\"; nearest legal: capacity = "
+     "\"factor\" or zero_experts = 1"},
+    {{"moe.balance_kind_weight=0.5"},  // the same
+     "moe.balance_kind_weight (0.5) without constant, copy, zero or null experts weighs nothing; nearest legal: "
+     "balance_kind_weight = 1"},
+    {{"moe.balance_over=global_batch", "moe.balance_choices=first"},  // earlier first choices are not kept
+     "moe.balance_over = \"global_batch\" with moe.balance_choices = \"first\": only all choices are counted over "
+     "micro-batches; nearest legal: balance_choices = \"all\" or balance_over = \"micro_batch\""},
+    {unlearned("hash", {"moe.gating_residual=true"}),  // its table is fixed
+     "moe.gating_residual with moe.router = \"hash\": its choice is fixed, whatever the layer before thought; nearest "
+     "legal: gating_residual = false"},
     {{"moe.load=0.1"},  // without noise there is no chance of being chosen
      "moe.load (0.1) with moe.router = \"top_k\": the load of importance + load is a probability under noise of a "
      "learned scale (noisy_top_k); nearest legal: load = 0"},
@@ -129,6 +162,44 @@ const Refusal kRefusals[] = {
      "token; nearest legal: capacity = \"dropless\""},
 };
 
+// Each for the reason beside it; moe.layers = all of 4 blocks, model.width = 192.
+const Refusal kExpertRefusals[] = {
+    {{"moe.shared_combine=residual", "moe.shared_gate=false"},  // one branch
+     "moe.shared_combine = \"residual\" with moe.shared_hidden = 0: there is no shared expert to mix with; nearest "
+     "legal: shared_combine = \"add\" or shared_hidden = 256"},
+    {{"moe.shared_combine=residual", "moe.shared_hidden=64"},  // two gates
+     "moe.shared_gate = true with moe.shared_combine = \"residual\": the learned mix weighs the shared expert already; "
+     "nearest legal: shared_gate = false or shared_combine = \"add\""},
+    {{"moe.latent=192"},  // not narrower
+     "moe.latent (192) must be below model.width (192), or nothing gets narrower; nearest legal: latent = 191 or "
+     "latent = 0"},
+    {unlearned("hash", {"moe.zero_experts=1"}),  // nothing learns which tokens need less
+     "moe.zero_experts (1) with moe.router = \"hash\": such experts are for a router that learns which tokens need "
+     "less; nearest legal: zero_experts = 0 or router = \"top_k\""},
+    {{"moe.top_k=15", "moe.null_experts=6"},  // all kinds are choices
+     "moe.top_k (15) must be at most the experts of all kinds (14); nearest legal: top_k = 14 or experts = 9"},
+    {{"moe.experts_by_layer=[4, 8]"},  // one number a block
+     "moe.experts_by_layer has 2 numbers, but moe.layers = \"all\" of model.layers = 4 is 4 blocks with experts; "
+     "legal: 4 numbers, or none for moe.experts everywhere"},
+    {{"moe.experts_by_layer=[4, 1, 8, 8]"},  // every block is held to the rules
+     "block 1, whose moe.experts is 1 by moe.experts_by_layer: moe.top_k (2) must be at most moe.experts (1); nearest "
+     "legal: top_k = 1 or experts = 2"},
+};
+
+TEST(Rules, ExpertCombinationsWithoutSenseAreRefused) {
+  for (const Refusal& refusal : kExpertRefusals) EXPECT_EQ(broken_rule(refusal.keys), refusal.message);
+}
+
+TEST(Rules, EveryKindOfExpertHasALegalRecipe) {
+  EXPECT_EQ(broken_rule({"moe.zero_experts=1", "moe.copy_experts=1", "moe.constant_experts=2"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.null_experts=8", "moe.top_k=10"}), "no fault");  // more than there are FFN experts
+  EXPECT_EQ(broken_rule({"moe.shared_combine=residual", "moe.shared_gate=false", "moe.shared_hidden=256",
+                         "moe.layers=odd", "moe.experts_by_layer=[4, 8]"}),
+            "no fault");
+  EXPECT_EQ(broken_rule({"moe.latent=191", "model.activation=relu"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.layers=none", "moe.experts_by_layer=[4]", "moe.latent=192"}), "no fault");  // not used
+}
+
 TEST(Rules, RouterCombinationsWithoutSenseAreRefused) {
   for (const Refusal& refusal : kRefusals) EXPECT_EQ(broken_rule(refusal.keys), refusal.message);
 }
@@ -138,6 +209,14 @@ TEST(Rules, EveryPublishedRouterHasALegalRecipe) {
   EXPECT_EQ(broken_rule({"moe.router=gshard", "moe.gate=sum1_kept", "moe.balance_choices=first"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.router=noisy_top_k", "moe.importance=0.1", "moe.load=0.1"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.router=cosine", "moe.gate=raw", "moe.top_k=1"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=mlp", "moe.gate=true1", "moe.gating_residual=true", "moe.zero_experts=1",
+                         "moe.capacity=by_kind", "moe.balance_kind_weight=0.75"}),
+            "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=sigmoid_bias", "moe.groups=4", "moe.top_groups=2"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability",
+                         "moe.load_balance=0"}),
+            "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=sinkhorn", "moe.gate=raw", "moe.top_k=1"}), "no fault");
   EXPECT_EQ(broken_rule(unlearned("hash", {"moe.capacity=factor"})), "no fault");
   EXPECT_EQ(broken_rule(unlearned("thor", {"moe.stochastic=batch_layer"})), "no fault");
 }

@@ -50,12 +50,54 @@ const LayoutCase kLayoutCases[] = {
     {"thor_sentence", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "sentence"; }},
     {"thor_token", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "token"; }},
     {"thor_batch_layer", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "batch_layer"; }},
+    {"sigmoid_bias_in_groups",
+     [](launch::Recipe& r) {
+       choose(r, "sigmoid_bias", 2, "sum1"), r.moe.groups = 3, r.moe.top_groups = 2, r.train.micro_batches = 2;
+       r.moe.bias_rate = 0.1, r.moe.route_scale = 2.5, r.moe.balance_over = "sequence";
+     }},
+    {"expert_choice",
+     [](launch::Recipe& r) {
+       choose(r, "expert_choice", 2, "raw"), r.moe.capacity = "factor", r.moe.drop = "probability";
+       r.moe.load_balance = 0, r.train.micro_batches = 2;
+     }},
+    {"sinkhorn_of_one", [](launch::Recipe& r) { choose(r, "sinkhorn", 1, "raw"), r.train.micro_batches = 2; }},
+    {"sinkhorn_of_two", [](launch::Recipe& r) { choose(r, "sinkhorn", 2, "raw"); }},
+    {"mlp_with_gating_residual", [](launch::Recipe& r) { choose(r, "mlp", 2, "sum1"), r.moe.gating_residual = true; }},
+    {"balance_within_sequences_of_first_choices",
+     [](launch::Recipe& r) {
+       r.moe.load_balance = 0.1, r.moe.balance_over = "sequence", r.moe.balance_choices = "first";
+     }},
+    {"balance_over_the_global_batch",
+     [](launch::Recipe& r) {
+       r.moe.load_balance = 0.1, r.moe.balance_over = "global_batch", r.train.micro_batches = 3;
+       r.moe.balance_per_choice = false;
+     }},
+    {"concentration_until_the_third_update",
+     [](launch::Recipe& r) {
+       r.moe.concentration = {0.1, 1, 2};
+     }},
     {"importance_of_experts_without_tokens",
      [](launch::Recipe& r) { r.moe.importance = 0.1, r.moe.experts = 40, r.train.global_batch = 1; }},
     {"mutual_information", [](launch::Recipe& r) { r.moe.mutual_information = 0.1, r.train.micro_batches = 2; }},
     {"entropy", [](launch::Recipe& r) { r.moe.entropy = 0.1; }},
     {"gelu_layer_norm_untied",
      [](launch::Recipe& r) { r.model.activation = "gelu", r.model.norm = "layer", r.model.tie_embeddings = false; }},
+    {"relu", [](launch::Recipe& r) { r.model.activation = "relu", r.moe.layers = "odd"; }},
+    {"zero_copy_constant_bounded",
+     [](launch::Recipe& r) {
+       r.moe.zero_experts = r.moe.copy_experts = 1, r.moe.constant_experts = 2;
+       r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.train.micro_batches = 2;
+     }},
+    {"nulls", [](launch::Recipe& r) { r.moe.null_experts = 6, r.moe.top_k = 4; }},
+    {"more_choices_than_ffn_experts",
+     [](launch::Recipe& r) { r.moe.null_experts = 9, r.moe.top_k = 8, r.train.global_batch = 1; }},
+    {"residual_pyramid",
+     [](launch::Recipe& r) {
+       choose(r, "switch", 1, "raw"), r.moe.capacity = "factor", r.moe.experts_by_layer = {4, 7};
+       r.moe.shared_hidden = 20, r.moe.shared_gate = false, r.moe.shared_combine = "residual";
+     }},
+    {"latent_beside_shared_and_copy",
+     [](launch::Recipe& r) { r.moe.latent = 10, r.moe.shared_hidden = 20, r.moe.copy_experts = 1; }},
     {"dense_and_experts_mixed", [](launch::Recipe& r) { r.moe.layers = "odd"; }},
     {"dense", [](launch::Recipe& r) { r.moe.layers = "none"; }},
     {"three_micro_batches_uneven", [](launch::Recipe& r) { r.train.micro_batches = 3, r.train.global_batch = 15; }},

@@ -143,6 +143,21 @@ TEST(DecoderLm, ParameterCountByHand) {
   EXPECT_EQ(count(true, "odd").active, kRest + 2 * (kAttention + kNorms) + kDense + kAlways + 2 * kExpert);
 }
 
+// Beside what is above: an expert more has 144 and a row of 8 in the router; top_k is 2 everywhere.
+TEST(DecoderLm, PyramidGivesEachBlockItsExperts) {
+  MoeConfig pyramid = small_moe();
+  pyramid.experts_by_layer = {3, 9};
+  const auto model = model_of(small_config(), pyramid), even = model_of(small_config(), small_moe());
+  EXPECT_EQ(model->named_parameters()["blocks.0.moe.experts.up"].size(0), 3);
+  EXPECT_EQ(model->named_parameters()["blocks.1.moe.experts.up"].size(0), 9);
+  EXPECT_EQ(model->named_parameters()["blocks.1.moe.router.weight"].size(0), 9);
+  EXPECT_EQ(model->parameter_count().total, even->parameter_count().total + (12 - 8) * (144 + 8));
+  EXPECT_EQ(model->parameter_count().active, even->parameter_count().active + (12 - 8) * 8);
+  const ModelOutput output = run_alone(*model, random_tokens(2, 5), true);
+  EXPECT_EQ(output.routing[0].decision.global_choices_E.numel(), 3);
+  EXPECT_EQ(output.routing[1].decision.global_choices_E.numel(), 9);
+}
+
 TEST(DecoderLm, TiedHeadSharesTheEmbedding) {
   const auto tied = model_of(small_config(true), small_moe()), untied = model_of(small_config(false), small_moe());
   EXPECT_FALSE(tied->named_parameters().contains("head.weight"));

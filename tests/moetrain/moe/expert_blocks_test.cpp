@@ -65,5 +65,28 @@ TEST(ExpertBlocks, RangeAndRepetitionAreRefused) {
             "moe.layers = \"odd\": this is no block of model.layers (1); say \"none\" for a model without experts");
 }
 
+TEST(ForLayer, PyramidGivesEachBlockItsNumber) {
+  const MoeConfig pyramid{.layers = "odd", .experts = 5, .top_k = 1, .experts_by_layer = {4, 8}};
+  EXPECT_EQ(for_layer(pyramid, 1, 4).experts, 4);
+  const MoeConfig last = for_layer(pyramid, 3, 4);
+  EXPECT_EQ(last.experts, 8);
+  EXPECT_EQ(last.top_k, 1);
+  EXPECT_TRUE(last.experts_by_layer.empty());
+  EXPECT_EQ(for_layer({.experts = 5}, 2, 4).experts, 5);
+}
+
+TEST(ForLayer, NumbersThatDoNotFitAreRefused) {
+  const MoeConfig pyramid{.layers = "odd", .experts_by_layer = {4, 8, 8}};
+  try {
+    for_layer(pyramid, 1, 4);
+    FAIL() << "no fault";
+  } catch (const parallel::UserError& error) {
+    EXPECT_STREQ(error.what(),
+                 "moe.experts_by_layer has 3 numbers, but moe.layers = \"odd\" of model.layers = 4 is 2 blocks with "
+                 "experts; legal: 2 numbers, or none for moe.experts everywhere");
+  }
+  EXPECT_THROW(for_layer(pyramid, 0, 4), parallel::InternalError);  // a dense block
+}
+
 }  // namespace
 }  // namespace moetrain

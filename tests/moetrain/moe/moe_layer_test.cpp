@@ -32,6 +32,27 @@ MoeConfig with(MoeConfig config, const char* capacity, double factor, int64_t sh
   return config;
 }
 
+MoeConfig with_kinds(MoeConfig config, int64_t constants, int64_t copies, int64_t zeros, int64_t nulls = 0) {
+  config.constant_experts = constants;
+  config.copy_experts = copies;
+  config.zero_experts = zeros;
+  config.null_experts = nulls;
+  return config;
+}
+
+MoeConfig latent(MoeConfig config, int64_t width) {
+  config.latent = width;
+  return config;
+}
+
+/// PR-MoE's.
+MoeConfig residual(MoeConfig config) {
+  config.shared_hidden = 5;
+  config.shared_gate = false;
+  config.shared_combine = "residual";
+  return config;
+}
+
 constexpr int64_t kMoeTokens = 23, kMoeWidth = 4;
 
 class MoeLayerTest : public testing::TestWithParam<MoeCase> {
@@ -74,7 +95,7 @@ class MoeLayerTest : public testing::TestWithParam<MoeCase> {
 
 TEST_P(MoeLayerTest, EqualsTheDenseOracle) {
   const MoeOutput output = alone(*layer_, moe_tokens());
-  const DenseMoe dense = dense_moe(*layer_, config_, moe_tokens());
+  const DenseMoe dense = dense_moe(*layer_, config_, moe_tokens(), GetParam().activation);
   expect_close(output.out_TD, dense.out_TD, 1e-13, "output");
   ASSERT_EQ(output.losses.terms().size(), 2u);
   EXPECT_EQ(output.losses.terms()[0].name, "load_balance");
@@ -88,7 +109,7 @@ TEST_P(MoeLayerTest, GradientsEqualThoseOfTheDenseOracle) {
   const at::Tensor tokens = moe_tokens().requires_grad_(true), probe = random_tensor("probe", tokens.sizes());
   const MoeOutput output = alone(*layer_, tokens);
   const auto got = gradients_of(probed(output.out_TD, probe, output.losses), *layer_, tokens);
-  const DenseMoe dense = dense_moe(*layer_, config_, tokens);
+  const DenseMoe dense = dense_moe(*layer_, config_, tokens, GetParam().activation);
   const auto expected =
       gradients_of((dense.out_TD * probe).sum() + dense.load_balance + dense.router_z, *layer_, tokens);
   for (size_t i = 0; i < got.size(); ++i) expect_close(got[i], expected[i], 1e-12, "input " + std::to_string(i));
@@ -133,7 +154,8 @@ TEST_P(MoeLayerTest, EvaluationHasNoLossesAndDropsNothing) {
   EXPECT_EQ(output.decision.dropped, 0);
   MoeConfig dropless = config_;
   dropless.capacity = "dropless";
-  expect_close(output.out_TD, dense_moe(*layer_, dropless, moe_tokens()).out_TD, 1e-13, "output");
+  expect_close(output.out_TD, dense_moe(*layer_, dropless, moe_tokens(), GetParam().activation).out_TD, 1e-13,
+               "output");
 }
 
 TEST_P(MoeLayerTest, NoTokensOnAnyRank) {
@@ -154,7 +176,7 @@ TEST_P(MoeLayerTest, AllTokensOnOneExpert) {
   const MoeOutput output = alone(*layer_, tokens);
   EXPECT_EQ(output.decision.global_choices_E[3].item<int64_t>(), kMoeTokens);
   const auto got = gradients_of(probed(output.out_TD, probe, output.losses), *layer_, tokens);
-  const DenseMoe dense = dense_moe(*layer_, config_, tokens);
+  const DenseMoe dense = dense_moe(*layer_, config_, tokens, GetParam().activation);
   expect_close(output.out_TD, dense.out_TD, 1e-13, "output");
   const auto expected =
       gradients_of((dense.out_TD * probe).sum() + dense.load_balance + dense.router_z, *layer_, tokens);
@@ -170,7 +192,19 @@ INSTANTIATE_TEST_SUITE_P(
                     MoeCase{"SwigluUngatedShared", with(small(2, "sum1"), "dropless", 1, 7, false)},
                     MoeCase{"BoundedSum1", with(small(2, "sum1"), "factor", 0.8)},
                     MoeCase{"BoundedRawShared", with(small(2, "raw"), "factor", 0.5, 3)},
-                    MoeCase{"RoomyBound", with(small(2, "raw"), "factor", 4)}),
+                    MoeCase{"RoomyBound", with(small(2, "raw"), "factor", 4)},
+                    MoeCase{"ZeroCopyConstant", with_kinds(small(2, "sum1"), 3, 1, 1)},
+                    MoeCase{"Nulls", with_kinds(small(4, "raw"), 0, 0, 0, 5), Activation::kGelu},
+                    MoeCase{"CopiesOnly", with_kinds(small(3, "sum1"), 0, 2, 0)},
+                    MoeCase{"AllKindsBoundedShared", with_kinds(with(small(3, "raw"), "factor", 0.7, 3), 2, 2, 1, 2)},
+                    MoeCase{"Relu", small(2, "sum1"), Activation::kRelu},
+                    MoeCase{"ReluShared", with(small(1, "raw"), "dropless", 1, 3), Activation::kRelu},
+                    MoeCase{"Residual", residual(small(1, "raw"))},
+                    MoeCase{"ResidualBoundedTop2", residual(with(small(2, "sum1"), "factor", 0.8)), Activation::kGelu},
+                    MoeCase{"Latent", latent(small(2, "sum1"), 3)},
+                    MoeCase{"LatentGeluKindsShared",
+                            latent(with_kinds(with(small(3, "raw"), "dropless", 1, 3), 1, 1, 1), 2), Activation::kGelu},
+                    MoeCase{"LatentResidualBounded", latent(residual(with(small(1, "raw"), "factor", 0.5)), 1)}),
     [](const testing::TestParamInfo<MoeCase>& one) { return std::string(one.param.name); });
 
 TEST(MoeLayer, ParametersHaveTheirNames) {
@@ -183,6 +217,49 @@ TEST(MoeLayer, ParametersHaveTheirNames) {
   EXPECT_EQ(names, (std::vector<std::string>{"router.weight", "experts.gate", "experts.up", "experts.down",
                                              "shared.gate.weight", "shared.up.weight", "shared.down.weight",
                                              "shared_gate.weight"}));
+}
+
+MoeLayer layer_with(const MoeConfig& config) {
+  return {ParameterSource(3, at::kDouble), config, {kMoeWidth, Activation::kSwiglu, 0.8, 0.9}, builtin_routers()};
+}
+
+TEST(MoeLayer, ResidualWithoutMixingWeightsIsTheMeanOfBothBranches) {
+  const at::NoGradGuard no_gradient;
+  const at::Tensor tokens = random_tensor("moe tokens", {kMoeTokens, kMoeWidth});
+  MoeLayer mixed = layer_with(residual(small(1, "raw")));
+  mixed.named_parameters()["residual_mix.weight"].zero_();
+  MoeConfig added = residual(small(1, "raw"));
+  added.shared_combine = "add";  // the same parameters otherwise: they are functions of their names
+  MoeLayer sum = layer_with(added);
+  parallel::LocalCommunicator group;
+  const BatchScope scope{group, kMoeTokens, true};
+  EXPECT_TRUE(at::allclose(mixed.forward(tokens, scope).out_TD, sum.forward(tokens, scope).out_TD / 2, 1e-14, 1e-15));
+}
+
+TEST(MoeLayer, LatentExpertsSeeRowsOfTheLatentWidth) {
+  const MoeLayer layer = layer_with(latent(small(2, "sum1"), 3));
+  const auto parameters = layer.named_parameters();
+  EXPECT_EQ(parameters["latent_down.weight"].sizes(), (std::vector<int64_t>{3, kMoeWidth}));
+  EXPECT_EQ(parameters["experts.gate"].sizes(), (std::vector<int64_t>{5, 3, 6}));
+  EXPECT_EQ(parameters["experts.up"].sizes(), (std::vector<int64_t>{5, 3, 6}));
+  EXPECT_EQ(parameters["experts.down"].sizes(), (std::vector<int64_t>{5, 6, 3}));
+  EXPECT_EQ(parameters["latent_up.weight"].sizes(), (std::vector<int64_t>{kMoeWidth, 3}));
+  EXPECT_EQ(parameters["router.weight"].sizes(), (std::vector<int64_t>{5, kMoeWidth}));
+}
+
+// Width 4: the router has 4 for each expert of any kind, an expert 3 x 4 x 6, a constant 4 + 2 x 4.
+TEST(MoeLayer, ParameterCountByHand) {
+  const auto expect = [](const MoeConfig& config, int64_t always, int64_t each, int64_t used) {
+    const ParameterCount count = layer_with(config).parameter_count();
+    EXPECT_EQ(count.total, always + 5 * each);
+    EXPECT_EQ(count.active, always + used * each);
+  };
+  expect(small(2, "sum1"), 20, 72, 2);
+  expect(with_kinds(small(2, "sum1"), 3, 1, 1), 40 + 3 * 12, 72, 2);
+  expect(with_kinds(small(4, "raw"), 0, 0, 0, 5), 40, 72, 4);
+  expect(with_kinds(small(8, "raw"), 0, 0, 0, 5), 40, 72, 5);  // no token has more FFN experts than there are
+  expect(residual(small(1, "raw")), 20 + 60 + 10, 72, 1);
+  expect(latent(small(2, "sum1"), 3), 20 + 24, 3 * 3 * 6, 2);
 }
 
 TEST(MoeLayer, UnknownRouterIsTheUsersFault) {

@@ -1,4 +1,4 @@
-// Every router x capacity rule x activation that may be combined, and the refused combinations with their reasons.
+// Every router x capacity rule x kind of experts that may be combined, and the refused combinations with their reasons.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/moe_layer.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
@@ -24,6 +25,7 @@ const std::map<std::string, MoeConfig>& registry() {
     MoeConfig learned{.experts = 5, .top_k = 2, .hidden = 3, .load_balance = 0.7, .router_z = 0.3};
     learned.importance = 0.2;
     learned.mutual_information = 0.4;
+    learned.concentration = 0.2;
     learned.entropy = 0.3;
     learned.jitter = 0.1;
     const auto with = [](MoeConfig config, const char* router, int64_t top_k, const char* gate) {
@@ -38,10 +40,18 @@ const std::map<std::string, MoeConfig>& registry() {
                                          {"gshard", with(learned, "gshard", 2, "sum1_kept")},
                                          {"noisy_top_k", with(learned, "noisy_top_k", 2, "sum1")},
                                          {"cosine", with(learned, "cosine", 2, "raw")},
+                                         {"mlp", with(learned, "mlp", 2, "sum1")},
+                                         {"sigmoid_bias", with(learned, "sigmoid_bias", 2, "sum1")},
+                                         {"expert_choice", with(learned, "expert_choice", 2, "raw")},
+                                         {"sinkhorn", with(learned, "sinkhorn", 2, "raw")},
                                          {"hash", with(fixed, "hash", 1, "hard")},
                                          {"thor", with(fixed, "thor", 1, "hard")}};
     all["noisy_top_k"].load = 0.5;
     all["gshard"].balance_choices = "first";
+    all["mlp"].gating_residual = true;
+    all["sigmoid_bias"].balance_over = "sequence";
+    all["sigmoid_bias"].route_scale = 2.5;
+    all["expert_choice"].load_balance = 0;
     return all;
   }();
   return rows;
@@ -54,49 +64,80 @@ const std::map<std::string, std::pair<std::string, std::string>> kCapacityRules{
     {"random", {"factor", "random"}}};
 
 const std::set<std::pair<std::string, std::string>> kRefused{
-    {"hash", "probability"},  // all its gates are equal: none is the lowest
-    {"thor", "position"},     // its load is even in expectation and the method drops nothing
-    {"thor", "probability"},  // the same
-    {"thor", "random"},       // the same
+    {"expert_choice", "dropless"},  // an expert's choice is what it takes of all tokens: there is a capacity
+    {"expert_choice", "position"},  // it takes the most probable ones
+    {"expert_choice", "random"},    // the same
+    {"hash", "probability"},        // all its gates are equal: none is the lowest
+    {"thor", "position"},           // its load is even in expectation and the method drops nothing
+    {"thor", "probability"},        // the same
+    {"thor", "random"},             // the same
 };
 
+/// What the experts are: an activation, other kinds beside the FFN experts, or another way around them.
+struct ExpertForm {
+  Activation activation = Activation::kSwiglu;
+  void (*change)(MoeConfig&) = [](MoeConfig&) {};
+};
+
+const std::map<std::string, ExpertForm> kExpertForms{
+    {"swiglu", {}},
+    {"swiglu_of_31", {.change = [](MoeConfig& c) { c.experts = 31; }}},  // more than there are tokens
+    {"gelu", {.activation = Activation::kGelu}},
+    {"relu", {.activation = Activation::kRelu}},
+    {"zero", {.change = [](MoeConfig& c) { c.zero_experts = 1; }}},
+    {"copy", {.change = [](MoeConfig& c) { c.copy_experts = 1; }}},
+    {"constant", {.change = [](MoeConfig& c) { c.constant_experts = 2; }}},
+    {"null", {.change = [](MoeConfig& c) { c.null_experts = 4; }}},
+    {"latent", {.change = [](MoeConfig& c) { c.latent = 2; }}},
+    {"residual",
+     {.change = [](MoeConfig& c) { c.shared_hidden = 3, c.shared_gate = false, c.shared_combine = "residual"; }}}};
+
+/// Such experts are for a router that learns which tokens need less; these two do not learn.
+const std::set<std::pair<std::string, std::string>> kRefusedForms{
+    {"hash", "zero"}, {"hash", "copy"}, {"hash", "constant"}, {"hash", "null"},
+    {"thor", "zero"}, {"thor", "copy"}, {"thor", "constant"}, {"thor", "null"}};
+
 struct RegistryCase {
-  std::string router, rule;
-  Activation activation;
-  int64_t experts;
-  std::string name() const {
-    return router + "_" + rule + (activation == Activation::kSwiglu ? "_swiglu_" : "_gelu_") + std::to_string(experts);
-  }
+  std::string router, rule, form;
+  std::string name() const { return router + "_" + rule + "_" + form; }
 };
 
 MoeConfig config_of(const RegistryCase& each) {
   MoeConfig config = registry().at(each.router);
   std::tie(config.capacity, config.drop) = kCapacityRules.at(each.rule);
   config.capacity_factor = 0.8;
-  config.experts = each.experts;
+  kExpertForms.at(each.form).change(config);
   return config;
 }
 
 bool refused(const MoeConfig& config) {
   try {
-    check_router(config, builtin_routers().at(config.router).demands);
+    const RouterDemands demands = builtin_routers().at(config.router).demands;
+    check_router(config, demands);
+    check_experts(config, kRegistryWidth, demands);
   } catch (const parallel::UserError&) {
     return true;
   }
   return false;
 }
 
-/// All that are not refused; 31 experts leave some without a token.
-std::vector<RegistryCase> registry_cases() {
+bool listed_as_refused(const RegistryCase& each) {
+  return kRefused.contains({each.router, each.rule}) || kRefusedForms.contains({each.router, each.form});
+}
+
+std::vector<RegistryCase> all_cases() {
   std::vector<RegistryCase> all;
   for (const std::string& router : builtin_routers().names()) {
     for (const auto& [rule, keys] : kCapacityRules) {
-      if (kRefused.contains({router, rule})) continue;
-      all.push_back({router, rule, Activation::kSwiglu, 5});
-      all.push_back({router, rule, Activation::kGelu, 5});
-      all.push_back({router, rule, Activation::kSwiglu, 31});
+      for (const auto& [form, keys_of_form] : kExpertForms) all.push_back({router, rule, form});
     }
   }
+  return all;
+}
+
+std::vector<RegistryCase> legal_cases() {
+  std::vector<RegistryCase> all = all_cases();
+  std::erase_if(all, listed_as_refused);
   return all;
 }
 
@@ -104,12 +145,15 @@ TEST(Registry, EveryRouterHasARow) {
   for (const std::string& name : builtin_routers().names()) EXPECT_TRUE(registry().contains(name)) << name;
 }
 
+TEST(Registry, EveryExpertKindHasAForm) {
+  for (const ExpertKind& kind : expert_kind_table()) {
+    EXPECT_TRUE(kind.count == &ExpertKinds::ffn || kExpertForms.contains(kind.name)) << kind.name;
+  }
+}
+
 TEST(Registry, RefusedCombinationsAreTheList) {
-  for (const auto& [router, row] : registry()) {
-    for (const auto& [rule, keys] : kCapacityRules) {
-      EXPECT_EQ(refused(config_of({router, rule, Activation::kGelu, 5})), kRefused.contains({router, rule}))
-          << router << ", " << rule;
-    }
+  for (const RegistryCase& each : all_cases()) {
+    EXPECT_EQ(refused(config_of(each)), listed_as_refused(each)) << each.name();
   }
 }
 
@@ -128,7 +172,7 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
   }
   MoeOutput alone(const at::Tensor& tokens_TD) {
     parallel::LocalCommunicator group;
-    return layer_->forward(tokens_TD, scope_of(group, 0, ids_));
+    return layer_->forward(tokens_TD, scope_of(group, 0, ids_), previous_);
   }
   static at::Tensor probed(const at::Tensor& out_TD, const at::Tensor& probe_TD, const LossTerms& losses) {
     const at::Tensor sum = (out_TD * probe_TD).sum();
@@ -151,13 +195,18 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
   }
 
   const MoeConfig config_ = config_of(GetParam());
-  const std::shared_ptr<MoeLayer> layer_ = std::make_shared<MoeLayer>(
-      ParameterSource(3, at::kDouble), config_,
-      MoeLayer::Shape{
-          .width = kRegistryWidth, .activation = GetParam().activation, .std = 0.8, .output_std = 0.9, .layer = 1},
-      builtin_routers());
+  const std::shared_ptr<MoeLayer> layer_ =
+      std::make_shared<MoeLayer>(ParameterSource(3, at::kDouble), config_,
+                                 MoeLayer::Shape{.width = kRegistryWidth,
+                                                 .activation = kExpertForms.at(GetParam().form).activation,
+                                                 .std = 0.8,
+                                                 .output_std = 0.9,
+                                                 .layer = 1,
+                                                 .previous_experts = 3},
+                                 builtin_routers());
   const at::Tensor tokens_ = random_tensor("registry tokens", {kRegistryTokens, kRegistryWidth});
   const at::Tensor probe_ = random_tensor("registry probe", {kRegistryTokens, kRegistryWidth});
+  const at::Tensor previous_ = random_tensor("registry logits of the layer before", {kRegistryTokens, 3});
   const at::Tensor ids_ = at::arange(kRegistryTokens, at::kLong) * 7 % 11;
 };
 
@@ -165,15 +214,19 @@ TEST_P(RegistryTest, ForwardIsFinite) {
   const MoeOutput output = alone(tokens_);
   EXPECT_TRUE(at::isfinite(output.out_TD).all().item<bool>());
   for (const LossTerm& loss : output.losses.terms()) EXPECT_TRUE(at::isfinite(loss.share).item<bool>()) << loss.name;
-  const int64_t wanted = (config_.router == "hash" || config_.router == "thor") ? 0 : 5 + (config_.load > 0);
+  const bool fixed = config_.router == "hash" || config_.router == "thor";
+  const int64_t wanted = fixed ? 0 : 5 + config_.load.is_on() + config_.load_balance.is_on();
   EXPECT_EQ(static_cast<int64_t>(output.losses.terms().size()), wanted);
-  EXPECT_EQ(output.decision.global_choices_E.sum().item<int64_t>(), kRegistryTokens * config_.top_k);
+  EXPECT_EQ(output.decision.global_choices_E.sum().item<int64_t>(),
+            kRegistryTokens * output.decision.chosen_TK.size(1));
+  if (config_.router == "expert_choice") return;  // every expert is busy, and no choice is dropped
   const int64_t idle = (output.decision.global_choices_E == 0).sum().item<int64_t>();
   EXPECT_TRUE(config_.experts == 5 || idle > 0);
   EXPECT_TRUE(config_.experts != 5 || (output.decision.dropped > 0) == (config_.capacity == "factor"));
 }
 
 TEST_P(RegistryTest, GradientsEqualFiniteDifferences) {
+  if (test_world()->rank() != 0) return;  // the same on every rank, and most of this file's time
   const at::Tensor tokens = tokens_.clone().requires_grad_(true);
   std::vector<at::Tensor> inputs = layer_->parameters();
   inputs.push_back(tokens);
@@ -182,7 +235,7 @@ TEST_P(RegistryTest, GradientsEqualFiniteDifferences) {
         const MoeOutput output = alone(tokens);
         return probed(output.out_TD, probe_, output.losses);
       },
-      inputs, 1e-6, /*samples=*/8);
+      inputs, 1e-6, /*samples=*/4);
 }
 
 TEST_P(RegistryTest, ShardsOverRanksEqualOneRank) {
@@ -192,7 +245,8 @@ TEST_P(RegistryTest, ShardsOverRanksEqualOneRank) {
   for (const auto& split : token_splits(kRegistryTokens, test_world()->size())) {
     const int64_t first = std::accumulate(split.begin(), split.begin() + test_world()->rank(), int64_t{0});
     const at::Tensor mine = shard_of(tokens_, split).clone().requires_grad_(true);
-    const MoeOutput here = layer_->forward(mine, scope_of(*test_world(), first, shard_of(ids_, split)));
+    const MoeOutput here =
+        layer_->forward(mine, scope_of(*test_world(), first, shard_of(ids_, split)), shard_of(previous_, split));
     EXPECT_TRUE(here.decision.assignment.expert_TK.equal(shard_of(whole.decision.assignment.expert_TK, split)));
     expect_close(here.out_TD, shard_of(whole.out_TD, split), "output");
     for (size_t i = 0; i < whole.losses.terms().size(); ++i) {
@@ -212,14 +266,14 @@ TEST_P(RegistryTest, EvaluationDropsNothingAndDrawsNoNoise) {
   parallel::LocalCommunicator group;
   BatchScope scope = scope_of(group, 0, ids_);
   scope.training = false;
-  const MoeOutput first = layer_->forward(tokens_, scope);
+  const MoeOutput first = layer_->forward(tokens_, scope, previous_);
   EXPECT_EQ(first.decision.dropped, 0);
   EXPECT_TRUE(first.losses.terms().empty());
   scope.draws.step = 3;
-  EXPECT_TRUE(config_.router == "thor" || layer_->forward(tokens_, scope).out_TD.equal(first.out_TD));
+  EXPECT_TRUE(config_.router == "thor" || layer_->forward(tokens_, scope, previous_).out_TD.equal(first.out_TD));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RegistryTest, testing::ValuesIn(registry_cases()),
+INSTANTIATE_TEST_SUITE_P(All, RegistryTest, testing::ValuesIn(legal_cases()),
                          [](const auto& each) { return each.param.name(); });
 
 }  // namespace

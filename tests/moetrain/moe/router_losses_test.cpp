@@ -28,35 +28,6 @@ BatchScope scope_of(int64_t tokens) {
   return {alone, tokens, true};
 }
 
-TEST(LoadBalance, IsOneAtAUniformRouter) {
-  // Uniform probabilities give 1 whatever the ties chose: f sums to K.
-  for (const auto& counts : {std::vector<int64_t>{4, 4, 4, 4}, std::vector<int64_t>{8, 8, 0, 0}}) {
-    const RoutingDecision decision = decision_of(at::zeros({8, 4}, at::kDouble), counts, 2);
-    EXPECT_DOUBLE_EQ(load_balance_share(decision, scope_of(8)).item<double>(), 1.0);
-  }
-}
-
-TEST(LoadBalance, IsTheNumberOfExpertsWhereAllGoToOne) {
-  const at::Tensor logits = at::tensor({100.0, 0.0, 0.0, 0.0}, at::kDouble).expand({6, 4});
-  EXPECT_NEAR(load_balance_share(decision_of(logits, {6, 0, 0, 0}, 1), scope_of(6)).item<double>(), 4.0, 1e-12);
-}
-
-TEST(LoadBalance, ByHand) {
-  // p = (1/4, 3/4) and (1/2, 1/2): mean (3/8, 5/8); f = (1/2, 1/2) ... times E / K = 2.
-  const double ln3 = std::log(3.0);
-  const at::Tensor logits = at::tensor({0.0, ln3, 0.0, 0.0}, at::kDouble).view({2, 2});
-  EXPECT_NEAR(load_balance_share(decision_of(logits, {1, 1}, 1), scope_of(2)).item<double>(), 1.0, 1e-15);
-  EXPECT_NEAR(load_balance_share(decision_of(logits, {0, 2}, 1), scope_of(2)).item<double>(), 1.25, 1e-15);
-}
-
-TEST(LoadBalance, CountsCarryNoGradientAndProbabilitiesDo) {
-  const at::Tensor logits = random_tensor("logits", {5, 3}).requires_grad_(true);
-  const RoutingDecision decision = decision_of(logits, {5, 0, 0}, 1);
-  const at::Tensor share = load_balance_share(decision, scope_of(5));
-  EXPECT_TRUE(share.requires_grad());
-  EXPECT_FALSE(decision.global_choices_E.requires_grad());
-}
-
 TEST(RouterZ, ByHand) {
   EXPECT_NEAR(router_z_share(decision_of(at::zeros({3, 4}, at::kDouble), {3, 0, 0, 0}, 1), scope_of(3)).item<double>(),
               std::pow(std::log(4.0), 2), 1e-14);
@@ -78,15 +49,6 @@ TEST(RouterEntropy, ByHandAndWithoutGradient) {
   const at::Tensor share = router_entropy_share(decision_of(logits, {1, 1}, 1), scope_of(2));
   EXPECT_NEAR(share.item<double>(), std::log(2.0) / 2, 1e-14);
   EXPECT_FALSE(share.requires_grad());
-}
-
-TEST(LoadBalance, OfFirstChoicesCountsThemAlone) {
-  RoutingDecision decision = decision_of(at::zeros({4, 4}, at::kDouble), {2, 2, 2, 2}, 2);
-  decision.global_first_E = at::tensor({4, 0, 0, 0}, at::kLong);
-  EXPECT_DOUBLE_EQ(first_choice_balance_share(decision, scope_of(4)).item<double>(), 1.0);
-  decision.probabilities_TE = at::tensor({0.7, 0.1, 0.1, 0.1}, at::kDouble).expand({4, 4});
-  EXPECT_NEAR(first_choice_balance_share(decision, scope_of(4)).item<double>(), 4 * 0.7, 1e-14);
-  EXPECT_NEAR(load_balance_share(decision, scope_of(4)).item<double>(), 1.0, 1e-14);
 }
 
 TEST(Importance, IsTheSquaredVariationOfTheSummedGates) {
@@ -120,6 +82,14 @@ TEST(MutualInformation, ConfidentAndBalancedIsMinusLogE) {
   }
 }
 
+TEST(Concentration, IsTheEntropyOfTheMean) {
+  const at::Tensor sure = at::eye(4, at::kDouble) * 1000;
+  EXPECT_NEAR(concentration_share(decision_of(sure, {1, 1, 1, 1}, 1), scope_of(4)).item<double>(), std::log(4.0),
+              1e-12);
+  const at::Tensor one = sure.narrow(0, 0, 1).expand({4, 4});
+  EXPECT_NEAR(concentration_share(decision_of(one, {4, 0, 0, 0}, 1), scope_of(4)).item<double>(), 0, 1e-12);
+}
+
 TEST(Entropy, ByHandWithGradient) {
   const at::Tensor logits = at::tensor({0.0, 0.0, 200.0, 0.0}, at::kDouble).view({2, 2}).requires_grad_(true);
   const at::Tensor share = entropy_share(decision_of(logits, {1, 1}, 1), scope_of(2));
@@ -130,12 +100,25 @@ TEST(Entropy, ByHandWithGradient) {
 TEST(RouterLosses, AWeightOfZeroIsOff) {
   MoeConfig config{.load_balance = 0, .router_z = 0};
   const RoutingDecision decision = decision_of(at::zeros({3, 4}, at::kDouble), {3, 0, 0, 0}, 1);
-  EXPECT_TRUE(router_losses(decision, config, scope_of(3)).terms().empty());
+  EXPECT_TRUE(router_losses(decision, config, {scope_of(3)}).terms().empty());
   config.entropy = 0.5;
-  const LossTerms losses = router_losses(decision, config, scope_of(3));
+  const LossTerms losses = router_losses(decision, config, {scope_of(3)});
   ASSERT_EQ(losses.terms().size(), 1u);
   EXPECT_EQ(losses.terms()[0].name, "entropy");
   EXPECT_NEAR(losses.terms()[0].share.item<double>(), 0.5 * std::log(4.0), 1e-14);
+}
+
+TEST(RouterLosses, OutsideOfItsWindowALossIsZeroAndKeepsItsName) {
+  const MoeConfig config{.load_balance = 0, .router_z = {0.5, 10, 20}};
+  const RoutingDecision decision = decision_of(at::zeros({3, 4}, at::kDouble), {3, 0, 0, 0}, 1);
+  BatchScope scope = scope_of(3);
+  for (const auto& [update, weight] : {std::pair{9, 0.0}, {10, 0.5}, {19, 0.5}, {20, 0.0}}) {
+    scope.update = update;
+    const LossTerms losses = router_losses(decision, config, {scope});
+    ASSERT_EQ(losses.terms().size(), 1u) << update;
+    EXPECT_EQ(losses.terms()[0].name, "router_z");
+    EXPECT_NEAR(losses.terms()[0].share.item<double>(), weight * std::pow(std::log(4.0), 2), 1e-14) << update;
+  }
 }
 
 TEST(RouterLosses, SharesOfTheRanksAddUp) {
@@ -144,7 +127,7 @@ TEST(RouterLosses, SharesOfTheRanksAddUp) {
   const RoutingDecision whole = decision_of(logits, counts, 1);
   for (const auto& split : token_splits(19, test_world()->size())) {
     const RoutingDecision here = decision_of(shard_of(logits, split), counts, 1);
-    for (const auto function : {&load_balance_share, &router_z_share, &router_entropy_share}) {
+    for (const auto function : {&router_z_share, &router_entropy_share}) {
       const double sum = sum_over_ranks(function(here, scope_of(19))).item<double>();
       EXPECT_NEAR(sum, function(whole, scope_of(19)).item<double>(), 1e-13);
     }

@@ -17,6 +17,13 @@ MoeConfig bounded(int64_t experts, int64_t top_k, double factor) {
   return {.experts = experts, .top_k = top_k, .capacity = "factor", .capacity_factor = factor};
 }
 
+/// Of every expert, all being feed-forwards.
+int64_t capacity_of(const MoeConfig& config, int64_t tokens) {
+  const std::vector<int64_t> capacity_E = expert_capacities(config, tokens, config.capacity_factor);
+  EXPECT_EQ(capacity_E, std::vector<int64_t>(static_cast<size_t>(config.experts), capacity_E[0]));
+  return capacity_E[0];
+}
+
 /// Distinct choices of each token, skewed towards the first experts so that they overflow.
 at::Tensor skewed_choices(int64_t top_k) {
   const at::Tensor skew = at::arange(kChosenExperts, at::kDouble) * -0.8;
@@ -50,14 +57,14 @@ CapacityOutcome on_one_rank(const at::Tensor& chosen_TK, const MoeConfig& config
 }
 
 TEST(ExpertCapacity, IsTheCeilingOfTheFactorsShare) {
-  EXPECT_EQ(expert_capacity(bounded(8, 2, 1.0), 64), 16);
-  EXPECT_EQ(expert_capacity(bounded(8, 2, 1.25), 64), 20);
-  EXPECT_EQ(expert_capacity(bounded(8, 2, 1.0), 65), 17);    // 16.25
-  EXPECT_EQ(expert_capacity(bounded(8, 1, 1.25), 100), 16);  // 15.625
-  EXPECT_EQ(expert_capacity(bounded(3, 1, 1.0), 3), 1);
-  EXPECT_EQ(expert_capacity(bounded(64, 1, 0.5), 4), 1);  // at least one
-  EXPECT_EQ(expert_capacity(bounded(8, 2, 1.0), 0), 1);
-  EXPECT_EQ(expert_capacity(bounded(10, 1, 1.1), 100), 11);  // no rounding error makes it 12
+  EXPECT_EQ(capacity_of(bounded(8, 2, 1.0), 64), 16);
+  EXPECT_EQ(capacity_of(bounded(8, 2, 1.25), 64), 20);
+  EXPECT_EQ(capacity_of(bounded(8, 2, 1.0), 65), 17);    // 16.25
+  EXPECT_EQ(capacity_of(bounded(8, 1, 1.25), 100), 16);  // 15.625
+  EXPECT_EQ(capacity_of(bounded(3, 1, 1.0), 3), 1);
+  EXPECT_EQ(capacity_of(bounded(64, 1, 0.5), 4), 1);  // at least one
+  EXPECT_EQ(capacity_of(bounded(8, 2, 1.0), 0), 1);
+  EXPECT_EQ(capacity_of(bounded(10, 1, 1.1), 100), 11);  // no rounding error makes it 12
 }
 
 TEST(Capacity, FirstChoicesComeBeforeSecondOnes) {
@@ -81,7 +88,7 @@ TEST(Capacity, OneRankFollowsTheNaiveWalk) {
       const MoeConfig config = bounded(kChosenExperts, top_k, factor);
       const at::Tensor chosen = skewed_choices(top_k);
       const CapacityOutcome outcome = on_one_rank(chosen, config);
-      const at::Tensor expected = naive_drop(chosen, kChosenExperts, expert_capacity(config, kTokens));
+      const at::Tensor expected = naive_drop(chosen, kChosenExperts, capacity_of(config, kTokens));
       EXPECT_TRUE(outcome.expert_TK.equal(expected)) << top_k << ", " << factor;
       EXPECT_EQ(outcome.dropped, (expected == parallel::Assignment::kDropped).sum().item<int64_t>());
     }
@@ -119,6 +126,44 @@ TEST(Capacity, EvaluationAndDroplessKeepEveryChoice) {
       EXPECT_TRUE(outcome.global_choices_KE.sum(0).equal(at::bincount(chosen.flatten(), {}, kChosenExperts)));
     }
   }
+}
+
+TEST(ExpertCapacity, HasAMinimum) {
+  MoeConfig config = bounded(8, 1, 1.0);
+  config.capacity_minimum = 4;
+  EXPECT_EQ(capacity_of(config, 16), 4);
+  EXPECT_EQ(capacity_of(config, 80), 10);
+}
+
+TEST(ExpertCapacity, ByKindIsSmallerForFeedForwards) {
+  // MoE++: gamma tau T k / (tau E_F + E_Z) and gamma T k / (tau E_F + E_Z), with tau E_F + E_Z = 0.5 * 4 + 3 = 5.
+  MoeConfig config = bounded(4, 2, 1.1);
+  config.capacity = "by_kind";
+  config.capacity_tau = 0.5;
+  config.constant_experts = config.zero_experts = config.null_experts = 1;
+  EXPECT_EQ(expert_capacities(config, 50, 1.1), (std::vector<int64_t>{11, 11, 11, 11, 22, 22, 22}));
+  config.capacity = "factor";  // 1.1 * 100 / 7 = 15.7
+  EXPECT_EQ(expert_capacities(config, 50, 1.1), std::vector<int64_t>(7, 16));
+}
+
+TEST(Capacity, ByKindDropsByEachExpertsOwnCapacity) {
+  MoeConfig config = bounded(1, 1, 1.0);
+  config.capacity = "by_kind";
+  config.capacity_tau = 0.5;
+  config.zero_experts = 1;  // of 6 tokens: 2 and 4
+  const at::Tensor chosen = at::tensor({0, 1, 0, 0, 0, 1}, at::kLong).view({6, 1});
+  for (const char* drop : {"position", "probability"}) {
+    config.drop = drop;
+    EXPECT_TRUE(on_one_rank(chosen, config).expert_TK.flatten().equal(at::tensor({0, 1, 0, -1, -1, 1}, at::kLong)));
+  }
+}
+
+TEST(Capacity, EvaluationHasAFactorOfItsOwn) {
+  MoeConfig config = bounded(3, 1, 0.5);
+  config.capacity_evaluation = 2.0;  // of 6 tokens: 4; in training 1
+  const at::Tensor chosen = at::zeros({6, 1}, at::kLong);
+  EXPECT_EQ(on_one_rank(chosen, config, /*training=*/false).dropped, 2);
+  EXPECT_EQ(on_one_rank(chosen, config, /*training=*/true).dropped, 5);
 }
 
 TEST(Capacity, TheChoicesGivenAreNotChanged) {

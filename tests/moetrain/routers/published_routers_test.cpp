@@ -24,7 +24,7 @@ MoeConfig published(const char* router, int64_t top_k, const char* gate) {
 }
 
 std::shared_ptr<Router> published_router(const MoeConfig& config) {
-  return builtin_routers().at(config.router).make(ParameterSource(5, at::kDouble), config, kPublishedWidth, 1.0);
+  return builtin_routers().at(config.router).make(ParameterSource(5, at::kDouble), config, {kPublishedWidth, 1.0});
 }
 
 struct Pass {

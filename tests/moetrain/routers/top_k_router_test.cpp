@@ -17,7 +17,7 @@ constexpr int64_t kRouterTokens = 21, kRouterExperts = 6, kRouterWidth = 4;
 
 std::shared_ptr<Router> router_of(const std::string& gate, int64_t top_k, at::ScalarType type = at::kDouble) {
   const MoeConfig config{.experts = kRouterExperts, .top_k = top_k, .gate = gate};
-  return builtin_routers().at("top_k").make(ParameterSource(5, type), config, kRouterWidth, 1.0);
+  return builtin_routers().at("top_k").make(ParameterSource(5, type), config, {kRouterWidth, 1.0});
 }
 
 RoutingDecision route(Router& router, const at::Tensor& tokens_TD) {
@@ -123,7 +123,9 @@ TEST(Routers, UnknownNameListsTheKnown) {
     builtin_routers().at("topk");
     ADD_FAILURE() << "no fault";
   } catch (const parallel::UserError& error) {
-    EXPECT_STREQ(error.what(), "unknown router 'topk'; known: cosine, gshard, hash, noisy_top_k, switch, thor, top_k");
+    EXPECT_STREQ(error.what(),
+                 "unknown router 'topk'; known: cosine, expert_choice, gshard, hash, mlp, noisy_top_k, "
+                 "sigmoid_bias, sinkhorn, switch, thor, top_k");
   }
 }
 

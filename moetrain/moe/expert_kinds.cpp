@@ -1,0 +1,40 @@
+#include "moetrain/moe/expert_kinds.h"
+
+#include "parallel/base/fault.h"
+
+namespace moetrain {
+
+const std::array<ExpertKind, 5>& expert_kind_table() {
+  static constexpr std::array<ExpertKind, 5> kTable{{{"ffn", &ExpertKinds::ffn},
+                                                     {"constant", &ExpertKinds::constant},
+                                                     {"copy", &ExpertKinds::copy},
+                                                     {"zero", &ExpertKinds::zero},
+                                                     {"null", &ExpertKinds::null}}};
+  return kTable;
+}
+
+int64_t ExpertKinds::total() const {
+  int64_t sum = 0;
+  for (const ExpertKind& kind : expert_kind_table()) sum += this->*kind.count;
+  return sum;
+}
+
+ExpertKinds expert_kinds(const MoeConfig& config) {
+  parallel::check_internal(config.experts_by_layer.empty(), "expert_kinds: this config is not that of one layer");
+  return {.ffn = config.experts,
+          .constant = config.constant_experts,
+          .copy = config.copy_experts,
+          .zero = config.zero_experts,
+          .null = config.null_experts};
+}
+
+int64_t first_of_kind(const ExpertKinds& kinds, int64_t ExpertKinds::*count) {
+  int64_t first = 0;
+  for (const ExpertKind& kind : expert_kind_table()) {
+    if (kind.count == count) break;
+    first += kinds.*kind.count;
+  }
+  return first;
+}
+
+}  // namespace moetrain
