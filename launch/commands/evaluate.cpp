@@ -23,6 +23,7 @@ struct EvaluateArguments {
   std::string split = "test";
   std::vector<std::string> overrides;
   int64_t average = 1;
+  int64_t update = -1;
 };
 
 void print(const Evaluation& result) {
@@ -87,7 +88,7 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   std::string device_name;
   parallel::all_ranks(*world, [&] { device_name = read_run_recipe(folder).run.device; });
   parallel::all_ranks(*world, [&] { device = open_device(device_name, *world); });
-  const int64_t update = newest_update(arguments.run, *world);
+  const int64_t update = arguments.update >= 0 ? arguments.update : newest_update(arguments.run, *world);
   std::unique_ptr<HeldOutBatches> held_out;
   const Groups groups = make_groups(world, device);
   parallel::all_ranks(*world, [&] {
@@ -122,6 +123,8 @@ void add_evaluate_command(CLI::App& app, CommandResult& result) {
   command->add_option("--data", arguments->data_file, "token file with the same tokenizer, instead of the recipe's");
   command->add_option("--split", arguments->split, "translation: which sentences to translate")
       ->check(CLI::IsMember({"test", "validation"}));
+  command->add_option("--update", arguments->update, "the checkpoint of this update instead of the newest")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--average", arguments->average, "mean of the weights of so many newest checkpoints")
       ->check(CLI::Range(1, 1000));
   command->add_option("--set", arguments->overrides, "section.key=value, over the run's; may be repeated")

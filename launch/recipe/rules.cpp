@@ -62,7 +62,7 @@ void check_moe(const moetrain::MoeConfig& moe, const moetrain::ModelConfig& mode
     const moetrain::MoeConfig layer = moetrain::for_layer(moe, block, blocks);
     const auto demands = moetrain::builtin_routers().at(moe.router).demands;
     try {
-      moetrain::check_router(layer, demands);
+      moetrain::check_router(layer, demands, {.causal = block >= model.encoder_layers});
       moetrain::check_experts(layer, model.width, demands);
     } catch (const parallel::UserError& error) {
       if (moe.experts_by_layer.empty()) throw;

@@ -5,6 +5,7 @@
 
 #include "launch/training/model_builder.h"
 #include "launch/training/run_folder.h"
+#include "parallel/base/nearest.h"
 #include "parallel/comm/local_communicator.h"
 
 namespace launch {
@@ -48,6 +49,12 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
   Recipe recipe = read_run_recipe({run_folder}, options.overrides);
   if (update < 0) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
   const std::filesystem::path checkpoint = checkpoint_path(run_folder, update);
+  if (!std::filesystem::exists(checkpoint)) {
+    std::vector<std::string> there;
+    for (const int64_t each : checkpoint_updates(run_folder)) there.push_back(std::to_string(each));
+    parallel::user_error(run_folder.string(), " holds no checkpoint of update ", update,
+                         "; there are: ", parallel::list_names(there));
+  }
   CheckpointInfo info = read_checkpoint_info(checkpoint);
   if (!options.data_file.empty()) recipe.data.file = options.data_file;
   data::TokenCorpus corpus = data::TokenCorpus::open(recipe.data.file);

@@ -31,8 +31,13 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
   ffn_norm_ = norm("ffn_norm");
   const Activation activation = parse_activation(config.activation);
   if (shape.moe) {
-    const MoeLayer::Shape layer{config.width, activation,  config.init_std,
-                                output_std,   shape.layer, shape.previous_experts};
+    const MoeLayer::Shape layer{.width = config.width,
+                                .activation = activation,
+                                .std = config.init_std,
+                                .output_std = output_std,
+                                .layer = shape.layer,
+                                .previous_experts = shape.previous_experts,
+                                .causal = shape.causal};
     moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), moe, layer, routers));
   } else {
     const FeedForward::Shape dense{config.width, config.ffn_hidden, activation};

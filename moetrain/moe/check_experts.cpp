@@ -27,8 +27,8 @@ void check_kinds(const MoeConfig& config) {
   for (const ExpertKind& kind : expert_kind_table()) {
     if (kind.count == &ExpertKinds::ffn || kinds.*kind.count == 0) continue;
     user_error("moe.", kind.name, "_experts (", kinds.*kind.count, ") with moe.router = \"", config.router,
-               "\": such experts are for a router that learns which tokens need less; nearest legal: ", kind.name,
-               "_experts = 0 or router = \"top_k\"");
+               "\": such experts are for a router that learns which tokens need less; nearest legal: ",
+               kind.name, "_experts = 0 or router = \"top_k\"");
   }
 }
 
@@ -40,7 +40,7 @@ void check_experts(const MoeConfig& config, int64_t width, const RouterDemands& 
     user_error("moe.latent (", config.latent, ") must be below model.width (", width,
                "), or nothing gets narrower; nearest legal: latent = ", width - 1, " or latent = 0");
   }
-  if (!demands.learned) check_kinds(config);
+  if (!demands.learned || !demands.causal_safe) check_kinds(config);
 }
 
 }  // namespace moetrain

@@ -39,6 +39,7 @@ struct MoeConfig {
   int64_t groups = 1;
   int64_t top_groups = 1;
   double bias_rate = 0.001;
+  int64_t slots = 1;
   int64_t sinkhorn_iterations = 100;
   double sinkhorn_tolerance = 1e-4;
   std::string stochastic = "slices";
@@ -96,6 +97,7 @@ void visit_router(MoeConfig& config, Visitor& field) {
         "router = sigmoid_bias: only the best so many groups of experts are open to a token");
   field("bias_rate", config.bias_rate, at_least(0),
         "router = sigmoid_bias: what an update adds to the selection's bias of an underloaded expert");
+  field("slots", config.slots, between(1, 1 << 20), "router = soft: slots of each expert in each sequence");
   field("sinkhorn_iterations", config.sinkhorn_iterations, between(1, 1 << 20),
         "router = sinkhorn: at most so many normalisations of rows and columns");
   field("sinkhorn_tolerance", config.sinkhorn_tolerance, at_least(0),
@@ -140,8 +142,8 @@ void visit(MoeConfig& config, Visitor& field) {
         "\"0,4-11\"");
   field(
       "router", config.router, anything(),
-      "published router: top_k, switch, gshard, noisy_top_k, cosine, mlp, sigmoid_bias, expert_choice, sinkhorn, hash, "
-      "thor");
+      "published router: top_k, switch, gshard, noisy_top_k, cosine, mlp, sigmoid_bias, expert_choice, sinkhorn, soft, "
+      "hash, thor");
   field("experts", config.experts, between(1, 1 << 16), "routed experts in a layer");
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");
   field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),

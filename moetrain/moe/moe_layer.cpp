@@ -3,14 +3,18 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "moetrain/losses/router_losses.h"
+#include "parallel/base/fault.h"
 
 namespace moetrain {
 
 MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
                    const parallel::NameTable<RouterPreset>& routers)
     : config_(config), layer_(shape.layer) {
+  parallel::check_internal(!shape.causal || routers.at(config.router).demands.causal_safe, "router ", config.router,
+                           " in a decoder block");
   router_ = register_module(
       "router",
       routers.at(config.router).make(source.at("router"), config, {shape.width, shape.std, shape.previous_experts}));
@@ -57,7 +61,11 @@ MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope
   MoeOutput output;
   const RoutingContext context{.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE};
   output.decision = router_->forward(tokens_TD, context);
-  output.out_TD = routed(tokens_TD, output.decision.assignment);
+  if (const std::optional<SlotMix> slots = std::exchange(output.decision.slots, std::nullopt)) {
+    output.out_TD = slots->combine(routed(slots->rows_RD, slots->assignment));
+  } else {
+    output.out_TD = routed(tokens_TD, output.decision.assignment);
+  }
   if (shared_) output.out_TD = with_shared(tokens_TD, output.out_TD);
   if (scope.training) output.losses = router_losses(output.decision, config_, context);
   return output;

@@ -39,6 +39,7 @@ class MoeLayer : public torch::nn::Module {
     double output_std = 0.02;
     int64_t layer = 0;             // number of the block
     int64_t previous_experts = 0;  // routed experts of all kinds in the MoE layer before; 0: this is the first
+    bool causal = true;            // of a decoder block: no token may see later ones
   };
   MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
            const parallel::NameTable<RouterPreset>& routers);

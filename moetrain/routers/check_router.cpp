@@ -73,13 +73,25 @@ void check_losses(const MoeConfig& config, const RouterDemands& demands) {
   for (const auto& [key, weight] : {std::pair{"importance", config.importance}, std::pair{"load", config.load}}) {
     if (experts == 1) refuse_above_zero(config, key, weight.value, "one expert has no variation");
   }
-  if (demands.experts_choose) {
+  if (demands.experts_choose || !demands.causal_safe) {
     refuse_above_zero(config, "load_balance", config.load_balance.value, "its experts take equally many tokens");
   }
   if (config.load_balance.is_on() && config.balance_over == "global_batch" && config.balance_choices == "first") {
     user_error(
         "moe.balance_over = \"global_batch\" with moe.balance_choices = \"first\": only all choices are counted ",
         "over micro-batches; nearest legal: balance_choices = \"all\" or balance_over = \"micro_batch\"");
+  }
+}
+
+/// What a router that mixes whole sequences has no place for.
+void check_mixing(const MoeConfig& config) {
+  const std::string reason = ": it mixes tokens as they are, by weights that sum to 1; nearest legal: ";
+  if (config.jitter > 0) user_error("moe.jitter (", config.jitter, ") with ", named(config), reason, "jitter = 0");
+  if (config.route_scale != 1.0) {
+    user_error("moe.route_scale (", config.route_scale, ") with ", named(config), reason, "route_scale = 1");
+  }
+  if (config.gating_residual) {
+    user_error("moe.gating_residual with ", named(config), reason, "gating_residual = false");
   }
 }
 
@@ -138,7 +150,11 @@ void check_groups(const MoeConfig& config, const RouterDemands& demands) {
 
 }  // namespace
 
-void check_router(const MoeConfig& config, const RouterDemands& demands) {
+void check_router(const MoeConfig& config, const RouterDemands& demands, const RouterUse& use) {
+  if (use.causal && !demands.causal_safe) {
+    user_error(named(config), " in a decoder block: it mixes a sequence's tokens, so that each would see later ones; ",
+               "nearest legal: router = \"top_k\", or this one in an encoder");
+  }
   const int64_t experts = expert_kinds(config).total();
   if (config.top_k > experts) {
     const char* all = experts == config.experts ? "moe.experts" : "the experts of all kinds";
@@ -152,6 +168,7 @@ void check_router(const MoeConfig& config, const RouterDemands& demands) {
   check_gate(config, demands);
   check_capacity(config, demands);
   if (!demands.learned) check_unlearned(config);
+  if (!demands.causal_safe) check_mixing(config);
   check_losses(config, demands);
   check_kinds(config);
   check_groups(config, demands);

@@ -42,6 +42,12 @@ struct RouterDemands {
   bool draws = false;              // it draws in training even without jitter
   bool groups = false;             // it can limit a token to some groups of experts
   bool experts_choose = false;     // in training experts choose tokens: a capacity and drop = probability is what it is
+  bool causal_safe = true;         // in evaluation a token's experts do not depend on later tokens
+};
+
+/// Where the layer stands.
+struct RouterUse {
+  bool causal = true;  // in a decoder block: no token may see later ones
 };
 
 struct RouterPreset {
@@ -53,6 +59,6 @@ struct RouterPreset {
 parallel::NameTable<RouterPreset> builtin_routers();
 
 /// UserError where [moe] contradicts what the router of its name is, or combines what makes no sense.
-void check_router(const MoeConfig& config, const RouterDemands& demands);
+void check_router(const MoeConfig& config, const RouterDemands& demands, const RouterUse& use = {});
 
 }  // namespace moetrain

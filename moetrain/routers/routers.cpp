@@ -1,4 +1,5 @@
 #include "moetrain/routers/composed_router.h"
+#include "moetrain/routers/soft_router.h"
 
 namespace moetrain {
 namespace {
@@ -47,6 +48,8 @@ parallel::NameTable<RouterPreset> builtin_routers() {
                 {.gates = {"raw"}, .experts_choose = true}}},
               // S-BASE (Clark et al. 2022), as Megatron-Core has it.
               {"sinkhorn", {make<linear_scores, select_sinkhorn, sigmoid_of_one_squash>, {.gates = {"raw"}}}},
+              // Soft MoE (Puigcerver et al. 2024).
+              {"soft", {soft_router, {.gates = {"raw"}, .capacity = false, .causal_safe = false}}},
               // Hash Layers (Roller et al. 2021).
               {"hash", {make<hash_scores, select_largest>, {.top_k = 1, .gates = {"hard"}, .learned = false}}},
               // THOR (Zuo et al. 2022).

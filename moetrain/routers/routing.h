@@ -1,11 +1,22 @@
 // defines: RoutingDecision, RoutingContext: what goes into a routing and what comes out
 #pragma once
+#include <functional>
+#include <optional>
+
 #include "moetrain/layers/batch_scope.h"
 #include "parallel/dispatch/assignment.h"
 
 namespace moetrain {
 
 // T tokens of this rank, E experts of all kinds, K choices per token, D model width
+
+/// What the experts compute instead of on tokens, where a router mixes whole sequences into slots (soft).
+struct SlotMix {
+  at::Tensor rows_RD;               // the slots that this rank computes
+  parallel::Assignment assignment;  // one expert for each row, of weight 1
+  /// The experts' outputs of the rows -> this rank's tokens [T, D]. Collective.
+  std::function<at::Tensor(const at::Tensor& out_RD)> combine;
+};
 
 /// What a router decided for this rank's tokens, and what losses and metrics read.
 struct RoutingDecision {
@@ -19,7 +30,8 @@ struct RoutingDecision {
   at::Tensor global_choices_E;  // int64: choices of each expert over the global micro-batch, before any drop
   at::Tensor global_first_E;    // int64: first choices, likewise
   int64_t dropped = 0;          // choices of this rank's tokens that the capacity rule dropped; where experts choose in
-                        // training (expert_choice), tokens that none took
+                                // training (expert_choice), tokens that none took
+  std::optional<SlotMix> slots;  // where there are some, `assignment` is only what metrics read
 };
 
 /// Side information of a routing; grows with the routers that need more.

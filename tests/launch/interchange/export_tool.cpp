@@ -23,6 +23,9 @@ struct JsonFields {
   void operator()(const char* name, Field& field, const parallel::Legal&, const char*) {
     if (object.contains(name)) field = object[name].get<Field>();
   }
+  void operator()(const char* name, parallel::Weight& field, const parallel::Legal&, const char*) {
+    if (object.contains(name)) field = object[name].get<double>();
+  }
 };
 
 std::shared_ptr<const data::Tokenizer> read_tokenizer(const Json& spec) {

@@ -128,6 +128,10 @@ const Refusal kRefusals[] = {
     {{"moe.balance_over=global_batch", "moe.balance_choices=first"},  // earlier first choices are not kept
      "moe.balance_over = \"global_batch\" with moe.balance_choices = \"first\": only all choices are counted over "
      "micro-batches; nearest legal: balance_choices = \"all\" or balance_over = \"micro_batch\""},
+    {{"moe.router=soft", "moe.gate=raw", "moe.load_balance=0"},  // the one model there is, is a decoder
+     "moe.router = \"soft\" in a decoder block: it mixes a sequence's tokens, so that each would see later ones; "
+     "nearest "
+     "legal: router = \"top_k\", or this one in an encoder"},
     {unlearned("hash", {"moe.gating_residual=true"}),  // its table is fixed
      "moe.gating_residual with moe.router = \"hash\": its choice is fixed, whatever the layer before thought; nearest "
      "legal: gating_residual = false"},

@@ -44,6 +44,7 @@ const std::map<std::string, MoeConfig>& registry() {
                                          {"sigmoid_bias", with(learned, "sigmoid_bias", 2, "sum1")},
                                          {"expert_choice", with(learned, "expert_choice", 2, "raw")},
                                          {"sinkhorn", with(learned, "sinkhorn", 2, "raw")},
+                                         {"soft", with(learned, "soft", 1, "raw")},
                                          {"hash", with(fixed, "hash", 1, "hard")},
                                          {"thor", with(fixed, "thor", 1, "hard")}};
     all["noisy_top_k"].load = 0.5;
@@ -52,6 +53,9 @@ const std::map<std::string, MoeConfig>& registry() {
     all["sigmoid_bias"].balance_over = "sequence";
     all["sigmoid_bias"].route_scale = 2.5;
     all["expert_choice"].load_balance = 0;
+    all["soft"].load_balance = 0;
+    all["soft"].jitter = 0;
+    all["soft"].slots = 2;
     return all;
   }();
   return rows;
@@ -68,6 +72,9 @@ const std::set<std::pair<std::string, std::string>> kRefused{
     {"expert_choice", "position"},  // it takes the most probable ones
     {"expert_choice", "random"},    // the same
     {"hash", "probability"},        // all its gates are equal: none is the lowest
+    {"soft", "position"},           // every token is in every slot: there is nothing to drop
+    {"soft", "probability"},        // the same
+    {"soft", "random"},             // the same
     {"thor", "position"},           // its load is even in expectation and the method drops nothing
     {"thor", "probability"},        // the same
     {"thor", "random"},             // the same
@@ -92,10 +99,12 @@ const std::map<std::string, ExpertForm> kExpertForms{
     {"residual",
      {.change = [](MoeConfig& c) { c.shared_hidden = 3, c.shared_gate = false, c.shared_combine = "residual"; }}}};
 
-/// Such experts are for a router that learns which tokens need less; these two do not learn.
+/// Such experts are for a router that learns which tokens need less: hash and thor do not learn, and soft's experts see
+/// mixtures of a whole sequence.
 const std::set<std::pair<std::string, std::string>> kRefusedForms{
     {"hash", "zero"}, {"hash", "copy"}, {"hash", "constant"}, {"hash", "null"},
-    {"thor", "zero"}, {"thor", "copy"}, {"thor", "constant"}, {"thor", "null"}};
+    {"thor", "zero"}, {"thor", "copy"}, {"thor", "constant"}, {"thor", "null"},
+    {"soft", "zero"}, {"soft", "copy"}, {"soft", "constant"}, {"soft", "null"}};
 
 struct RegistryCase {
   std::string router, rule, form;
@@ -113,7 +122,7 @@ MoeConfig config_of(const RegistryCase& each) {
 bool refused(const MoeConfig& config) {
   try {
     const RouterDemands demands = builtin_routers().at(config.router).demands;
-    check_router(config, demands);
+    check_router(config, demands, {.causal = false});
     check_experts(config, kRegistryWidth, demands);
   } catch (const parallel::UserError&) {
     return true;
@@ -202,7 +211,8 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
                                                  .std = 0.8,
                                                  .output_std = 0.9,
                                                  .layer = 1,
-                                                 .previous_experts = 3},
+                                                 .previous_experts = 3,
+                                                 .causal = false},
                                  builtin_routers());
   const at::Tensor tokens_ = random_tensor("registry tokens", {kRegistryTokens, kRegistryWidth});
   const at::Tensor probe_ = random_tensor("registry probe", {kRegistryTokens, kRegistryWidth});
@@ -217,6 +227,7 @@ TEST_P(RegistryTest, ForwardIsFinite) {
   const bool fixed = config_.router == "hash" || config_.router == "thor";
   const int64_t wanted = fixed ? 0 : 5 + config_.load.is_on() + config_.load_balance.is_on();
   EXPECT_EQ(static_cast<int64_t>(output.losses.terms().size()), wanted);
+  if (config_.router == "soft") return;  // its experts take slots
   EXPECT_EQ(output.decision.global_choices_E.sum().item<int64_t>(),
             kRegistryTokens * output.decision.chosen_TK.size(1));
   if (config_.router == "expert_choice") return;  // every expert is busy, and no choice is dropped

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "tests/moetrain/routers/routing_support.h"
+#include "tests/support/token_shards.h"
 
 namespace moetrain {
 namespace {
@@ -103,6 +104,33 @@ TEST(SigmoidBias, TheBiasIsAtLeastFloat32AndNoParameter) {
   const auto router = make_router(bias_config(), kBiasWidth, 0, at::kBFloat16);
   EXPECT_EQ(router->named_buffers()["bias"].scalar_type(), at::kFloat);
   EXPECT_EQ(router->named_parameters().size(), 1u);
+}
+
+TEST(SigmoidBias, SeveralUpdatesAreTheSameHoweverTokensAreSpread) {
+  constexpr int64_t kUpdates = 6;
+  const auto tokens_of = [](int64_t micro_batch) {
+    return random_tensor("update " + std::to_string(micro_batch), {kBiasTokens, kBiasWidth});
+  };
+  const auto trace = [&](parallel::Communicator& group, const std::vector<int64_t>* split) {
+    const auto router = make_router(bias_config(), kBiasWidth);
+    for (int64_t update = 0; update < kUpdates; ++update) {
+      at::Tensor choices_E = at::zeros({12}, at::kLong);
+      for (int64_t m = 0; m < 2; ++m) {
+        const at::Tensor whole_TD = tokens_of(2 * update + m), here_TD = split ? shard_of(whole_TD, *split) : whole_TD;
+        const BatchScope scope{group, kBiasTokens, true};
+        choices_E += router->forward(here_TD, {scope}).global_choices_E;
+      }
+      EXPECT_EQ(choices_E.sum().item<int64_t>(), 2 * 3 * kBiasTokens);
+      router->after_update(choices_E);
+    }
+    return router->named_buffers()["bias"].clone();
+  };
+  parallel::LocalCommunicator alone;
+  const at::Tensor expected = trace(alone, nullptr);
+  EXPECT_GT(expected.abs().max().item<double>(), 0.03);
+  for (const auto& split : token_splits(kBiasTokens, test_world()->size())) {
+    EXPECT_TRUE(trace(*test_world(), &split).equal(expected)) << split;
+  }
 }
 
 TEST(SigmoidBias, BalancesWithoutALoss) {

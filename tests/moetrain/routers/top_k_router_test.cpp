@@ -125,7 +125,7 @@ TEST(Routers, UnknownNameListsTheKnown) {
   } catch (const parallel::UserError& error) {
     EXPECT_STREQ(error.what(),
                  "unknown router 'topk'; known: cosine, expert_choice, gshard, hash, mlp, noisy_top_k, "
-                 "sigmoid_bias, sinkhorn, switch, thor, top_k");
+                 "sigmoid_bias, sinkhorn, soft, switch, thor, top_k");
   }
 }
 
