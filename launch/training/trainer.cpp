@@ -43,7 +43,8 @@ std::string describe_experts(const moetrain::MoeConfig& moe) {
 
 std::string describe(const Recipe& recipe, int64_t vocabulary) {
   const auto& [model, moe] = std::pair(recipe.model, recipe.moe);
-  return parallel::concat(model.layers, " blocks, width ", model.width, ", ", model.heads, " heads (", model.kv_heads,
+  const std::string encoder = model.encoder_layers > 0 ? parallel::concat(model.encoder_layers, " encoder and ") : "";
+  return parallel::concat(encoder, model.layers, encoder.empty() ? " blocks" : " decoder blocks", ", width ", model.width, ", ", model.heads, " heads (", model.kv_heads,
                           " key/value), vocabulary ", vocabulary, "; ", describe_experts(moe), "; ",
                           recipe.run.precision);
 }
@@ -122,12 +123,8 @@ std::shared_ptr<moetrain::Model> Trainer::load_teacher() const {
   const int64_t update = newest_update(folder, *groups_.control);
   std::shared_ptr<moetrain::Model> teacher;
   parallel::all_ranks(*groups_.control, [&] {
-    TrainedModel trained = load_trained_model(folder, update, device_);
-    if (trained.info.tokenizer_hash != corpus_->tokenizer_hash()) {
-      parallel::user_error("objective.teacher = \"", folder.string(), "\" was trained with another tokenizer (",
-                           trained.info.tokenizer_hash, ") than that of ", recipe_.data.file, " (",
-                           corpus_->tokenizer_hash(), "); legal: a teacher of the same token file");
-    }
+    // With the student's token file: the tokenizers must agree, and the teacher's own file may be gone.
+    TrainedModel trained = load_trained_model(folder, update, device_, {.data_file = recipe_.data.file});
     if (trained.recipe.model.kind != recipe_.model.kind) {
       parallel::user_error("objective.teacher = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
                            "\", the student a \"", recipe_.model.kind, "\"; legal: the same model.kind");
