@@ -21,7 +21,7 @@ struct CheckpointTensor {
 /// What the file says beside its tensors.
 struct CheckpointInfo {
   int64_t update = 0;     // updates done
-  int64_t sequences = 0;  // data position: sequences consumed
+  int64_t sequences = 0;  // sequences consumed; -1 where they are not counted (sentence pairs)
   int64_t tokens = 0;     // tokens consumed
   int64_t vocabulary = 0;
   std::string tokenizer_hash;  // of the vocabulary it was trained with

@@ -156,7 +156,7 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
     user_error(from.path, ": checkpoint format ", format, ", this program reads format 1");
   }
   return {.update = read_number(from, "update", 0),
-          .sequences = read_number(from, "sequences", 0),
+          .sequences = read_number(from, "sequences", -1),
           .tokens = read_number(from, "tokens", 0),
           .vocabulary = read_number(from, "vocabulary", 1),
           .tokenizer_hash = read_text(from, "tokenizer_hash"),
