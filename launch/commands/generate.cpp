@@ -30,8 +30,8 @@ void require_language(const data::TokenCorpus& corpus, const std::string& langua
 void generate_text(const GenerateArguments& arguments) {
   const TrainedModel trained = load_newest_model(arguments.run);
   if (!arguments.translate_to.empty()) {
-    require_language(trained.corpus, arguments.translate_to);
     auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
+    require_language(trained.corpus, arguments.translate_to);
     std::printf("%s\n", translate_text(translator, trained.corpus.tokenizer(), arguments.prompt, arguments.translate_to,
                                        beam_options(trained))
                             .c_str());

@@ -25,8 +25,8 @@ inline std::vector<std::string> tiny_translations(int64_t row) {
   return sentences;
 }
 
-/// en and de in every row, fr in every third: 40 rows to train on, 7 held out, 5 for the test. Byte tokens, 260 of them.
-/// One rank writes. Collective.
+/// en and de in every row, fr in every third: 40 rows to train on, 7 held out, 5 for the test. Byte tokens, 260 of
+/// them. One rank writes. Collective.
 inline std::string make_tiny_pairs(const TestFolder& folder, parallel::Communicator& world) {
   const std::string output = folder.path() / "pairs.h5";
   parallel::all_ranks(world, [&] {

@@ -102,9 +102,9 @@ TEST(TranslationLayoutCases, DoWhatTheirNamesSay) {
   const launch::Groups alone = launch::local_groups();
   const auto loss_of = [&](const launch::Recipe& one) { return run_updates(one, alone, 1).reports[0]; };
   const double plain = loss_of(recipe).total_loss();
-  for (const auto change : {+[](launch::Recipe& r) { r.model.dropout = 0.1; },
-                            +[](launch::Recipe& r) { r.objective.label_smoothing = 0.1; },
-                            +[](launch::Recipe& r) { r.run.seed = 2; }}) {
+  for (const auto change :
+       {+[](launch::Recipe& r) { r.model.dropout = 0.1; },
+        +[](launch::Recipe& r) { r.objective.label_smoothing = 0.1; }, +[](launch::Recipe& r) { r.run.seed = 2; }}) {
     launch::Recipe other = recipe;
     change(other);
     EXPECT_GT(std::abs(loss_of(other).total_loss() - plain), 1e-4);

@@ -64,7 +64,8 @@ class TranslationRun : public testing::Test {
 
 TEST_F(TranslationRun, ResumptionIsBitwiseTheUninterruptedRun) {
   for (const std::string precision : {"float32", "bf16"}) {
-    const launch::Recipe whole = recipe_in("whole_" + precision, precision), cut = recipe_in("cut_" + precision, precision);
+    const launch::Recipe whole = recipe_in("whole_" + precision, precision),
+                         cut = recipe_in("cut_" + precision, precision);
     run(whole);
     run(cut);
     remove_on_one_rank(launch::checkpoint_path(cut.run.folder, 6));

@@ -1,8 +1,7 @@
-#include "moetrain/layers/output_head.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "moetrain/layers/output_head.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/random_tensor.h"
 
@@ -54,8 +53,7 @@ NaiveTerms naive_distillation(const at::Tensor& hidden, const at::Tensor& weight
   const at::Tensor logits = at::mm(hidden, weight.t()), log_p = at::log_softmax(logits, 1);
   const at::Tensor wanted = at::softmax(teacher_logits / temperature, 1);
   const at::Tensor kl = (wanted * (wanted.log() - at::log_softmax(logits / temperature, 1))).sum(1);
-  const at::Tensor second =
-      where_counted(kl, targets).sum() * strength * temperature * temperature * targets.scale;
+  const at::Tensor second = where_counted(kl, targets).sum() * strength * temperature * temperature * targets.scale;
   return {where_counted(smoothed_T(log_p, targets), targets).sum() * targets.scale + second, second,
           nll_by_hand(log_p, targets)};
 }
@@ -98,8 +96,8 @@ TEST(HeadTerms, TwoPassEqualsTheNaiveFormula) {
   for (const double alpha : {0.0, 1.0, 5.0}) {
     for (const double smoothing : {0.0, 0.1}) {
       const TargetTokens targets{kSomeTargets, 0.2, smoothing};
-      expect_same_terms(OutputHead(weight).two_pass(p, q, targets, alpha),
-                        naive_two_pass(p, q, weight, targets, alpha), {p, q, weight});
+      expect_same_terms(OutputHead(weight).two_pass(p, q, targets, alpha), naive_two_pass(p, q, weight, targets, alpha),
+                        {p, q, weight});
     }
   }
 }
@@ -127,10 +125,10 @@ TEST(HeadTerms, DistillationEqualsTheNaiveFormula) {
   for (const double temperature : {1.0, 2.5}) {
     for (const double smoothing : {0.0, 0.1}) {
       const TargetTokens targets{kSomeTargets, 0.2, smoothing};
-      expect_same_terms(OutputHead(weight).distillation(hidden, {taught, teacher, 0.7, temperature}, targets),
-                        naive_distillation(hidden, weight, at::mm(taught, teacher_weight.t()), targets, 0.7,
-                                           temperature),
-                        {hidden, weight});
+      expect_same_terms(
+          OutputHead(weight).distillation(hidden, {taught, teacher, 0.7, temperature}, targets),
+          naive_distillation(hidden, weight, at::mm(taught, teacher_weight.t()), targets, 0.7, temperature),
+          {hidden, weight});
     }
   }
 }
@@ -169,8 +167,8 @@ TEST(HeadTerms, NoTokensAndNoGradientsOfTwoPassesAndTeachers) {
   for (const int64_t tokens : {0, 3}) {
     const at::Tensor hidden = term_hidden(tokens, 4);
     const TargetTokens none{at::full({tokens}, -100, at::kLong), 1.0, 0.1};
-    for (const HeadLoss& loss :
-         {head.two_pass(hidden, hidden * 2, none, 5.0), head.distillation(hidden, {hidden * 2, head, 1.0, 2.0}, none)}) {
+    for (const HeadLoss& loss : {head.two_pass(hidden, hidden * 2, none, 5.0),
+                                 head.distillation(hidden, {hidden * 2, head, 1.0, 2.0}, none)}) {
       EXPECT_EQ(loss.share.item<double>(), 0.0);
       EXPECT_EQ(loss.nll_T.numel(), tokens);
       for (const at::Tensor& gradient : gradients_of(loss.share, {weight})) {

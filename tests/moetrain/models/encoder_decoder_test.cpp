@@ -178,8 +178,9 @@ TEST(EncoderDecoder, NoSentencesGiveNoHiddenStatesAndZeroGradients) {
   batch.inputs.tokens.global_tokens = batch.inputs.source->global_tokens = 10;
   for (const char* kind : {"next_token", "two_pass"}) {
     const ObjectiveConfig config{.kind = kind};
-    const ObjectiveOutput output = builtin_objectives().at(kind)({config, nullptr})->forward(
-        *model, batch, {.group = alone, .training = true}, {7, 1});
+    const ObjectiveOutput output = builtin_objectives()
+                                       .at(kind)({config, nullptr})
+                                       ->forward(*model, batch, {.group = alone, .training = true}, {7, 1});
     EXPECT_EQ(output.losses.sum().item<double>(), 0.0) << kind;
     torch::autograd::backward({output.losses.sum()}, {});
     for (const at::Tensor& parameter : model->parameters()) {
