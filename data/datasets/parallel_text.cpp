@@ -42,7 +42,9 @@ std::vector<int64_t> rows_of(const CorpusContents& corpus, Split split, int64_t 
     if (corpus.split_of_row(row) == split) rows.push_back(row);
   }
   if (rows.empty()) {
-    const char* source = split == Split::kTest ? "--test" : split == Split::kHeldOut ? "--validation" : "--parallel";
+    const char* source = split == Split::kTest      ? "--test, or evaluate with --split validation"
+                         : split == Split::kHeldOut ? "--validation"
+                                                    : "--parallel";
     parallel::user_error(place_of(corpus, split), " has no rows; prepare it with ", source);
   }
   return rows;

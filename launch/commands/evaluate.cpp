@@ -44,22 +44,25 @@ void print(const std::vector<TranslationScore>& scores) {
   }
 }
 
-/// Translations of the test sentences, or of the validation ones where there is no test.
+/// Translations of a split's sentences; nothing where the model is no translator.
 struct Translated {
   std::optional<data::ParallelText> text;
   std::vector<std::string> hypotheses;
   std::vector<TranslationScore> scores;
 };
 
-Translated translate_run(const TrainedModel& trained, const std::string& split, const Groups& groups) {
-  Translated result;
+/// Opened before anything is computed, so that a split that is not there is not found out at the end.
+std::optional<data::ParallelText> text_to_translate(const TrainedModel& trained, const std::string& split) {
+  if (dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get()) == nullptr) return {};
+  data::PairSelection selection = pair_selection(trained.recipe);
+  selection.rows = 0;
+  return data::ParallelText(trained.corpus, split == "test" ? data::Split::kTest : data::Split::kHeldOut, selection);
+}
+
+Translated translate_run(const TrainedModel& trained, std::optional<data::ParallelText> text, const Groups& groups) {
+  Translated result{.text = std::move(text)};
   auto* model = dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get());
   if (model == nullptr) return result;
-  parallel::all_ranks(*groups.control, [&] {
-    data::PairSelection selection = pair_selection(trained.recipe);
-    selection.rows = 0;
-    result.text.emplace(trained.corpus, split == "test" ? data::Split::kTest : data::Split::kHeldOut, selection);
-  });
   const EvaluateConfig& config = trained.recipe.evaluate;
   result.hypotheses = translate(*model, *result.text, beam_options(trained), config.batch, groups);
   result.scores = score_translations(*result.text, result.hypotheses);
@@ -90,14 +93,17 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   parallel::all_ranks(*world, [&] { device = open_device(device_name, *world); });
   const int64_t update = arguments.update >= 0 ? arguments.update : newest_update(arguments.run, *world);
   std::unique_ptr<HeldOutBatches> held_out;
+  std::optional<data::ParallelText> text;
   const Groups groups = make_groups(world, device);
   parallel::all_ranks(*world, [&] {
     trained = load_trained_model(arguments.run, update, device,
                                  {arguments.data_file, arguments.overrides, arguments.average});
+    use_threads(*trained);
     held_out = make_held_out_batches(trained->corpus, trained->recipe, groups.shard);
+    text = text_to_translate(*trained, arguments.split);
   });
   const Evaluation result = evaluate(*trained->model, *held_out, groups);
-  const Translated translated = translate_run(*trained, arguments.split, groups);
+  const Translated translated = translate_run(*trained, std::move(text), groups);
   parallel::all_ranks(*world, [&] {
     if (world->rank() != 0) return;
     nlohmann::json json = to_json(result, /*with_routing=*/true);

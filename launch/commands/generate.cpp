@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -8,6 +9,7 @@
 #include "launch/training/translation.h"
 #include "moetrain/decoding/sampler.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/nearest.h"
 
 namespace launch {
 namespace {
@@ -18,10 +20,18 @@ struct GenerateArguments {
   bool greedy = false;
 };
 
+void require_language(const data::TokenCorpus& corpus, const std::string& language) {
+  const std::vector<std::string>& known = corpus.groups();
+  if (std::ranges::find(known, language) != known.end()) return;
+  parallel::user_error("--translate-to ", language, ": the run's token file knows no such language; legal: ",
+                       parallel::list_names(known));
+}
+
 void generate_text(const GenerateArguments& arguments) {
   const TrainedModel trained = load_newest_model(arguments.run);
   if (!arguments.translate_to.empty()) {
     auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
+    require_language(trained.corpus, arguments.translate_to);
     std::printf("%s\n", translate_text(translator, trained.corpus.tokenizer(), arguments.prompt, arguments.translate_to,
                                        beam_options(trained))
                             .c_str());

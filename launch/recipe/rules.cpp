@@ -94,7 +94,8 @@ void check_objective(const Recipe& recipe) {
   }
 }
 
-void check_train(const TrainConfig& train) {
+void check_train(const TrainConfig& train, const moetrain::ModelConfig& model) {
+  if (model.kind == "encoder_decoder") return;  // its updates are of batch_tokens, in parts as even as can be
   if (train.global_batch % train.micro_batches != 0) {
     user_error("train.global_batch (", train.global_batch, ") must be a multiple of train.micro_batches (",
                train.micro_batches,
@@ -134,7 +135,7 @@ void check_rules(const Recipe& recipe) {
   check_model(recipe.model);
   check_moe(recipe.moe, recipe.model);
   check_objective(recipe);
-  check_train(recipe.train);
+  check_train(recipe.train, recipe.model);
   check_schedule(recipe.schedule, recipe.train.length);
 }
 

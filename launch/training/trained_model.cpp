@@ -64,7 +64,6 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
     parallel::user_error(recipe.data.file, " was made with another tokenizer (", corpus.tokenizer_hash(), ") than ",
                          checkpoint.string(), " was trained with (", info.tokenizer_hash, ")");
   }
-  at::set_num_threads(static_cast<int>(recipe.run.threads));
   auto model = build_model(recipe, info.vocabulary, device);
   read_average(*model, run_folder, newest_updates(run_folder, update, options.average));
   return {std::move(recipe), std::move(info), std::move(corpus), std::move(model)};
@@ -72,8 +71,12 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
 
 TrainedModel load_newest_model(const std::filesystem::path& run_folder) {
   parallel::LocalCommunicator alone;
-  return load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU);
+  TrainedModel trained = load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU);
+  use_threads(trained);
+  return trained;
 }
+
+void use_threads(const TrainedModel& trained) { at::set_num_threads(static_cast<int>(trained.recipe.run.threads)); }
 
 moetrain::BeamOptions beam_options(const TrainedModel& trained) {
   return {.beam = trained.recipe.evaluate.beam,

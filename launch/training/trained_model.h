@@ -1,4 +1,4 @@
-// defines: TrainedModel, load_trained_model, load_newest_model, model_as: a checkpoint as a model that is ready to use
+// defines: TrainedModel, load_trained_model, load_newest_model, use_threads, model_as: a checkpoint as a model that is ready to use
 #pragma once
 #include <filesystem>
 #include <memory>
@@ -33,8 +33,11 @@ struct LoadOptions {
 TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
                                 const LoadOptions& options = {});
 
-/// The newest checkpoint of a run, on the CPU, for a command that runs once.
+/// The newest checkpoint of a run, on the CPU and its recipe's threads, for a command that runs once.
 TrainedModel load_newest_model(const std::filesystem::path& run_folder);
+
+/// As many compute threads as the run's recipe says. Loading changes none: a teacher does not decide for its student.
+void use_threads(const TrainedModel& trained);
 
 /// The model as one of a kind. UserError, naming what is needed, where it is of another kind.
 template <class Kind>

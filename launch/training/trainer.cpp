@@ -43,7 +43,8 @@ std::string describe_experts(const moetrain::MoeConfig& moe) {
 
 std::string describe(const Recipe& recipe, int64_t vocabulary) {
   const auto& [model, moe] = std::pair(recipe.model, recipe.moe);
-  return parallel::concat(model.layers, " blocks, width ", model.width, ", ", model.heads, " heads (", model.kv_heads,
+  const std::string encoder = model.encoder_layers > 0 ? parallel::concat(model.encoder_layers, " encoder and ") : "";
+  return parallel::concat(encoder, model.layers, encoder.empty() ? " blocks" : " decoder blocks", ", width ", model.width, ", ", model.heads, " heads (", model.kv_heads,
                           " key/value), vocabulary ", vocabulary, "; ", describe_experts(moe), "; ",
                           recipe.run.precision);
 }
@@ -70,11 +71,12 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
   at::set_num_threads(static_cast<int>(recipe_.run.threads));
   at::globalContext().setDeterministicAlgorithms(recipe_.run.deterministic, /*warn_only=*/false);
   open_corpus();
+  const std::shared_ptr<moetrain::Model> teacher = load_teacher();  // before the run folder is made: it may not be there
   parallel::all_ranks(*groups_.control, [&] {
     check_memory();
     if (groups_.shard.index == 0) open_run_folder(folder_, recipe_, options.resume);
   });
-  build();
+  build(teacher);
   const int64_t newest = options.resume ? newest_update(folder_.path, *groups_.control) : -1;
   if (newest >= 0) resume(checkpoint_path(folder_.path, newest));
   parallel::all_ranks(*groups_.control, [&] {
@@ -103,12 +105,12 @@ void Trainer::open_corpus() {
   });
 }
 
-void Trainer::build() {
+void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
   scale_ = batches_->scale();
   length_ = updates_of(recipe_.train.length);
   state_.seed = static_cast<uint64_t>(recipe_.run.seed);
   state_.micro_batches = recipe_.train.micro_batches;
-  state_.objective = moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, load_teacher()});
+  state_.objective = moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, teacher});
   state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_);
   state_.reducer = std::make_unique<parallel::GradientReducer>(state_.model->parameters(), groups_.gradients);
   state_.optimizer = std::make_unique<optim::Optimizer>(named_parameters(*state_.model), recipe_.optimizer,
@@ -119,15 +121,16 @@ void Trainer::build() {
 std::shared_ptr<moetrain::Model> Trainer::load_teacher() const {
   if (recipe_.objective.kind != "distillation") return nullptr;
   const std::filesystem::path folder = recipe_.objective.teacher;
+  parallel::all_ranks(*groups_.control, [&] {
+    if (std::filesystem::exists(RunFolder{folder}.recipe())) return;
+    parallel::user_error("objective.teacher = \"", folder.string(), "\" is no run folder (no recipe.toml in it); ",
+                         "legal: the run.folder of a trained model with this token file's tokenizer");
+  });
   const int64_t update = newest_update(folder, *groups_.control);
   std::shared_ptr<moetrain::Model> teacher;
   parallel::all_ranks(*groups_.control, [&] {
-    TrainedModel trained = load_trained_model(folder, update, device_);
-    if (trained.info.tokenizer_hash != corpus_->tokenizer_hash()) {
-      parallel::user_error("objective.teacher = \"", folder.string(), "\" was trained with another tokenizer (",
-                           trained.info.tokenizer_hash, ") than that of ", recipe_.data.file, " (",
-                           corpus_->tokenizer_hash(), "); legal: a teacher of the same token file");
-    }
+    // With the student's token file: the tokenizers must agree, and the teacher's own file may be gone.
+    TrainedModel trained = load_trained_model(folder, update, device_, {.data_file = recipe_.data.file});
     if (trained.recipe.model.kind != recipe_.model.kind) {
       parallel::user_error("objective.teacher = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
                            "\", the student a \"", recipe_.model.kind, "\"; legal: the same model.kind");

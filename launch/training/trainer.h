@@ -33,7 +33,7 @@ class Trainer {
 
  private:
   void open_corpus();
-  void build();
+  void build(const std::shared_ptr<moetrain::Model>& teacher);
   std::shared_ptr<moetrain::Model> load_teacher() const;
   void resume(const std::filesystem::path& checkpoint);
   void announce(bool resumed);

@@ -34,17 +34,17 @@ std::vector<int64_t> by_length(const data::ParallelText& text) {
   return order;
 }
 
-/// Every rank's hypotheses of the places it owns, on all ranks.
-std::vector<std::vector<int64_t>> gather(const std::vector<std::vector<int64_t>>& own, int64_t first, int64_t all,
-                                         parallel::Communicator& control) {
+/// A hypothesis of each place, whichever rank made it, on all ranks; empty where another rank did.
+std::vector<std::vector<int64_t>> gather(const std::vector<std::vector<int64_t>>& own, parallel::Communicator& control) {
   size_t longest = 1;
   for (const auto& tokens : own) longest = std::max(longest, tokens.size());
   at::Tensor most = at::full({1}, static_cast<int64_t>(longest), at::kLong);
   control.all_reduce(most, parallel::ReduceOp::kMax).wait();
+  const auto all = static_cast<int64_t>(own.size());
   at::Tensor rows = at::full({all, most.item<int64_t>()}, kNone, at::kLong);
-  for (size_t i = 0; i < own.size(); ++i) {
-    int64_t* row = rows[first + static_cast<int64_t>(i)].mutable_data_ptr<int64_t>();
-    std::copy(own[i].begin(), own[i].end(), row);
+  for (int64_t i = 0; i < all; ++i) {
+    const std::vector<int64_t>& tokens = own[static_cast<size_t>(i)];
+    std::copy(tokens.begin(), tokens.end(), rows[i].mutable_data_ptr<int64_t>());
   }
   control.all_reduce(rows, parallel::ReduceOp::kMax).wait();
   std::vector<std::vector<int64_t>> gathered;
@@ -64,18 +64,19 @@ std::string text_of(const std::vector<int64_t>& tokens, const data::Tokenizer& t
 std::vector<std::string> translate(moetrain::EncoderDecoder& model, const data::ParallelText& text,
                                    const moetrain::BeamOptions& options, int64_t batch, const Groups& groups) {
   const std::vector<int64_t> order = by_length(text);
-  const data::IndexRange own = data::split_range(text.size(), groups.shard);
   const at::Device device = model.parameters().front().device();
   parallel::LocalCommunicator alone;
-  std::vector<std::vector<int64_t>> hypotheses;
-  for (int64_t begin = own.begin; begin < own.end; begin += batch) {
-    const int64_t end = std::min(begin + batch, own.end);
+  std::vector<std::vector<int64_t>> own(order.size());
+  // Whole batches are dealt out, the longest sentences first: what stands side by side is the recipe's choice and never
+  // the layout's, so that neither rounding nor a draw for each token differs between layouts.
+  const int64_t stride = batch * groups.shard.count;
+  for (int64_t begin = batch * groups.shard.index; begin < text.size(); begin += stride) {
+    const int64_t end = std::min(begin + batch, text.size());
     const data::PairBatch pairs = data::read_pairs(text, {order.begin() + begin, order.begin() + end});
-    for (auto& tokens : moetrain::beam_search(model, sources_of(pairs, begin, device), options, {.group = alone})) {
-      hypotheses.push_back(std::move(tokens));
-    }
+    auto found = moetrain::beam_search(model, sources_of(pairs, begin, device), options, {.group = alone});
+    std::move(found.begin(), found.end(), own.begin() + begin);
   }
-  const auto all = gather(hypotheses, own.begin, text.size(), *groups.control);
+  const auto all = gather(own, *groups.control);
   std::vector<std::string> translations(order.size());
   for (size_t i = 0; i < order.size(); ++i) {
     translations[static_cast<size_t>(order[i])] = text_of(all[i], text.corpus().tokenizer());

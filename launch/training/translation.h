@@ -1,4 +1,4 @@
-// defines: Translations, translate, TranslationScore, score_translations: a split's sources in the model's words
+// defines: translate, translate_text, TranslationScore, score_translations: a split's sources in the model's words
 #pragma once
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -11,8 +11,8 @@
 
 namespace launch {
 
-/// The best hypothesis of each pair of `text`, detokenized, the same on every rank; each rank decodes a part of the
-/// sentences. `batch`: sentences decoded side by side. Collective.
+/// The best hypothesis of each pair of `text`, detokenized, the same on every rank and for any number of ranks. `batch`:
+/// sentences decoded side by side; each rank decodes some of the batches. Collective.
 std::vector<std::string> translate(moetrain::EncoderDecoder& model, const data::ParallelText& text,
                                    const moetrain::BeamOptions& options, int64_t batch, const Groups& groups);
 

@@ -9,7 +9,8 @@
 namespace moetrain {
 
 at::Tensor split_heads(const at::Tensor& x_TD, const Sequences& sequences, int64_t head_dim) {
-  return sequences.pad(x_TD).view({sequences.count(), sequences.longest(), -1, head_dim}).transpose(1, 2);
+  const int64_t heads = x_TD.size(1) / head_dim;  // said outright: a rank may have no sequence, and 0 elements no -1
+  return sequences.pad(x_TD).view({sequences.count(), sequences.longest(), heads, head_dim}).transpose(1, 2);
 }
 
 at::Tensor merge_heads(const at::Tensor& x_SHLd, const Sequences& sequences) {

@@ -2,23 +2,37 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
-#include <vector>
 
 namespace moetrain {
+namespace {
+
+constexpr int64_t kSteps = 65536;
+
+/// 1 where the draw is at least `threshold`, else 0: uint8, CPU.
+at::Tensor draw_mask(at::IntArrayRef sizes, int64_t threshold, const parallel::RandomStream& stream, int64_t first) {
+  constexpr int64_t kTogether = 4096;
+  std::array<uint16_t, kTogether> draws;
+  at::Tensor mask = at::empty(sizes, at::kByte);
+  uint8_t* kept = mask.mutable_data_ptr<uint8_t>();
+  for (int64_t begin = 0; begin < mask.numel(); begin += kTogether) {
+    const int64_t count = std::min(kTogether, mask.numel() - begin);
+    stream.words16(first + begin, {draws.data(), static_cast<size_t>(count)});
+    for (int64_t i = 0; i < count; ++i) *kept++ = draws[static_cast<size_t>(i)] >= threshold ? 1 : 0;
+  }
+  return mask;
+}
+
+}  // namespace
 
 at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStream& stream, int64_t first_row) {
-  constexpr double kSteps = 65536;
-  const auto threshold = static_cast<uint32_t>(std::lround(p * kSteps));
+  const int64_t threshold = std::min<int64_t>(std::llround(p * kSteps), kSteps - 1);  // something is always kept
   if (threshold == 0) return x_TD;
-  const int64_t width = x_TD.size(1);
-  std::vector<uint16_t> draws(static_cast<size_t>(x_TD.numel()));
-  stream.words16(first_row * width, draws);
-  at::Tensor mask_TD = at::empty(x_TD.sizes(), at::kFloat);
-  float* mask = mask_TD.mutable_data_ptr<float>();
-  const auto kept = static_cast<float>(kSteps / (kSteps - threshold));
-  for (size_t i = 0; i < draws.size(); ++i) mask[i] = draws[i] >= threshold ? kept : 0.0F;
-  return x_TD * mask_TD.to(x_TD.device(), x_TD.scalar_type());
+  const at::Tensor mask_TD = draw_mask(x_TD.sizes(), threshold, stream, first_row * x_TD.size(1));
+  // The factor is a number apart, so that no precision rounds it before it is multiplied: its mean over x stays 1.
+  return x_TD * mask_TD.to(x_TD.device()).to(x_TD.scalar_type()) * (static_cast<double>(kSteps) / (kSteps - threshold));
 }
 
 }  // namespace moetrain

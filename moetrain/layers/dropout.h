@@ -7,7 +7,8 @@
 namespace moetrain {
 
 /// x / (1 - p) where kept, 0 where dropped (Srivastava et al. 2014), each element with probability p: element d of row
-/// t has the draw of global index (first_row + t) * D + d. p is rounded to a multiple of 2^-16. x_TD itself for p = 0.
+/// t has the draw of global index (first_row + t) * D + d. p is rounded to a multiple of 2^-16 below 1. x_TD itself for
+/// p = 0.
 at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStream& stream, int64_t first_row);
 
 }  // namespace moetrain

@@ -52,7 +52,7 @@ std::unique_ptr<Objective> next_token(const ObjectiveInput& input);
 std::unique_ptr<Objective> two_pass(const ObjectiveInput& input);
 
 /// distillation: cross-entropy plus `distillation` times the KL divergence from a frozen teacher at `temperature`,
-/// logged as "distillation"; 0 outside the weight's window (MoS, Rajbhandari et al. 2022: staged, the teacher is let go
+/// logged as "distillation" (Hinton et al. 2015; MoS, Rajbhandari et al. 2022, lets its teacher go
 /// before the end).
 std::unique_ptr<Objective> distillation(const ObjectiveInput& input);
 

@@ -100,11 +100,64 @@ def bad_runs(bench, recipe):
     bench.check("nothing of the good run was touched", hashes(folder / "run") == before)
 
 
+def bad_translations(bench, recipe):
+    folder = bench.folder
+    words = [f"{'abcdefgh'[i % 8] * (i % 5 + 1)} {i}" for i in range(30)]
+    (folder / "few.de").write_text("eins\nzwei\n")
+    for name, part in (("train", words[:20]), ("valid", words[20:])):
+        (folder / f"{name}.en").write_text("".join(f"{line}\n" for line in part))
+        (folder / f"{name}.de").write_text("".join(f"{line.upper()}\n" for line in part))
+    sets = lambda name: f"en={folder}/{name}.en,de={folder}/{name}.de"
+    prepare = lambda *more: bench.run("prepare", "--tokenizer", "byte", "--output", folder / "pairs.h5", *more)
+    bench.check_refused("sets of differing lengths",
+                        prepare("--parallel", f"en={folder}/train.en,de={folder}/few.de"), "20 lines", "2 lines", "line 3")
+    bench.check_refused("held-out share of pairs", prepare("--parallel", sets("train"), "--heldout", "0.1"), "--validation")
+    bench.check("no output is left", not (folder / "pairs.h5").exists())
+    made = prepare("--parallel", sets("train"), "--validation", sets("valid"))
+    bench.check("a token file of pairs", made.returncode == 0, made.stderr)
+
+    pairs = ["--set", f"data.file={folder}/pairs.h5", "--set", "model.kind=encoder_decoder", "--set",
+             "model.encoder_layers=1", "--set", f"run.folder={folder}/translator", "--set", "train.batch_tokens=200"]
+    def refused(name, more, *words):
+        settings = [word for setting in more for word in ("--set", setting)]
+        bench.check_refused(name, bench.run_ranks("train", recipe, *pairs, *settings), *words)
+        bench.check(f"{name}: no run folder is left", not (folder / "translator").exists())
+
+    refused("a text without pairs", [f"data.file={folder}/corpus.h5"], "no parallel text", "--parallel")
+    refused("an encoder of no blocks", ["model.encoder_layers=0"], "model.encoder_layers (0)", "encoder_decoder")
+    refused("an unknown direction", ["data.directions=en-xx"], "no direction 'en-xx'", "en-de")
+    refused("a batch smaller than a pair", ["train.batch_tokens=6"], "train.batch_tokens = 6", "data.longest")
+    refused("two passes without draws", ["objective.kind=two_pass"], "two_pass", "model.dropout > 0", "thor")
+    refused("no teacher", ["objective.kind=distillation"], "objective.teacher")
+    refused("a teacher that is not there", ["objective.kind=distillation", f"objective.teacher={folder}/none"],
+            "objective.teacher", "no run folder")
+    refused("a teacher of another tokenizer", ["objective.kind=distillation", f"objective.teacher={folder}/run"],
+            "another tokenizer", f"{folder}/run")
+
+    done = bench.run_ranks("train", recipe, *pairs)
+    bench.check("a good translator", done.returncode == 0, done.stderr)
+    run = folder / "translator"
+    bench.check_refused("an unknown language", bench.run("generate", run, "--prompt", "a", "--translate-to", "xx"),
+                        "--translate-to xx", "en", "de")
+    bench.check_refused("a translator asked to go on", bench.run("generate", run, "--prompt", "a"), "--translate-to")
+    bench.check_refused("a language model asked to translate",
+                        bench.run("generate", folder / "run", "--prompt", "a", "--translate-to", "de"), "decoder_lm")
+    bench.check_refused("a translator as a Hugging Face folder", bench.run("export", run, folder / "hf"), "encoder_decoder",
+                        "decoder_lm")
+    bench.check("no export is left", not (folder / "hf").exists())
+    bench.check_refused("a mean of more checkpoints than there are", bench.run_ranks("evaluate", run, "--average", "9"),
+                        "2 checkpoints", "checkpoint.keep = 9")
+    bench.check_refused("a test that was not prepared", bench.run_ranks("evaluate", run), "--test", "--split validation")
+    bench.check("the validation sentences are there",
+                bench.run_ranks("evaluate", run, "--split", "validation").returncode == 0)
+
+
 def body(bench):
     recipe = pathlib.Path(bench.folder / "recipe.toml")
     bad_recipes(bench, recipe)
     bad_data(bench, recipe)
     bad_runs(bench, recipe)
+    bad_translations(bench, recipe)
 
 
 cases.main(body)

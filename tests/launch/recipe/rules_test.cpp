@@ -239,7 +239,50 @@ TEST(Rules, MicroBatchesDivideTheGlobalBatch) {
             "32, or micro_batches = 16");
 }
 
-TEST(Rules, MomentsMustMove) {}
+TEST(Rules, TranslationTakesAnyMicroBatches) {  // its updates are of batch_tokens; global_batch has no say
+  EXPECT_EQ(broken_rule({"model.kind=encoder_decoder", "model.encoder_layers=2", "train.micro_batches=3"}), "no fault");
+}
+
+TEST(Rules, KindAndEncoderAgree) {
+  const std::string legal = "legal: kind = \"encoder_decoder\" with at least 1, or \"decoder_lm\" with 0";
+  EXPECT_EQ(broken_rule({"model.kind=encoder_decoder"}),
+            "model.encoder_layers (0) and model.kind (\"encoder_decoder\") contradict; " + legal);
+  EXPECT_EQ(broken_rule({"model.encoder_layers=2"}),
+            "model.encoder_layers (2) and model.kind (\"decoder_lm\") contradict; " + legal);
+  EXPECT_EQ(broken_rule({"model.encoder_layers=2", "model.kind=encoder_decoder"}), "no fault");
+}
+
+TEST(Rules, BlocksWithExpertsAreCountedOverEncoderAndDecoder) {
+  const std::vector<std::string> both{"model.encoder_layers=2", "model.kind=encoder_decoder", "model.layers=2"};
+  const auto with = [&](const std::string& more) {
+    std::vector<std::string> keys = both;
+    keys.push_back(more);
+    return broken_rule(keys);
+  };
+  EXPECT_EQ(with("moe.layers=0,3"), "no fault");
+  EXPECT_TRUE(with("moe.layers=4").starts_with("moe.layers = \"4\": block 4 is out of range; legal: 0 to 3"));
+}
+
+TEST(Rules, TwoPassesNeedDraws) {
+  const std::string refusal =
+      "objective.kind = \"two_pass\", but nothing is drawn in training, so both passes would be equal; legal: "
+      "model.dropout > 0, moe.router = \"thor\" (or gshard, noisy_top_k), moe.jitter > 0, or a capacity with moe.drop "
+      "= \"random\"";
+  const std::string two = "objective.kind=two_pass";
+  EXPECT_EQ(broken_rule({two}), refusal);
+  EXPECT_EQ(broken_rule({two, "moe.layers=none", "moe.jitter=0.01"}), refusal) << "nothing of [moe] is used";
+  EXPECT_EQ(broken_rule({two, "moe.drop=random"}), refusal) << "without a capacity nothing is dropped";
+  EXPECT_EQ(broken_rule({two, "model.dropout=0.1"}), "no fault");
+  EXPECT_EQ(broken_rule({two, "moe.jitter=0.01"}), "no fault");
+  EXPECT_EQ(broken_rule({two, "moe.drop=random", "moe.capacity=factor"}), "no fault");
+  EXPECT_EQ(broken_rule(unlearned("thor", {two})), "no fault");
+}
+
+TEST(Rules, DistillationNeedsATeacher) {
+  EXPECT_EQ(broken_rule({"objective.kind=distillation"}),
+            "objective.kind = \"distillation\" needs objective.teacher, the run folder of a trained model");
+  EXPECT_EQ(broken_rule({"objective.kind=distillation", "objective.teacher=runs/teacher"}), "no fault");
+}
 
 TEST(Rules, WarmupAndDecayFitIntoTheLength) {
   EXPECT_EQ(broken_rule({"train.length=50u"}),

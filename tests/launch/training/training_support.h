@@ -1,4 +1,4 @@
-// defines: tiny_recipe, run_updates, UpdateTrace, expect_same_trace: a run's numbers at one layout
+// defines: tiny_recipe, tiny_translation_recipe, teacher_of, run_updates, UpdateTrace, expect_same_trace: a run's numbers at one layout
 #pragma once
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -31,6 +31,23 @@ inline launch::Recipe tiny_recipe(const std::string& data_file) {
   return recipe;
 }
 
+/// Pairs of a text in two languages through 2 + 2 blocks, experts in all of them; 5 to 15 pairs an update.
+inline launch::Recipe tiny_translation_recipe(const std::string& data_file) {
+  launch::Recipe recipe = tiny_recipe(data_file);
+  recipe.data.directions = "en-de";
+  recipe.model.kind = "encoder_decoder";
+  recipe.model.encoder_layers = 2;
+  recipe.train.batch_tokens = 350;
+  return recipe;
+}
+
+/// A fixed model for distillation, of another seed than the student's; null where the recipe wants none.
+inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_t vocabulary) {
+  if (recipe.objective.kind != "distillation") return nullptr;
+  recipe.run.seed += 100;
+  return launch::build_model(recipe, vocabulary, at::kCPU);
+}
+
 struct UpdateTrace {
   std::vector<launch::StepReport> reports;
   std::vector<at::Tensor> parameters;  // float64
@@ -43,7 +60,8 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
-  state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)({recipe.objective, nullptr});
+  state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
+      {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size())});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
   state.reducer = std::make_unique<parallel::GradientReducer>(state.model->parameters(), groups.gradients,
                                                               parallel::ReducerOptions{.bucket_bytes = 20000});

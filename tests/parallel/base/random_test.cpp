@@ -114,6 +114,56 @@ TEST(RandomStream, BelowIsUniformOverItsBound) {
   EXPECT_THROW(stream.below(0, 0), InternalError);
 }
 
+// Word i is piece i % 8 of a block whose first half bits(i / 8) gives; the second half is held by the test after this.
+TEST(RandomStream, Words16AreThePiecesOfTheBlocks) {
+  const RandomStream stream(7, "dropout", 3, 11);
+  std::vector<uint16_t> words(8 * 300);
+  stream.words16(0, words);
+  for (int64_t block = 0; block < 300; ++block) {
+    uint64_t first_half = 0;
+    for (int64_t piece = 3; piece >= 0; --piece) {
+      first_half = (first_half << 16) | words[static_cast<size_t>(block * 8 + piece)];
+    }
+    EXPECT_EQ(first_half, stream.bits(block)) << block;
+  }
+}
+
+TEST(RandomStream, Words16AreTheSameForAnySplit) {
+  const RandomStream stream(7, "dropout");
+  const auto drawn = [&](int64_t first, size_t count) {
+    std::vector<uint16_t> words(count);
+    stream.words16(first, words);
+    return words;
+  };
+  for (const int64_t origin : {int64_t{0}, (int64_t{1} << 35) - 64, (int64_t{1} << 60)}) {  // counters pass 2^32 blocks
+    const std::vector<uint16_t> whole = drawn(origin, 1000);
+    for (const size_t first : {0, 1, 7, 8, 9, 127, 128, 129, 500, 999, 1000}) {
+      for (const size_t count : {0, 1, 3, 8, 120, 128, 129, 257}) {
+        if (first + count > whole.size()) continue;
+        const auto begin = whole.begin() + static_cast<int64_t>(first);
+        EXPECT_EQ(drawn(origin + static_cast<int64_t>(first), count),
+                  std::vector<uint16_t>(begin, begin + static_cast<int64_t>(count)))
+            << origin << " + " << first << ", " << count;
+      }
+    }
+  }
+  EXPECT_THROW(drawn(-1, 1), InternalError);
+}
+
+TEST(RandomStream, Words16AreUniform) {
+  const RandomStream stream(1, "words");
+  std::vector<uint16_t> words(static_cast<size_t>(kDraws));
+  stream.words16(5, words);
+  std::array<int64_t, 16> high{}, low{};
+  for (const uint16_t word : words) ++high[word >> 12], ++low[word & 15];
+  const double expected = static_cast<double>(kDraws) / 16;
+  for (const auto& count : {high, low}) {
+    double chi_square = 0;
+    for (const int64_t n : count) chi_square += std::pow(static_cast<double>(n) - expected, 2) / expected;
+    EXPECT_LT(chi_square, 37.7);  // 99.9 % of fifteen degrees of freedom
+  }
+}
+
 TEST(PermutedIndex, IsAPermutationOfEverySize) {
   const RandomStream stream(5, "order");
   for (const int64_t size : {1, 2, 3, 7, 64, 1000}) {

@@ -1,0 +1,133 @@
+// Sentence pairs, two passes, dropout and teachers: the same numbers on any number of ranks.
+#include "tests/launch/training/training_support.h"
+#include "tests/support/tiny_pairs.h"
+#include "tests/support/world.h"
+
+namespace {
+
+struct TranslationCase {
+  const char* name;
+  void (*change)(launch::Recipe&);
+};
+
+void use_thor(launch::Recipe& recipe, const char* granularity) {
+  recipe.moe.router = "thor";
+  recipe.moe.top_k = 1;
+  recipe.moe.gate = "hard";
+  recipe.moe.load_balance = recipe.moe.router_z = 0;
+  recipe.moe.stochastic = granularity;
+}
+
+void use_two_passes(launch::Recipe& recipe) {
+  recipe.objective.kind = "two_pass";
+  recipe.objective.consistency = 5.0;
+}
+
+void use_decoder_lm(launch::Recipe& recipe) {
+  recipe.model.kind = "decoder_lm";
+  recipe.model.encoder_layers = 0;
+}
+
+const TranslationCase kTranslationCases[] = {
+    {"plain", [](launch::Recipe&) {}},
+    {"dense_with_dropout", [](launch::Recipe& r) { r.moe.layers = "none", r.model.dropout = 0.2; }},
+    {"dense_layer_norm_gelu_untied",
+     [](launch::Recipe& r) {
+       r.moe.layers = "none", r.model.norm = "layer", r.model.activation = "gelu", r.model.tie_embeddings = false;
+     }},
+    {"switch_router",
+     [](launch::Recipe& r) {
+       r.moe.router = "switch", r.moe.top_k = 1, r.moe.gate = "raw", r.moe.jitter = 0.01, r.moe.capacity = "factor";
+     }},
+    {"capacity_two_micro_batches",
+     [](launch::Recipe& r) {
+       r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.train.micro_batches = 2, r.train.batch_tokens = 600;
+     }},
+    {"thor_slices_two_passes", [](launch::Recipe& r) { use_thor(r, "slices"), use_two_passes(r); }},
+    {"thor_sentence_two_passes_and_dropout",
+     [](launch::Recipe& r) {
+       use_thor(r, "sentence"), use_two_passes(r), r.model.dropout = 0.1, r.train.micro_batches = 3;
+     }},
+    {"thor_token_two_passes", [](launch::Recipe& r) { use_thor(r, "token"), use_two_passes(r); }},
+    {"top_k_two_passes_with_dropout",
+     [](launch::Recipe& r) {
+       use_two_passes(r), r.model.dropout = 0.1, r.objective.label_smoothing = 0.1, r.moe.layers = "odd";
+     }},
+    {"all_directions_tempered",
+     [](launch::Recipe& r) { r.data.directions = "all", r.data.temperature = 3.0, r.train.batch_tokens = 500; }},
+    {"label_smoothing", [](launch::Recipe& r) { r.objective.label_smoothing = 0.1; }},
+    {"distillation",
+     [](launch::Recipe& r) {
+       r.objective.kind = "distillation", r.objective.temperature = 2.0, r.objective.label_smoothing = 0.1;
+     }},
+    {"distillation_with_capacity_and_dropout",
+     [](launch::Recipe& r) {
+       r.objective.kind = "distillation", r.objective.distillation = 0.5, r.moe.capacity = "factor";
+       r.model.dropout = 0.1, r.train.micro_batches = 2;
+     }},
+    {"fewer_pairs_than_ranks", [](launch::Recipe& r) { r.train.batch_tokens = 90, r.model.dropout = 0.1; }},
+    {"fewer_pairs_than_micro_batches",
+     [](launch::Recipe& r) {
+       r.train.batch_tokens = 90, r.train.micro_batches = 4, use_thor(r, "slices"), use_two_passes(r);
+     }},
+    {"language_model_with_dropout", [](launch::Recipe& r) { use_decoder_lm(r), r.model.dropout = 0.2; }},
+    {"language_model_thor_two_passes",
+     [](launch::Recipe& r) { use_decoder_lm(r), use_thor(r, "slices"), use_two_passes(r), r.train.micro_batches = 2; }},
+    {"language_model_dense_two_passes",
+     [](launch::Recipe& r) { use_decoder_lm(r), use_two_passes(r), r.moe.layers = "none", r.model.dropout = 0.3; }},
+    {"language_model_distillation_one_sequence",
+     [](launch::Recipe& r) { use_decoder_lm(r), r.objective.kind = "distillation", r.train.global_batch = 1; }},
+};
+
+class TranslationLayout : public testing::TestWithParam<TranslationCase> {};
+
+TEST_P(TranslationLayout, AgreesWithOneRankInFloat64) {
+  const auto world = test_world();
+  const TestFolder folder("translation_layout", *world);
+  launch::Recipe recipe = tiny_translation_recipe(make_tiny_pairs(folder, *world));
+  GetParam().change(recipe);
+  const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
+  const UpdateTrace trace = run_updates(recipe, launch::make_groups(world, at::kCPU), 3);
+  expect_same_trace(trace, reference, 1e-10);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TranslationLayout, testing::ValuesIn(kTranslationCases),
+                         [](const auto& each) { return std::string(each.param.name); });
+
+/// What the cases above rest on: their draws, terms and micro-batches are there.
+TEST(TranslationLayoutCases, DoWhatTheirNamesSay) {
+  const auto world = test_world();
+  const TestFolder folder("translation_cases", *world);
+  launch::Recipe recipe = tiny_translation_recipe(make_tiny_pairs(folder, *world));
+  const launch::Groups alone = launch::local_groups();
+  const auto loss_of = [&](const launch::Recipe& one) { return run_updates(one, alone, 1).reports[0]; };
+  const double plain = loss_of(recipe).total_loss();
+  for (const auto change :
+       {+[](launch::Recipe& r) { r.model.dropout = 0.1; },
+        +[](launch::Recipe& r) { r.objective.label_smoothing = 0.1; }, +[](launch::Recipe& r) { r.run.seed = 2; }}) {
+    launch::Recipe other = recipe;
+    change(other);
+    EXPECT_GT(std::abs(loss_of(other).total_loss() - plain), 1e-4);
+  }
+  launch::Recipe thor = recipe;
+  use_thor(thor, "slices");
+  use_two_passes(thor);
+  const launch::StepReport both = loss_of(thor);
+  ASSERT_EQ(both.losses.size(), 2u);
+  EXPECT_EQ(both.losses[1].first, "consistency");
+  EXPECT_GT(both.losses[1].second, 1e-6);  // the passes did differ
+  recipe.objective.kind = "distillation";
+  const launch::StepReport taught = loss_of(recipe);
+  EXPECT_EQ(taught.losses[1].first, "distillation");
+  EXPECT_GT(taught.losses[1].second, 1e-3);
+  // Fewer pairs than ranks or micro-batches: some update of the first three holds at most 2.
+  recipe.train.batch_tokens = 90;
+  recipe.train.micro_batches = 4;
+  const auto corpus = data::TokenCorpus::open(recipe.data.file);
+  const auto batches = launch::make_training_batches(corpus, recipe, alone.shard);
+  size_t fewest = 4;
+  for (int64_t update = 0; update < 3; ++update) fewest = std::min(fewest, batches->read(update).size());
+  EXPECT_LE(fewest, 2u);
+}
+
+}  // namespace

@@ -1,0 +1,189 @@
+// Whole runs of a translator: resumption, evaluation, translations, averaged checkpoints, teachers.
+#include <ATen/Parallel.h>
+
+#include "launch/training/evaluation.h"
+#include "launch/training/pair_batches.h"
+#include "launch/training/trained_model.h"
+#include "launch/training/trainer.h"
+#include "launch/training/translation.h"
+#include "tests/launch/training/training_support.h"
+#include "tests/support/tiny_pairs.h"
+#include "tests/support/world.h"
+
+namespace {
+
+constexpr int64_t kPairVocabulary = 260;
+
+/// Two passes of THOR with dropout: everything that is drawn in training.
+launch::Recipe thor_translation(const std::string& data_file) {
+  launch::Recipe recipe = tiny_translation_recipe(data_file);
+  recipe.moe.router = "thor";
+  recipe.moe.top_k = 1;
+  recipe.moe.gate = "hard";
+  recipe.moe.load_balance = recipe.moe.router_z = 0;
+  recipe.objective.kind = "two_pass";
+  recipe.model.dropout = 0.1;
+  recipe.data.directions = "en-de,de-en";
+  recipe.evaluate.batch = 3;
+  recipe.evaluate.beam = 2;
+  return recipe;
+}
+
+class TranslationRun : public testing::Test {
+ protected:
+  void run(const launch::Recipe& recipe, bool resume = false) {
+    launch::Trainer trainer(recipe, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {.resume = resume});
+    ASSERT_EQ(trainer.run(), launch::Trainer::End::kDone);
+    parallel::all_ranks(*world_, [] {});
+  }
+  launch::Recipe recipe_in(const std::string& run_folder, const std::string& precision) {
+    launch::Recipe recipe = thor_translation(corpus_);
+    recipe.run.folder = folder_.path() / run_folder;
+    recipe.run.precision = precision;
+    recipe.checkpoint = {.every = {3, parallel::Unit::kUpdates}, .keep = 2};
+    return recipe;
+  }
+  std::vector<at::Tensor> saved(const launch::Recipe& recipe, int64_t update) {
+    const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
+    launch::read_checkpoint(launch::checkpoint_path(recipe.run.folder, update), launch::parameter_tensors(*model));
+    std::vector<at::Tensor> all;
+    for (const auto& tensor : launch::parameter_tensors(*model)) all.push_back(tensor.tensor.detach().to(at::kDouble));
+    return all;
+  }
+  void remove_on_one_rank(const std::filesystem::path& path) {
+    parallel::all_ranks(*world_, [&] {
+      if (world_->rank() == 0) std::filesystem::remove(path);
+    });
+  }
+
+  const launch::Interrupt interrupt_;
+  std::shared_ptr<parallel::MpiCommunicator> world_ = test_world();
+  TestFolder folder_{"translation_run", *world_};
+  std::string corpus_ = make_tiny_pairs(folder_, *world_);
+};
+
+TEST_F(TranslationRun, ResumptionIsBitwiseTheUninterruptedRun) {
+  for (const std::string precision : {"float32", "bf16"}) {
+    const launch::Recipe whole = recipe_in("whole_" + precision, precision),
+                         cut = recipe_in("cut_" + precision, precision);
+    run(whole);
+    run(cut);
+    remove_on_one_rank(launch::checkpoint_path(cut.run.folder, 6));
+    run(cut, /*resume=*/true);
+    const auto a = saved(whole, 6), b = saved(cut, 6);
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << precision << ", parameter " << i;
+  }
+}
+
+TEST_F(TranslationRun, EvaluationIsTheSameWhateverRanksAndBatches) {
+  launch::Recipe recipe = thor_translation(corpus_);
+  const auto corpus = data::TokenCorpus::open(corpus_);
+  const launch::Groups groups = launch::make_groups(world_, at::kCPU), alone = launch::local_groups();
+  for (const char* inference : {"sentence", "token", "ensemble"}) {
+    recipe.moe.stochastic_inference = inference;
+    const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
+    const auto evaluate = [&](int64_t batch_tokens, const launch::Groups& ranks) {
+      recipe.train.batch_tokens = batch_tokens;
+      return launch::evaluate(*model, *launch::make_held_out_batches(corpus, recipe, ranks.shard), ranks);
+    };
+    const launch::Evaluation spread = evaluate(200, groups), whole = evaluate(100000, alone);
+    EXPECT_NEAR(spread.overall.nll, whole.overall.nll, 1e-10 * whole.overall.nll) << inference;
+    ASSERT_EQ(spread.groups.size(), 2u);
+    EXPECT_EQ(spread.groups[0].name, "en-de");
+    int64_t tokens = 0;
+    for (int64_t row = 40; row < 47; ++row) tokens += static_cast<int64_t>(tiny_translations(row)[1].size()) + 1;
+    EXPECT_EQ(spread.groups[0].tokens, tokens) << "every target once, its end too";
+    ASSERT_EQ(spread.routing.size(), 4u);
+    for (size_t i = 0; i < 4; ++i) EXPECT_EQ(spread.routing[i].choices, whole.routing[i].choices) << inference << i;
+  }
+}
+
+TEST_F(TranslationRun, TranslationsAreTheSameOnAnyNumberOfRanks) {
+  launch::Recipe recipe = thor_translation(corpus_);
+  recipe.run.precision = "float32";
+  recipe.model.init_std = 0.3;
+  const auto corpus = data::TokenCorpus::open(corpus_);
+  const data::ParallelText text(corpus, data::Split::kTest, launch::pair_selection(recipe));
+  const moetrain::BeamOptions options{
+      .beam = 2, .longest_ratio = 0.5, .longest_extra = 2, .end_token = corpus.tokenizer().end_of_text()};
+  for (const char* inference : {"sentence", "token"}) {
+    recipe.moe.stochastic_inference = inference;
+    const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
+    auto& translator = dynamic_cast<moetrain::EncoderDecoder&>(*model);
+    for (const int64_t batch : {1, 3}) {
+      const auto alone = launch::translate(translator, text, options, batch, launch::local_groups());
+      EXPECT_EQ(launch::translate(translator, text, options, batch, launch::make_groups(world_, at::kCPU)), alone)
+          << inference << ", " << batch;
+      ASSERT_EQ(static_cast<int64_t>(alone.size()), text.size());
+      EXPECT_EQ(alone.size(), 10u);  // 5 rows in 2 directions
+      const std::set<std::string> distinct(alone.begin(), alone.end());
+      EXPECT_GT(distinct.size(), 5u) << "translations of an untrained model, but not all alike";
+    }
+  }
+}
+
+TEST_F(TranslationRun, PerfectTranslationsScoreAHundred) {
+  launch::Recipe recipe = thor_translation(corpus_);
+  const auto corpus = data::TokenCorpus::open(corpus_);
+  const data::ParallelText text(corpus, data::Split::kTrain, launch::pair_selection(recipe));
+  std::vector<std::string> hypotheses;
+  for (int64_t pair = 0; pair < text.size(); ++pair) hypotheses.push_back(text.target_text(pair));
+  const auto scores = launch::score_translations(text, hypotheses);
+  ASSERT_EQ(scores.size(), 2u);
+  for (const auto& score : scores) {
+    EXPECT_EQ(score.sentences, 40);
+    EXPECT_NEAR(score.bleu, 100, 1e-9) << score.direction;
+    EXPECT_NEAR(score.chrf, 100, 1e-9) << score.direction;
+  }
+}
+
+TEST_F(TranslationRun, AnAverageIsTheMeanOfTheNewestCheckpoints) {
+  const launch::Recipe recipe = recipe_in("averaged", "float32");
+  run(recipe);
+  const auto third = saved(recipe, 3), sixth = saved(recipe, 6);
+  const auto weights = [&](int64_t update, int64_t average) {
+    std::vector<at::Tensor> all;
+    const auto trained =
+        launch::load_trained_model(recipe.run.folder, update, at::kCPU, {.overrides = {}, .average = average});
+    for (const auto& tensor : launch::parameter_tensors(*trained.model)) all.push_back(tensor.tensor.detach());
+    return all;
+  };
+  const auto mean = weights(6, 2), newest = weights(6, 1), older = weights(3, 1);
+  double moved = 0;
+  for (size_t i = 0; i < mean.size(); ++i) {
+    EXPECT_TRUE(mean[i].equal(((third[i] + sixth[i]) / 2).to(at::kFloat))) << i;
+    EXPECT_TRUE(newest[i].equal(sixth[i].to(at::kFloat))) << i;
+    EXPECT_TRUE(older[i].equal(third[i].to(at::kFloat))) << i;
+    moved += (third[i] - sixth[i]).abs().sum().item<double>();
+  }
+  EXPECT_GT(moved, 0.1);
+  EXPECT_THROW(weights(6, 3), parallel::UserError);
+  EXPECT_THROW(weights(3, 2), parallel::UserError) << "only those up to the update count";
+}
+
+TEST_F(TranslationRun, ATeacherNeitherSetsThreadsNorNeedsItsOwnTokenFile) {
+  launch::Recipe teacher = recipe_in("teacher", "float64");
+  teacher.run.threads = 2;
+  teacher.objective.kind = "next_token";
+  const std::filesystem::path copy = folder_.path() / "copy.h5";
+  parallel::all_ranks(*world_, [&] {
+    if (world_->rank() == 0) std::filesystem::copy_file(corpus_, copy);
+  });
+  teacher.data.file = copy;
+  run(teacher);
+  remove_on_one_rank(copy);
+  launch::Recipe student = recipe_in("student", "float64");
+  student.objective.kind = "distillation";
+  student.objective.teacher = teacher.run.folder;
+  launch::Trainer trainer(student, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {});
+  EXPECT_EQ(at::get_num_threads(), 1);
+  EXPECT_EQ(trainer.run(), launch::Trainer::End::kDone);
+  launch::Recipe other = recipe_in("of_another_kind", "float64");
+  other.objective = student.objective;
+  other.model.kind = "decoder_lm";
+  other.model.encoder_layers = 0;
+  EXPECT_THROW(launch::Trainer(other, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {}),
+               parallel::UserError);
+}
+
+}  // namespace
