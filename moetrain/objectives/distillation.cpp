@@ -18,10 +18,7 @@ class Distillation : public Objective {
   ObjectiveOutput forward(Model& model, const Batch& batch, const PassScope& pass,
                           const UpdateScale& scale) const override {
     ModelOutput output = model.forward(batch.inputs, pass);
-    const OutputHead::Teacher teacher{teacher_hidden(batch, pass), teacher_->head(), config_.distillation,
-                                      config_.temperature};
-    const HeadLoss loss =
-        model.head().distillation(output.hidden_TD, teacher, targets_of(batch, scale, config_.label_smoothing));
+    const HeadLoss loss = head_loss(model, output.hidden_TD, batch, pass, scale);
     ObjectiveOutput result;
     add_head_loss(result.losses, loss, "distillation");
     add_layer_losses(result.losses, output.losses, scale);
@@ -31,6 +28,16 @@ class Distillation : public Objective {
   }
 
  private:
+  /// Outside of the weight's window the teacher is not asked.
+  HeadLoss head_loss(const Model& model, const at::Tensor& hidden_TD, const Batch& batch, const PassScope& pass,
+                     const UpdateScale& scale) const {
+    const TargetTokens targets = targets_of(batch, scale, config_.label_smoothing);
+    const double weight = config_.distillation.at(pass.update);
+    if (weight == 0) return model.head().cross_entropy(hidden_TD, targets);
+    return model.head().distillation(
+        hidden_TD, {teacher_hidden(batch, pass), teacher_->head(), weight, config_.temperature}, targets);
+  }
+
   at::Tensor teacher_hidden(const Batch& batch, const PassScope& pass) const {
     const at::NoGradGuard no_gradient;
     PassScope evaluating = pass;

@@ -19,7 +19,7 @@ class TwoPass : public Objective {
     second.draws.pass = pass.draws.pass + 1;
     ModelOutput p = model.forward(batch.inputs, pass), q = model.forward(batch.inputs, second);
     const HeadLoss loss =
-        model.head().two_pass(p.hidden_TD, q.hidden_TD, targets_of(batch, scale, label_smoothing_), consistency_);
+        model.head().two_pass(p.hidden_TD, q.hidden_TD, targets_of(batch, scale, label_smoothing_), consistency_.at(pass.update));
     ObjectiveOutput result;
     add_head_loss(result.losses, loss, "consistency");
     add_layer_losses(result.losses, p.losses, scale);
@@ -30,7 +30,8 @@ class TwoPass : public Objective {
   }
 
  private:
-  double label_smoothing_, consistency_;
+  double label_smoothing_;
+  parallel::Weight consistency_;
 };
 
 }  // namespace

@@ -99,11 +99,17 @@ class Experiment:
             result = json.loads((ROOT / folder / "evaluation.json").read_text())
             line.update({key: result[key] for key in ("loss", "groups", "translation", "routing") if key in result})
             self.keep_hypotheses(cell, folder)
+        if not self.finish(cell, folder, line):
+            return False
         with self.lock:
             self.results.parent.mkdir(exist_ok=True)
             with self.results.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"{self.name}: {cell} done in {line['seconds']:.0f} s", flush=True)
+        return True
+
+    def finish(self, cell, folder, line):
+        """What a figure adds to a cell's line; False where it was stopped or failed."""
         return True
 
     def keep_hypotheses(self, cell, folder):
