@@ -23,8 +23,8 @@ struct GenerateArguments {
 void require_language(const data::TokenCorpus& corpus, const std::string& language) {
   const std::vector<std::string>& known = corpus.groups();
   if (std::ranges::find(known, language) != known.end()) return;
-  parallel::user_error("--translate-to ", language, ": the run's token file knows no such language; legal: ",
-                       parallel::list_names(known));
+  parallel::user_error("--translate-to ", language,
+                       ": the run's token file knows no such language; legal: ", parallel::list_names(known));
 }
 
 void generate_text(const GenerateArguments& arguments) {

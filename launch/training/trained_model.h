@@ -1,4 +1,4 @@
-// defines: TrainedModel, load_trained_model, load_newest_model, use_threads, model_as: a checkpoint as a model that is ready to use
+// defines: TrainedModel, load_trained_model, load_newest_model, use_threads, model_as: checkpoint -> model
 #pragma once
 #include <filesystem>
 #include <memory>

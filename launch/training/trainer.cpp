@@ -44,9 +44,9 @@ std::string describe_experts(const moetrain::MoeConfig& moe) {
 std::string describe(const Recipe& recipe, int64_t vocabulary) {
   const auto& [model, moe] = std::pair(recipe.model, recipe.moe);
   const std::string encoder = model.encoder_layers > 0 ? parallel::concat(model.encoder_layers, " encoder and ") : "";
-  return parallel::concat(encoder, model.layers, encoder.empty() ? " blocks" : " decoder blocks", ", width ", model.width, ", ", model.heads, " heads (", model.kv_heads,
-                          " key/value), vocabulary ", vocabulary, "; ", describe_experts(moe), "; ",
-                          recipe.run.precision);
+  return parallel::concat(encoder, model.layers, encoder.empty() ? " blocks" : " decoder blocks", ", width ",
+                          model.width, ", ", model.heads, " heads (", model.kv_heads, " key/value), vocabulary ",
+                          vocabulary, "; ", describe_experts(moe), "; ", recipe.run.precision);
 }
 
 json phases(const PhaseSeconds& seconds, int64_t updates) {
@@ -71,7 +71,7 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
   at::set_num_threads(static_cast<int>(recipe_.run.threads));
   at::globalContext().setDeterministicAlgorithms(recipe_.run.deterministic, /*warn_only=*/false);
   open_corpus();
-  const std::shared_ptr<moetrain::Model> teacher = load_teacher();  // before the run folder is made: it may not be there
+  const std::shared_ptr<moetrain::Model> teacher = load_teacher();  // may fail, so before the run folder is made
   parallel::all_ranks(*groups_.control, [&] {
     check_memory();
     if (groups_.shard.index == 0) open_run_folder(folder_, recipe_, options.resume);

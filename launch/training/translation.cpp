@@ -35,7 +35,8 @@ std::vector<int64_t> by_length(const data::ParallelText& text) {
 }
 
 /// A hypothesis of each place, whichever rank made it, on all ranks; empty where another rank did.
-std::vector<std::vector<int64_t>> gather(const std::vector<std::vector<int64_t>>& own, parallel::Communicator& control) {
+std::vector<std::vector<int64_t>> gather(const std::vector<std::vector<int64_t>>& own,
+                                         parallel::Communicator& control) {
   size_t longest = 1;
   for (const auto& tokens : own) longest = std::max(longest, tokens.size());
   at::Tensor most = at::full({1}, static_cast<int64_t>(longest), at::kLong);

@@ -11,8 +11,8 @@
 
 namespace launch {
 
-/// The best hypothesis of each pair of `text`, detokenized, the same on every rank and for any number of ranks. `batch`:
-/// sentences decoded side by side; each rank decodes some of the batches. Collective.
+/// The best hypothesis of each pair of `text`, detokenized, the same on every rank and for any number of ranks.
+/// `batch`: sentences decoded side by side; each rank decodes some of the batches. Collective.
 std::vector<std::string> translate(moetrain::EncoderDecoder& model, const data::ParallelText& text,
                                    const moetrain::BeamOptions& options, int64_t batch, const Groups& groups);
 

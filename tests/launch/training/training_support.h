@@ -1,4 +1,4 @@
-// defines: tiny_recipe, tiny_translation_recipe, teacher_of, run_updates, UpdateTrace, expect_same_trace: a run's numbers at one layout
+// defines: tiny_recipe, tiny_translation_recipe, teacher_of, run_updates, UpdateTrace, expect_same_trace
 #pragma once
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
