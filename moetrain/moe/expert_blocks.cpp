@@ -25,7 +25,7 @@ class BlockList {
   /// "every:N", given N.
   void choose_last_of_each(std::string_view period_text) {
     const int64_t period = number(period_text);
-    if (period < 1 || period > blocks_) refuse(concat("N must be 1 to model.layers (", blocks_, ")"));
+    if (period < 1 || period > blocks_) refuse(concat("N must be 1 to the model's blocks (", blocks_, ")"));
     choose_every(period, period - 1);
   }
 
@@ -41,7 +41,7 @@ class BlockList {
 
   std::vector<bool> chosen() const {
     if (std::ranges::count(chosen_, true) == 0) {
-      refuse(concat("this is no block of model.layers (", blocks_, "); say \"none\" for a model without experts"));
+      refuse(concat("this is none of the model's blocks (", blocks_, "); say \"none\" for a model without experts"));
     }
     return chosen_;
   }
@@ -51,7 +51,7 @@ class BlockList {
 
   void choose(int64_t block) {
     if (block >= blocks_) {
-      refuse(concat("block ", block, " is out of range; legal: 0 to ", blocks_ - 1, ", model.layers is ", blocks_));
+      refuse(concat("block ", block, " is out of range; legal: 0 to ", blocks_ - 1, ", the model has ", blocks_, " blocks"));
     }
     if (chosen_[static_cast<size_t>(block)]) refuse(concat("block ", block, " is named twice"));
     chosen_[static_cast<size_t>(block)] = true;
@@ -112,7 +112,7 @@ MoeConfig for_layer(const MoeConfig& config, int64_t block, int64_t blocks) {
   const auto wanted = static_cast<size_t>(std::ranges::count(chosen, true));
   if (config.experts_by_layer.size() != wanted) {
     user_error("moe.experts_by_layer has ", config.experts_by_layer.size(), " numbers, but moe.layers = \"",
-               config.layers, "\" of model.layers = ", blocks, " is ", wanted, " blocks with experts; legal: ", wanted,
+               config.layers, "\" of ", blocks, " blocks is ", wanted, " blocks with experts; legal: ", wanted,
                " numbers, or none for moe.experts everywhere");
   }
   layer.experts =

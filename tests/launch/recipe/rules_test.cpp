@@ -183,7 +183,7 @@ const Refusal kExpertRefusals[] = {
     {{"moe.top_k=15", "moe.null_experts=6"},  // all kinds are choices
      "moe.top_k (15) must be at most the experts of all kinds (14); nearest legal: top_k = 14 or experts = 9"},
     {{"moe.experts_by_layer=[4, 8]"},  // one number a block
-     "moe.experts_by_layer has 2 numbers, but moe.layers = \"all\" of model.layers = 4 is 4 blocks with experts; "
+     "moe.experts_by_layer has 2 numbers, but moe.layers = \"all\" of 4 blocks is 4 blocks with experts; "
      "legal: 4 numbers, or none for moe.experts everywhere"},
     {{"moe.experts_by_layer=[4, 1, 8, 8]"},  // every block is held to the rules
      "block 1, whose moe.experts is 1 by moe.experts_by_layer: moe.top_k (2) must be at most moe.experts (1); nearest "
@@ -227,7 +227,7 @@ TEST(Rules, EveryPublishedRouterHasALegalRecipe) {
 
 TEST(Rules, MoeLayersAreBlocksOfTheModel) {
   EXPECT_EQ(broken_rule({"moe.layers=0,4"}),
-            "moe.layers = \"0,4\": block 4 is out of range; legal: 0 to 3, model.layers is 4");
+            "moe.layers = \"0,4\": block 4 is out of range; legal: 0 to 3, the model has 4 blocks");
 }
 
 TEST(Rules, MicroBatchesDivideTheGlobalBatch) {

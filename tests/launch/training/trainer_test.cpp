@@ -68,6 +68,33 @@ TEST_F(TrainerTest, ResumptionIsBitwiseTheUninterruptedRun) {
   }
 }
 
+/// The bias moves after each update and is no parameter: without it in the checkpoint the choices would differ.
+TEST_F(TrainerTest, ARoutersBiasIsSavedAndGoesOn) {
+  const auto biased = [&](const std::string& folder) {
+    launch::Recipe recipe = recipe_in(folder, "float32");
+    recipe.moe.router = "sigmoid_bias";
+    recipe.moe.bias_rate = 0.5;  // large enough to turn choices
+    return recipe;
+  };
+  const launch::Recipe whole = biased("biased"), cut = biased("biased_cut");
+  ASSERT_EQ(run(whole), Trainer::End::kDone);
+  ASSERT_EQ(run(cut), Trainer::End::kDone);
+  parallel::all_ranks(*world_, [&] {
+    if (world_->rank() == 0) std::filesystem::remove(launch::checkpoint_path(cut.run.folder, 6));
+  });
+  ASSERT_EQ(run(cut, /*resume=*/true), Trainer::End::kDone);
+  const auto model = launch::build_model(whole, 257, at::kCPU), resumed = launch::build_model(cut, 257, at::kCPU);
+  const auto a = launch::parameter_tensors(*model), b = launch::parameter_tensors(*resumed);
+  launch::read_checkpoint(launch::checkpoint_path(whole.run.folder, 6), a);
+  launch::read_checkpoint(launch::checkpoint_path(cut.run.folder, 6), b);
+  double bias = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_TRUE(at::equal(a[i].tensor, b[i].tensor)) << a[i].path;
+    if (a[i].path.ends_with("router.bias")) bias += a[i].tensor.abs().sum().item<double>();
+  }
+  EXPECT_GT(bias, 0.5);
+}
+
 TEST_F(TrainerTest, ACheckpointGoesOnAtAnotherLayout) {
   const launch::Recipe recipe = recipe_in("moved", "float64");
   ASSERT_EQ(run(recipe), Trainer::End::kDone);

@@ -55,14 +55,14 @@ TEST(ExpertBlocks, WhatIsNoBlockIsRefused) {
 }
 
 TEST(ExpertBlocks, RangeAndRepetitionAreRefused) {
-  EXPECT_EQ(blocks_fault("4", 4), "moe.layers = \"4\": block 4 is out of range; legal: 0 to 3, model.layers is 4");
+  EXPECT_EQ(blocks_fault("4", 4), "moe.layers = \"4\": block 4 is out of range; legal: 0 to 3, the model has 4 blocks");
   EXPECT_EQ(blocks_fault("0-9223372036854775807", 4),
-            "moe.layers = \"0-9223372036854775807\": block 4 is out of range; legal: 0 to 3, model.layers is 4");
+            "moe.layers = \"0-9223372036854775807\": block 4 is out of range; legal: 0 to 3, the model has 4 blocks");
   EXPECT_EQ(blocks_fault("1,0-2", 4), "moe.layers = \"1,0-2\": block 1 is named twice");
   EXPECT_EQ(blocks_fault("3-1", 4), "moe.layers = \"3-1\": the range 3-1 runs backwards");
-  EXPECT_EQ(blocks_fault("every:5", 4), "moe.layers = \"every:5\": N must be 1 to model.layers (4)");
+  EXPECT_EQ(blocks_fault("every:5", 4), "moe.layers = \"every:5\": N must be 1 to the model's blocks (4)");
   EXPECT_EQ(blocks_fault("odd", 1),
-            "moe.layers = \"odd\": this is no block of model.layers (1); say \"none\" for a model without experts");
+            "moe.layers = \"odd\": this is none of the model's blocks (1); say \"none\" for a model without experts");
 }
 
 TEST(ForLayer, PyramidGivesEachBlockItsNumber) {
@@ -82,7 +82,7 @@ TEST(ForLayer, NumbersThatDoNotFitAreRefused) {
     FAIL() << "no fault";
   } catch (const parallel::UserError& error) {
     EXPECT_STREQ(error.what(),
-                 "moe.experts_by_layer has 3 numbers, but moe.layers = \"odd\" of model.layers = 4 is 2 blocks with "
+                 "moe.experts_by_layer has 3 numbers, but moe.layers = \"odd\" of 4 blocks is 2 blocks with "
                  "experts; legal: 2 numbers, or none for moe.experts everywhere");
   }
   EXPECT_THROW(for_layer(pyramid, 0, 4), parallel::InternalError);  // a dense block
