@@ -127,7 +127,7 @@ class Experiment:
         before = [0] + [line["step"] for line in ordered]
         seconds = sum(sum(line["seconds"].values()) * (line["step"] - earlier) for line, earlier in zip(ordered, before))
         scores = [{"step": line["step"], "loss": line["loss"]} for line in lines if line["event"] == "evaluate"]
-        return {"recipe_hash": starts[-1]["recipe_hash"], "build": starts[-1]["build"], "updates": before[-1],
+        return {"recipe_hash": starts[-1]["recipe_hash"], "build": starts[0]["build"], "updates": before[-1],
                 "parameters": starts[-1]["parameters"], "seconds": seconds, "processor": processor(),
                 "validation": scores, "early_loss": early_loss(lines)}
 
