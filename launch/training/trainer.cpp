@@ -11,6 +11,7 @@
 
 #include "launch/recipe/writer.h"
 #include "launch/training/build_id.h"
+#include "launch/training/description.h"
 #include "launch/training/evaluation.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/trained_model.h"
@@ -32,21 +33,6 @@ std::string utc_now() {
   char text[32];
   std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
   return text;
-}
-
-std::string describe_experts(const moetrain::MoeConfig& moe) {
-  if (moe.layers == "none") return "dense";
-  return parallel::concat("experts in blocks \"", moe.layers, "\": ", moe.experts, " of width ", moe.hidden, ", top ",
-                          moe.top_k,
-                          moe.shared_hidden > 0 ? parallel::concat(", shared expert of ", moe.shared_hidden) : "");
-}
-
-std::string describe(const Recipe& recipe, int64_t vocabulary) {
-  const auto& [model, moe] = std::pair(recipe.model, recipe.moe);
-  const std::string encoder = model.encoder_layers > 0 ? parallel::concat(model.encoder_layers, " encoder and ") : "";
-  return parallel::concat(encoder, model.layers, encoder.empty() ? " blocks" : " decoder blocks", ", width ",
-                          model.width, ", ", model.heads, " heads (", model.kv_heads, " key/value), vocabulary ",
-                          vocabulary, "; ", describe_experts(moe), "; ", recipe.run.precision);
 }
 
 json phases(const PhaseSeconds& seconds, int64_t updates) {
