@@ -54,8 +54,9 @@ void print_corpus(const data::TokenCorpus& corpus) {
   std::printf("tokenizer %s (%s), %lld tokens in the vocabulary, %lld documents\n", corpus.tokenizer().kind().c_str(),
               corpus.tokenizer_hash().c_str(), static_cast<long long>(corpus.tokenizer().vocabulary_size()),
               static_cast<long long>(corpus.documents()));
-  for (const data::Split split : {data::Split::kTrain, data::Split::kHeldOut}) {
+  for (const data::Split split : {data::Split::kTrain, data::Split::kHeldOut, data::Split::kTest}) {
     const data::TokenStream stream = corpus.stream(split);
+    if (split == data::Split::kTest && stream.size() == 0) continue;
     for (size_t g = 0; g < corpus.groups().size(); ++g) {
       const auto group = static_cast<int64_t>(g);
       std::printf("%-9s %-12s %12lld tokens %12lld bytes\n", to_string(split).c_str(), corpus.groups()[g].c_str(),

@@ -36,6 +36,8 @@ class TrainingBatches {
   virtual parallel::SpanScale scale() const = 0;
   /// Where updates differ: the mean of the first epoch.
   virtual int64_t sequences_per_micro_batch() const = 0;
+  /// A sentence on what the recipe leaves out of the data; empty where that is nothing.
+  virtual std::string left_out() const { return {}; }
   /// Sequences read by the first `updates` updates; -1 where they are not counted.
   virtual int64_t sequences_before(int64_t updates) const = 0;
 };

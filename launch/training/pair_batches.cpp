@@ -4,6 +4,8 @@
 
 #include <span>
 
+#include "parallel/base/fault.h"
+
 namespace launch {
 namespace {
 
@@ -64,6 +66,12 @@ parallel::SpanScale PairBatches::scale() const {
   const data::PairTokens tokens = sampler_.tokens_in_epoch(0);
   const int64_t all = tokens.source + tokens.target;
   return {.tokens_per_update = all / sampler_.batches_in_epoch(0), .tokens_per_epoch = all};
+}
+
+std::string PairBatches::left_out() const {
+  if (text_.skipped() == 0) return {};
+  return parallel::concat(text_.skipped(), " pairs are longer than data.longest tokens on a side and left out; ",
+                          text_.size(), " are trained on");
 }
 
 int64_t PairBatches::sequences_per_micro_batch() const {

@@ -16,6 +16,7 @@ class PairBatches : public TrainingBatches {
   std::vector<MicroBatch> read(int64_t update) const override;
   parallel::SpanScale scale() const override;
   int64_t sequences_per_micro_batch() const override;
+  std::string left_out() const override;
   int64_t sequences_before(int64_t) const override { return -1; }
 
  private:

@@ -152,6 +152,7 @@ void Trainer::announce(bool resumed) {
                                  groups_.shard.count, groups_.shard.count == 1 ? " rank" : " ranks", ", threads each: ",
                                  recipe_.run.threads, ", on ", recipe_.run.device, "; ", length_, " updates of ",
                                  scale_.tokens_per_update, " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
+  if (const std::string left_out = batches_->left_out(); !left_out.empty()) progress_.say(left_out);
   const int64_t idle = groups_.shard.count - batches_->sequences_per_micro_batch();
   if (idle > 0) {
     progress_.say(parallel::concat("warning: ", idle, " of ", groups_.shard.count, " ranks have no sequence in a ",

@@ -15,19 +15,20 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def call(*command, **more):
-    done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=300, **more)
+def call(*command, cwd=ROOT, **more):
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=300, **more)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
 def own_text(folder):
-    """The licence, which never changes, as files of some paragraphs each, so that some can be held out."""
+    """The licence, which never changes, as files of some paragraphs each, so that some can be held out. Which, depends on
+    their names alone: these are relative to the folder, whose own name is drawn."""
     paragraphs = (ROOT / "LICENSE").read_text(encoding="utf-8").split("\n\n")
     for i in range(0, len(paragraphs), 3):
         (folder / f"part{i:03}.txt").write_text("\n\n".join(paragraphs[i : i + 3]), encoding="utf-8")
-    return folder / "part*.txt"
+    return "part*.txt"
 
 
 def own_pairs(program, folder):
@@ -46,14 +47,14 @@ def own_pairs(program, folder):
 
 
 def check_translator(program, recipe, tokens, folder):
-    """Both losses of the two passes fall; evaluation scores the test sentences."""
+    """The loss falls, that of two passes too; evaluation scores the test sentences."""
     lines = train(program, recipe, tokens, folder)
     losses = [line["loss"]["next_token"] for line in lines if line["event"] == "step"]
-    consistency = [line["loss"]["consistency"] for line in lines if line["event"] == "step"]
+    consistency = [line["loss"].get("consistency", 0) for line in lines if line["event"] == "step"]
     held_out = [line["loss"] for line in lines if line["event"] == "evaluate"]
     printed = call(program, "evaluate", folder / recipe.stem)
     scores = json.loads((folder / recipe.stem / "evaluation.json").read_text())["translation"]["en-up"]
-    print(f"{recipe.stem}: two passes {losses[0]:.3f} -> {losses[-1]:.3f}, held out {held_out[-1]:.3f}, "
+    print(f"{recipe.stem}: training loss {losses[0]:.3f} -> {losses[-1]:.3f}, held out {held_out[-1]:.3f}, "
           f"BLEU {scores['bleu']:.1f}, chrF2 {scores['chrf']:.1f}")
     # Uniform guessing over 259 bytes costs ln 259 = 5.56 nats, the frequencies of capitals about 3; in training twice.
     if not (losses[-1] < losses[0] and held_out[-1] < 3.2 and all(term >= 0 for term in consistency)):
@@ -88,7 +89,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="moetrain_smoke_") as name:
         folder = pathlib.Path(name)
         tokens = folder / "smoke.h5"
-        call(program, "prepare", "--text", own_text(folder), "--tokenizer", "byte", "--heldout", "0.1", "--output", tokens)
+        call(program, "prepare", "--text", own_text(folder), "--tokenizer", "byte", "--heldout", "0.1", "--output", tokens,
+             cwd=folder)
         smoke = sorted((ROOT / "recipes/smoke").glob("*.toml"))
         pairs = own_pairs(program, folder)
         for recipe in smoke:

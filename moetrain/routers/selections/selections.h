@@ -47,7 +47,9 @@ at::Tensor select_first_and_drawn(const Candidates& candidates, const MoeConfig&
 /// draw holds: batch_layer, the whole micro-batch in a layer (the paper's training); sentence; token; slices: the
 /// sequences of the global micro-batch are dealt in turn into E slices, and a permutation of experts for each layer
 /// and step gives each slice its expert, so that every expert has about 1/E of the work and each sequence still sees a
-/// uniform draw (inferred: not in the paper, whose one draw would send all tokens to one rank).
+/// uniform draw (inferred: not in the paper, whose one draw would send all tokens to one rank). Imbalance: windows of a
+/// language model are equally long, so slices differ by one window at most; a micro-batch of pairs comes sorted by
+/// length, so they differ by about the longest sentence at most.
 /// In evaluation config.stochastic_inference: sentence, token, or ensemble: K = E, every expert.
 at::Tensor select_stochastic(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
 

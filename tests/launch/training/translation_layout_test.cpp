@@ -49,6 +49,20 @@ const TranslationCase kTranslationCases[] = {
        use_thor(r, "sentence"), use_two_passes(r), r.model.dropout = 0.1, r.train.micro_batches = 3;
      }},
     {"thor_token_two_passes", [](launch::Recipe& r) { use_thor(r, "token"), use_two_passes(r); }},
+    {"soft_in_the_encoder",
+     [](launch::Recipe& r) {
+       r.moe.router = "soft", r.moe.layers = "0", r.moe.gate = "raw", r.moe.slots = 2, r.moe.load_balance = 0;
+     }},
+    {"bias_and_balance_over_the_global_batch",
+     [](launch::Recipe& r) {
+       r.moe.router = "sigmoid_bias", r.moe.bias_rate = 0.3, r.moe.balance_over = "global_batch";
+       r.train.micro_batches = 2;
+     }},
+    {"free_experts_with_gating_residual",
+     [](launch::Recipe& r) {
+       r.moe.router = "mlp", r.moe.gating_residual = true, r.moe.gate = "true1", r.moe.capacity = "by_kind";
+       r.moe.zero_experts = r.moe.copy_experts = 1, r.moe.constant_experts = 2, r.moe.balance_kind_weight = 0.75;
+     }},
     {"top_k_two_passes_with_dropout",
      [](launch::Recipe& r) {
        use_two_passes(r), r.model.dropout = 0.1, r.objective.label_smoothing = 0.1, r.moe.layers = "odd";
