@@ -25,7 +25,9 @@ namespace parallel {
 /// action of the engine (parallel HDF5, an unchecked duplicate) may begin only where no checked operation is
 /// outstanding. No check in a group of one.
 ///
-/// Cost: KOSTEN
+/// Cost: about one more small collective for each. Waited-for all-reduces of 32 bytes took 0.15 ms unchecked and 0.25
+/// ms checked on 2 ranks, 0.5 and 1.1 ms on 3 ranks (two cores that other programs shared). While a check waits for a
+/// late rank, the engine polls as for a caller that waits.
 class CheckedCommunicator : public Communicator {
  public:
   /// `control`: the same ranks in the same order, CPU tensors, used by nobody else. `purpose` names the group.
