@@ -7,6 +7,7 @@
 
 #include "data/hdf5/handle.h"
 #include "parallel/base/fault.h"
+#include "parallel/comm/checked_communicator.h"
 #include "parallel/comm/mpi_communicator.h"
 
 namespace launch {
@@ -94,7 +95,7 @@ void create_file(const std::filesystem::path& path, const CheckpointInfo& info, 
 
 std::string create_layout(const std::filesystem::path& path, const CheckpointInfo& info,
                           std::vector<DatasetPlan>& datasets, parallel::Communicator& group) {
-  auto* mpi = dynamic_cast<parallel::MpiCommunicator*>(&group);
+  auto* mpi = dynamic_cast<parallel::MpiCommunicator*>(&parallel::unwrapped(group));
   try {
     if (mpi == nullptr || group.size() == 1) {  // alone, MPI's file layer would only add its noise
       create_file(path, info, datasets, MPI_COMM_NULL);

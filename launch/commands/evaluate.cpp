@@ -88,13 +88,13 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   std::optional<TrainedModel> trained;
   const RunFolder folder{arguments.run};
   at::Device device(at::kCPU);
-  std::string device_name;
-  parallel::all_ranks(*world, [&] { device_name = read_run_recipe(folder).run.device; });
-  parallel::all_ranks(*world, [&] { device = open_device(device_name, *world); });
+  RunConfig run;
+  parallel::all_ranks(*world, [&] { run = read_run_recipe(folder).run; });
+  parallel::all_ranks(*world, [&] { device = open_device(run.device, *world); });
   const int64_t update = arguments.update >= 0 ? arguments.update : newest_update(arguments.run, *world);
   std::unique_ptr<HeldOutBatches> held_out;
   std::optional<data::ParallelText> text;
-  const Groups groups = make_groups(world, device);
+  const Groups groups = make_groups(world, device, run.checks);
   parallel::all_ranks(*world, [&] {
     trained = load_trained_model(arguments.run, update, device,
                                  {arguments.data_file, arguments.overrides, arguments.average});

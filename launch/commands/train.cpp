@@ -60,7 +60,7 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
     return kDone;
   }
   parallel::all_ranks(*world, [&] { device = open_device(recipe.run.device, *world); });
-  Trainer trainer(recipe, make_groups(world, device), device, interrupt,
+  Trainer trainer(recipe, make_groups(world, device, recipe.run.checks), device, interrupt,
                   {.resume = arguments.resume, .progress = progress_style(parallel::under_launcher())});
   return trainer.run() == Trainer::End::kDone ? kDone : kInterrupted;
 }

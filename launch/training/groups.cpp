@@ -1,5 +1,8 @@
 #include "launch/training/groups.h"
 
+#include <utility>
+
+#include "parallel/comm/checked_communicator.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/comm/nccl_communicator.h"
 
@@ -10,7 +13,7 @@ at::Device open_device(const std::string& name, const parallel::MpiCommunicator&
   return parallel::open_cuda_device(world.host_rank());
 }
 
-Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device) {
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks) {
   Groups groups;
   groups.shard = {.index = world->rank(), .count = world->size()};
   groups.engine = &world->engine();
@@ -21,7 +24,16 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
     groups.tokens = world->duplicate();
     groups.gradients = world->duplicate();
   }
-  groups.control = std::move(world);
+  if (checks == "collectives") {
+    const auto check = [&](std::shared_ptr<parallel::Communicator> group, const char* purpose) {
+      return std::make_shared<parallel::CheckedCommunicator>(std::move(group), world->duplicate(), purpose);
+    };
+    groups.tokens = check(std::move(groups.tokens), "tokens");
+    groups.gradients = check(std::move(groups.gradients), "gradients");
+    groups.control = check(world->duplicate(), "control");  // the caller may go on with `world` itself
+  } else {
+    groups.control = std::move(world);
+  }
   return groups;
 }
 

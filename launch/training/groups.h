@@ -22,8 +22,9 @@ struct Groups {
 /// "cpu", or this rank's GPU for "cuda" (UserError where there is none). Collective.
 at::Device open_device(const std::string& name, const parallel::MpiCommunicator& world);
 
+/// "off", or "collectives": the ranks agree on every call of these groups (parallel/comm/checked_communicator.h).
 /// Collective over `world`.
-Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device);
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks);
 
 /// A group of one, without MPI.
 Groups local_groups();

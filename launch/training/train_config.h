@@ -16,6 +16,7 @@ struct RunConfig {
   std::string precision = "float32";
   int64_t threads = 1;
   bool deterministic = false;
+  std::string checks = "off";
 };
 
 /// The batch is fixed here and never by the layout.
@@ -51,6 +52,8 @@ void visit(RunConfig& config, Visitor& field) {
   field("threads", config.threads, between(1, 1024), "compute threads of a rank");
   field("deterministic", config.deterministic, anything(),
         "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
+  field("checks", config.checks, one_of({"off", "collectives"}),
+        "collectives: ranks agree on each collective before it starts, so that a mismatch is an error and no hang");
 }
 
 template <class Visitor>

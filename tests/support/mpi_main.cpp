@@ -4,11 +4,13 @@
 
 #include <cstdio>
 
+#include "parallel/comm/checked_communicator.h"
 #include "tests/support/world.h"
 
 namespace {
 
 std::shared_ptr<parallel::MpiCommunicator> world;
+std::shared_ptr<parallel::Communicator> checked_world;
 
 /// Prints the failures of the ranks that have no printer of their own.
 class RankListener : public testing::EmptyTestEventListener {
@@ -21,17 +23,20 @@ class RankListener : public testing::EmptyTestEventListener {
 
 }  // namespace
 
-std::shared_ptr<parallel::MpiCommunicator> test_world() { return world; }
+std::shared_ptr<parallel::Communicator> test_world() { return checked_world; }
+std::shared_ptr<parallel::MpiCommunicator> test_mpi_world() { return world; }
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   parallel::MpiEngine engine;
   world = parallel::world_communicator(engine);
+  checked_world = parallel::checked(world->duplicate(), "world");
   auto& listeners = testing::UnitTest::GetInstance()->listeners();
   if (world->rank() != 0) delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new RankListener);
   at::Tensor failed = at::full({1}, RUN_ALL_TESTS() != 0 ? 1.0 : 0.0, at::kDouble);
   world->all_reduce(failed, parallel::ReduceOp::kMax).wait();
+  checked_world.reset();
   world.reset();
   return failed.item<double>() > 0 ? 1 : 0;
 }

@@ -62,7 +62,7 @@ class CheckpointTest : public testing::Test {
     });
   }
 
-  std::shared_ptr<parallel::MpiCommunicator> world_ = test_world();
+  std::shared_ptr<parallel::Communicator> world_ = test_world();
   TestFolder folder_{"checkpoint", *world_};
   std::filesystem::path path_ = launch::checkpoint_path(folder_.path(), 12);
 };

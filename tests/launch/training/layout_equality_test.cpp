@@ -114,7 +114,7 @@ TEST_P(LayoutEquality, AgreesWithOneRankInFloat64) {
   launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
   GetParam().change(recipe);
   const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
-  const UpdateTrace trace = run_updates(recipe, launch::make_groups(world, at::kCPU), 3);
+  const UpdateTrace trace = run_updates(recipe, test_groups(), 3);
   expect_same_trace(trace, reference, 1e-10);
 }
 
@@ -129,7 +129,7 @@ TEST(LayoutEqualityInLowPrecision, LossesAgree) {
   for (const auto& [precision, tolerance] : {std::pair{"float32", 1e-4}, std::pair{"bf16", 2e-2}}) {
     recipe.run.precision = precision;
     const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
-    const UpdateTrace trace = run_updates(recipe, launch::make_groups(world, at::kCPU), 3);
+    const UpdateTrace trace = run_updates(recipe, test_groups(), 3);
     for (size_t i = 0; i < 3; ++i) {
       const double expected = reference.reports[i].total_loss();
       EXPECT_NEAR(trace.reports[i].total_loss(), expected, tolerance * expected) << precision << ", update " << i + 1;
@@ -142,7 +142,7 @@ TEST(Rerun, IsBitwiseEqualOnTheSameLayout) {
   const TestFolder folder("rerun", *world);
   launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
   recipe.run.precision = "float32";
-  const launch::Groups groups = launch::make_groups(world, at::kCPU);
+  const launch::Groups groups = test_groups();
   const UpdateTrace first = run_updates(recipe, groups, 3), second = run_updates(recipe, groups, 3);
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(first.reports[i].losses, second.reports[i].losses);
   for (size_t i = 0; i < first.parameters.size(); ++i) {

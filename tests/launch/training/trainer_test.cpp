@@ -36,7 +36,7 @@ std::vector<nlohmann::json> metrics_of(const launch::Recipe& recipe) {
 class TrainerTest : public testing::Test {
  protected:
   Trainer::End run(const launch::Recipe& recipe, bool resume = false) {
-    Trainer trainer(recipe, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {.resume = resume});
+    Trainer trainer(recipe, test_groups(), at::kCPU, interrupt_, {.resume = resume});
     return trainer.run();
   }
   launch::Recipe recipe_in(const std::string& run_folder, const std::string& precision) {
@@ -48,7 +48,7 @@ class TrainerTest : public testing::Test {
   }
 
   const launch::Interrupt interrupt_;
-  std::shared_ptr<parallel::MpiCommunicator> world_ = test_world();
+  std::shared_ptr<parallel::Communicator> world_ = test_world();
   TestFolder folder_{"trainer", *world_};
   std::string corpus_ = make_tiny_corpus(folder_, *world_);
 };
@@ -116,7 +116,7 @@ TEST_F(TrainerTest, ACheckpointGoesOnAtAnotherLayout) {
 
 TEST_F(TrainerTest, ASignalToOneRankSavesOnAllOfThem) {
   const launch::Recipe recipe = recipe_in("interrupted", "float32");
-  Trainer trainer(recipe, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {});
+  Trainer trainer(recipe, test_groups(), at::kCPU, interrupt_, {});
   if (world_->rank() == world_->size() - 1) std::raise(SIGUSR1);
   EXPECT_EQ(trainer.run(), Trainer::End::kInterrupted);
   EXPECT_EQ(launch::newest_update(recipe.run.folder, *world_), 0);
@@ -185,7 +185,7 @@ TEST_F(TrainerTest, EvaluationDrawsByPlaceInTheTextWhateverRanksAndBatch) {
   recipe.moe.top_k = 1;
   recipe.moe.gate = "hard";
   const auto corpus = data::TokenCorpus::open(corpus_);
-  const launch::Groups groups = launch::make_groups(world_, at::kCPU), alone = launch::local_groups();
+  const launch::Groups groups = test_groups(), alone = launch::local_groups();
   for (const char* inference : {"sentence", "token", "ensemble"}) {
     recipe.moe.stochastic_inference = inference;
     const auto model = launch::build_model(recipe, 257, at::kCPU);
@@ -200,7 +200,7 @@ TEST_F(TrainerTest, EvaluationIsTheMeanOverEveryHeldOutToken) {
   const launch::Recipe recipe = tiny_recipe(corpus_);
   const auto corpus = data::TokenCorpus::open(corpus_);
   const auto model = launch::build_model(recipe, 257, at::kCPU);
-  const launch::Groups groups = launch::make_groups(world_, at::kCPU);
+  const launch::Groups groups = test_groups();
   const auto result = evaluate_in(recipe, *model, corpus, 5, groups);
   // By hand: one window at a time on one rank.
   const at::NoGradGuard no_gradient;

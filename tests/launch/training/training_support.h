@@ -1,4 +1,4 @@
-// defines: tiny_recipe, tiny_translation_recipe, teacher_of, run_updates, UpdateTrace, expect_same_trace
+// defines: test_groups, tiny_recipe, tiny_translation_recipe, teacher_of, run_updates, UpdateTrace, expect_same_trace
 #pragma once
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -10,6 +10,10 @@
 #include "launch/training/groups.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/train_step.h"
+#include "tests/support/world.h"
+
+/// All ranks of the test, every collective checked. Collective.
+inline launch::Groups test_groups() { return launch::make_groups(test_mpi_world(), at::kCPU, "collectives"); }
 
 /// 2 blocks of width 24 with 6 experts; 3 updates take a fraction of a second.
 inline launch::Recipe tiny_recipe(const std::string& data_file) {

@@ -101,7 +101,7 @@ TEST_P(TranslationLayout, AgreesWithOneRankInFloat64) {
   launch::Recipe recipe = tiny_translation_recipe(make_tiny_pairs(folder, *world));
   GetParam().change(recipe);
   const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
-  const UpdateTrace trace = run_updates(recipe, launch::make_groups(world, at::kCPU), 3);
+  const UpdateTrace trace = run_updates(recipe, test_groups(), 3);
   expect_same_trace(trace, reference, 1e-10);
 }
 

@@ -32,7 +32,7 @@ launch::Recipe thor_translation(const std::string& data_file) {
 class TranslationRun : public testing::Test {
  protected:
   void run(const launch::Recipe& recipe, bool resume = false) {
-    launch::Trainer trainer(recipe, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {.resume = resume});
+    launch::Trainer trainer(recipe, test_groups(), at::kCPU, interrupt_, {.resume = resume});
     ASSERT_EQ(trainer.run(), launch::Trainer::End::kDone);
     parallel::all_ranks(*world_, [] {});
   }
@@ -57,7 +57,7 @@ class TranslationRun : public testing::Test {
   }
 
   const launch::Interrupt interrupt_;
-  std::shared_ptr<parallel::MpiCommunicator> world_ = test_world();
+  std::shared_ptr<parallel::Communicator> world_ = test_world();
   TestFolder folder_{"translation_run", *world_};
   std::string corpus_ = make_tiny_pairs(folder_, *world_);
 };
@@ -78,7 +78,7 @@ TEST_F(TranslationRun, ResumptionIsBitwiseTheUninterruptedRun) {
 TEST_F(TranslationRun, EvaluationIsTheSameWhateverRanksAndBatches) {
   launch::Recipe recipe = thor_translation(corpus_);
   const auto corpus = data::TokenCorpus::open(corpus_);
-  const launch::Groups groups = launch::make_groups(world_, at::kCPU), alone = launch::local_groups();
+  const launch::Groups groups = test_groups(), alone = launch::local_groups();
   for (const char* inference : {"sentence", "token", "ensemble"}) {
     recipe.moe.stochastic_inference = inference;
     const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
@@ -112,7 +112,7 @@ TEST_F(TranslationRun, TranslationsAreTheSameOnAnyNumberOfRanks) {
     auto& translator = dynamic_cast<moetrain::EncoderDecoder&>(*model);
     for (const int64_t batch : {1, 3}) {
       const auto alone = launch::translate(translator, text, options, batch, launch::local_groups());
-      EXPECT_EQ(launch::translate(translator, text, options, batch, launch::make_groups(world_, at::kCPU)), alone)
+      EXPECT_EQ(launch::translate(translator, text, options, batch, test_groups()), alone)
           << inference << ", " << batch;
       ASSERT_EQ(static_cast<int64_t>(alone.size()), text.size());
       EXPECT_EQ(alone.size(), 10u);  // 5 rows in 2 directions
@@ -175,15 +175,14 @@ TEST_F(TranslationRun, ATeacherNeitherSetsThreadsNorNeedsItsOwnTokenFile) {
   launch::Recipe student = recipe_in("student", "float64");
   student.objective.kind = "distillation";
   student.objective.teacher = teacher.run.folder;
-  launch::Trainer trainer(student, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {});
+  launch::Trainer trainer(student, test_groups(), at::kCPU, interrupt_, {});
   EXPECT_EQ(at::get_num_threads(), 1);
   EXPECT_EQ(trainer.run(), launch::Trainer::End::kDone);
   launch::Recipe other = recipe_in("of_another_kind", "float64");
   other.objective = student.objective;
   other.model.kind = "decoder_lm";
   other.model.encoder_layers = 0;
-  EXPECT_THROW(launch::Trainer(other, launch::make_groups(world_, at::kCPU), at::kCPU, interrupt_, {}),
-               parallel::UserError);
+  EXPECT_THROW(launch::Trainer(other, test_groups(), at::kCPU, interrupt_, {}), parallel::UserError);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Every communicator faces these tests: the local one, all ranks over MPI, and what split and duplicate make of them.
+// Every communicator faces these tests: the local one, all ranks over MPI, and what split and duplicate make of them,
+// with agreement on every call and without.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -229,11 +230,16 @@ std::string group_name(const testing::TestParamInfo<GroupMaker>& info) { return 
 
 INSTANTIATE_TEST_SUITE_P(
     Groups, CollectivesTest,
-    testing::Values(GroupMaker{"Local", [] { return std::shared_ptr<Communicator>(new LocalCommunicator); }},
-                    GroupMaker{"World", [] { return std::shared_ptr<Communicator>(test_world()); }},
-                    GroupMaker{"Duplicate", [] { return test_world()->duplicate(); }},
-                    GroupMaker{"SplitInTwo", [] { return test_world()->split(test_world()->rank() % 2, 0); }},
-                    GroupMaker{"Backwards", [] { return test_world()->split(0, -test_world()->rank()); }}),
+    testing::Values(
+        GroupMaker{"Local", [] { return std::shared_ptr<Communicator>(new LocalCommunicator); }},
+        GroupMaker{"World", [] { return test_world(); }},
+        GroupMaker{"Duplicate", [] { return test_world()->duplicate(); }},
+        GroupMaker{"SplitInTwo", [] { return test_world()->split(test_world()->rank() % 2, 0); }},
+        GroupMaker{"Backwards", [] { return test_world()->split(0, -test_world()->rank()); }},
+        GroupMaker{"Unchecked", [] { return std::shared_ptr<Communicator>(test_mpi_world()); }},
+        GroupMaker{"UncheckedDuplicate", [] { return test_mpi_world()->duplicate(); }},
+        GroupMaker{"UncheckedSplitInTwo", [] { return test_mpi_world()->split(test_mpi_world()->rank() % 2, 0); }},
+        GroupMaker{"UncheckedBackwards", [] { return test_mpi_world()->split(0, -test_mpi_world()->rank()); }}),
     group_name);
 
 }  // namespace

@@ -17,13 +17,13 @@ double seconds_since(Clock::time_point begin) { return std::chrono::duration<dou
 
 void barrier() {
   at::Tensor nothing = at::zeros({1}, at::kLong);
-  test_world()->all_reduce(nothing, ReduceOp::kSum).wait();
+  test_mpi_world()->all_reduce(nothing, ReduceOp::kSum).wait();
 }
 
 /// The share of one core that the engine takes while `action` runs.
 template <class Action>
 double engine_share(Action&& action) {
-  const MpiEngine& engine = test_world()->engine();
+  const MpiEngine& engine = test_mpi_world()->engine();
   const Clock::time_point begin = Clock::now();
   const double before = engine.cpu_seconds();
   action();
@@ -36,15 +36,15 @@ double share_until_rank_0_comes(Action&& action) {
   barrier();
   at::Tensor tensor = at::ones({1000}, at::kDouble);
   double share = 0;
-  if (test_world()->rank() == 0) {
+  if (test_mpi_world()->rank() == 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    test_world()->all_reduce(tensor, ReduceOp::kSum).wait();
+    test_mpi_world()->all_reduce(tensor, ReduceOp::kSum).wait();
   } else {
-    Work work = test_world()->all_reduce(tensor, ReduceOp::kSum);
+    Work work = test_mpi_world()->all_reduce(tensor, ReduceOp::kSum);
     share = engine_share([&] { action(work); });
     work.wait();
   }
-  EXPECT_EQ(tensor[0].item<double>(), static_cast<double>(test_world()->size()));
+  EXPECT_EQ(tensor[0].item<double>(), static_cast<double>(test_mpi_world()->size()));
   return share;
 }
 
@@ -68,10 +68,10 @@ TEST(MpiEngine, DoesNotSpinWhileTheCallerWaits) {
 TEST(MpiEngine, OperationsGoOnWhileTheCallerComputes) {
   barrier();
   at::Tensor tensor = at::ones({1 << 20}, at::kDouble);
-  Work work = test_world()->all_reduce(tensor, ReduceOp::kSum);
+  Work work = test_mpi_world()->all_reduce(tensor, ReduceOp::kSum);
   // Nobody waits: only the engines move the data. The last element is looked at, never written, meanwhile.
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  EXPECT_TRUE(tensor.equal(at::full({1 << 20}, static_cast<double>(test_world()->size()), at::kDouble)));
+  EXPECT_TRUE(tensor.equal(at::full({1 << 20}, static_cast<double>(test_mpi_world()->size()), at::kDouble)));
   work.wait();
 }
 
@@ -79,7 +79,7 @@ TEST(MpiEngine, StartsOperationsInTheOrderOfPosting) {
   std::vector<int> order;
   std::vector<std::shared_ptr<PendingOperation>> operations;
   for (int i = 0; i < 100; ++i) {
-    operations.push_back(test_world()->engine().post([&order, i] {
+    operations.push_back(test_mpi_world()->engine().post([&order, i] {
       order.push_back(i);
       return MpiEngine::Requests{};
     }));
@@ -91,7 +91,7 @@ TEST(MpiEngine, StartsOperationsInTheOrderOfPosting) {
 }
 
 TEST(MpiEngine, FaultOfAnActionReachesItsCallerAndNobodyElse) {
-  MpiEngine& engine = test_world()->engine();
+  MpiEngine& engine = test_mpi_world()->engine();
   const auto failing = engine.post([]() -> MpiEngine::Requests { throw std::runtime_error("broken"); });
   int ran = 0;
   engine.run([&] { ++ran; });
@@ -101,7 +101,9 @@ TEST(MpiEngine, FaultOfAnActionReachesItsCallerAndNobodyElse) {
   EXPECT_THROW(engine.run([] { throw InternalError("broken"); }), InternalError);
 }
 
-TEST(MpiEngine, HostRankCountsTheRanksOfThisHost) { EXPECT_EQ(test_world()->host_rank(), test_world()->rank()); }
+TEST(MpiEngine, HostRankCountsTheRanksOfThisHost) {
+  EXPECT_EQ(test_mpi_world()->host_rank(), test_mpi_world()->rank());
+}
 
 }  // namespace
 }  // namespace parallel
