@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <stdexcept>
 #include <thread>
@@ -54,8 +55,12 @@ TEST(MpiEngine, SleepsWhereNothingIsUnderWay) {
 }
 
 TEST(MpiEngine, TakesLittleTimeWhileTheCallerSleepsWithAnOperationOutstanding) {
-  const double share =
-      share_until_rank_0_comes([](Work&) { std::this_thread::sleep_for(std::chrono::milliseconds(400)); });
+  // The least of three: a machine that is busy elsewhere makes each look cost more, never less.
+  double share = 1;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    share = std::min(
+        share, share_until_rank_0_comes([](Work&) { std::this_thread::sleep_for(std::chrono::milliseconds(400)); }));
+  }
   RecordProperty("share", std::to_string(share));
   EXPECT_LT(share, 0.05);
 }
