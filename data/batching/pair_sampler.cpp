@@ -179,21 +179,18 @@ std::vector<int64_t> PairSampler::batch(int64_t update) const {
   return {epoch.pairs.begin() + epoch.starts[b], epoch.pairs.begin() + epoch.starts[b + 1]};
 }
 
-PairTokens PairSampler::batch_tokens(int64_t update) const {
-  PairTokens tokens;
-  for (const int64_t index : batch(update)) {
-    tokens.source += text_.pair(index).source_length;
-    tokens.target += text_.pair(index).target_length;
-  }
-  return tokens;
-}
+PairTokens PairSampler::batch_tokens(int64_t update) const { return count_tokens(text_, batch(update)); }
 
 PairTokens PairSampler::tokens_in_epoch(int64_t epoch) const {
   parallel::check_internal(epoch >= 0, "epoch ", epoch);
+  return count_tokens(text_, open_epoch(epoch).pairs);
+}
+
+PairTokens count_tokens(const ParallelText& text, std::span<const int64_t> indices) {
   PairTokens tokens;
-  for (const int64_t index : open_epoch(epoch).pairs) {
-    tokens.source += text_.pair(index).source_length;
-    tokens.target += text_.pair(index).target_length;
+  for (const int64_t index : indices) {
+    tokens.source += text.pair(index).source_length;
+    tokens.target += text.pair(index).target_length;
   }
   return tokens;
 }

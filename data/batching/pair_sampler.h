@@ -1,6 +1,7 @@
-// defines: PairTokens, PairSampler, evaluation_batches, read_pairs
+// defines: PairTokens, PairSampler, count_tokens, evaluation_batches, read_pairs
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "data/batch.h"
@@ -68,6 +69,9 @@ class PairSampler {
   mutable std::vector<int64_t> first_update_{0};       // [epochs walked + 1]
   mutable Epoch epoch_;                                // the one asked for last
 };
+
+/// What the pairs with these indices add up to.
+PairTokens count_tokens(const ParallelText& text, std::span<const int64_t> indices);
 
 /// All pairs in batches of at most `batch_tokens` source and target tokens, sorted by length and then index: what an
 /// evaluation reads, in order. A pair that is longer is a batch of its own.

@@ -54,9 +54,8 @@ struct Translated {
 /// Opened before anything is computed, so that a split that is not there is not found out at the end.
 std::optional<data::ParallelText> text_to_translate(const TrainedModel& trained, const std::string& split) {
   if (dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get()) == nullptr) return {};
-  data::PairSelection selection = pair_selection(trained.recipe);
-  selection.rows = 0;
-  return data::ParallelText(trained.corpus, split == "test" ? data::Split::kTest : data::Split::kHeldOut, selection);
+  const data::Split wanted = split == "test" ? data::Split::kTest : data::Split::kHeldOut;
+  return data::ParallelText(trained.corpus, wanted, pair_selection(trained.recipe, wanted));
 }
 
 Translated translate_run(const TrainedModel& trained, std::optional<data::ParallelText> text, const Groups& groups) {

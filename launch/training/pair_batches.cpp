@@ -9,54 +9,40 @@
 namespace launch {
 namespace {
 
-/// Tokens of pairs, and how many lie before a place.
-struct PairCount {
-  int64_t pairs = 0, source = 0, target = 0;
-};
-
-PairCount count_pairs(const data::ParallelText& text, std::span<const int64_t> pairs) {
-  PairCount count{.pairs = static_cast<int64_t>(pairs.size())};
-  for (const int64_t pair : pairs) {
-    count.source += text.pair(pair).source_length;
-    count.target += text.pair(pair).target_length;
-  }
-  return count;
-}
-
 /// This rank's part of `pairs`; `before`: what lies before them in the text, in evaluation.
 MicroBatch micro_batch(const data::ParallelText& text, std::span<const int64_t> pairs, data::Shard shard,
-                       const PairCount& before) {
+                       const PairPlace& before) {
   const data::IndexRange own = data::split_range(static_cast<int64_t>(pairs.size()), shard);
   const auto begin = static_cast<size_t>(own.begin);
-  const PairCount all = count_pairs(text, pairs), earlier = count_pairs(text, pairs.first(begin));
+  const data::PairTokens all = data::count_tokens(text, pairs), earlier = data::count_tokens(text, pairs.first(begin));
   const data::PairBatch read = data::read_pairs(text, {pairs.begin() + own.begin, pairs.begin() + own.end});
-  const int64_t first_pair = before.pairs + own.begin;
-  const moetrain::TokenSide source{.ids_T = at::tensor(read.source_tokens, at::kLong),
-                                   .sequences = {read.source_lengths, at::kCPU},
-                                   .global_tokens = all.source,
-                                   .first_token = before.source + earlier.source,
-                                   .global_sequences = all.pairs,
-                                   .first_sequence = first_pair};
-  const moetrain::TokenSide target{.ids_T = at::tensor(read.target_inputs, at::kLong),
-                                   .sequences = {read.target_lengths, at::kCPU},
-                                   .global_tokens = all.target,
-                                   .first_token = before.target + earlier.target,
-                                   .global_sequences = all.pairs,
-                                   .first_sequence = first_pair};
+  const auto side_of = [&](const std::vector<int64_t>& tokens, const std::vector<int64_t>& lengths,
+                           int64_t data::PairTokens::*side) {
+    return moetrain::TokenSide{.ids_T = at::tensor(tokens, at::kLong),
+                               .sequences = {lengths, at::kCPU},
+                               .global_tokens = all.*side,
+                               .first_token = before.tokens.*side + earlier.*side,
+                               .global_sequences = static_cast<int64_t>(pairs.size()),
+                               .first_sequence = before.pairs + own.begin};
+  };
   const at::Tensor direction_S = at::tensor(read.directions, at::kInt).to(at::kLong);
-  return {.batch = {.inputs = {.tokens = target, .source = source}, .targets_T = at::tensor(read.targets, at::kLong)},
+  return {.batch = {.inputs = {.tokens = side_of(read.target_inputs, read.target_lengths, &data::PairTokens::target),
+                               .source = side_of(read.source_tokens, read.source_lengths, &data::PairTokens::source)},
+                    .targets_T = at::tensor(read.targets, at::kLong)},
           .groups_T = at::repeat_interleave(direction_S, at::tensor(read.target_lengths, at::kLong)),
           .source_groups_T = at::repeat_interleave(direction_S, at::tensor(read.source_lengths, at::kLong))};
 }
 
 }  // namespace
 
-data::PairSelection pair_selection(const Recipe& recipe) {
-  return {.directions = recipe.data.directions, .longest = recipe.data.longest, .rows = recipe.data.rows};
+data::PairSelection pair_selection(const Recipe& recipe, data::Split split) {
+  return {.directions = recipe.data.directions,
+          .longest = recipe.data.longest,
+          .rows = split == data::Split::kTrain ? recipe.data.rows : 0};
 }
 
 PairBatches::PairBatches(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard)
-    : text_(corpus, data::Split::kTrain, pair_selection(recipe)),
+    : text_(corpus, data::Split::kTrain, pair_selection(recipe, data::Split::kTrain)),
       sampler_(text_, {.batch_tokens = recipe.train.batch_tokens, .temperature = recipe.data.temperature},
                static_cast<uint64_t>(recipe.run.seed)),
       shard_(shard),
@@ -94,19 +80,21 @@ std::vector<MicroBatch> PairBatches::read(int64_t update) const {
 }
 
 HeldOutPairs::HeldOutPairs(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard)
-    : text_(corpus, data::Split::kHeldOut,
-            {.directions = recipe.data.directions, .longest = recipe.data.longest, .rows = 0}),
+    : text_(corpus, data::Split::kHeldOut, pair_selection(recipe, data::Split::kHeldOut)),
       batches_(data::evaluation_batches(text_, recipe.train.batch_tokens)),
-      shard_(shard) {}
+      shard_(shard) {
+  PairPlace place;
+  for (const std::vector<int64_t>& batch : batches_) {
+    places_.push_back(place);
+    const data::PairTokens tokens = data::count_tokens(text_, batch);
+    place.pairs += static_cast<int64_t>(batch.size());
+    place.tokens = {place.tokens.source + tokens.source, place.tokens.target + tokens.target};
+  }
+}
 
 MicroBatch HeldOutPairs::read(int64_t index) const {
-  // Places are those among all held-out pairs, so that a stochastic router's draws are the same for any batch.
-  PairCount before;
-  for (int64_t i = 0; i < index; ++i) {
-    const PairCount batch = count_pairs(text_, batches_[static_cast<size_t>(i)]);
-    before = {before.pairs + batch.pairs, before.source + batch.source, before.target + batch.target};
-  }
-  return micro_batch(text_, batches_[static_cast<size_t>(index)], shard_, before);
+  const auto i = static_cast<size_t>(index);
+  return micro_batch(text_, batches_[i], shard_, places_[i]);
 }
 
 std::vector<HeldOutGroup> HeldOutPairs::groups() const {

@@ -7,8 +7,14 @@
 
 namespace launch {
 
-/// What [data] chooses of a parallel text.
-data::PairSelection pair_selection(const Recipe& recipe);
+/// What [data] chooses of a split; data.rows bounds the training alone.
+data::PairSelection pair_selection(const Recipe& recipe, data::Split split);
+
+/// What lies before some pairs.
+struct PairPlace {
+  int64_t pairs = 0;
+  data::PairTokens tokens;
+};
 
 class PairBatches : public TrainingBatches {
  public:
@@ -37,6 +43,8 @@ class HeldOutPairs : public HeldOutBatches {
  private:
   data::ParallelText text_;
   std::vector<std::vector<int64_t>> batches_;
+  /// Of each batch among all held-out pairs, so that a stochastic router's draws are the same for any batch.
+  std::vector<PairPlace> places_;
   data::Shard shard_;
 };
 

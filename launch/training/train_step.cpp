@@ -46,11 +46,14 @@ class Tally {
     }
   }
 
-  /// Of the micro-batches so far.
-  std::vector<moetrain::LayerChoices> choices() const {
-    std::vector<moetrain::LayerChoices> all;
-    for (const Layer& layer : layers_) all.push_back({layer.layer, layer.choices_E});
-    return all;
+  /// Of the micro-batches so far, at the number of their block.
+  std::vector<at::Tensor> choices() const {
+    std::vector<at::Tensor> blocks;
+    for (const Layer& layer : layers_) {
+      blocks.resize(std::max(blocks.size(), static_cast<size_t>(layer.layer) + 1));
+      blocks[static_cast<size_t>(layer.layer)] = layer.choices_E;
+    }
+    return blocks;
   }
 
   /// One all-reduce for everything. Collective.
@@ -87,16 +90,6 @@ class Tally {
   moetrain::LossTerms losses_;
   std::vector<Layer> layers_;
 };
-
-/// As BatchScope wants them: at the number of their block.
-std::vector<at::Tensor> by_block(const std::vector<moetrain::LayerChoices>& choices) {
-  std::vector<at::Tensor> blocks;
-  for (const auto& [layer, choices_E] : choices) {
-    blocks.resize(std::max(blocks.size(), static_cast<size_t>(layer) + 1));
-    blocks[static_cast<size_t>(layer)] = choices_E;
-  }
-  return blocks;
-}
 
 std::vector<at::Tensor> gradients_of(const TrainState& state) {
   std::vector<at::Tensor> gradients;
@@ -165,7 +158,7 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
                                    .training = true,
                                    .draws = {state.seed, update * state.micro_batches + m},
                                    .update = update,
-                                   .earlier_choices = by_block(tally.choices())};
+                                   .earlier_choices = tally.choices()};
     const auto output = state.objective->forward(*state.model, batches[static_cast<size_t>(m)].batch, pass,
                                                  {.targets = targets, .micro_batches = micro_batches});
     const at::Tensor loss = output.losses.sum();

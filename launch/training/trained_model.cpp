@@ -27,6 +27,7 @@ std::vector<int64_t> newest_updates(const std::filesystem::path& run_folder, int
 void read_average(moetrain::Model& model, const std::filesystem::path& run_folder,
                   const std::vector<int64_t>& updates) {
   const std::vector<CheckpointTensor> tensors = parameter_tensors(model);
+  if (updates.size() == 1) return read_checkpoint(checkpoint_path(run_folder, updates.front()), tensors);
   std::vector<at::Tensor> sums(tensors.size());
   for (const int64_t update : updates) {
     read_checkpoint(checkpoint_path(run_folder, update), tensors);

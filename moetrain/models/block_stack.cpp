@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "moetrain/layers/dropout.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "moetrain/moe/expert_kinds.h"
 
@@ -45,16 +44,6 @@ at::Tensor BlockStack::forward(at::Tensor x_TD, const Sequences& sequences, cons
     output.routing.push_back({layer, side_, scope.global_tokens, std::move(moe->decision)});
   }
   return x_TD;
-}
-
-Embedding::Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config)
-    : weight_VD(register_parameter("weight", source.normal("weight", {vocabulary, config.width}, config.init_std))),
-      dropout_(config.dropout) {}
-
-at::Tensor Embedding::forward(const BatchScope& scope, const char* place) const {
-  const at::Tensor x_TD = at::embedding(weight_VD, scope.token_ids_T);
-  if (!scope.training || dropout_ == 0) return x_TD;
-  return dropout(x_TD, dropout_, scope.draws.stream(place, 0), scope.first_token);
 }
 
 }  // namespace moetrain

@@ -31,16 +31,4 @@ class BlockStack : public torch::nn::Module {
   std::vector<std::shared_ptr<TransformerBlock>> blocks_;
 };
 
-/// The embedding of tokens, under the name "weight", [V, D].
-class Embedding : public torch::nn::Module {
- public:
-  Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config);
-  /// ids_T -> [T, D], with the model's dropout in training; `place`: the purpose of its draws.
-  at::Tensor forward(const BatchScope& scope, const char* place) const;
-  at::Tensor weight_VD;
-
- private:
-  double dropout_;
-};
-
 }  // namespace moetrain

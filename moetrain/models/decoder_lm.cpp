@@ -8,17 +8,11 @@ namespace moetrain {
 
 DecoderLm::DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
                      const parallel::NameTable<RouterPreset>& routers)
-    : config_(config), moe_config_(moe) {
-  embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config));
+    : Model(config, moe, vocabulary, source) {
   blocks_ =
       register_module("blocks", std::make_shared<BlockStack>(source.at("blocks"), config, moe,
                                                              BlockStack::Shape{.blocks = config.layers}, routers));
-  final_norm_ = register_module("final_norm", std::make_shared<Norm>(source.at("final_norm"), parse_norm(config.norm),
-                                                                     config.width, config.norm_epsilon));
-  head_ = config.tie_embeddings
-              ? std::make_shared<OutputHead>(embedding_->weight_VD)
-              : std::make_shared<OutputHead>(source.at("head"), config.width, vocabulary, config.init_std);
-  if (!config.tie_embeddings) register_module("head", head_);
+  add_head(source);
 }
 
 ModelOutput DecoderLm::forward(const ModelInputs& inputs, const PassScope& pass) {

@@ -17,20 +17,10 @@ class DecoderLm : public Model {
   /// The next place of each sequence (or, with empty caches, whole prompts of one length) -> hidden_TD.
   at::Tensor decode(const TokenSide& tokens, const PassScope& pass, std::vector<BlockCache>& caches);
 
-  const OutputHead& head() const override { return *head_; }
-  const ModelConfig& config() const override { return config_; }
-  const MoeConfig& moe_config() const override { return moe_config_; }
-  int64_t vocabulary() const override { return embedding_->weight_VD.size(0); }
-
  private:
   ModelOutput run(const TokenSide& tokens, const PassScope& pass, std::vector<BlockCache>* caches);
 
-  ModelConfig config_;
-  MoeConfig moe_config_;
-  std::shared_ptr<Embedding> embedding_;
   std::shared_ptr<BlockStack> blocks_;
-  std::shared_ptr<Norm> final_norm_;
-  std::shared_ptr<OutputHead> head_;
 };
 
 }  // namespace moetrain

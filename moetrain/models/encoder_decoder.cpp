@@ -10,23 +10,14 @@ namespace moetrain {
 
 EncoderDecoder::EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,
                                const ParameterSource& source, const parallel::NameTable<RouterPreset>& routers)
-    : config_(config), moe_config_(moe) {
-  embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config));
+    : Model(config, moe, vocabulary, source) {
   const auto stack = [&](const std::string& name, const BlockStack::Shape& shape) {
     return register_module(name, std::make_shared<BlockStack>(source.at(name), config, moe, shape, routers));
   };
-  const auto norm = [&](const std::string& name) {
-    return register_module(
-        name, std::make_shared<Norm>(source.at(name), parse_norm(config.norm), config.width, config.norm_epsilon));
-  };
   encoder_ = stack("encoder", {.blocks = config.encoder_layers, .causal = false, .side = Side::kSource});
-  encoder_norm_ = norm("encoder_norm");
+  encoder_norm_ = add_norm(source, "encoder_norm");
   decoder_ = stack("decoder", {.first_layer = config.encoder_layers, .blocks = config.layers, .cross = true});
-  final_norm_ = norm("final_norm");
-  head_ = config.tie_embeddings
-              ? std::make_shared<OutputHead>(embedding_->weight_VD)
-              : std::make_shared<OutputHead>(source.at("head"), config.width, vocabulary, config.init_std);
-  if (!config.tie_embeddings) register_module("head", head_);
+  add_head(source);
 }
 
 Memory EncoderDecoder::encode(const TokenSide& source, const PassScope& pass, ModelOutput& output) {

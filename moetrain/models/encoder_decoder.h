@@ -24,20 +24,11 @@ class EncoderDecoder : public Model {
   at::Tensor decode(const TokenSide& tokens, const PassScope& pass, const Memory& memory,
                     std::vector<BlockCache>& caches);
 
-  const OutputHead& head() const override { return *head_; }
-  const ModelConfig& config() const override { return config_; }
-  const MoeConfig& moe_config() const override { return moe_config_; }
-  int64_t vocabulary() const override { return embedding_->weight_VD.size(0); }
-
  private:
   Memory encode(const TokenSide& source, const PassScope& pass, ModelOutput& output);
 
-  ModelConfig config_;
-  MoeConfig moe_config_;
-  std::shared_ptr<Embedding> embedding_;
   std::shared_ptr<BlockStack> encoder_, decoder_;
-  std::shared_ptr<Norm> encoder_norm_, final_norm_;
-  std::shared_ptr<OutputHead> head_;
+  std::shared_ptr<Norm> encoder_norm_;
 };
 
 }  // namespace moetrain

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "moetrain/layers/dropout.h"
+
 namespace moetrain {
 
 TokenSide TokenSide::whole(const at::Tensor& ids_SL) {
@@ -26,13 +28,38 @@ BatchScope scope_of(const TokenSide& side, const PassScope& pass) {
           .token_ids_T = side.ids_T};
 }
 
-void Model::after_update(const std::vector<LayerChoices>& choices) {
+Embedding::Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config)
+    : weight_VD(register_parameter("weight", source.normal("weight", {vocabulary, config.width}, config.init_std))),
+      dropout_(config.dropout) {}
+
+at::Tensor Embedding::forward(const BatchScope& scope, const char* place) const {
+  const at::Tensor x_TD = at::embedding(weight_VD, scope.token_ids_T);
+  if (!scope.training || dropout_ == 0) return x_TD;
+  return dropout(x_TD, dropout_, scope.draws.stream(place, 0), scope.first_token);
+}
+
+Model::Model(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source)
+    : config_(config), moe_config_(moe) {
+  embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config));
+}
+
+std::shared_ptr<Norm> Model::add_norm(const ParameterSource& source, const std::string& name) {
+  return register_module(
+      name, std::make_shared<Norm>(source.at(name), parse_norm(config_.norm), config_.width, config_.norm_epsilon));
+}
+
+void Model::add_head(const ParameterSource& source) {
+  final_norm_ = add_norm(source, "final_norm");
+  head_ = config_.tie_embeddings
+              ? std::make_shared<OutputHead>(embedding_->weight_VD)
+              : std::make_shared<OutputHead>(source.at("head"), config_.width, vocabulary(), config_.init_std);
+  if (!config_.tie_embeddings) register_module("head", head_);
+}
+
+void Model::after_update(const std::vector<at::Tensor>& choices) {
   for (const auto& module : modules(/*include_self=*/false)) {
     auto* layer = dynamic_cast<MoeLayer*>(module.get());
-    if (layer == nullptr) continue;
-    for (const LayerChoices& each : choices) {
-      if (each.layer == layer->number()) layer->after_update(each.global_choices_E);
-    }
+    if (layer != nullptr) layer->after_update(choices.at(static_cast<size_t>(layer->number())));
   }
 }
 

@@ -1,9 +1,10 @@
-// defines: Model, ModelInputs, TokenSide, PassScope, ModelOutput, LayerRouting, LayerChoices: what every model is
+// defines: Model, Embedding, ModelInputs, TokenSide, PassScope, ModelOutput, LayerRouting: what every model is
 #pragma once
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "moetrain/layers/norm.h"
 #include "moetrain/layers/output_head.h"
 #include "moetrain/layers/sequences.h"
 #include "moetrain/losses/loss_terms.h"
@@ -58,25 +59,47 @@ struct ModelOutput {
   std::vector<LayerRouting> routing;  // of the MoE blocks
 };
 
-/// Choices of each expert in a block over the micro-batches of an update.
-struct LayerChoices {
-  int64_t layer = 0;
-  at::Tensor global_choices_E;  // int64
+/// The embedding of tokens, under the name "weight", [V, D].
+class Embedding : public torch::nn::Module {
+ public:
+  Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config);
+  /// ids_T -> [T, D], with the model's dropout in training; `place`: the purpose of its draws.
+  at::Tensor forward(const BatchScope& scope, const char* place) const;
+  at::Tensor weight_VD;
+
+ private:
+  double dropout_;
 };
 
+/// Embedding, final norm and head, which every kind has, and what says how it was built.
 class Model : public torch::nn::Module {
  public:
   /// Sequences of this rank may be none. Collective over the pass's group.
   virtual ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) = 0;
 
-  virtual const OutputHead& head() const = 0;
-  virtual const ModelConfig& config() const = 0;
-  virtual const MoeConfig& moe_config() const = 0;
-  virtual int64_t vocabulary() const = 0;
+  const OutputHead& head() const { return *head_; }
+  const ModelConfig& config() const { return config_; }
+  const MoeConfig& moe_config() const { return moe_config_; }
+  int64_t vocabulary() const { return embedding_->weight_VD.size(0); }
   ParameterCount parameter_count() const { return moetrain::parameter_count(*this); }
-  /// What changes after an update and not by gradient (a router's bias), given by block the choices of each expert over
-  /// the update's global batch, int64 [E].
-  void after_update(const std::vector<LayerChoices>& choices);
+  /// What changes after an update and not by gradient (a router's bias), given by number of the block, as in
+  /// PassScope::earlier_choices, the choices of each expert over the update's global batch.
+  void after_update(const std::vector<at::Tensor>& choices);
+
+ protected:
+  /// Registers the embedding.
+  Model(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source);
+  /// Registers the final norm and the head; after the blocks, so that parameters keep the order of computation.
+  void add_head(const ParameterSource& source);
+  std::shared_ptr<Norm> add_norm(const ParameterSource& source, const std::string& name);
+
+  std::shared_ptr<Embedding> embedding_;
+  std::shared_ptr<Norm> final_norm_;
+
+ private:
+  ModelConfig config_;
+  MoeConfig moe_config_;
+  std::shared_ptr<OutputHead> head_;
 };
 
 /// What a layer may know of the micro-batch around its tokens.

@@ -19,12 +19,9 @@ class Distillation : public Objective {
                           const UpdateScale& scale) const override {
     ModelOutput output = model.forward(batch.inputs, pass);
     const HeadLoss loss = head_loss(model, output.hidden_TD, batch, pass, scale);
-    ObjectiveOutput result;
-    add_head_loss(result.losses, loss, "distillation");
-    add_layer_losses(result.losses, output.losses, scale);
-    result.nll_T = loss.nll_T;
-    result.routing = std::move(output.routing);
-    return result;
+    LossTerms losses;
+    add_head_loss(losses, loss, "distillation");
+    return with_layers(std::move(losses), loss, std::move(output), scale);
   }
 
  private:

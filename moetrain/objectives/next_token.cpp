@@ -14,12 +14,9 @@ class NextToken : public Objective {
                           const UpdateScale& scale) const override {
     ModelOutput output = model.forward(batch.inputs, pass);
     const HeadLoss loss = model.head().cross_entropy(output.hidden_TD, targets_of(batch, scale, label_smoothing_));
-    ObjectiveOutput result;
-    result.losses.add("next_token", loss.share);
-    add_layer_losses(result.losses, output.losses, scale);
-    result.nll_T = loss.nll_T;
-    result.routing = std::move(output.routing);
-    return result;
+    LossTerms losses;
+    losses.add("next_token", loss.share);
+    return with_layers(std::move(losses), loss, std::move(output), scale);
   }
 
  private:

@@ -1,6 +1,7 @@
-// defines: targets_of, add_layer_losses, add_head_loss: what the objectives share
+// defines: targets_of, add_layer_losses, with_layers, add_head_loss: what the objectives share
 #pragma once
 #include <string>
+#include <utility>
 
 #include "moetrain/objectives/objective.h"
 
@@ -16,6 +17,13 @@ inline void add_layer_losses(LossTerms& losses, const LossTerms& of_layers, cons
     scaled.add(term.name, term.share / static_cast<double>(scale.micro_batches));
   }
   losses.add_all(scaled);
+}
+
+/// The rest of an objective's output, once its own terms are added: the layers' losses, the likelihoods, the routing.
+inline ObjectiveOutput with_layers(LossTerms losses, const HeadLoss& loss, ModelOutput output,
+                                   const UpdateScale& scale) {
+  add_layer_losses(losses, output.losses, scale);
+  return {.losses = std::move(losses), .nll_T = loss.nll_T, .routing = std::move(output.routing)};
 }
 
 /// "next_token" and, apart from it, what `name` adds; the gradient of both hangs on the first.

@@ -18,14 +18,12 @@ class TwoPass : public Objective {
     PassScope second = pass;
     second.draws.pass = pass.draws.pass + 1;
     ModelOutput p = model.forward(batch.inputs, pass), q = model.forward(batch.inputs, second);
-    const HeadLoss loss =
-        model.head().two_pass(p.hidden_TD, q.hidden_TD, targets_of(batch, scale, label_smoothing_), consistency_.at(pass.update));
-    ObjectiveOutput result;
-    add_head_loss(result.losses, loss, "consistency");
-    add_layer_losses(result.losses, p.losses, scale);
+    const HeadLoss loss = model.head().two_pass(p.hidden_TD, q.hidden_TD, targets_of(batch, scale, label_smoothing_),
+                                                consistency_.at(pass.update));
+    LossTerms losses;
+    add_head_loss(losses, loss, "consistency");
+    ObjectiveOutput result = with_layers(std::move(losses), loss, std::move(p), scale);
     add_layer_losses(result.losses, q.losses, scale);
-    result.nll_T = loss.nll_T;
-    result.routing = std::move(p.routing);
     return result;
   }
 

@@ -103,7 +103,7 @@ TEST_F(TranslationRun, TranslationsAreTheSameOnAnyNumberOfRanks) {
   recipe.run.precision = "float32";
   recipe.model.init_std = 0.3;
   const auto corpus = data::TokenCorpus::open(corpus_);
-  const data::ParallelText text(corpus, data::Split::kTest, launch::pair_selection(recipe));
+  const data::ParallelText text(corpus, data::Split::kTest, launch::pair_selection(recipe, data::Split::kTest));
   const moetrain::BeamOptions options{
       .beam = 2, .longest_ratio = 0.5, .longest_extra = 2, .end_token = corpus.tokenizer().end_of_text()};
   for (const char* inference : {"sentence", "token"}) {
@@ -125,7 +125,7 @@ TEST_F(TranslationRun, TranslationsAreTheSameOnAnyNumberOfRanks) {
 TEST_F(TranslationRun, PerfectTranslationsScoreAHundred) {
   launch::Recipe recipe = thor_translation(corpus_);
   const auto corpus = data::TokenCorpus::open(corpus_);
-  const data::ParallelText text(corpus, data::Split::kTrain, launch::pair_selection(recipe));
+  const data::ParallelText text(corpus, data::Split::kTrain, launch::pair_selection(recipe, data::Split::kTrain));
   std::vector<std::string> hypotheses;
   for (int64_t pair = 0; pair < text.size(); ++pair) hypotheses.push_back(text.target_text(pair));
   const auto scores = launch::score_translations(text, hypotheses);
