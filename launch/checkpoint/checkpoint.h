@@ -5,17 +5,26 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/mesh/placement.h"
 
 namespace launch {
 
 /// A dataset of the file, in global shape: "parameters/<name>" or "optimizer/<slot>/<name>".
 struct CheckpointTensor {
   std::string path;
-  at::Tensor tensor;  // float32 or float64, on any device; the same on every rank
+  at::Tensor tensor;  // float32 or float64, on any device
+  /// Which part of the dataset `tensor` is; nullopt: all of it, the same on every rank.
+  std::optional<parallel::Placement> placement = {};
+  /// This rank is number `replica` of the `replicas` that hold the same part, and share its writing. Not used where there
+  /// is no placement.
+  int64_t replica = 0, replicas = 1;
+
+  parallel::Placement place() const { return placement ? *placement : parallel::whole_placement(tensor.sizes().vec()); }
 };
 
 /// What the file says beside its tensors.
@@ -31,7 +40,7 @@ struct CheckpointInfo {
 };
 
 /// Writes `path`: all ranks create the file and its datasets (parallel HDF5) under a temporary name, then each rank
-/// writes its slice of every dataset at its byte address, flushes, and the errors of all ranks are reduced before the
+/// writes its share of every dataset at its byte addresses, flushes, and the errors of all ranks are reduced before the
 /// file gets its name. On any failure the temporary file is removed, no other file is touched, and every rank gets
 /// the UserError. Collective over `group` (CPU tensors). Returns the file's bytes.
 int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
@@ -39,7 +48,7 @@ int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo
 
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
-/// Fills every tensor from the dataset of its path and checks each checksum. A missing, spare, misshapen or damaged
+/// Fills every tensor from its part of the dataset of its path and checks each checksum. A missing, spare, misshapen or damaged
 /// dataset is a UserError that names it, and nothing is filled before names and shapes are all found right.
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors);
 

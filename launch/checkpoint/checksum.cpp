@@ -1,7 +1,8 @@
 #include "launch/checkpoint/checksum.h"
 
-#include <algorithm>
 #include <cstring>
+
+#include "parallel/base/fault.h"
 
 namespace launch {
 namespace {
@@ -15,13 +16,14 @@ uint64_t mix(uint64_t x) {
 
 }  // namespace
 
-uint64_t partial_checksum(const void* data, int64_t bytes, int64_t begin, int64_t end) {
-  const auto* from = static_cast<const unsigned char*>(data);
+uint64_t partial_checksum(const void* elements, int64_t element_bytes, int64_t count, int64_t first) {
+  parallel::check_internal(element_bytes == 4 || element_bytes == 8, "checksum of elements of ", element_bytes, " bytes");
+  const auto* from = static_cast<const unsigned char*>(elements);
   uint64_t sum = 0;
-  for (int64_t i = begin; i < end; ++i) {
+  for (int64_t i = 0; i < count; ++i, from += element_bytes) {
     uint64_t word = 0;
-    std::memcpy(&word, from + 8 * i, static_cast<size_t>(std::min<int64_t>(8, bytes - 8 * i)));
-    sum += mix(word ^ mix(static_cast<uint64_t>(i) + 0x9e3779b97f4a7c15));
+    std::memcpy(&word, from, static_cast<size_t>(element_bytes));
+    sum += mix(word ^ mix(static_cast<uint64_t>(first + i) + 0x9e3779b97f4a7c15));
   }
   return sum;
 }

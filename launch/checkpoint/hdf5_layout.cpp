@@ -38,7 +38,7 @@ void write_number(hid_t object, const char* name, hid_t type, const void* value)
 }
 
 void write_info(hid_t file, const CheckpointInfo& info) {
-  const int64_t format = 1;
+  const int64_t format = kCheckpointFormat;
   write_number(file, "format", H5T_NATIVE_INT64, &format);
   write_number(file, "update", H5T_NATIVE_INT64, &info.update);
   write_number(file, "sequences", H5T_NATIVE_INT64, &info.sequences);

@@ -9,9 +9,12 @@
 
 namespace launch {
 
+/// 2: checksums count elements. (1 counted words of 8 bytes.)
+constexpr int64_t kCheckpointFormat = 2;
+
 struct DatasetPlan {
   std::string path;
-  std::vector<int64_t> shape;
+  std::vector<int64_t> shape;  // global
   bool is_double = false;
   uint64_t checksum = 0;
   int64_t address = 0;  // filled by create_layout: byte address of the first element

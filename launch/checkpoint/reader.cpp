@@ -7,6 +7,7 @@
 #include "data/hdf5/handle.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/checksum.h"
+#include "launch/checkpoint/hdf5_layout.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -96,7 +97,8 @@ data::Hdf5Handle open_dataset(const File& from, const CheckpointTensor& tensor) 
   const data::Hdf5Handle space(H5Dget_space(dataset.id()), H5Sclose);
   std::vector<hsize_t> found(static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id()))));
   H5Sget_simple_extent_dims(space.id(), found.data(), nullptr);
-  const std::vector<hsize_t> wanted(tensor.tensor.sizes().begin(), tensor.tensor.sizes().end());
+  const std::vector<int64_t> shape = tensor.place().global_shape;
+  const std::vector<hsize_t> wanted(shape.begin(), shape.end());
   if (found != wanted) {
     user_error(from.path, ": '", tensor.path, "' has shape ", shape_text(found), ", this model's is ",
                shape_text(wanted), ": a checkpoint of another model");
@@ -125,7 +127,15 @@ void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tenso
   }
 }
 
-/// Reads in the file's own precision, checks, then rounds into the tensor.
+/// The elements of `all` that lie in a placement, in its local shape.
+at::Tensor part_of(const at::Tensor& all, const parallel::Placement& placement) {
+  if (placement.whole()) return all;
+  std::vector<at::Tensor> runs;
+  for (const parallel::ElementRange& run : placement.runs) runs.push_back(all.flatten().narrow(0, run.begin, run.count));
+  return runs.empty() ? at::empty(placement.local_shape, all.options()) : at::cat(runs).view(placement.local_shape);
+}
+
+/// Reads in the file's own precision, checks, then rounds into the tensor. One whole dataset at a time is in memory.
 void fill(const File& from, const CheckpointTensor& tensor) {
   const data::Hdf5Handle dataset = open_dataset(from, tensor);
   const data::Hdf5Handle type(H5Dget_type(dataset.id()), H5Tclose);
@@ -133,27 +143,27 @@ void fill(const File& from, const CheckpointTensor& tensor) {
   if (!is_double && H5Tequal(type.id(), H5T_IEEE_F32LE) <= 0) {
     user_error(from.path, ": '", tensor.path, "' is neither float32 nor float64");
   }
-  at::Tensor read = at::empty(tensor.tensor.sizes(), is_double ? at::kDouble : at::kFloat);
+  const parallel::Placement placement = tensor.place();
+  at::Tensor read = at::empty(placement.global_shape, is_double ? at::kDouble : at::kFloat);
   uint64_t wanted = 0;
   const data::Hdf5Handle attribute(H5Aopen(dataset.id(), "checksum", H5P_DEFAULT), H5Aclose);
   const bool readable = attribute.ok() && is_single(attribute.id()) &&
                         H5Aread(attribute.id(), H5T_NATIVE_UINT64, &wanted) >= 0 &&
                         H5Dread(dataset.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, read.mutable_data_ptr()) >= 0;
   if (!readable) user_error(from.path, ": '", tensor.path, "' is unreadable: the file is truncated or damaged");
-  const auto bytes = static_cast<int64_t>(read.nbytes());
-  if (partial_checksum(read.const_data_ptr(), bytes, 0, word_count(bytes)) != wanted) {
+  if (partial_checksum(read.const_data_ptr(), read.element_size(), read.numel(), 0) != wanted) {
     user_error(from.path, ": the checksum of '", tensor.path, "' is wrong: the file is damaged");
   }
   at::Tensor target = tensor.tensor.detach();
-  target.copy_(read);
+  target.copy_(part_of(read, placement));
 }
 
 }  // namespace
 
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
   const File from(path);
-  if (const int64_t format = read_number(from, "format", 0); format != 1) {
-    user_error(from.path, ": checkpoint format ", format, ", this program reads format 1");
+  if (const int64_t format = read_number(from, "format", 0); format != kCheckpointFormat) {
+    user_error(from.path, ": checkpoint format ", format, ", this program reads format ", kCheckpointFormat);
   }
   return {.update = read_number(from, "update", 0),
           .sequences = read_number(from, "sequences", -1),

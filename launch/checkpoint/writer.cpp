@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <numeric>
 
 #include "data/shard.h"
 #include "launch/checkpoint/checkpoint.h"
@@ -29,13 +28,15 @@ struct Descriptor {
 };
 
 /// 0, or the errno of the first write that failed.
-int write_range(int file, const char* data, int64_t begin, int64_t end, int64_t address) {
-  while (begin < end) {
-    const ssize_t written = ::pwrite(file, data + begin, static_cast<size_t>(end - begin), address + begin);
+int write_all(int file, const char* data, int64_t bytes, int64_t address) {
+  while (bytes > 0) {
+    const ssize_t written = ::pwrite(file, data, static_cast<size_t>(bytes), address);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return errno;
     if (written == 0) return ENOSPC;
-    begin += written;
+    data += written;
+    bytes -= written;
+    address += written;
   }
   return 0;
 }
@@ -48,10 +49,25 @@ int flush(int file) {
   return 0;
 }
 
-/// This rank's slice of a dataset, in 8-byte words.
-data::IndexRange own_words(const at::Tensor& tensor, const parallel::Communicator& group) {
-  return data::split_range(word_count(static_cast<int64_t>(tensor.nbytes())),
-                           {.index = group.rank(), .count = group.size()});
+/// Elements of a dataset that one rank writes: `begin` is their place in the dataset, `from` in the rank's own tensor.
+struct WrittenRun {
+  int64_t begin = 0, from = 0, count = 0;
+};
+
+/// The runs of this rank's share of a tensor's part.
+std::vector<WrittenRun> own_runs(const CheckpointTensor& tensor, const parallel::Communicator& group) {
+  const parallel::Placement placement = tensor.place();
+  const data::Shard writer = tensor.placement ? data::Shard{.index = tensor.replica, .count = tensor.replicas}
+                                              : data::Shard{.index = group.rank(), .count = group.size()};
+  const data::IndexRange own = data::split_range(placement.local_elements(), writer);
+  std::vector<WrittenRun> runs;
+  int64_t place = 0;  // in the rank's own tensor
+  for (const parallel::ElementRange& run : placement.runs) {
+    const int64_t begin = std::max(own.begin, place), end = std::min(own.end, place + run.count);
+    if (begin < end) runs.push_back({run.begin + begin - place, begin, end - begin});
+    place += run.count;
+  }
+  return runs;
 }
 
 std::vector<DatasetPlan> plan_datasets(const std::vector<CheckpointTensor>& tensors, parallel::Communicator& group) {
@@ -59,10 +75,14 @@ std::vector<DatasetPlan> plan_datasets(const std::vector<CheckpointTensor>& tens
   at::Tensor checksums = at::empty({static_cast<int64_t>(tensors.size())}, at::kLong);
   for (size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor& tensor = tensors[i].tensor;
-    const auto words = own_words(tensor, group);
-    checksums[static_cast<int64_t>(i)] = static_cast<int64_t>(
-        partial_checksum(tensor.const_data_ptr(), static_cast<int64_t>(tensor.nbytes()), words.begin, words.end));
-    plans.push_back({tensors[i].path, tensor.sizes().vec(), tensor.scalar_type() == at::kDouble});
+    const int64_t bytes = tensor.element_size();
+    const char* data = static_cast<const char*>(tensor.const_data_ptr());
+    uint64_t checksum = 0;
+    for (const WrittenRun& run : own_runs(tensors[i], group)) {
+      checksum += partial_checksum(data + run.from * bytes, bytes, run.count, run.begin);
+    }
+    checksums[static_cast<int64_t>(i)] = static_cast<int64_t>(checksum);
+    plans.push_back({tensors[i].path, tensors[i].place().global_shape, tensor.scalar_type() == at::kDouble});
   }
   group.all_reduce(checksums, parallel::ReduceOp::kSum).wait();
   for (size_t i = 0; i < plans.size(); ++i) {
@@ -71,19 +91,27 @@ std::vector<DatasetPlan> plan_datasets(const std::vector<CheckpointTensor>& tens
   return plans;
 }
 
-int write_slices(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors,
-                 const std::vector<DatasetPlan>& plans, const parallel::Communicator& group) {
+int write_runs(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors,
+               const std::vector<DatasetPlan>& plans, const parallel::Communicator& group) {
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (file.number < 0) return errno;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor& tensor = tensors[i].tensor;
-    const auto words = own_words(tensor, group);
-    const auto bytes = static_cast<int64_t>(tensor.nbytes());
-    const int error = write_range(file.number, static_cast<const char*>(tensor.const_data_ptr()), 8 * words.begin,
-                                  std::min(8 * words.end, bytes), plans[i].address);
-    if (error != 0) return error;
+    const int64_t bytes = tensor.element_size();
+    const char* data = static_cast<const char*>(tensor.const_data_ptr());
+    for (const WrittenRun& run : own_runs(tensors[i], group)) {
+      const int error =
+          write_all(file.number, data + run.from * bytes, run.count * bytes, plans[i].address + run.begin * bytes);
+      if (error != 0) return error;
+    }
   }
   return flush(file.number);
+}
+
+int64_t file_bytes(const std::vector<CheckpointTensor>& tensors) {
+  int64_t bytes = 0;
+  for (const CheckpointTensor& each : tensors) bytes += each.place().global_elements() * each.tensor.element_size();
+  return bytes;
 }
 
 /// Tries, on one rank, whether there is room for the file before HDF5 comes: HDF5 1.10 that meets a full disk leaves
@@ -91,9 +119,8 @@ int write_slices(const std::filesystem::path& path, const std::vector<Checkpoint
 /// program takes in between is met when the slices are written.
 int try_room(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors, int64_t text_bytes) {
   constexpr int64_t kBytesPerDataset = 4096;  // headers, attributes and group entries, generously
-  int64_t bytes = 65536 + text_bytes;
-  for (const CheckpointTensor& tensor : tensors)
-    bytes += kBytesPerDataset + static_cast<int64_t>(tensor.tensor.nbytes());
+  const int64_t bytes =
+      65536 + text_bytes + kBytesPerDataset * static_cast<int64_t>(tensors.size()) + file_bytes(tensors);
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (file.number < 0) return errno;
   int error = EINTR;
@@ -129,7 +156,8 @@ int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo
                          const std::vector<CheckpointTensor>& tensors, parallel::Communicator& group) {
   std::vector<CheckpointTensor> host;
   for (const CheckpointTensor& tensor : tensors) {
-    host.push_back({tensor.path, tensor.tensor.detach().to(at::kCPU).contiguous()});
+    host.push_back(tensor);
+    host.back().tensor = tensor.tensor.detach().to(at::kCPU).contiguous();
   }
   std::vector<DatasetPlan> plans = plan_datasets(host, group);
   const std::filesystem::path temporary = path.string() + ".writing";
@@ -139,13 +167,11 @@ int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo
   const int room_error = group.rank() == 0 ? try_room(temporary, host, static_cast<int64_t>(info.recipe.size())) : 0;
   agree(group, path, temporary, room_error != 0 ? std::strerror(room_error) : "");
   agree(group, path, temporary, create_layout(temporary, info, plans, group));
-  const int write_error = write_slices(temporary, host, plans, group);
+  const int write_error = write_runs(temporary, host, plans, group);
   agree(group, path, temporary, write_error != 0 ? std::strerror(write_error) : "");
   const int rename_error = group.rank() == 0 ? rename_durably(temporary, path) : 0;
   agree(group, path, temporary, rename_error != 0 ? std::strerror(rename_error) : "");
-  return std::accumulate(host.begin(), host.end(), int64_t{0}, [](int64_t sum, const CheckpointTensor& tensor) {
-    return sum + static_cast<int64_t>(tensor.tensor.nbytes());
-  });
+  return file_bytes(host);
 }
 
 }  // namespace launch

@@ -34,25 +34,32 @@ Recipe read_checked_recipe(const TrainArguments& arguments) {
 /// What would run: the resolved recipe, the model's size and how the batch is spread.
 void print_dry_run(const Recipe& recipe, int64_t ranks) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
-  const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kMeta);
+  const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kMeta,
+                                 std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, 0));
   const moetrain::ParameterCount count = model->parameter_count();
   std::printf("%s\n# parameters: %lld, active for a token: %lld\n", write_recipe(recipe).c_str(),
               static_cast<long long>(count.total), static_cast<long long>(count.active));
+  const parallel::MeshShape mesh = parallel::mesh_shape(recipe.mesh, ranks);
+  std::printf("# %s\n", mesh.describe().c_str());
   if (recipe.model.kind == "encoder_decoder") return;  // an update's pairs are counted in tokens
   const int64_t micro = recipe.train.global_batch / recipe.train.micro_batches;
   for (int64_t rank = 0; rank < ranks; ++rank) {
-    const auto own = data::split_range(micro, {.index = rank, .count = ranks});
+    const auto own = data::split_range(micro, {.index = mesh.place(rank).data, .count = mesh.data});
     std::printf("# rank %lld: sequences [%lld, %lld) of each micro-batch of %lld\n", static_cast<long long>(rank),
                 static_cast<long long>(own.begin), static_cast<long long>(own.end), static_cast<long long>(micro));
   }
-  if (ranks > micro) std::printf("# warning: %lld ranks have no sequence\n", static_cast<long long>(ranks - micro));
+  const int64_t idle = (mesh.data - micro) * mesh.tensor;
+  if (idle > 0) std::printf("# warning: %lld ranks have no sequence\n", static_cast<long long>(idle));
 }
 
 int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world,
           const Interrupt& interrupt) {
   Recipe recipe;
   at::Device device(at::kCPU);
-  parallel::all_ranks(*world, [&] { recipe = read_checked_recipe(arguments); });
+  parallel::all_ranks(*world, [&] {
+    recipe = read_checked_recipe(arguments);
+    parallel::mesh_shape(recipe.mesh, world->size());  // refused here, before any group is made
+  });
   if (arguments.dry_run) {
     parallel::all_ranks(*world, [&] {
       if (world->rank() == 0) print_dry_run(recipe, world->size());
@@ -60,7 +67,7 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
     return kDone;
   }
   parallel::all_ranks(*world, [&] { device = open_device(recipe.run.device, *world); });
-  Trainer trainer(recipe, make_groups(world, device, recipe.run.checks), device, interrupt,
+  Trainer trainer(recipe, make_groups(world, device, recipe.run.checks, recipe.mesh), device, interrupt,
                   {.resume = arguments.resume, .progress = progress_style(parallel::under_launcher())});
   return trainer.run() == Trainer::End::kDone ? kDone : kInterrupted;
 }

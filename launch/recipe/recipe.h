@@ -8,11 +8,13 @@
 #include "moetrain/objectives/objective_config.h"
 #include "optim/schedules/schedule_config.h"
 #include "optim/updates/adamw_config.h"
+#include "parallel/mesh/mesh_config.h"
 
 namespace launch {
 
 struct Recipe {
   RunConfig run;
+  parallel::MeshConfig mesh;
   data::DataConfig data;
   moetrain::ModelConfig model;
   moetrain::MoeConfig moe;
@@ -28,6 +30,7 @@ struct Recipe {
 template <class Visitor>
 void visit(Recipe& recipe, Visitor& section) {
   section("run", recipe.run);
+  section("mesh", recipe.mesh);
   section("data", recipe.data);
   section("model", recipe.model);
   section("moe", recipe.moe);

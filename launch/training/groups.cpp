@@ -13,9 +13,9 @@ at::Device open_device(const std::string& name, const parallel::MpiCommunicator&
   return parallel::open_cuda_device(world.host_rank());
 }
 
-Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks) {
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks,
+                   const parallel::MeshConfig& mesh) {
   Groups groups;
-  groups.shard = {.index = world->rank(), .count = world->size()};
   groups.engine = &world->engine();
   if (device.is_cuda()) {
     groups.tokens = parallel::cuda_communicator(*world);
@@ -34,12 +34,14 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
   } else {
     groups.control = std::move(world);
   }
+  groups.mesh = std::make_shared<const parallel::Mesh>(mesh, groups.tokens, groups.gradients);
+  groups.shard = {.index = groups.mesh->place().data, .count = groups.mesh->shape().data};
   return groups;
 }
 
 Groups local_groups() {
   const auto alone = std::make_shared<parallel::LocalCommunicator>();
-  return {alone, alone, alone, {}, nullptr};
+  return {alone, alone, alone, std::make_shared<const parallel::Mesh>(), {}, nullptr};
 }
 
 }  // namespace launch

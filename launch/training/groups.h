@@ -7,6 +7,7 @@
 
 #include "data/shard.h"
 #include "parallel/comm/mpi_communicator.h"
+#include "parallel/mesh/mesh.h"
 
 namespace launch {
 
@@ -15,6 +16,7 @@ struct Groups {
   std::shared_ptr<parallel::Communicator> control;    // CPU tensors: agreement, metrics, checkpoints
   std::shared_ptr<parallel::Communicator> tokens;     // tensors of the device: what forward exchanges
   std::shared_ptr<parallel::Communicator> gradients;  // tensors of the device: what backward sums
+  std::shared_ptr<const parallel::Mesh> mesh;         // the same ranks by axes
   data::Shard shard;                                  // this rank's part of every micro-batch
   const parallel::MpiEngine* engine = nullptr;        // what carries MPI; null without MPI
 };
@@ -23,8 +25,9 @@ struct Groups {
 at::Device open_device(const std::string& name, const parallel::MpiCommunicator& world);
 
 /// "off", or "collectives": the ranks agree on every call of these groups (parallel/comm/checked_communicator.h).
-/// Collective over `world`.
-Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks);
+/// `mesh` divides the ranks (mesh_shape). Collective over `world`.
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks,
+                   const parallel::MeshConfig& mesh = {});
 
 /// A group of one, without MPI.
 Groups local_groups();

@@ -1,9 +1,20 @@
 #include "launch/training/model_builder.h"
 
+#include <utility>
+
 #include "moetrain/models/models.h"
 #include "parallel/base/name_table.h"
 
 namespace launch {
+
+namespace {
+
+parallel::Replicas replicas_of(const moetrain::Model& model, const std::string& name) {
+  const auto found = model.placements().find(name);
+  return found == model.placements().end() ? parallel::Replicas::kWorld : found->second.replicas;
+}
+
+}  // namespace
 
 at::ScalarType dtype_of(const std::string& precision) {
   return parallel::NameTable<at::ScalarType>(
@@ -11,19 +22,40 @@ at::ScalarType dtype_of(const std::string& precision) {
       .at(precision);
 }
 
-std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device) {
+std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device,
+                                             std::shared_ptr<const parallel::Mesh> mesh) {
   const auto options = at::TensorOptions(dtype_of(recipe.run.precision)).device(device);
-  const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed), options);
+  const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed), options, std::move(mesh));
   return moetrain::builtin_models().at(recipe.model.kind)(
       {recipe.model, recipe.moe, vocabulary, source, moetrain::builtin_routers()});
 }
 
-int64_t training_bytes(const Recipe& recipe, int64_t vocabulary) {
+int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {
   const auto type = dtype_of(recipe.run.precision);
   const int64_t wide = type == at::kDouble ? 8 : 4;
   const int64_t master = type == at::kBFloat16 ? wide : 0;
   const int64_t each = static_cast<int64_t>(c10::elementSize(type)) + master + /*gradient, two moments*/ 3 * wide;
-  return build_model(recipe, vocabulary, at::kMeta)->parameter_count().total * each;
+  const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, rank);
+  int64_t elements = 0;
+  for (const at::Tensor& part : build_model(recipe, vocabulary, at::kMeta, mesh)->parameters()) elements += part.numel();
+  return elements * each;
+}
+
+std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,
+                                                                     const parallel::Mesh& mesh) {
+  std::vector<std::shared_ptr<parallel::Communicator>> groups;
+  for (const auto& parameter : model.named_parameters()) {
+    groups.push_back(mesh.replicas(replicas_of(model, parameter.key())));
+  }
+  return groups;
+}
+
+CheckpointTensor checkpoint_tensor(const std::string& path, const at::Tensor& tensor, const moetrain::Model& model,
+                                   const std::string& name, const parallel::Mesh& mesh) {
+  const auto found = model.placements().find(name);
+  if (found == model.placements().end()) return {path, tensor};
+  const parallel::Communicator& group = *mesh.replicas(found->second.replicas);
+  return {path, tensor, found->second, group.rank(), group.size()};
 }
 
 std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model) {

@@ -1,4 +1,4 @@
-// defines: build_model, training_bytes, named_parameters, parameter_tensors, dtype_of: recipe -> model
+// defines: build_model, training_bytes, gradient_groups, named_parameters, checkpoint_tensor, parameter_tensors, dtype_of
 #pragma once
 #include <memory>
 #include <vector>
@@ -12,11 +12,21 @@ namespace launch {
 
 at::ScalarType dtype_of(const std::string& precision);  // "float32", "bf16", "float64"
 
-/// The model of a recipe with its initial weights, on `device`.
-std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device);
+/// The model of a recipe with its initial weights, on `device`; of one that is spread over a mesh this rank's part.
+/// UserError where it cannot be laid out so.
+std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device,
+                                             std::shared_ptr<const parallel::Mesh> mesh = nullptr);
 
-/// Bytes that a rank needs for weights, gradients and optimizer state; activations come on top.
-int64_t training_bytes(const Recipe& recipe, int64_t vocabulary);
+/// Bytes that rank `rank` of `ranks` needs for weights, gradients and optimizer state; activations come on top.
+int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank);
+
+/// The ranks over which each parameter's gradient is summed, in the order of named_parameters.
+std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,
+                                                                     const parallel::Mesh& mesh);
+
+/// A dataset for a tensor that is laid out as the parameter `name`, such as a moment of it.
+CheckpointTensor checkpoint_tensor(const std::string& path, const at::Tensor& tensor, const moetrain::Model& model,
+                                   const std::string& name, const parallel::Mesh& mesh);
 
 /// The model's parameters by their global names, in the order in which they were registered.
 std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model);

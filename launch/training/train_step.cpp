@@ -10,6 +10,7 @@
 
 #include "moetrain/losses/router_losses.h"
 #include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
 
 namespace launch {
 namespace {
@@ -98,7 +99,35 @@ std::vector<at::Tensor> gradients_of(const TrainState& state) {
   return gradients;
 }
 
-/// Gradients are the same on every rank by now, so every rank comes to the same verdict.
+/// Squares of this rank's gradients that no other rank of `group` holds, summed over it in rank order: the same bits
+/// on every rank.
+double sum_over_parts(double own, parallel::Communicator& group, const at::TensorOptions& options) {
+  if (group.size() == 1) return own;
+  at::Tensor parts = at::empty({group.size(), 1}, options);
+  group.all_gather(parts, at::full({1}, own, options)).wait();
+  const at::Tensor host = parts.to(at::kCPU);
+  const double* part = host.const_data_ptr<double>();
+  return std::accumulate(part, part + host.numel(), 0.0);
+}
+
+/// Counts every parameter once, whichever ranks hold it. Collective.
+double gradient_norm(const TrainState& state, const std::vector<at::Tensor>& gradients, const parallel::Mesh& mesh) {
+  using parallel::Replicas;
+  std::vector<at::Tensor> world, data, expert_data;  // by who holds the same elements
+  size_t i = 0;
+  for (const auto& parameter : state.model->named_parameters()) {
+    const auto found = state.model->placements().find(parameter.key());
+    const Replicas replicas = found == state.model->placements().end() ? Replicas::kWorld : found->second.replicas;
+    auto& same = replicas == Replicas::kWorld ? world : replicas == Replicas::kData ? data : expert_data;
+    same.push_back(gradients[i++]);
+  }
+  const auto options = at::TensorOptions(at::kDouble).device(gradients.front().device());
+  return std::sqrt(optim::sum_of_squares(world) +
+                   sum_over_parts(optim::sum_of_squares(data), mesh.tensor(), options) +
+                   sum_over_parts(optim::sum_of_squares(expert_data), mesh.experts(), options));
+}
+
+/// Names the first tensor that is not finite on this rank, if there is one.
 void check_finite(const TrainState& state, const std::vector<at::Tensor>& gradients, double loss) {
   for (const auto& parameter : state.model->named_parameters()) {
     if (!at::isfinite(parameter.value()).all().item<bool>()) {
@@ -172,9 +201,9 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
   tally.reduce(*groups.control, report);
   report.seconds.reduce = laps.lap();
   const std::vector<at::Tensor> gradients = gradients_of(state);
-  const double norm = optim::global_norm(gradients);
-  if (!std::isfinite(norm) || !std::isfinite(report.total_loss())) {
-    check_finite(state, gradients, report.total_loss());
+  const double norm = gradient_norm(state, gradients, *groups.mesh);
+  if (!std::isfinite(norm) || !std::isfinite(report.total_loss())) {  // the same verdict on every rank
+    parallel::all_ranks(*groups.control, [&] { check_finite(state, gradients, report.total_loss()); });
     parallel::user_error("update ", state.optimizer->updates() + 1, ": the loss is ", report.total_loss(),
                          " and the gradient norm ", norm, "; lower optimizer.learning_rate");
   }

@@ -53,27 +53,28 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
       device_(device),
       folder_{recipe.run.folder},
       interrupt_(interrupt),
-      progress_(groups_.shard.index == 0 ? options.progress : ProgressDisplay::Style::kSilent) {
+      progress_(groups_.control->rank() == 0 ? options.progress : ProgressDisplay::Style::kSilent) {
   at::set_num_threads(static_cast<int>(recipe_.run.threads));
   at::globalContext().setDeterministicAlgorithms(recipe_.run.deterministic, /*warn_only=*/false);
   open_corpus();
   const std::shared_ptr<moetrain::Model> teacher = load_teacher();  // may fail, so before the run folder is made
   parallel::all_ranks(*groups_.control, [&] {
     check_memory();
-    if (groups_.shard.index == 0) open_run_folder(folder_, recipe_, options.resume);
+    if (groups_.control->rank() == 0) open_run_folder(folder_, recipe_, options.resume);
   });
   build(teacher);
   const int64_t newest = options.resume ? newest_update(folder_.path, *groups_.control) : -1;
   if (newest >= 0) resume(checkpoint_path(folder_.path, newest));
   parallel::all_ranks(*groups_.control, [&] {
-    if (groups_.shard.index == 0) metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
+    if (groups_.control->rank() == 0) metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
   });
   announce(newest >= 0);
 }
 
 void Trainer::check_memory() const {
   if (!device_.is_cpu()) return;  // the GPU says it itself, before anything is lost
-  const double needed = static_cast<double>(training_bytes(recipe_, corpus_->tokenizer().vocabulary_size()));
+  const double needed = static_cast<double>(training_bytes(
+      recipe_, corpus_->tokenizer().vocabulary_size(), groups_.control->size(), groups_.control->rank()));
   const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   if (needed <= there) return;
   parallel::user_error("weights, gradients and optimizer state of this model take ", needed / 1e9,
@@ -84,7 +85,7 @@ void Trainer::check_memory() const {
 void Trainer::open_corpus() {
   parallel::all_ranks(*groups_.control, [&] {
     // One rank reads every token once to check them; the file is the same for all.
-    const auto verify = groups_.shard.index == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
+    const auto verify = groups_.control->rank() == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
     corpus_ = std::make_unique<data::TokenCorpus>(data::TokenCorpus::open(recipe_.data.file, verify));
     batches_ = make_training_batches(*corpus_, recipe_, groups_.shard);
     if (recipe_.evaluate.every.count > 0) held_out_ = make_held_out_batches(*corpus_, recipe_, groups_.shard);
@@ -97,8 +98,9 @@ void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
   state_.seed = static_cast<uint64_t>(recipe_.run.seed);
   state_.micro_batches = recipe_.train.micro_batches;
   state_.objective = moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, teacher});
-  state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_);
-  state_.reducer = std::make_unique<parallel::GradientReducer>(state_.model->parameters(), groups_.gradients);
+  state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh);
+  state_.reducer = std::make_unique<parallel::GradientReducer>(state_.model->parameters(),
+                                                               gradient_groups(*state_.model, *groups_.mesh));
   state_.optimizer = std::make_unique<optim::Optimizer>(named_parameters(*state_.model), recipe_.optimizer,
                                                         optim::resolve(recipe_.schedule, length_, scale_));
 }
@@ -149,7 +151,7 @@ void Trainer::announce(bool resumed) {
   progress_.say(parallel::concat(resumed ? "resuming at update " + std::to_string(update_) : "training", " in ",
                                  folder_.path.string(), ": ", model));
   progress_.say(parallel::concat(count.total, " parameters, ", count.active, " active for a token; ",
-                                 groups_.shard.count, groups_.shard.count == 1 ? " rank" : " ranks", ", threads each: ",
+                                 groups_.mesh->shape().describe(), "; threads each: ",
                                  recipe_.run.threads, ", on ", recipe_.run.device, "; ", length_, " updates of ",
                                  scale_.tokens_per_update, " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
   if (const std::string left_out = batches_->left_out(); !left_out.empty()) progress_.say(left_out);
@@ -163,7 +165,8 @@ void Trainer::announce(bool resumed) {
                                                  {"time", utc_now()},
                                                  {"build", build_id()},
                                                  {"recipe_hash", hash_text(recipe_hash(recipe_))},
-                                                 {"ranks", groups_.shard.count},
+                                                 {"ranks", groups_.control->size()},
+                                                 {"mesh", groups_.mesh->shape().describe()},
                                                  {"threads", recipe_.run.threads},
                                                  {"parameters", {{"total", count.total}, {"active", count.active}}},
                                                  {"model", model}});
@@ -269,10 +272,11 @@ void Trainer::log(const StepReport& report) {
 
 std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
   std::vector<CheckpointTensor> tensors;
-  for (const auto& [name, tensor] : state_.optimizer->masters()) tensors.push_back({"parameters/" + name, tensor});
-  for (const auto& [slot, name, tensor] : state_.optimizer->state()) {
-    tensors.push_back({"optimizer/" + slot + "/" + name, tensor});
-  }
+  const auto add = [&](const std::string& path, const at::Tensor& tensor, const std::string& name) {
+    tensors.push_back(checkpoint_tensor(path, tensor, *state_.model, name, *groups_.mesh));
+  };
+  for (const auto& [name, tensor] : state_.optimizer->masters()) add("parameters/" + name, tensor, name);
+  for (const auto& [slot, name, tensor] : state_.optimizer->state()) add("optimizer/" + slot + "/" + name, tensor, name);
   for (CheckpointTensor& buffer : buffer_tensors(*state_.model)) tensors.push_back(std::move(buffer));
   return tensors;
 }
@@ -289,7 +293,7 @@ void Trainer::save() {
                             .build = build_id()};
   const int64_t bytes =
       write_checkpoint(checkpoint_path(folder_.path, update_), info, checkpoint_tensors(), *groups_.control);
-  if (groups_.shard.index == 0) prune_checkpoints(folder_.path, recipe_.checkpoint.keep);
+  if (groups_.control->rank() == 0) prune_checkpoints(folder_.path, recipe_.checkpoint.keep);
   last_saved_ = update_;
   if (metrics_) metrics_->write("checkpoint", {{"step", update_}, {"seconds", seconds_since(start)}, {"bytes", bytes}});
 }

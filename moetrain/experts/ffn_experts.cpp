@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "moetrain/experts/grouped_gemm.h"
+#include "parallel/base/fault.h"
 
 namespace moetrain {
 namespace {
@@ -76,21 +77,33 @@ class UngatedCompute : public ExpertCompute {
 
 FfnExperts::FfnExperts(const ParameterSource& source, const Shape& shape, double std, double output_std) {
   const int64_t experts = shape.experts, width = shape.expert.width, hidden = shape.expert.hidden;
-  const auto add = [&](const std::string& name, at::IntArrayRef dims, double init) {
-    weights_.push_back(register_parameter(name, source.normal(name, dims, init)));
+  const parallel::Mesh& mesh = *source.mesh();
+  group_ = {source.mesh(), parallel::expert_map(mesh.config(), experts)};
+  const int64_t parts = mesh.shape().expert_tensor;
+  if (hidden % parts != 0) {
+    parallel::user_error("mesh.expert_tensor = ", parts, " does not divide moe.hidden = ", hidden, "; legal: a hidden ",
+                         "width such as ", hidden / parts * parts, " or ", (hidden / parts + 1) * parts);
+  }
+  const parallel::DimPart own_experts{0, group_.map.first(mesh.place().expert), group_.map.count(mesh.place().expert)};
+  const auto add = [&](const std::string& name, const std::vector<int64_t>& dims, int64_t hidden_dim, double init) {
+    const parallel::DimPart own_hidden{hidden_dim, mesh.place().expert_tensor * (hidden / parts), hidden / parts};
+    const auto placement =
+        parallel::block_placement(dims, {own_experts, own_hidden}, parallel::Replicas::kExpertData);
+    weights_.push_back(register_parameter(name, source.normal(name, placement, init)));
+    parameters_of_expert_ += width * hidden;
   };
   if (shape.expert.activation == Activation::kSwiglu) {
-    add("gate", {experts, width, hidden}, std);
+    add("gate", {experts, width, hidden}, 2, std);
     compute_ = std::make_shared<SwigluCompute>();
   } else {
     compute_ = std::make_shared<UngatedCompute>(shape.expert.activation == Activation::kGelu ? kGelu : kRelu);
   }
-  add("up", {experts, width, hidden}, std);
-  add("down", {experts, hidden, width}, output_std);
+  add("up", {experts, width, hidden}, 2, std);
+  add("down", {experts, hidden, width}, 1, output_std);
 }
 
 at::Tensor FfnExperts::forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {
-  return parallel::expert_pipeline(tokens_TD, assignment, compute_, weights_);
+  return parallel::expert_pipeline(tokens_TD, assignment, compute_, weights_, group_);
 }
 
 }  // namespace moetrain

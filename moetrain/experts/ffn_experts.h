@@ -17,14 +17,20 @@ class FfnExperts : public torch::nn::Module {
     int64_t experts = 0;
     FeedForward::Shape expert;
   };
+  /// The experts of this rank in the source's mesh, and its part of their hidden units: [E', D, F'] and [E', F', D].
+  /// UserError where they cannot be laid out.
   FfnExperts(const ParameterSource& source, const Shape& shape, double std, double output_std);
 
   /// out[t] = sum over the token's choices of weight * expert(token). [T, D] -> [T, D]
+  /// Collective over Mesh::experts().
   at::Tensor forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
+  int64_t parameters_of_expert() const { return parameters_of_expert_; }
 
  private:
+  parallel::ExpertGroup group_;
   std::vector<at::Tensor> weights_;
   std::shared_ptr<const parallel::ExpertCompute> compute_;
+  int64_t parameters_of_expert_ = 0;
 };
 
 }  // namespace moetrain

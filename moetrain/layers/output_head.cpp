@@ -15,7 +15,12 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-constexpr int64_t kLogitsPerChunk = int64_t{1} << 22;  // 16 MiB of float32
+/// Tokens whose logits are at hand together: on a CPU as many as its second cache holds with what is made of them, but
+/// enough for the matrix multiplications; on a GPU 16 MiB of float32.
+int64_t tokens_of_chunk(const at::Tensor& hidden, int64_t logits_per_token) {
+  const bool cpu = hidden.device().is_cpu();
+  return std::max<int64_t>(cpu ? 64 : 1, (int64_t{1} << (cpu ? 18 : 22)) / logits_per_token);
+}
 
 at::ScalarType at_least_float(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
 
@@ -28,7 +33,7 @@ struct Chunk {
   double label_smoothing = 0;
 };
 
-/// Per token, unscaled, not yet masked.
+/// Per token, unscaled, ignored ones too.
 struct ChunkLoss {
   at::Tensor cross_entropy_C, second_C, nll_C;
   std::vector<at::Tensor> grad_CV;  // of each pass's logits; empty without gradient
@@ -68,23 +73,24 @@ ChunkLoss cross_entropy_of(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk
 }
 
 /// With D = log p - log q, the gradient of the symmetric KL is (p (D - KL(p||q)) + p - q) / 2 for p's logits, and the
-/// same with p and q exchanged for q's.
+/// same with p and q exchanged for q's. Here summed up with the cross-entropy's p, so that each is made in few sweeps
+/// over the vocabulary.
 ChunkLoss two_pass_of(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient, double alpha) {
   ChunkLoss loss;
   for (const at::Tensor& pass : log_p_CV) add_cross_entropy(pass, chunk, loss);
   loss.nll_C = loss.nll_C * 0.5;
   const at::Tensor difference_CV = log_p_CV[0] - log_p_CV[1];
-  at::Tensor p_CV = log_p_CV[0].exp_(), q_CV = log_p_CV[1].exp_();
+  const at::Tensor p_CV = log_p_CV[0].exp_(), q_CV = log_p_CV[1].exp_();
   const at::Tensor kl_pq_C1 = (p_CV * difference_CV).sum(1, /*keepdim=*/true);
   const at::Tensor kl_qp_C1 = (q_CV * difference_CV).sum(1, /*keepdim=*/true).neg_();
-  loss.second_C = (kl_pq_C1 + kl_qp_C1).squeeze(1) * (0.5 * alpha);
+  const double half = 0.5 * alpha;
+  loss.second_C = (kl_pq_C1 + kl_qp_C1).squeeze(1) * half;
   if (!gradient) return loss;
-  const at::Tensor gap_CV = p_CV - q_CV;
-  const at::Tensor pull_p_CV = ((difference_CV - kl_pq_C1).mul_(p_CV)).add_(gap_CV).mul_(0.5 * alpha);
-  const at::Tensor pull_q_CV = ((difference_CV + kl_qp_C1).mul_(q_CV)).add_(gap_CV).mul_(-0.5 * alpha);
-  subtract_target_(p_CV, chunk);
-  subtract_target_(q_CV, chunk);
-  loss.grad_CV = {p_CV.add_(pull_p_CV), q_CV.add_(pull_q_CV)};
+  at::Tensor grad_p_CV = at::add(1 + half - half * kl_pq_C1, difference_CV, half).mul_(p_CV).sub_(q_CV, half);
+  at::Tensor grad_q_CV = difference_CV.mul_(-half).add_(1 + half - half * kl_qp_C1).mul_(q_CV).sub_(p_CV, half);
+  subtract_target_(grad_p_CV, chunk);
+  subtract_target_(grad_q_CV, chunk);
+  loss.grad_CV = {std::move(grad_p_CV), std::move(grad_q_CV)};
   return loss;
 }
 
@@ -114,7 +120,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
                                const TargetTokens& targets, const ChunkFunction& function, bool with_gradient) {
     const int64_t passes = hidden_PTD.size(0), tokens = hidden_PTD.size(1), vocabulary = weight_VD.size(0);
     const at::ScalarType wide = at_least_float(hidden_PTD.scalar_type());
-    const int64_t size = std::max<int64_t>(1, kLogitsPerChunk / vocabulary / passes);
+    const int64_t size = tokens_of_chunk(hidden_PTD, vocabulary * passes);
     const auto options = hidden_PTD.options().dtype(wide);
     const at::Tensor nll_T = at::zeros({tokens}, options), total = at::zeros({}, options),
                      second = at::zeros({}, options);
@@ -140,9 +146,11 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
       if (loss.second_C.defined()) second.add_(loss.second_C.masked_fill(unseen, 0).sum());
       for (size_t p = 0; p < loss.grad_CV.size(); ++p) {
         const at::Tensor hidden = hidden_PCD[static_cast<int64_t>(p)];
-        loss.grad_CV[p].mul_(targets.scale).masked_fill_(ignored, 0);
-        add_gradients(loss.grad_CV[p].to(hidden.scalar_type()), hidden, weight_VD,
-                      grad_hidden_PTD[static_cast<int64_t>(p)].narrow(0, begin, count), grad_weight_VD);
+        const at::Tensor grad = loss.grad_CV[p].to(hidden.scalar_type());
+        // Ignored tokens and the scale enter here, where a token has D numbers and not V.
+        grad_hidden_PTD[static_cast<int64_t>(p)].narrow(0, begin, count).copy_(
+            at::mm(grad, weight_VD).masked_fill_(ignored, 0).mul_(targets.scale));
+        add_weight_gradient(grad, hidden.masked_fill(ignored, 0), targets.scale, grad_weight_VD);
       }
     }
     if (with_gradient) {
@@ -160,13 +168,12 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
   }
 
  private:
-  static void add_gradients(const at::Tensor& grad_CV, const at::Tensor& hidden_CD, const at::Tensor& weight_VD,
-                            const at::Tensor& grad_hidden_CD, at::Tensor& grad_weight_VD) {
-    grad_hidden_CD.copy_(at::mm(grad_CV, weight_VD));
+  static void add_weight_gradient(const at::Tensor& grad_CV, const at::Tensor& hidden_CD, double scale,
+                                  at::Tensor& grad_weight_VD) {
     if (grad_weight_VD.scalar_type() == hidden_CD.scalar_type()) {
-      grad_weight_VD.addmm_(grad_CV.t(), hidden_CD);
+      grad_weight_VD.addmm_(grad_CV.t(), hidden_CD, 1, scale);
     } else {
-      grad_weight_VD.add_(at::mm(grad_CV.t(), hidden_CD));
+      grad_weight_VD.add_(at::mm(grad_CV.t(), hidden_CD), scale);
     }
   }
 };

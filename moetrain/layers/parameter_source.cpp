@@ -2,7 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 namespace moetrain {
+
+ParameterSource::ParameterSource(uint64_t seed, at::TensorOptions options, std::shared_ptr<const parallel::Mesh> mesh)
+    : seed_(seed),
+      options_(options),
+      mesh_(mesh ? std::move(mesh) : std::make_shared<const parallel::Mesh>()),
+      placements_(std::make_shared<PlacementTable>()) {}
 
 ParameterSource ParameterSource::at(const std::string& child) const {
   ParameterSource source = *this;
@@ -11,11 +19,18 @@ ParameterSource ParameterSource::at(const std::string& child) const {
 }
 
 at::Tensor ParameterSource::normal(const std::string& name, at::IntArrayRef shape, double std) const {
-  if (options_.device().is_meta()) return at::empty(shape, options_);  // shapes only: nothing to draw
+  return normal(name, parallel::whole_placement(shape.vec()), std);
+}
+
+at::Tensor ParameterSource::normal(const std::string& name, const parallel::Placement& placement, double std) const {
+  if (placement.replicas != parallel::Replicas::kWorld) placements_->insert_or_assign(prefix_ + name, placement);
+  if (options_.device().is_meta()) return at::empty(placement.local_shape, options_);  // nothing to draw
   const parallel::RandomStream stream(seed_, "initial weights: " + prefix_ + name);
-  at::Tensor drawn = at::empty(shape, at::kDouble);
+  at::Tensor drawn = at::empty(placement.local_shape, at::kDouble);
   double* value = drawn.mutable_data_ptr<double>();
-  for (int64_t i = 0; i < drawn.numel(); ++i) value[i] = std * stream.normal(i);
+  for (const parallel::ElementRange& run : placement.runs) {
+    for (int64_t i = run.begin; i < run.begin + run.count; ++i) *value++ = std * stream.normal(i);
+  }
   return drawn.to(options_);
 }
 

@@ -1,36 +1,50 @@
 // Initial weights as a function of (seed, global name, global index).
-// defines: ParameterSource
+// defines: ParameterSource, PlacementTable
 #pragma once
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 
 #include "parallel/base/random.h"
+#include "parallel/mesh/mesh.h"
 
 namespace moetrain {
+
+/// By full name: what this rank holds of the parameters that are spread over ranks. Others are whole everywhere.
+using PlacementTable = std::map<std::string, parallel::Placement>;
 
 /// Hands out initial parameters, complete at birth. A weight depends on the seed, its full name and the index of
 /// each element in the whole tensor, so any shard equals that slice of the whole.
 class ParameterSource {
  public:
-  ParameterSource(uint64_t seed, at::TensorOptions options) : seed_(seed), options_(options) {}
+  /// `mesh`: the ranks that the model is spread over; null: this one.
+  ParameterSource(uint64_t seed, at::TensorOptions options, std::shared_ptr<const parallel::Mesh> mesh = nullptr);
 
   /// The source for a child module: names gain "child.".
   ParameterSource at(const std::string& child) const;
 
   /// Normal with mean 0; drawn in float64 on the CPU, then rounded to the model's dtype. On the meta device: a shape.
   at::Tensor normal(const std::string& name, at::IntArrayRef shape, double std) const;
+  /// This rank's part of it.
+  at::Tensor normal(const std::string& name, const parallel::Placement& placement, double std) const;
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const;
 
   /// Draws that belong to the model for good, as its weights do: the same when it is evaluated with another seed.
   parallel::RandomStream stream(const std::string& name) const;
 
   const at::TensorOptions& options() const { return options_; }
+  const std::shared_ptr<const parallel::Mesh>& mesh() const { return mesh_; }
+  /// Of all parameters handed out by this source, its parents and their children.
+  const std::shared_ptr<PlacementTable>& placements() const { return placements_; }
 
  private:
   uint64_t seed_;
   at::TensorOptions options_;
+  std::shared_ptr<const parallel::Mesh> mesh_;
+  std::shared_ptr<PlacementTable> placements_;
   std::string prefix_;
 };
 

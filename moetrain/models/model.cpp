@@ -39,7 +39,7 @@ at::Tensor Embedding::forward(const BatchScope& scope, const char* place) const 
 }
 
 Model::Model(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source)
-    : config_(config), moe_config_(moe) {
+    : config_(config), moe_config_(moe), placements_(source.placements()) {
   embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config));
 }
 

@@ -81,7 +81,9 @@ class Model : public torch::nn::Module {
   const ModelConfig& config() const { return config_; }
   const MoeConfig& moe_config() const { return moe_config_; }
   int64_t vocabulary() const { return embedding_->weight_VD.size(0); }
-  ParameterCount parameter_count() const { return moetrain::parameter_count(*this); }
+  ParameterCount parameter_count() const { return moetrain::parameter_count(*this, *placements_); }
+  /// By the name of the parameter.
+  const PlacementTable& placements() const { return *placements_; }
   /// What changes after an update and not by gradient (a router's bias), given by number of the block, as in
   /// PassScope::earlier_choices, the choices of each expert over the update's global batch.
   void after_update(const std::vector<at::Tensor>& choices);
@@ -99,6 +101,7 @@ class Model : public torch::nn::Module {
  private:
   ModelConfig config_;
   MoeConfig moe_config_;
+  std::shared_ptr<const PlacementTable> placements_;
   std::shared_ptr<OutputHead> head_;
 };
 

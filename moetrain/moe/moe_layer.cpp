@@ -85,25 +85,19 @@ at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& 
   return routed_TD + shared_TD;
 }
 
-ParameterCount MoeLayer::parameter_count() const {
-  ParameterCount count;
-  for (const at::Tensor& parameter : parameters()) count.total += parameter.numel();
-  int64_t experts = 0;
-  for (const at::Tensor& parameter : experts_->parameters()) experts += parameter.numel();
-  const int64_t idle = config_.experts - std::min(config_.top_k, config_.experts);
-  count.active = count.total - experts / config_.experts * idle;
-  return count;
+int64_t MoeLayer::idle_parameters() const {
+  return experts_->parameters_of_expert() * (config_.experts - std::min(config_.top_k, config_.experts));
 }
 
-ParameterCount parameter_count(const torch::nn::Module& model) {
+ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTable& placements) {
   ParameterCount count;
-  for (const at::Tensor& parameter : model.parameters()) count.total += parameter.numel();
+  for (const auto& parameter : model.named_parameters()) {
+    const auto found = placements.find(parameter.key());
+    count.total += found == placements.end() ? parameter.value().numel() : found->second.global_elements();
+  }
   count.active = count.total;
   for (const auto& module : model.modules(/*include_self=*/false)) {
-    const auto* moe = dynamic_cast<const MoeLayer*>(module.get());
-    if (moe == nullptr) continue;
-    const ParameterCount layer = moe->parameter_count();
-    count.active -= layer.total - layer.active;
+    if (const auto* moe = dynamic_cast<const MoeLayer*>(module.get())) count.active -= moe->idle_parameters();
   }
   return count;
 }

@@ -22,8 +22,8 @@ struct ParameterCount {
   int64_t active = 0;  // used by one token: top_k of a layer's FFN experts, everything else whole
 };
 
-/// Of a whole model: its MoE layers' own counts, and all other parameters whole.
-ParameterCount parameter_count(const torch::nn::Module& model);
+/// Of a whole model, whatever of it lies on this rank.
+ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTable& placements);
 
 /// out = sum of weighted experts + shared expert, the latter scaled by sigmoid(x w) where it is gated (Qwen2-MoE), or
 /// both mixed by a learned softmax (shared_combine = residual, ResidualMix).
@@ -51,7 +51,8 @@ class MoeLayer : public torch::nn::Module {
   /// What the router learns without gradient; see Router::after_update.
   void after_update(const at::Tensor& global_choices_E) { router_->after_update(global_choices_E); }
 
-  ParameterCount parameter_count() const;
+  /// Of the routed FFN experts that one token does not visit, on all ranks.
+  int64_t idle_parameters() const;
   int64_t number() const { return layer_; }  // of the block
 
  private:

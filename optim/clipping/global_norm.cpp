@@ -6,7 +6,7 @@
 
 namespace optim {
 
-double global_norm(const std::vector<at::Tensor>& tensors) {
+double sum_of_squares(const std::vector<at::Tensor>& tensors) {
   if (tensors.empty()) return 0;
   at::Tensor total = at::zeros({}, tensors.front().options().dtype(at::kDouble));
   for (const at::Tensor& tensor : tensors) {
@@ -14,8 +14,10 @@ double global_norm(const std::vector<at::Tensor>& tensors) {
     const at::Tensor norm = at::linalg_vector_norm(tensor);
     total.add_(norm.to(at::kDouble).square_());
   }
-  return std::sqrt(total.item<double>());
+  return total.item<double>();
 }
+
+double global_norm(const std::vector<at::Tensor>& tensors) { return std::sqrt(sum_of_squares(tensors)); }
 
 double clip_scale(double norm, double largest) { return largest > 0 && norm > largest ? largest / norm : 1.0; }
 

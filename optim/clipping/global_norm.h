@@ -1,4 +1,4 @@
-// defines: global_norm, clip_scale
+// defines: sum_of_squares, global_norm, clip_scale
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -6,7 +6,9 @@
 
 namespace optim {
 
-/// sqrt of the sum of squares over all tensors: each tensor in its own precision, the sum over tensors in float64.
+/// Over all tensors: the norm of each in its own precision, the sum over tensors in float64.
+double sum_of_squares(const std::vector<at::Tensor>& tensors);
+/// Its square root.
 double global_norm(const std::vector<at::Tensor>& tensors);
 
 /// The factor that brings `norm` down to `largest`; 1 where it is small enough or `largest` is 0 (no clipping).

@@ -22,7 +22,9 @@ namespace {
 constexpr int64_t kShownDims = 8;      // a longer shape is compared by these, its length and its element count
 constexpr int64_t kPurposeBytes = 64;  // what is compared of a purpose
 
-constexpr const char* kOperationNames[] = {"all_reduce", "all_gather", "duplicate", "split"};  // by Call::Operation
+constexpr const char* kOperationNames[] = {"all_reduce", "all_gather", "all_to_all", "all_gather_rows",
+                                           "reduce_scatter_rows", "duplicate", "split"};  // by Call::Operation
+constexpr int64_t kAnyRows = -1;  // a first dimension that may differ from rank to rank
 
 std::string type_name(at::ScalarType type) {
   switch (type) {
@@ -48,7 +50,15 @@ std::string name_ranks(const std::vector<int64_t>& ranks) {
 
 /// What one rank called, as the words that cross the wire: no padding, compared bytewise.
 struct CheckedCommunicator::Call {
-  enum class Operation : int64_t { kAllReduce, kAllGather, kDuplicate, kSplit };
+  enum class Operation : int64_t {
+    kAllReduce,
+    kAllGather,
+    kAllToAll,
+    kAllGatherRows,
+    kReduceScatterRows,
+    kDuplicate,
+    kSplit
+  };
   static constexpr int64_t kAbsent = -1;
 
   int64_t sequence = 0;
@@ -56,18 +66,25 @@ struct CheckedCommunicator::Call {
   int64_t reduce = kAbsent, type = kAbsent, device = kAbsent, refused = 0;
   int64_t dims = kAbsent, elements = 0;
   int64_t sizes[kShownDims] = {};
+  int64_t ranks = kAbsent, rows[kShownDims] = {}, rows_digest = 0;  // row counts that are the same on every rank
   char purpose[kPurposeBytes] = {};
 
   std::string describe() const {
     std::string text = kOperationNames[static_cast<size_t>(operation)];
     if (reduce != kAbsent) text += reduce == static_cast<int64_t>(ReduceOp::kSum) ? " sum" : " max";
     if (type != kAbsent) text += " " + type_name(static_cast<at::ScalarType>(type)) + " [";
-    for (int64_t i = 0; i < std::min(dims, kShownDims); ++i) text += concat(i == 0 ? "" : ", ", sizes[i]);
+    for (int64_t i = 0; i < std::min(dims, kShownDims); ++i) {
+      text += i == 0 ? "" : ", ";
+      text += sizes[i] == kAnyRows ? "*" : std::to_string(sizes[i]);
+    }
     if (dims > kShownDims) text += concat(", ... of ", dims, " dims, ", elements, " elements");
     if (type != kAbsent) text += "]";
     if (device != kAbsent && device != static_cast<int64_t>(at::kCPU)) {
       text += " on " + c10::DeviceTypeName(static_cast<c10::DeviceType>(device), /*lower_case=*/true);
     }
+    if (ranks != kAbsent) text += " of";
+    for (int64_t r = 0; r < std::min(ranks, kShownDims); ++r) text += concat(r == 0 ? " " : ", ", rows[r]);
+    if (ranks != kAbsent) text += concat(ranks > kShownDims ? ", ..." : "", " rows");
     if (refused != 0) text += " (a tensor that communicators refuse)";
     return concat(text, " as call ", sequence);
   }
@@ -77,6 +94,7 @@ struct CheckedCommunicator::Call {
 struct CheckedCommunicator::Checked {
   Call call;
   std::function<Work()> action;  // empty: the caller issues
+  RowCounts sent_rows, received_rows;  // of an all_to_all, to be held against the other ranks'
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -127,8 +145,10 @@ class CheckedCommunicator::Checker {
   Checker(const Checker&) = delete;
   Checker& operator=(const Checker&) = delete;
 
-  std::shared_ptr<Checked> post(Call call, std::function<Work()> action) {
+  std::shared_ptr<Checked> post(Call call, std::function<Work()> action, RowCounts sent_rows, RowCounts received_rows) {
     auto checked = std::make_shared<Checked>();
+    checked->sent_rows = std::move(sent_rows);
+    checked->received_rows = std::move(received_rows);
     purpose_.copy(call.purpose, sizeof(call.purpose));
     checked->action = std::move(action);
     std::lock_guard lock(mutex_);
@@ -165,6 +185,7 @@ class CheckedCommunicator::Checker {
     if (!error) {
       try {
         agree(next.call);
+        if (!next.sent_rows.empty()) agree_on_rows(next);
       } catch (...) {
         error = broken_ = std::current_exception();
       }
@@ -188,6 +209,22 @@ class CheckedCommunicator::Checker {
     std::memcpy(calls.data(), all_.data_ptr(), calls.size() * sizeof(Call));
     const auto same = [&](const Call& call) { return std::memcmp(&call, &calls[0], sizeof(Call)) == 0; };
     if (!std::all_of(calls.begin(), calls.end(), same)) throw InternalError(disagreement(calls));
+  }
+
+  /// Throws InternalError, with the same words on every rank, unless each rank is sent what it waits for.
+  void agree_on_rows(const Checked& next) {
+    const int64_t ranks = control_.size();
+    at::Tensor own = at::empty({2, ranks}, at::kLong), all = at::empty({ranks, 2, ranks}, at::kLong);
+    own[0].copy_(at::tensor(next.sent_rows, at::kLong));
+    own[1].copy_(at::tensor(next.received_rows, at::kLong));
+    control_.all_gather(all, own).wait();
+    const at::Tensor sent = all.select(1, 0), awaited = all.select(1, 1).t();
+    const at::Tensor wrong = (sent != awaited).nonzero();
+    if (wrong.size(0) == 0) return;
+    const int64_t from = wrong[0][0].item<int64_t>(), to = wrong[0][1].item<int64_t>();
+    throw InternalError(concat("group '", purpose_, "': the ranks disagree: in ", next.call.describe(), " rank ", from,
+                               " sends ", sent[from][to].item<int64_t>(), " rows to rank ", to, ", which waits for ",
+                               awaited[from][to].item<int64_t>()));
   }
 
   std::string disagreement(const std::vector<Call>& calls) const {
@@ -244,8 +281,21 @@ CheckedCommunicator::Call CheckedCommunicator::call_on(const at::Tensor& tensor)
   return call;
 }
 
+CheckedCommunicator::Call CheckedCommunicator::call_on_rows(const at::Tensor& tensor, const RowCounts& rows) {
+  Call call = call_on(tensor);
+  call.sizes[0] = kAnyRows;
+  call.elements = 0;
+  call.ranks = static_cast<int64_t>(rows.size());
+  for (size_t r = 0; r < rows.size(); ++r) {
+    if (r < kShownDims) call.rows[r] = rows[r];
+    call.rows_digest = (call.rows_digest ^ rows[r]) * 0x100000001b3;  // FNV-1a's prime
+  }
+  return call;
+}
+
 Work CheckedCommunicator::issue(Call call, const at::Tensor& tensor, const std::function<void()>& demands,
-                                std::function<Work()> action) {
+                                std::function<Work()> action, const RowCounts& sent_rows,
+                                const RowCounts& received_rows) {
   if (!checker_) return action();
   // A tensor that one rank refuses is a disagreement; what all refuse each rank tells in the refusal's words.
   std::exception_ptr refusal;
@@ -256,9 +306,13 @@ Work CheckedCommunicator::issue(Call call, const at::Tensor& tensor, const std::
     call.refused = 1;
   }
   if (!refusal && tensor.is_cpu()) {
-    return {std::make_unique<CheckedWork>(checker_->post(call, std::move(action))), {}};
+    return {std::make_unique<CheckedWork>(checker_->post(call, std::move(action), sent_rows, received_rows)), {}};
   }
-  agree(call);
+  if (refusal) {
+    agree(call);
+  } else {
+    checker_->post(call, nullptr, sent_rows, received_rows)->wait();
+  }
   if (refusal) std::rethrow_exception(refusal);
   return action();
 }
@@ -280,8 +334,40 @@ Work CheckedCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
       [group = wrapped_, gathered, part] { return group->all_gather(gathered, part); });
 }
 
+Work CheckedCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
+                                     const RowCounts& sent_rows) {
+  Call call = call_on_rows(sent, {});
+  call.ranks = Call::kAbsent;
+  call.operation = Call::Operation::kAllToAll;
+  return issue(
+      call, sent, [&] { check_exchangeable(received, sent, received_rows, sent_rows, size()); },
+      [group = wrapped_, received, sent, received_rows, sent_rows] {
+        return group->all_to_all(received, sent, received_rows, sent_rows);
+      },
+      sent_rows, received_rows);
+}
+
+Work CheckedCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) {
+  Call call = call_on_rows(part, rows);
+  call.operation = Call::Operation::kAllGatherRows;
+  return issue(
+      call, part, [&] { check_row_parts(gathered, part, rows, rank(), size()); },
+      [group = wrapped_, gathered, part, rows] { return group->all_gather_rows(gathered, part, rows); });
+}
+
+Work CheckedCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) {
+  Call call = call_on_rows(whole, rows);
+  call.operation = Call::Operation::kReduceScatterRows;
+  const auto demands = [&] {
+    check_reducible(whole);
+    check_row_parts(whole, part, rows, rank(), size());
+  };
+  return issue(call, whole, demands,
+               [group = wrapped_, part, whole, rows] { return group->reduce_scatter_rows(part, whole, rows); });
+}
+
 void CheckedCommunicator::agree(Call call) {
-  if (checker_) checker_->post(call, nullptr)->wait();
+  if (checker_) checker_->post(call, nullptr, {}, {})->wait();
 }
 
 std::string CheckedCommunicator::child_purpose() { return concat(purpose_, ".", ++children_); }

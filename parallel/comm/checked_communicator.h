@@ -9,8 +9,8 @@
 namespace parallel {
 
 /// Passes every operation on once all ranks of the group have called the same one: equal sequence number, operation,
-/// reduce op, dtype, device, shape and purpose of the group. Results are those of `wrapped`, bit for bit. Where they
-/// differ every rank gets InternalError ("group 'tokens': the ranks disagree: rank 2 called all_gather float32 [3, 4]
+/// reduce op, dtype, device, shape, row counts and purpose of the group; in an all_to_all each rank is sent the rows
+/// that it waits for. Results are those of `wrapped`, bit for bit. Where they differ every rank gets InternalError ("group 'tokens': the ranks disagree: rank 2 called all_gather float32 [3, 4]
 /// as call 17; ranks 0, 1 called all_reduce sum int64 [8] as call 17"); nothing of that call, nor of any later one of
 /// the group, is issued.
 ///
@@ -40,6 +40,10 @@ class CheckedCommunicator : public Communicator {
   int64_t size() const override { return wrapped_->size(); }
   Work all_reduce(at::Tensor tensor, ReduceOp op) override;
   Work all_gather(at::Tensor gathered, at::Tensor part) override;
+  Work all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
+                  const RowCounts& sent_rows) override;
+  Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) override;
+  Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) override;
   /// Checked too, under a purpose such as "tokens.1", by the number of this call among these two.
   std::shared_ptr<Communicator> duplicate() override;
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override;
@@ -54,7 +58,10 @@ class CheckedCommunicator : public Communicator {
   class Checker;
 
   static Call call_on(const at::Tensor& tensor);
-  Work issue(Call call, const at::Tensor& tensor, const std::function<void()>& demands, std::function<Work()> action);
+  /// The first dimension may differ from rank to rank; `rows` may not.
+  static Call call_on_rows(const at::Tensor& tensor, const RowCounts& rows);
+  Work issue(Call call, const at::Tensor& tensor, const std::function<void()>& demands, std::function<Work()> action,
+             const RowCounts& sent_rows = {}, const RowCounts& received_rows = {});
   void agree(Call call);
   std::string child_purpose();
 

@@ -3,7 +3,9 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
+#include <vector>
 
 #include "parallel/base/fault.h"
 #include "parallel/process/mpi_check.h"
@@ -31,18 +33,51 @@ MPI_Datatype to_datatype(const at::Tensor& tensor) {
   }
 }
 
+/// Counts and displacements of MPI are int: here in units of rows.
+struct RowLayout {
+  explicit RowLayout(const RowCounts& rows, int64_t unit = 1) {
+    int64_t place = 0;
+    for (const int64_t count : rows) {
+      counts.push_back(checked_int(count * unit));
+      places.push_back(checked_int(place * unit));
+      place += count;
+    }
+  }
+  static int checked_int(int64_t value) {
+    check_internal(value <= std::numeric_limits<int>::max(), "MpiCommunicator: ", value, " rows are too many");
+    return static_cast<int>(value);
+  }
+  std::vector<int> counts, places;
+};
+
+/// One row as an MPI type. Freed at the end of the scope, which operations under way survive.
+struct RowType {
+  explicit RowType(int64_t bytes) {
+    check_internal(0 < bytes && bytes <= std::numeric_limits<int>::max(), "MpiCommunicator: rows of ", bytes, " bytes");
+    check_mpi(MPI_Type_contiguous(static_cast<int>(bytes), MPI_BYTE, &type), "MPI_Type_contiguous");
+    check_mpi(MPI_Type_commit(&type), "MPI_Type_commit");
+  }
+  ~RowType() { MPI_Type_free(&type); }
+  RowType(const RowType&) = delete;
+  RowType& operator=(const RowType&) = delete;
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+};
+
 void check_on_cpu(const at::Tensor& tensor) {
   check_internal(tensor.device().is_cpu(), "MpiCommunicator: tensor of shape ", tensor.sizes(), " on ", tensor.device(),
                  " must be on the CPU");
 }
 
+/// `kept`: what MPI reads while the operation is under way (counts, displacements).
 class MpiWork : public WorkState {
  public:
-  explicit MpiWork(std::shared_ptr<PendingOperation> operation) : operation_(std::move(operation)) {}
+  explicit MpiWork(std::shared_ptr<PendingOperation> operation, std::vector<std::shared_ptr<const RowLayout>> kept = {})
+      : operation_(std::move(operation)), kept_(std::move(kept)) {}
   void wait() override { operation_->wait(); }
 
  private:
   std::shared_ptr<PendingOperation> operation_;
+  std::vector<std::shared_ptr<const RowLayout>> kept_;
 };
 
 }  // namespace
@@ -104,6 +139,56 @@ Work MpiCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
     return MpiEngine::Requests{request};
   });
   return {std::make_unique<MpiWork>(std::move(operation)), {std::move(gathered), std::move(part)}};
+}
+
+Work MpiCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
+                                 const RowCounts& sent_rows) {
+  check_exchangeable(received, sent, received_rows, sent_rows, size_);
+  check_on_cpu(received);
+  const auto to = std::make_shared<const RowLayout>(sent_rows), from = std::make_shared<const RowLayout>(received_rows);
+  auto operation = engine_.post([=, comm = to_comm(native_), bytes = row_bytes(sent), source = sent.data_ptr(),
+                                 target = received.data_ptr()] {
+    const RowType row(bytes);
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Ialltoallv(source, to->counts.data(), to->places.data(), row.type, target, from->counts.data(),
+                             from->places.data(), row.type, comm, &request),
+              "MPI_Ialltoallv");
+    return MpiEngine::Requests{request};
+  });
+  return {std::make_unique<MpiWork>(std::move(operation), std::vector{to, from}),
+          {std::move(received), std::move(sent)}};
+}
+
+Work MpiCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) {
+  check_row_parts(gathered, part, rows, rank_, size_);
+  check_on_cpu(gathered);
+  const auto layout = std::make_shared<const RowLayout>(rows);
+  auto operation = engine_.post([=, comm = to_comm(native_), own = RowLayout::checked_int(part.size(0)),
+                                 bytes = row_bytes(part), source = part.data_ptr(), target = gathered.data_ptr()] {
+    const RowType row(bytes);
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Iallgatherv(source, own, row.type, target, layout->counts.data(), layout->places.data(), row.type,
+                              comm, &request),
+              "MPI_Iallgatherv");
+    return MpiEngine::Requests{request};
+  });
+  return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}),
+          {std::move(gathered), std::move(part)}};
+}
+
+Work MpiCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) {
+  check_reducible(whole);
+  check_row_parts(whole, part, rows, rank_, size_);
+  check_on_cpu(whole);
+  const auto layout = std::make_shared<const RowLayout>(rows, row_bytes(whole) / whole.element_size());
+  auto operation = engine_.post([=, comm = to_comm(native_), type = to_datatype(whole), source = whole.data_ptr(),
+                                 target = part.data_ptr()] {
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Ireduce_scatter(source, target, layout->counts.data(), type, MPI_SUM, comm, &request),
+              "MPI_Ireduce_scatter");
+    return MpiEngine::Requests{request};
+  });
+  return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}), {std::move(part), std::move(whole)}};
 }
 
 std::shared_ptr<Communicator> MpiCommunicator::duplicate() {

@@ -100,6 +100,66 @@ class NcclCommunicator : public Communicator {
     return {std::make_unique<CudaWork>(stream_), {std::move(gathered), std::move(part)}};
   }
 
+  Work all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
+                  const RowCounts& sent_rows) override {
+    check_exchangeable(received, sent, received_rows, sent_rows, size_);
+    check_on_gpu(sent);
+    follow_caller();
+    const int64_t bytes = row_bytes(sent);
+    const char* from = static_cast<const char*>(sent.data_ptr());
+    char* to = static_cast<char*>(received.data_ptr());
+    check_nccl(ncclGroupStart(), "ncclGroupStart");
+    for (int peer = 0; peer < size_; ++peer) {
+      const auto out = static_cast<size_t>(sent_rows[static_cast<size_t>(peer)] * bytes);
+      const auto in = static_cast<size_t>(received_rows[static_cast<size_t>(peer)] * bytes);
+      if (out > 0) check_nccl(ncclSend(from, out, ncclInt8, peer, comm_, stream_), "ncclSend");
+      if (in > 0) check_nccl(ncclRecv(to, in, ncclInt8, peer, comm_, stream_), "ncclRecv");
+      from += out;
+      to += in;
+    }
+    check_nccl(ncclGroupEnd(), "ncclGroupEnd");
+    return {std::make_unique<CudaWork>(stream_), {std::move(received), std::move(sent)}};
+  }
+
+  /// Parts differ in length, so each rank broadcasts its own; NCCL fuses the group.
+  Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) override {
+    check_row_parts(gathered, part, rows, rank_, size_);
+    check_on_gpu(gathered);
+    follow_caller();
+    char* to = static_cast<char*>(gathered.data_ptr());
+    check_nccl(ncclGroupStart(), "ncclGroupStart");
+    for (int root = 0; root < size_; ++root) {
+      const auto bytes = static_cast<size_t>(rows[static_cast<size_t>(root)] * row_bytes(part));
+      if (bytes > 0) {
+        check_nccl(ncclBroadcast(part.data_ptr(), to, bytes, ncclInt8, root, comm_, stream_), "ncclBroadcast");
+      }
+      to += bytes;
+    }
+    check_nccl(ncclGroupEnd(), "ncclGroupEnd");
+    return {std::make_unique<CudaWork>(stream_), {std::move(gathered), std::move(part)}};
+  }
+
+  Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) override {
+    check_reducible(whole);
+    check_row_parts(whole, part, rows, rank_, size_);
+    check_on_gpu(whole);
+    follow_caller();
+    const int64_t elements = row_bytes(whole) / whole.element_size();
+    const char* from = static_cast<const char*>(whole.data_ptr());
+    check_nccl(ncclGroupStart(), "ncclGroupStart");
+    for (int root = 0; root < size_; ++root) {
+      const int64_t count = rows[static_cast<size_t>(root)] * elements;
+      if (count > 0) {
+        check_nccl(ncclReduce(from, part.data_ptr(), static_cast<size_t>(count), to_nccl_type(whole), ncclSum, root,
+                              comm_, stream_),
+                   "ncclReduce");
+      }
+      from += count * whole.element_size();
+    }
+    check_nccl(ncclGroupEnd(), "ncclGroupEnd");
+    return {std::make_unique<CudaWork>(stream_), {std::move(part), std::move(whole)}};
+  }
+
   std::shared_ptr<Communicator> duplicate() override { return split(0, rank_); }
 
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override {

@@ -7,6 +7,8 @@
 
 #include <utility>
 
+#include "parallel/base/fault.h"
+
 namespace parallel {
 namespace {
 
@@ -19,19 +21,29 @@ class PipelineNode : public torch::autograd::Node {
   /// Computes the output and keeps what backward needs.
   at::Tensor run(const at::Tensor& tokens_TD, const at::Tensor& weight_TK, const std::vector<at::Tensor>& weights) {
     const at::NoGradGuard no_gradient;
+    const bool kept = !next_edges().empty();  // in evaluation nothing is
     const at::Tensor rows_RD = gather_rows(tokens_TD, permutation);
-    auto [out_RD, saved] = compute->forward(rows_RD, permutation.rows_per_expert, weights);
+    at::Tensor out_RD;
+    for (int64_t pass = 0; pass < exchange->passes(); ++pass) {
+      auto [out_ND, saved] = compute->forward(exchange->dispatch(rows_RD, pass), exchange->rows_per_expert(pass), weights);
+      exchange->combine(out_ND, pass, out_RD);
+      if (kept && pass == 0) saved_ = std::move(saved);
+    }
     at::Tensor out_TD = combine_rows(out_RD, weight_TK, permutation);
-    if (next_edges().empty()) return out_TD;  // evaluation: nothing is kept
-    saved_ = std::move(saved);
+    if (!kept) return out_TD;
     out_RD_ = std::move(out_RD);
     weight_TK_ = SavedVariable(weight_TK, /*is_output=*/false);
+    if (exchange->passes() > 1) tokens_TD_ = SavedVariable(tokens_TD, /*is_output=*/false);
     for (const at::Tensor& weight : weights) weights_.emplace_back(weight, /*is_output=*/false);
     return out_TD;
   }
 
   variable_list apply(variable_list&& grad_outputs) override {
-    if (!grad_outputs[0].defined()) return variable_list(num_outputs());  // no gradient came from above
+    if (!grad_outputs[0].defined()) {
+      check_internal(!together, "expert_pipeline: no gradient came from above, and other ranks wait");
+      return variable_list(num_outputs());
+    }
+    const at::NoGradGuard no_gradient;
     const at::Tensor weight_TK = weight_TK_.unpack();
     std::vector<at::Tensor> weights;
     for (const SavedVariable& weight : weights_) weights.push_back(weight.unpack());
@@ -42,15 +54,16 @@ class PipelineNode : public torch::autograd::Node {
                                           .index_copy_(0, permutation.slot_R, dot_R)
                                           .view_as(weight_TK);
     grad_out_RD.mul_(weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1));
-    auto gradients = compute->backward(saved_, grad_out_RD, permutation.rows_per_expert, weights);
-    variable_list result{combine_rows(gradients.rows_RD, {}, permutation), grad_weight_TK};
-    result.insert(result.end(), gradients.weights.begin(), gradients.weights.end());
+    auto [grad_rows_RD, grad_weights] = experts_backward(grad_out_RD, weights);
+    variable_list result{combine_rows(grad_rows_RD, {}, permutation), grad_weight_TK};
+    result.insert(result.end(), grad_weights.begin(), grad_weights.end());
     return result;
   }
 
   void release_variables() override {
     saved_ = {};
     out_RD_ = at::Tensor();
+    tokens_TD_.reset_data();
     weight_TK_.reset_data();
     weights_.clear();
   }
@@ -58,11 +71,33 @@ class PipelineNode : public torch::autograd::Node {
   std::string name() const override { return "ExpertPipelineBackward"; }
 
   Permutation permutation;
+  std::unique_ptr<const ExpertExchange> exchange;
   std::shared_ptr<const ExpertCompute> compute;
+  bool together = false;  // whether other ranks take part
 
  private:
-  ExpertCompute::Saved saved_;
-  at::Tensor out_RD_;  // the experts' outputs before weighting
+  ExpertCompute::Gradients experts_backward(const at::Tensor& grad_out_RD, const std::vector<at::Tensor>& weights) {
+    ExpertCompute::Gradients all;
+    at::Tensor rows_RD;
+    if (exchange->passes() > 1) rows_RD = gather_rows(tokens_TD_.unpack(), permutation);
+    for (int64_t pass = 0; pass < exchange->passes(); ++pass) {
+      const std::vector<int64_t>& counts = exchange->rows_per_expert(pass);
+      ExpertCompute::Saved again;
+      if (pass > 0) again = compute->forward(exchange->dispatch(rows_RD, pass), counts, weights).saved;
+      auto part = compute->backward(pass > 0 ? again : saved_, exchange->dispatch(grad_out_RD, pass), counts, weights);
+      exchange->combine(part.rows_RD, pass, all.rows_RD);
+      if (pass == 0) {
+        all.weights = std::move(part.weights);
+      } else {
+        for (size_t i = 0; i < weights.size(); ++i) all.weights[i].add_(part.weights[i]);
+      }
+    }
+    return all;
+  }
+
+  ExpertCompute::Saved saved_;  // of the first pass
+  at::Tensor out_RD_;           // the experts' outputs before weighting
+  SavedVariable tokens_TD_;     // where there are further passes
   SavedVariable weight_TK_;
   std::vector<SavedVariable> weights_;
 };
@@ -70,10 +105,14 @@ class PipelineNode : public torch::autograd::Node {
 }  // namespace
 
 at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assignment,
-                           std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights) {
+                           std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
+                           const ExpertGroup& group) {
   const std::shared_ptr<PipelineNode> node(new PipelineNode(), torch::autograd::deleteNode);
   node->permutation = sort_by_expert(assignment.expert_TK, assignment.num_experts);
+  node->exchange =
+      std::make_unique<ExpertExchange>(group, node->permutation.rows_per_expert, tokens_TD.device());
   node->compute = std::move(compute);
+  node->together = group.mesh->experts().size() > 1;
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
                                 variable_list inputs{tokens_TD, assignment.weight_TK};
                                 inputs.insert(inputs.end(), weights.begin(), weights.end());

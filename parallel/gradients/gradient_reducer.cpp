@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "parallel/base/fault.h"
@@ -11,6 +12,7 @@
 namespace parallel {
 
 struct GradientReducer::Bucket {
+  std::shared_ptr<Communicator> group;
   at::Tensor flat;
   int64_t parameters = 0;
   int64_t waiting = 0;  // parameters whose last gradient is still to come
@@ -37,37 +39,45 @@ at::ScalarType gradient_type(const at::Tensor& parameter) {
 
 GradientReducer::GradientReducer(std::vector<at::Tensor> parameters, std::shared_ptr<Communicator> group,
                                  ReducerOptions options)
-    : parameters_(std::move(parameters)),
-      group_(std::move(group)),
-      gradients_(parameters_.size()),
-      bucket_of_(parameters_.size()) {
-  std::vector<size_t> members;
-  int64_t elements = 0;
-  const auto close = [&] {
-    if (members.empty()) return;
-    const at::Tensor& first = parameters_[members.front()];
+    : GradientReducer(parameters, Groups(parameters.size(), std::move(group)), options) {}
+
+GradientReducer::GradientReducer(std::vector<at::Tensor> parameters, const Groups& groups, ReducerOptions options)
+    : parameters_(std::move(parameters)), gradients_(parameters_.size()), bucket_of_(parameters_.size()) {
+  check_internal(groups.size() == parameters_.size(), "GradientReducer: ", groups.size(), " groups for ",
+                 parameters_.size(), " parameters");
+  struct Open {
+    std::shared_ptr<Communicator> group;
+    std::vector<size_t> members;
+    int64_t elements = 0;
+  };
+  std::vector<Open> open;  // one for each group, in the order of its last parameter
+  const auto close = [&](Open& each) {
+    if (each.members.empty()) return;
+    const at::Tensor& first = parameters_[each.members.front()];
     Bucket bucket;
-    bucket.flat = at::zeros({elements}, first.options().dtype(gradient_type(first)).requires_grad(false));
-    bucket.parameters = static_cast<int64_t>(members.size());
+    bucket.group = each.group;
+    bucket.flat = at::zeros({each.elements}, first.options().dtype(gradient_type(first)).requires_grad(false));
+    bucket.parameters = static_cast<int64_t>(each.members.size());
     int64_t offset = 0;
-    for (const size_t i : members) {
+    for (const size_t i : each.members) {
       gradients_[i] = bucket.flat.narrow(0, offset, parameters_[i].numel()).view(parameters_[i].sizes());
       bucket_of_[i] = buckets_.size();
       offset += parameters_[i].numel();
     }
     buckets_.push_back(std::move(bucket));
-    members.clear();
-    elements = 0;
+    each = {.group = each.group};
   };
   for (size_t i = parameters_.size(); i-- > 0;) {
     check_internal(gradient_type(parameters_[i]) == gradient_type(parameters_.front()),
                    "GradientReducer: parameters of mixed precision");
-    members.push_back(i);
-    elements += parameters_[i].numel();
-    if (elements * static_cast<int64_t>(c10::elementSize(gradient_type(parameters_[i]))) >= options.bucket_bytes)
-      close();
+    auto found = std::ranges::find(open, groups[i], &Open::group);
+    if (found == open.end()) found = open.insert(open.end(), {.group = groups[i]});
+    found->members.push_back(i);
+    found->elements += parameters_[i].numel();
+    const auto bytes = found->elements * static_cast<int64_t>(c10::elementSize(gradient_type(parameters_[i])));
+    if (bytes >= options.bucket_bytes) close(*found);
   }
-  close();
+  for (Open& each : open) close(each);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     // Where dtypes agree autograd adds straight into the bucket.
     if (parameters_[i].scalar_type() == gradients_[i].scalar_type()) parameters_[i].mutable_grad() = gradients_[i];
@@ -107,7 +117,7 @@ void GradientReducer::parameter_ready(size_t i) {
 void GradientReducer::issue_ready() {
   while (next_to_issue_ < buckets_.size() && buckets_[next_to_issue_].waiting == 0) {
     Bucket& bucket = buckets_[next_to_issue_++];
-    bucket.work = group_->all_reduce(bucket.flat, ReduceOp::kSum);
+    bucket.work = bucket.group->all_reduce(bucket.flat, ReduceOp::kSum);
   }
 }
 

@@ -17,10 +17,15 @@ struct ReducerOptions {
 /// Owns the gradients of `parameters`: flat buckets of float32 (float64 for float64 parameters), in reverse order of
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
 /// their float32 place as they come, so that micro-batches and ranks are summed in float32.
-/// Buckets are issued in a fixed order, the same on every rank, whatever order backward takes.
+/// A bucket's parameters share one group. Buckets are issued in a fixed order, the same on every rank, whatever order
+/// backward takes.
 class GradientReducer {
  public:
-  /// `group` must be this reducer's own traffic class.
+  using Groups = std::vector<std::shared_ptr<Communicator>>;
+
+  /// groups[i]: the ranks that share parameter i, in this reducer's own traffic class.
+  GradientReducer(std::vector<at::Tensor> parameters, const Groups& groups, ReducerOptions options = {});
+  /// One group for all.
   GradientReducer(std::vector<at::Tensor> parameters, std::shared_ptr<Communicator> group, ReducerOptions options = {});
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
@@ -46,7 +51,6 @@ class GradientReducer {
   void issue_ready();
 
   std::vector<at::Tensor> parameters_;
-  std::shared_ptr<Communicator> group_;
   std::vector<at::Tensor> gradients_;
   std::vector<size_t> bucket_of_;
   std::vector<Bucket> buckets_;

@@ -187,23 +187,23 @@ TEST_F(CheckpointTest, HostileAttributesAreRefused) {
 }
 
 TEST(Checksum, PartsAddUpHoweverTheyAreCut) {
-  const std::string bytes(1001, 'x');
-  const auto size = static_cast<int64_t>(bytes.size());
-  const int64_t words = launch::word_count(size);
-  const uint64_t whole = launch::partial_checksum(bytes.data(), size, 0, words);
-  for (const int64_t cut : {int64_t{1}, words / 3, words - 1}) {
-    EXPECT_EQ(
-        launch::partial_checksum(bytes.data(), size, 0, cut) + launch::partial_checksum(bytes.data(), size, cut, words),
-        whole);
+  for (const int64_t bytes : {4, 8}) {
+    const std::string text(static_cast<size_t>(101 * bytes), 'x');
+    const uint64_t whole = launch::partial_checksum(text.data(), bytes, 101, 0);
+    for (const int64_t cut : {1, 33, 100}) {
+      EXPECT_EQ(launch::partial_checksum(text.data() + cut * bytes, bytes, 101 - cut, cut) +
+                    launch::partial_checksum(text.data(), bytes, cut, 0),
+                whole);
+    }
+    std::string changed = text;
+    changed[0] = 'y';
+    EXPECT_NE(launch::partial_checksum(changed.data(), bytes, 101, 0), whole);
   }
-  std::string swapped = bytes;
-  swapped[0] = 'y';
-  EXPECT_NE(launch::partial_checksum(swapped.data(), size, 0, words), whole);
 }
 
-TEST(Checksum, KnowsTheOrderOfWords) {
+TEST(Checksum, KnowsTheOrderOfElements) {
   const std::vector<int64_t> a{1, 2}, b{2, 1};
-  EXPECT_NE(launch::partial_checksum(a.data(), 16, 0, 2), launch::partial_checksum(b.data(), 16, 0, 2));
+  EXPECT_NE(launch::partial_checksum(a.data(), 8, 2, 0), launch::partial_checksum(b.data(), 8, 2, 0));
 }
 
 }  // namespace

@@ -13,7 +13,9 @@
 #include "tests/support/world.h"
 
 /// All ranks of the test, every collective checked. Collective.
-inline launch::Groups test_groups() { return launch::make_groups(test_mpi_world(), at::kCPU, "collectives"); }
+inline launch::Groups test_groups(const parallel::MeshConfig& mesh = {}) {
+  return launch::make_groups(test_mpi_world(), at::kCPU, "collectives", mesh);
+}
 
 /// 2 blocks of width 24 with 6 experts; 3 updates take a fraction of a second.
 inline launch::Recipe tiny_recipe(const std::string& data_file) {
@@ -52,10 +54,43 @@ inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_
   return launch::build_model(recipe, vocabulary, at::kCPU);
 }
 
+/// Data parallel only, and the experts spread over all ranks as far as they can be.
+inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& recipe, int64_t ranks) {
+  std::vector<parallel::MeshConfig> layouts{{}};
+  if (ranks == 1 || recipe.moe.layers == "none") return layouts;
+  parallel::MeshConfig spread{.receive_bound = 1.5};
+  spread.expert_tensor = ranks == 4 ? 2 : 1;
+  spread.expert = ranks / spread.expert_tensor;
+  if (!recipe.moe.experts_by_layer.empty()) spread.expert = 1, spread.expert_tensor = ranks == 3 ? 1 : ranks;
+  if (recipe.moe.experts % spread.expert != 0) {
+    spread.experts_by_rank.assign(static_cast<size_t>(spread.expert), 1);
+    spread.experts_by_rank.front() += recipe.moe.experts - spread.expert;
+  }
+  layouts.push_back(spread);
+  return layouts;
+}
+
 struct UpdateTrace {
   std::vector<launch::StepReport> reports;
-  std::vector<at::Tensor> parameters;  // float64
+  std::vector<at::Tensor> parameters;  // float64, whole on every rank
 };
+
+/// The whole of a parameter from the parts of all ranks. Collective.
+inline at::Tensor whole_parameter(const at::Tensor& part, const moetrain::Model& model, const std::string& name,
+                                  const launch::Groups& groups) {
+  const auto found = model.placements().find(name);
+  if (found == model.placements().end()) return part.to(at::kDouble).clone();
+  at::Tensor whole = at::zeros(found->second.global_shape, at::kDouble);
+  if (groups.mesh->replicas(found->second.replicas)->rank() == 0) {
+    int64_t place = 0;
+    for (const parallel::ElementRange& run : found->second.runs) {
+      whole.flatten().narrow(0, run.begin, run.count).copy_(part.flatten().narrow(0, place, run.count));
+      place += run.count;
+    }
+  }
+  groups.control->all_reduce(whole, parallel::ReduceOp::kSum).wait();
+  return whole;
+}
 
 /// Trains from scratch on the ranks of `groups`, without a run folder.
 inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates) {
@@ -66,9 +101,10 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   state.micro_batches = recipe.train.micro_batches;
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size())});
-  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
-  state.reducer = std::make_unique<parallel::GradientReducer>(state.model->parameters(), groups.gradients,
-                                                              parallel::ReducerOptions{.bucket_bytes = 20000});
+  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
+  state.reducer = std::make_unique<parallel::GradientReducer>(
+      state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
+      parallel::ReducerOptions{.bucket_bytes = 20000});
   state.optimizer = std::make_unique<optim::Optimizer>(launch::named_parameters(*state.model), recipe.optimizer,
                                                        optim::resolve(recipe.schedule, recipe.train.length.count, {}));
   UpdateTrace trace;
@@ -79,8 +115,9 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
     groups.control->all_reduce(targets, parallel::ReduceOp::kSum).wait();
     trace.reports.push_back(launch::train_step(state, read, targets.item<int64_t>(), groups));
   }
-  for (const auto& [name, tensor] : state.optimizer->masters())
-    trace.parameters.push_back(tensor.to(at::kDouble).clone());
+  for (const auto& [name, tensor] : state.optimizer->masters()) {
+    trace.parameters.push_back(whole_parameter(tensor, *state.model, name, groups));
+  }
   return trace;
 }
 

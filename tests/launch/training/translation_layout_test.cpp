@@ -101,8 +101,11 @@ TEST_P(TranslationLayout, AgreesWithOneRankInFloat64) {
   launch::Recipe recipe = tiny_translation_recipe(make_tiny_pairs(folder, *world));
   GetParam().change(recipe);
   const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
-  const UpdateTrace trace = run_updates(recipe, test_groups(), 3);
-  expect_same_trace(trace, reference, 1e-10);
+  for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
+    const launch::Groups groups = test_groups(mesh);
+    SCOPED_TRACE(groups.mesh->shape().describe());
+    expect_same_trace(run_updates(recipe, groups, 3), reference, 1e-10);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TranslationLayout, testing::ValuesIn(kTranslationCases),

@@ -250,7 +250,9 @@ TEST(MoeLayer, LatentExpertsSeeRowsOfTheLatentWidth) {
 // Width 4: the router has 4 for each expert of any kind, an expert 3 x 4 x 6, a constant 4 + 2 x 4.
 TEST(MoeLayer, ParameterCountByHand) {
   const auto expect = [](const MoeConfig& config, int64_t always, int64_t each, int64_t used) {
-    const ParameterCount count = layer_with(config).parameter_count();
+    torch::nn::Module model;
+    model.register_module("moe", std::make_shared<MoeLayer>(layer_with(config)));
+    const ParameterCount count = parameter_count(model, {});
     EXPECT_EQ(count.total, always + 5 * each);
     EXPECT_EQ(count.active, always + used * each);
   };

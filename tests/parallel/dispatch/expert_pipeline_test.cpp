@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "parallel/base/random.h"
+#include "tests/parallel/dispatch/toy_compute.h"
 #include "tests/support/gradient_check.h"
 
 namespace parallel {
@@ -19,51 +20,6 @@ at::Tensor draws(const char* name, at::IntArrayRef shape) {
   return tensor;
 }
 
-/// Expert e: tanh(rows in[e]) out[e]. Counts what it keeps for backward.
-class ToyCompute : public ExpertCompute {
- public:
-  Output forward(const at::Tensor& rows_RD, const std::vector<int64_t>& counts,
-                 const std::vector<at::Tensor>& weights) const override {
-    std::vector<at::Tensor> hidden, out;
-    each(counts, [&](int64_t e, int64_t begin, int64_t count) {
-      hidden.push_back(at::tanh(at::mm(rows_RD.narrow(0, begin, count), weights[0][e])));
-      out.push_back(at::mm(hidden.back(), weights[1][e]));
-    });
-    const at::Tensor hidden_RF = at::cat(hidden), out_RD = at::cat(out);
-    kept = c10::weak_intrusive_ptr<c10::TensorImpl>(hidden_RF.getIntrusivePtr());
-    return {out_RD, {{rows_RD, hidden_RF}}};
-  }
-
-  Gradients backward(const Saved& saved, const at::Tensor& grad_RD, const std::vector<int64_t>& counts,
-                     const std::vector<at::Tensor>& weights) const override {
-    std::vector<at::Tensor> grad_rows;
-    Gradients result{{}, {at::zeros_like(weights[0]), at::zeros_like(weights[1])}};
-    each(counts, [&](int64_t e, int64_t begin, int64_t count) {
-      const at::Tensor rows = saved.tensors[0].narrow(0, begin, count),
-                       hidden = saved.tensors[1].narrow(0, begin, count);
-      const at::Tensor grad = grad_RD.narrow(0, begin, count);
-      const at::Tensor grad_in = at::mm(grad, weights[1][e].t()) * (1 - hidden * hidden);
-      result.weights[1][e].copy_(at::mm(hidden.t(), grad));
-      result.weights[0][e].copy_(at::mm(rows.t(), grad_in));
-      grad_rows.push_back(at::mm(grad_in, weights[0][e].t()));
-    });
-    result.rows_RD = at::cat(grad_rows);
-    return result;
-  }
-
-  mutable c10::weak_intrusive_ptr<c10::TensorImpl> kept{c10::intrusive_ptr<c10::TensorImpl>()};
-
- private:
-  template <class Action>
-  static void each(const std::vector<int64_t>& counts, Action&& action) {
-    int64_t begin = 0;
-    for (size_t e = 0; e < counts.size(); ++e) {
-      action(static_cast<int64_t>(e), begin, counts[e]);
-      begin += counts[e];
-    }
-  }
-};
-
 /// Inputs of one pipeline; leaves that require gradients.
 struct PipelineCase {
   PipelineCase(const at::Tensor& expert_TK) : expert_TK(expert_TK) {
@@ -72,7 +28,9 @@ struct PipelineCase {
     weights = {draws("in", {kExperts, kWidth, kHidden}).requires_grad_(true),
                draws("out", {kExperts, kHidden, kWidth}).requires_grad_(true)};
   }
-  at::Tensor run() const { return expert_pipeline(tokens_TD, {expert_TK, weight_TK, kExperts}, compute, weights); }
+  at::Tensor run() const {
+    return expert_pipeline(tokens_TD, {expert_TK, weight_TK, kExperts}, compute, weights, one_rank(kExperts));
+  }
   /// A loop over tokens and choices by plain autograd, without rows or permutations.
   at::Tensor dense() const {
     std::vector<at::Tensor> out;
@@ -252,7 +210,8 @@ TEST(ExpertPipeline, GradientThatIsNotContiguousAndTokensThatAreNot) {
   const at::Tensor turned = pipeline.tokens_TD.detach().t().contiguous().t();
   EXPECT_FALSE(turned.is_contiguous());
   EXPECT_TRUE(
-      expert_pipeline(turned, {pipeline.expert_TK, pipeline.weight_TK, kExperts}, pipeline.compute, pipeline.weights)
+      expert_pipeline(turned, {pipeline.expert_TK, pipeline.weight_TK, kExperts}, pipeline.compute, pipeline.weights,
+                      one_rank(kExperts))
           .equal(pipeline.run()));
 }
 

@@ -1,0 +1,52 @@
+#include "parallel/mesh/mesh.h"
+
+#include <utility>
+
+#include "parallel/base/fault.h"
+#include "parallel/comm/local_communicator.h"
+
+namespace parallel {
+namespace {
+
+/// The ranks with the same `color`, in the order of `from`. Collective.
+std::shared_ptr<Communicator> axis(const std::shared_ptr<Communicator>& from, int64_t color, int64_t size) {
+  if (size == 1) return std::make_shared<LocalCommunicator>();
+  if (size == from->size()) return from->duplicate();
+  auto group = from->split(color, from->rank());
+  check_internal(group->size() == size, "Mesh: an axis of ", size, " ranks came out as ", group->size());
+  return group;
+}
+
+}  // namespace
+
+Mesh::Mesh() : Mesh({}, std::make_shared<LocalCommunicator>(), std::make_shared<LocalCommunicator>()) {}
+
+Mesh::Mesh(const MeshConfig& config, int64_t ranks, int64_t rank)
+    : config_(config), shape_(mesh_shape(config, ranks)), place_(shape_.place(rank)) {}
+
+Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::shared_ptr<Communicator> gradients)
+    : Mesh(config, tokens->size(), tokens->rank()) {
+  const auto& [data, tensor, expert_data, expert, expert_tensor] = place_;
+  const int64_t block = shape_.expert * shape_.expert_tensor;
+  tensor_ = axis(tokens, data, shape_.tensor);
+  expert_ = axis(tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
+  expert_tensor_ = axis(tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
+  experts_ = axis(tokens, expert_data, block);
+  data_gradients_ = axis(gradients, tensor, shape_.data);
+  expert_data_gradients_ = axis(gradients, tokens->rank() % block, shape_.expert_data);
+  world_gradients_ = std::move(gradients);
+}
+
+const std::shared_ptr<Communicator>& Mesh::replicas(Replicas replicas) const {
+  switch (replicas) {
+    case Replicas::kWorld:
+      return world_gradients_;
+    case Replicas::kData:
+      return data_gradients_;
+    case Replicas::kExpertData:
+      return expert_data_gradients_;
+  }
+  throw InternalError("Mesh: no such replicas");
+}
+
+}  // namespace parallel

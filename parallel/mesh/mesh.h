@@ -1,0 +1,45 @@
+// defines: Mesh: the communicators of each axis
+#pragma once
+#include <memory>
+
+#include "parallel/comm/communicator.h"
+#include "parallel/mesh/expert_map.h"
+#include "parallel/mesh/mesh_shape.h"
+#include "parallel/mesh/placement.h"
+
+namespace parallel {
+
+/// A rank's place in the layout, and the groups it works in. Cheap to share; every module that spreads over ranks keeps
+/// one. Groups of one rank are local ones.
+class Mesh {
+ public:
+  /// One rank alone.
+  Mesh();
+  /// Shapes only, as rank `rank` would see them: no group may be used.
+  Mesh(const MeshConfig& config, int64_t ranks, int64_t rank);
+  /// `tokens` and `gradients`: the same ranks, two traffic classes. UserError as mesh_shape. Collective over both.
+  Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::shared_ptr<Communicator> gradients);
+
+  const MeshConfig& config() const { return config_; }
+  const MeshShape& shape() const { return shape_; }
+  const MeshPlace& place() const { return place_; }
+
+  // What forward and backward exchange:
+  Communicator& tensor() const { return *tensor_; }
+  Communicator& expert() const { return *expert_; }
+  Communicator& expert_tensor() const { return *expert_tensor_; }
+  /// All ranks that together hold every expert once: expert x expert_tensor.
+  Communicator& experts() const { return *experts_; }
+
+  /// Those that hold the same elements as this rank, in the traffic class of gradients.
+  const std::shared_ptr<Communicator>& replicas(Replicas replicas) const;
+
+ private:
+  MeshConfig config_;
+  MeshShape shape_;
+  MeshPlace place_;
+  std::shared_ptr<Communicator> tensor_, expert_, expert_tensor_, experts_;
+  std::shared_ptr<Communicator> world_gradients_, data_gradients_, expert_data_gradients_;
+};
+
+}  // namespace parallel

@@ -1,0 +1,30 @@
+// defines: MeshConfig, visit
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "parallel/base/field.h"
+
+namespace parallel {
+
+/// How the ranks are laid out; data and expert_data are what is left of them.
+struct MeshConfig {
+  int64_t tensor = 1;
+  int64_t expert = 1;
+  int64_t expert_tensor = 1;
+  std::vector<int64_t> experts_by_rank;
+  double receive_bound = 4.0;
+};
+
+template <class Visitor>
+void visit(MeshConfig& config, Visitor& field) {
+  field("tensor", config.tensor, between(1, 1 << 16), "ranks that share each dense layer's heads, hidden units and vocabulary");
+  field("expert", config.expert, between(1, 1 << 16), "ranks that share the experts of a layer, each expert whole on one of them");
+  field("expert_tensor", config.expert_tensor, between(1, 1 << 16), "ranks that share the hidden units of each expert");
+  field("experts_by_rank", config.experts_by_rank, between(0, 1 << 16),
+        "how many experts each rank of the expert axis holds, in turn; empty: the same number each");
+  field("receive_bound", config.receive_bound, at_least(1),
+        "rows that a rank takes in at once, in even shares of a layer's rows; what comes above goes in further passes");
+}
+
+}  // namespace parallel

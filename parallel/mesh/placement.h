@@ -1,0 +1,37 @@
+// defines: Placement, ElementRange, DimPart, Replicas: which elements of a global tensor a rank holds
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace parallel {
+
+/// Which ranks hold the same elements: those over whom a gradient is summed.
+enum class Replicas { kWorld, kData, kExpertData };
+
+/// Elements begin .. begin + count of a tensor in row-major order.
+struct ElementRange {
+  int64_t begin = 0, count = 0;
+  bool operator==(const ElementRange&) const = default;
+};
+
+/// What a rank holds of one tensor. Initial values, gradients, optimizer state and checkpoints all follow it.
+struct Placement {
+  std::vector<int64_t> global_shape, local_shape;
+  std::vector<ElementRange> runs;  // of the global tensor, in the order of the local one's elements
+  Replicas replicas = Replicas::kWorld;
+
+  int64_t global_elements() const;
+  int64_t local_elements() const;
+  bool whole() const { return local_elements() == global_elements(); }
+};
+
+/// Indices begin .. begin + count of one dimension.
+struct DimPart {
+  int64_t dim = 0, begin = 0, count = 0;
+};
+
+Placement whole_placement(std::vector<int64_t> shape);
+/// The block that lies within every part; other dimensions whole.
+Placement block_placement(std::vector<int64_t> shape, const std::vector<DimPart>& parts, Replicas replicas);
+
+}  // namespace parallel
