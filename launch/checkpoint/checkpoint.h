@@ -20,8 +20,8 @@ struct CheckpointTensor {
   at::Tensor tensor;  // float32 or float64, on any device
   /// Which part of the dataset `tensor` is; nullopt: all of it, the same on every rank.
   std::optional<parallel::Placement> placement = {};
-  /// This rank is number `replica` of the `replicas` that hold the same part, and share its writing. Not used where there
-  /// is no placement.
+  /// This rank is number `replica` of the `replicas` that hold the same part, and share its writing. Not used where
+  /// there is no placement.
   int64_t replica = 0, replicas = 1;
 
   parallel::Placement place() const { return placement ? *placement : parallel::whole_placement(tensor.sizes().vec()); }
@@ -48,8 +48,8 @@ int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo
 
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
-/// Fills every tensor from its part of the dataset of its path and checks each checksum. A missing, spare, misshapen or damaged
-/// dataset is a UserError that names it, and nothing is filled before names and shapes are all found right.
+/// Fills every tensor from its part of the dataset of its path and checks each checksum. A missing, spare, misshapen or
+/// damaged dataset is a UserError that names it, and nothing is filled before names and shapes are all found right.
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors);
 
 /// Updates of the complete checkpoints of a run, oldest first.

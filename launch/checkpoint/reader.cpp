@@ -131,7 +131,8 @@ void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tenso
 at::Tensor part_of(const at::Tensor& all, const parallel::Placement& placement) {
   if (placement.whole()) return all;
   std::vector<at::Tensor> runs;
-  for (const parallel::ElementRange& run : placement.runs) runs.push_back(all.flatten().narrow(0, run.begin, run.count));
+  for (const parallel::ElementRange& run : placement.runs)
+    runs.push_back(all.flatten().narrow(0, run.begin, run.count));
   return runs.empty() ? at::empty(placement.local_shape, all.options()) : at::cat(runs).view(placement.local_shape);
 }
 

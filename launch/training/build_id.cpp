@@ -14,8 +14,9 @@ std::string build_id() {
     std::vector<char> bytes((std::istreambuf_iterator<char>(program)), std::istreambuf_iterator<char>());
     bytes.resize((bytes.size() + 7) / 8 * 8);
     char hash[20];
-    std::snprintf(hash, sizeof(hash), "%016llx",
-                  static_cast<unsigned long long>(partial_checksum(bytes.data(), 8, static_cast<int64_t>(bytes.size()) / 8, 0)));
+    std::snprintf(
+        hash, sizeof(hash), "%016llx",
+        static_cast<unsigned long long>(partial_checksum(bytes.data(), 8, static_cast<int64_t>(bytes.size()) / 8, 0)));
     return std::string(MOETRAIN_VERSION) + "+" + hash;
   }();
   return id;

@@ -37,7 +37,8 @@ int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, 
   const int64_t each = static_cast<int64_t>(c10::elementSize(type)) + master + /*gradient, two moments*/ 3 * wide;
   const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, rank);
   int64_t elements = 0;
-  for (const at::Tensor& part : build_model(recipe, vocabulary, at::kMeta, mesh)->parameters()) elements += part.numel();
+  for (const at::Tensor& part : build_model(recipe, vocabulary, at::kMeta, mesh)->parameters())
+    elements += part.numel();
   return elements * each;
 }
 

@@ -1,4 +1,5 @@
-// defines: build_model, training_bytes, gradient_groups, named_parameters, checkpoint_tensor, parameter_tensors, dtype_of
+// defines: build_model, training_bytes, gradient_groups, named_parameters, checkpoint_tensor, parameter_tensors,
+// dtype_of
 #pragma once
 #include <memory>
 #include <vector>

@@ -122,8 +122,7 @@ double gradient_norm(const TrainState& state, const std::vector<at::Tensor>& gra
     same.push_back(gradients[i++]);
   }
   const auto options = at::TensorOptions(at::kDouble).device(gradients.front().device());
-  return std::sqrt(optim::sum_of_squares(world) +
-                   sum_over_parts(optim::sum_of_squares(data), mesh.tensor(), options) +
+  return std::sqrt(optim::sum_of_squares(world) + sum_over_parts(optim::sum_of_squares(data), mesh.tensor(), options) +
                    sum_over_parts(optim::sum_of_squares(expert_data), mesh.experts(), options));
 }
 

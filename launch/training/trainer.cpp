@@ -73,8 +73,8 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
 
 void Trainer::check_memory() const {
   if (!device_.is_cpu()) return;  // the GPU says it itself, before anything is lost
-  const double needed = static_cast<double>(training_bytes(
-      recipe_, corpus_->tokenizer().vocabulary_size(), groups_.control->size(), groups_.control->rank()));
+  const double needed = static_cast<double>(training_bytes(recipe_, corpus_->tokenizer().vocabulary_size(),
+                                                           groups_.control->size(), groups_.control->rank()));
   const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   if (needed <= there) return;
   parallel::user_error("weights, gradients and optimizer state of this model take ", needed / 1e9,
@@ -151,9 +151,9 @@ void Trainer::announce(bool resumed) {
   progress_.say(parallel::concat(resumed ? "resuming at update " + std::to_string(update_) : "training", " in ",
                                  folder_.path.string(), ": ", model));
   progress_.say(parallel::concat(count.total, " parameters, ", count.active, " active for a token; ",
-                                 groups_.mesh->shape().describe(), "; threads each: ",
-                                 recipe_.run.threads, ", on ", recipe_.run.device, "; ", length_, " updates of ",
-                                 scale_.tokens_per_update, " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
+                                 groups_.mesh->shape().describe(), "; threads each: ", recipe_.run.threads, ", on ",
+                                 recipe_.run.device, "; ", length_, " updates of ", scale_.tokens_per_update,
+                                 " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
   if (const std::string left_out = batches_->left_out(); !left_out.empty()) progress_.say(left_out);
   const int64_t idle = groups_.shard.count - batches_->sequences_per_micro_batch();
   if (idle > 0) {
@@ -276,7 +276,8 @@ std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
     tensors.push_back(checkpoint_tensor(path, tensor, *state_.model, name, *groups_.mesh));
   };
   for (const auto& [name, tensor] : state_.optimizer->masters()) add("parameters/" + name, tensor, name);
-  for (const auto& [slot, name, tensor] : state_.optimizer->state()) add("optimizer/" + slot + "/" + name, tensor, name);
+  for (const auto& [slot, name, tensor] : state_.optimizer->state())
+    add("optimizer/" + slot + "/" + name, tensor, name);
   for (CheckpointTensor& buffer : buffer_tensors(*state_.model)) tensors.push_back(std::move(buffer));
   return tensors;
 }

@@ -29,8 +29,8 @@ MemoryKeys CrossAttention::keys(const Memory& memory) const {
 
 at::Tensor CrossAttention::forward(const at::Tensor& input_TD, const Sequences& sequences,
                                    const MemoryKeys& memory) const {
-  // Without tokens there is nothing to attend with, but backward must reach the encoder here as on the other ranks, whose
-  // collectives wait for it.
+  // Without tokens there is nothing to attend with, but backward must reach the encoder here as on the other ranks,
+  // whose collectives wait for it.
   if (input_TD.size(0) == 0) return input_TD + 0 * (memory.key_SGLd.sum() + memory.value_SGLd.sum());
   const at::Tensor query_SHLd = split_heads(query_->forward(input_TD), sequences, shape_.width / shape_.heads);
   std::optional<at::Tensor> seen;

@@ -148,8 +148,9 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
         const at::Tensor hidden = hidden_PCD[static_cast<int64_t>(p)];
         const at::Tensor grad = loss.grad_CV[p].to(hidden.scalar_type());
         // Ignored tokens and the scale enter here, where a token has D numbers and not V.
-        grad_hidden_PTD[static_cast<int64_t>(p)].narrow(0, begin, count).copy_(
-            at::mm(grad, weight_VD).masked_fill_(ignored, 0).mul_(targets.scale));
+        grad_hidden_PTD[static_cast<int64_t>(p)]
+            .narrow(0, begin, count)
+            .copy_(at::mm(grad, weight_VD).masked_fill_(ignored, 0).mul_(targets.scale));
         add_weight_gradient(grad, hidden.masked_fill(ignored, 0), targets.scale, grad_weight_VD);
       }
     }

@@ -19,26 +19,6 @@
 namespace parallel {
 namespace {
 
-constexpr int64_t kShownDims = 8;      // a longer shape is compared by these, its length and its element count
-constexpr int64_t kPurposeBytes = 64;  // what is compared of a purpose
-
-constexpr const char* kOperationNames[] = {"all_reduce", "all_gather", "all_to_all", "all_gather_rows",
-                                           "reduce_scatter_rows", "duplicate", "split"};  // by Call::Operation
-constexpr int64_t kAnyRows = -1;  // a first dimension that may differ from rank to rank
-
-std::string type_name(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return "float32";
-    case at::kDouble:
-      return "float64";
-    case at::kLong:
-      return "int64";
-    default:
-      return c10::toString(type);
-  }
-}
-
 /// "rank 2", or "ranks 0, 1, 5".
 std::string name_ranks(const std::vector<int64_t>& ranks) {
   std::string text = ranks.size() == 1 ? "rank " : "ranks ";
@@ -48,52 +28,10 @@ std::string name_ranks(const std::vector<int64_t>& ranks) {
 
 }  // namespace
 
-/// What one rank called, as the words that cross the wire: no padding, compared bytewise.
-struct CheckedCommunicator::Call {
-  enum class Operation : int64_t {
-    kAllReduce,
-    kAllGather,
-    kAllToAll,
-    kAllGatherRows,
-    kReduceScatterRows,
-    kDuplicate,
-    kSplit
-  };
-  static constexpr int64_t kAbsent = -1;
-
-  int64_t sequence = 0;
-  Operation operation = Operation::kAllReduce;
-  int64_t reduce = kAbsent, type = kAbsent, device = kAbsent, refused = 0;
-  int64_t dims = kAbsent, elements = 0;
-  int64_t sizes[kShownDims] = {};
-  int64_t ranks = kAbsent, rows[kShownDims] = {}, rows_digest = 0;  // row counts that are the same on every rank
-  char purpose[kPurposeBytes] = {};
-
-  std::string describe() const {
-    std::string text = kOperationNames[static_cast<size_t>(operation)];
-    if (reduce != kAbsent) text += reduce == static_cast<int64_t>(ReduceOp::kSum) ? " sum" : " max";
-    if (type != kAbsent) text += " " + type_name(static_cast<at::ScalarType>(type)) + " [";
-    for (int64_t i = 0; i < std::min(dims, kShownDims); ++i) {
-      text += i == 0 ? "" : ", ";
-      text += sizes[i] == kAnyRows ? "*" : std::to_string(sizes[i]);
-    }
-    if (dims > kShownDims) text += concat(", ... of ", dims, " dims, ", elements, " elements");
-    if (type != kAbsent) text += "]";
-    if (device != kAbsent && device != static_cast<int64_t>(at::kCPU)) {
-      text += " on " + c10::DeviceTypeName(static_cast<c10::DeviceType>(device), /*lower_case=*/true);
-    }
-    if (ranks != kAbsent) text += " of";
-    for (int64_t r = 0; r < std::min(ranks, kShownDims); ++r) text += concat(r == 0 ? " " : ", ", rows[r]);
-    if (ranks != kAbsent) text += concat(ranks > kShownDims ? ", ..." : "", " rows");
-    if (refused != 0) text += " (a tensor that communicators refuse)";
-    return concat(text, " as call ", sequence);
-  }
-};
-
 /// One call on its way from its caller to the group's thread and back.
 struct CheckedCommunicator::Checked {
-  Call call;
-  std::function<Work()> action;  // empty: the caller issues
+  CollectiveCall call;
+  std::function<Work()> action;        // empty: the caller issues
   RowCounts sent_rows, received_rows;  // of an all_to_all, to be held against the other ranks'
 
   std::mutex mutex;
@@ -145,7 +83,8 @@ class CheckedCommunicator::Checker {
   Checker(const Checker&) = delete;
   Checker& operator=(const Checker&) = delete;
 
-  std::shared_ptr<Checked> post(Call call, std::function<Work()> action, RowCounts sent_rows, RowCounts received_rows) {
+  std::shared_ptr<Checked> post(CollectiveCall call, std::function<Work()> action, RowCounts sent_rows,
+                                RowCounts received_rows) {
     auto checked = std::make_shared<Checked>();
     checked->sent_rows = std::move(sent_rows);
     checked->received_rows = std::move(received_rows);
@@ -201,13 +140,16 @@ class CheckedCommunicator::Checker {
   }
 
   /// Throws InternalError, with the same words on every rank, unless all ranks made `own` call.
-  void agree(const Call& own) {
-    static_assert(sizeof(Call) % sizeof(int64_t) == 0 && std::has_unique_object_representations_v<Call>);
-    std::memcpy(own_.data_ptr(), &own, sizeof(Call));
+  void agree(const CollectiveCall& own) {
+    static_assert(sizeof(CollectiveCall) % sizeof(int64_t) == 0 &&
+                  std::has_unique_object_representations_v<CollectiveCall>);
+    std::memcpy(own_.data_ptr(), &own, sizeof(CollectiveCall));
     control_.all_gather(all_, own_).wait();
-    std::vector<Call> calls(static_cast<size_t>(control_.size()));
-    std::memcpy(calls.data(), all_.data_ptr(), calls.size() * sizeof(Call));
-    const auto same = [&](const Call& call) { return std::memcmp(&call, &calls[0], sizeof(Call)) == 0; };
+    std::vector<CollectiveCall> calls(static_cast<size_t>(control_.size()));
+    std::memcpy(calls.data(), all_.data_ptr(), calls.size() * sizeof(CollectiveCall));
+    const auto same = [&](const CollectiveCall& call) {
+      return std::memcmp(&call, &calls[0], sizeof(CollectiveCall)) == 0;
+    };
     if (!std::all_of(calls.begin(), calls.end(), same)) throw InternalError(disagreement(calls));
   }
 
@@ -227,12 +169,13 @@ class CheckedCommunicator::Checker {
                                awaited[from][to].item<int64_t>()));
   }
 
-  std::string disagreement(const std::vector<Call>& calls) const {
-    const auto purpose_of = [](const Call& call) {
+  std::string disagreement(const std::vector<CollectiveCall>& calls) const {
+    const auto purpose_of = [](const CollectiveCall& call) {
       return std::string(call.purpose, strnlen(call.purpose, sizeof(call.purpose)));
     };
-    const bool one_purpose = std::all_of(calls.begin(), calls.end(),
-                                         [&](const Call& call) { return purpose_of(call) == purpose_of(calls[0]); });
+    const bool one_purpose = std::all_of(calls.begin(), calls.end(), [&](const CollectiveCall& call) {
+      return purpose_of(call) == purpose_of(calls[0]);
+    });
     std::map<std::string, std::vector<int64_t>> callers;
     for (size_t r = 0; r < calls.size(); ++r) {
       const std::string of_group = one_purpose ? "" : " of group '" + purpose_of(calls[r]) + "'";
@@ -249,7 +192,7 @@ class CheckedCommunicator::Checker {
 
   Communicator& control_;
   std::string purpose_;
-  at::Tensor own_ = at::zeros({static_cast<int64_t>(sizeof(Call) / sizeof(int64_t))}, at::kLong);
+  at::Tensor own_ = at::zeros({static_cast<int64_t>(sizeof(CollectiveCall) / sizeof(int64_t))}, at::kLong);
   at::Tensor all_ = at::zeros({control_.size(), own_.numel()}, at::kLong);
   std::exception_ptr broken_;  // the disagreement that ended this group
   std::mutex mutex_;
@@ -271,29 +214,7 @@ CheckedCommunicator::CheckedCommunicator(std::shared_ptr<Communicator> wrapped, 
 
 CheckedCommunicator::~CheckedCommunicator() = default;
 
-CheckedCommunicator::Call CheckedCommunicator::call_on(const at::Tensor& tensor) {
-  Call call;
-  call.type = static_cast<int64_t>(tensor.scalar_type());
-  call.device = static_cast<int64_t>(tensor.device().type());
-  call.dims = tensor.dim();
-  call.elements = tensor.numel();
-  for (int64_t i = 0; i < std::min(call.dims, kShownDims); ++i) call.sizes[i] = tensor.size(i);
-  return call;
-}
-
-CheckedCommunicator::Call CheckedCommunicator::call_on_rows(const at::Tensor& tensor, const RowCounts& rows) {
-  Call call = call_on(tensor);
-  call.sizes[0] = kAnyRows;
-  call.elements = 0;
-  call.ranks = static_cast<int64_t>(rows.size());
-  for (size_t r = 0; r < rows.size(); ++r) {
-    if (r < kShownDims) call.rows[r] = rows[r];
-    call.rows_digest = (call.rows_digest ^ rows[r]) * 0x100000001b3;  // FNV-1a's prime
-  }
-  return call;
-}
-
-Work CheckedCommunicator::issue(Call call, const at::Tensor& tensor, const std::function<void()>& demands,
+Work CheckedCommunicator::issue(CollectiveCall call, const at::Tensor& tensor, const std::function<void()>& demands,
                                 std::function<Work()> action, const RowCounts& sent_rows,
                                 const RowCounts& received_rows) {
   if (!checker_) return action();
@@ -318,8 +239,8 @@ Work CheckedCommunicator::issue(Call call, const at::Tensor& tensor, const std::
 }
 
 Work CheckedCommunicator::all_reduce(at::Tensor tensor, ReduceOp op) {
-  Call call = call_on(tensor);
-  call.operation = Call::Operation::kAllReduce;
+  CollectiveCall call = CollectiveCall::on(tensor);
+  call.operation = CollectiveCall::Operation::kAllReduce;
   call.reduce = static_cast<int64_t>(op);
   return issue(
       call, tensor, [&] { check_reducible(tensor); },
@@ -327,8 +248,8 @@ Work CheckedCommunicator::all_reduce(at::Tensor tensor, ReduceOp op) {
 }
 
 Work CheckedCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
-  Call call = call_on(part);
-  call.operation = Call::Operation::kAllGather;
+  CollectiveCall call = CollectiveCall::on(part);
+  call.operation = CollectiveCall::Operation::kAllGather;
   return issue(
       call, part, [&] { check_gatherable(gathered, part, size()); },
       [group = wrapped_, gathered, part] { return group->all_gather(gathered, part); });
@@ -336,9 +257,9 @@ Work CheckedCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
 
 Work CheckedCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
                                      const RowCounts& sent_rows) {
-  Call call = call_on_rows(sent, {});
-  call.ranks = Call::kAbsent;
-  call.operation = Call::Operation::kAllToAll;
+  CollectiveCall call = CollectiveCall::on_rows(sent, {});
+  call.ranks = CollectiveCall::kAbsent;
+  call.operation = CollectiveCall::Operation::kAllToAll;
   return issue(
       call, sent, [&] { check_exchangeable(received, sent, received_rows, sent_rows, size()); },
       [group = wrapped_, received, sent, received_rows, sent_rows] {
@@ -348,16 +269,16 @@ Work CheckedCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const
 }
 
 Work CheckedCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) {
-  Call call = call_on_rows(part, rows);
-  call.operation = Call::Operation::kAllGatherRows;
+  CollectiveCall call = CollectiveCall::on_rows(part, rows);
+  call.operation = CollectiveCall::Operation::kAllGatherRows;
   return issue(
       call, part, [&] { check_row_parts(gathered, part, rows, rank(), size()); },
       [group = wrapped_, gathered, part, rows] { return group->all_gather_rows(gathered, part, rows); });
 }
 
 Work CheckedCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) {
-  Call call = call_on_rows(whole, rows);
-  call.operation = Call::Operation::kReduceScatterRows;
+  CollectiveCall call = CollectiveCall::on_rows(whole, rows);
+  call.operation = CollectiveCall::Operation::kReduceScatterRows;
   const auto demands = [&] {
     check_reducible(whole);
     check_row_parts(whole, part, rows, rank(), size());
@@ -366,23 +287,23 @@ Work CheckedCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole,
                [group = wrapped_, part, whole, rows] { return group->reduce_scatter_rows(part, whole, rows); });
 }
 
-void CheckedCommunicator::agree(Call call) {
+void CheckedCommunicator::agree(CollectiveCall call) {
   if (checker_) checker_->post(call, nullptr, {}, {})->wait();
 }
 
 std::string CheckedCommunicator::child_purpose() { return concat(purpose_, ".", ++children_); }
 
 std::shared_ptr<Communicator> CheckedCommunicator::duplicate() {
-  Call call;
-  call.operation = Call::Operation::kDuplicate;
+  CollectiveCall call;
+  call.operation = CollectiveCall::Operation::kDuplicate;
   agree(call);
   auto copy = wrapped_->duplicate();
   return std::make_shared<CheckedCommunicator>(std::move(copy), control_->duplicate(), child_purpose());
 }
 
 std::shared_ptr<Communicator> CheckedCommunicator::split(int64_t color, int64_t key) {
-  Call call;
-  call.operation = Call::Operation::kSplit;
+  CollectiveCall call;
+  call.operation = CollectiveCall::Operation::kSplit;
   agree(call);
   auto part = wrapped_->split(color, key);
   return std::make_shared<CheckedCommunicator>(std::move(part), control_->split(color, key), child_purpose());

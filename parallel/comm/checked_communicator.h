@@ -4,15 +4,15 @@
 #include <memory>
 #include <string>
 
-#include "parallel/comm/communicator.h"
+#include "parallel/comm/collective_call.h"
 
 namespace parallel {
 
 /// Passes every operation on once all ranks of the group have called the same one: equal sequence number, operation,
 /// reduce op, dtype, device, shape, row counts and purpose of the group; in an all_to_all each rank is sent the rows
-/// that it waits for. Results are those of `wrapped`, bit for bit. Where they differ every rank gets InternalError ("group 'tokens': the ranks disagree: rank 2 called all_gather float32 [3, 4]
-/// as call 17; ranks 0, 1 called all_reduce sum int64 [8] as call 17"); nothing of that call, nor of any later one of
-/// the group, is issued.
+/// that it waits for. Results are those of `wrapped`, bit for bit. Where they differ every rank gets InternalError
+/// ("group 'tokens': the ranks disagree: rank 2 called all_gather float32 [3, 4] as call 17; ranks 0, 1 called
+/// all_reduce sum int64 [8] as call 17"); nothing of that call, nor of any later one of the group, is issued.
 ///
 /// No deadlock: the check of an asynchronous operation runs on a thread of this group, which then issues the operation.
 /// The caller waits only where it would anyway (Work::wait), so groups may be used in another order on each rank. A
@@ -52,17 +52,13 @@ class CheckedCommunicator : public Communicator {
   Communicator& wrapped();
 
  private:
-  struct Call;
   struct Checked;
   class CheckedWork;
   class Checker;
 
-  static Call call_on(const at::Tensor& tensor);
-  /// The first dimension may differ from rank to rank; `rows` may not.
-  static Call call_on_rows(const at::Tensor& tensor, const RowCounts& rows);
-  Work issue(Call call, const at::Tensor& tensor, const std::function<void()>& demands, std::function<Work()> action,
-             const RowCounts& sent_rows = {}, const RowCounts& received_rows = {});
-  void agree(Call call);
+  Work issue(CollectiveCall call, const at::Tensor& tensor, const std::function<void()>& demands,
+             std::function<Work()> action, const RowCounts& sent_rows = {}, const RowCounts& received_rows = {});
+  void agree(CollectiveCall call);
   std::string child_purpose();
 
   std::shared_ptr<Communicator> wrapped_, control_;

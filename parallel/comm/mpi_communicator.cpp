@@ -146,15 +146,15 @@ Work MpiCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const Row
   check_exchangeable(received, sent, received_rows, sent_rows, size_);
   check_on_cpu(received);
   const auto to = std::make_shared<const RowLayout>(sent_rows), from = std::make_shared<const RowLayout>(received_rows);
-  auto operation = engine_.post([=, comm = to_comm(native_), bytes = row_bytes(sent), source = sent.data_ptr(),
-                                 target = received.data_ptr()] {
-    const RowType row(bytes);
-    MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Ialltoallv(source, to->counts.data(), to->places.data(), row.type, target, from->counts.data(),
-                             from->places.data(), row.type, comm, &request),
-              "MPI_Ialltoallv");
-    return MpiEngine::Requests{request};
-  });
+  auto operation = engine_.post(
+      [=, comm = to_comm(native_), bytes = row_bytes(sent), source = sent.data_ptr(), target = received.data_ptr()] {
+        const RowType row(bytes);
+        MPI_Request request = MPI_REQUEST_NULL;
+        check_mpi(MPI_Ialltoallv(source, to->counts.data(), to->places.data(), row.type, target, from->counts.data(),
+                                 from->places.data(), row.type, comm, &request),
+                  "MPI_Ialltoallv");
+        return MpiEngine::Requests{request};
+      });
   return {std::make_unique<MpiWork>(std::move(operation), std::vector{to, from}),
           {std::move(received), std::move(sent)}};
 }
@@ -172,8 +172,7 @@ Work MpiCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, cons
               "MPI_Iallgatherv");
     return MpiEngine::Requests{request};
   });
-  return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}),
-          {std::move(gathered), std::move(part)}};
+  return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}), {std::move(gathered), std::move(part)}};
 }
 
 Work MpiCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) {
@@ -181,13 +180,13 @@ Work MpiCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, con
   check_row_parts(whole, part, rows, rank_, size_);
   check_on_cpu(whole);
   const auto layout = std::make_shared<const RowLayout>(rows, row_bytes(whole) / whole.element_size());
-  auto operation = engine_.post([=, comm = to_comm(native_), type = to_datatype(whole), source = whole.data_ptr(),
-                                 target = part.data_ptr()] {
-    MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Ireduce_scatter(source, target, layout->counts.data(), type, MPI_SUM, comm, &request),
-              "MPI_Ireduce_scatter");
-    return MpiEngine::Requests{request};
-  });
+  auto operation = engine_.post(
+      [=, comm = to_comm(native_), type = to_datatype(whole), source = whole.data_ptr(), target = part.data_ptr()] {
+        MPI_Request request = MPI_REQUEST_NULL;
+        check_mpi(MPI_Ireduce_scatter(source, target, layout->counts.data(), type, MPI_SUM, comm, &request),
+                  "MPI_Ireduce_scatter");
+        return MpiEngine::Requests{request};
+      });
   return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}), {std::move(part), std::move(whole)}};
 }
 

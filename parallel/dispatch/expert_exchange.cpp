@@ -76,7 +76,8 @@ ExpertExchange::Pass ExpertExchange::make_pass(const std::vector<Rows>& rows_BE,
                                                at::Device device) const {
   const Mesh& mesh = *group_.mesh;
   const auto& [data, tensor, expert_data, expert, expert_tensor] = mesh.place();
-  const auto experts = static_cast<size_t>(mesh.shape().expert), parts = static_cast<size_t>(mesh.shape().expert_tensor);
+  const auto experts = static_cast<size_t>(mesh.shape().expert),
+             parts = static_cast<size_t>(mesh.shape().expert_tensor);
   const auto own = static_cast<size_t>(mesh.experts().rank());
   const int64_t begin = pass * receive_rows_, end = begin + receive_rows_;
   Pass result{.sent_begin = Rows(experts), .sent = Rows(experts), .received = Rows(experts), .gathered = Rows(parts)};
@@ -94,9 +95,8 @@ ExpertExchange::Pass ExpertExchange::make_pass(const std::vector<Rows>& rows_BE,
   // Rows arrive by rank of the expert_tensor axis, then by rank of the expert axis, then by expert.
   const int64_t first = group_.map.first(expert), count = group_.map.count(expert);
   std::vector<Rows> inside_BE(rows_BE.size(), Rows(static_cast<size_t>(count), 0));
-  for_each_block(rows_BE, first, count, begin, end, [&](size_t b, size_t e, int64_t n) {
-    inside_BE[b][e - static_cast<size_t>(first)] = n;
-  });
+  for_each_block(rows_BE, first, count, begin, end,
+                 [&](size_t b, size_t e, int64_t n) { inside_BE[b][e - static_cast<size_t>(first)] = n; });
   std::vector<Rows> place_BE = inside_BE;
   int64_t place = 0;
   for (size_t t = 0; t < parts; ++t) {
@@ -121,9 +121,8 @@ ExpertExchange::Pass ExpertExchange::make_pass(const std::vector<Rows>& rows_BE,
   }
   if (std::is_sorted(arrival.begin(), arrival.end())) return result;
   const at::Tensor arrival_N = at::tensor(arrival, at::kLong);
-  result.sorted_N = at::empty_like(arrival_N)
-                        .scatter_(0, arrival_N, at::arange(arrival_N.numel(), at::kLong))
-                        .to(device);
+  result.sorted_N =
+      at::empty_like(arrival_N).scatter_(0, arrival_N, at::arange(arrival_N.numel(), at::kLong)).to(device);
   result.arrival_N = arrival_N.to(device);
   return result;
 }

@@ -37,15 +37,15 @@ class ExpertExchange {
 
   /// [R, D] -> [N, D], what this rank's experts work on. Collective.
   at::Tensor dispatch(const at::Tensor& rows_RD, int64_t pass) const;
-  /// [N, D], from every rank of the expert_tensor axis its summand -> the rows of this pass within rows_RD [R, D], which
-  /// is made where it is undefined. Collective.
+  /// [N, D], from every rank of the expert_tensor axis its summand -> the rows of this pass within rows_RD [R, D],
+  /// which is made where it is undefined. Collective.
   void combine(const at::Tensor& out_ND, int64_t pass, at::Tensor& rows_RD) const;
 
  private:
   struct Pass {
-    RowCounts sent_begin, sent;       // by rank of the expert axis: a range of this rank's rows
-    RowCounts received;               // by rank of the expert axis
-    RowCounts gathered;               // by rank of the expert_tensor axis
+    RowCounts sent_begin, sent;  // by rank of the expert axis: a range of this rank's rows
+    RowCounts received;          // by rank of the expert axis
+    RowCounts gathered;          // by rank of the expert_tensor axis
     std::vector<int64_t> rows_per_expert;
     at::Tensor arrival_N;  // the place, in order of arrival, of each row sorted by expert; undefined: the same
     at::Tensor sorted_N;   // the way back

@@ -25,7 +25,8 @@ class PipelineNode : public torch::autograd::Node {
     const at::Tensor rows_RD = gather_rows(tokens_TD, permutation);
     at::Tensor out_RD;
     for (int64_t pass = 0; pass < exchange->passes(); ++pass) {
-      auto [out_ND, saved] = compute->forward(exchange->dispatch(rows_RD, pass), exchange->rows_per_expert(pass), weights);
+      auto [out_ND, saved] =
+          compute->forward(exchange->dispatch(rows_RD, pass), exchange->rows_per_expert(pass), weights);
       exchange->combine(out_ND, pass, out_RD);
       if (kept && pass == 0) saved_ = std::move(saved);
     }
@@ -109,8 +110,7 @@ at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assign
                            const ExpertGroup& group) {
   const std::shared_ptr<PipelineNode> node(new PipelineNode(), torch::autograd::deleteNode);
   node->permutation = sort_by_expert(assignment.expert_TK, assignment.num_experts);
-  node->exchange =
-      std::make_unique<ExpertExchange>(group, node->permutation.rows_per_expert, tokens_TD.device());
+  node->exchange = std::make_unique<ExpertExchange>(group, node->permutation.rows_per_expert, tokens_TD.device());
   node->compute = std::move(compute);
   node->together = group.mesh->experts().size() > 1;
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {

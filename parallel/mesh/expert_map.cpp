@@ -15,8 +15,8 @@ ExpertMap expert_map(const MeshConfig& config, int64_t experts) {
     const ExpertMap map{config.experts_by_rank};
     const auto ranks = static_cast<int64_t>(map.counts.size());
     if (ranks != config.expert) {
-      user_error("mesh.experts_by_rank has ", ranks, " numbers; legal: one for each of the mesh.expert = ",
-                 config.expert, " ranks");
+      user_error("mesh.experts_by_rank has ", ranks,
+                 " numbers; legal: one for each of the mesh.expert = ", config.expert, " ranks");
     }
     if (map.experts() != experts) {
       user_error("mesh.experts_by_rank adds up to ", map.experts(), " experts, and a layer has ", experts,

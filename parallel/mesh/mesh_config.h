@@ -18,8 +18,10 @@ struct MeshConfig {
 
 template <class Visitor>
 void visit(MeshConfig& config, Visitor& field) {
-  field("tensor", config.tensor, between(1, 1 << 16), "ranks that share each dense layer's heads, hidden units and vocabulary");
-  field("expert", config.expert, between(1, 1 << 16), "ranks that share the experts of a layer, each expert whole on one of them");
+  field("tensor", config.tensor, between(1, 1 << 16),
+        "ranks that share each dense layer's heads, hidden units and vocabulary");
+  field("expert", config.expert, between(1, 1 << 16),
+        "ranks that share the experts of a layer, each expert whole on one of them");
   field("expert_tensor", config.expert_tensor, between(1, 1 << 16), "ranks that share the hidden units of each expert");
   field("experts_by_rank", config.experts_by_rank, between(0, 1 << 16),
         "how many experts each rank of the expert axis holds, in turn; empty: the same number each");

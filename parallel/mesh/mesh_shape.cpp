@@ -37,8 +37,8 @@ std::string MeshShape::describe() const {
 
 MeshShape mesh_shape(const MeshConfig& config, int64_t ranks) {
   if (ranks % config.tensor != 0) {
-    user_error("mesh.tensor = ", config.tensor, " does not divide the ", ranks, " ranks of this job; legal: ",
-               nearest_divisors(ranks, config.tensor), ", or another number of ranks");
+    user_error("mesh.tensor = ", config.tensor, " does not divide the ", ranks,
+               " ranks of this job; legal: ", nearest_divisors(ranks, config.tensor), ", or another number of ranks");
   }
   if (ranks % config.expert_tensor != 0) {
     user_error("mesh.expert_tensor = ", config.expert_tensor, " does not divide the ", ranks, " ranks of this job; ",
@@ -46,10 +46,11 @@ MeshShape mesh_shape(const MeshConfig& config, int64_t ranks) {
   }
   const int64_t rest = ranks / config.expert_tensor;
   if (rest % config.expert != 0) {
-    const std::string left = config.expert_tensor > 1 ? concat(" that mesh.expert_tensor = ", config.expert_tensor,
-                                                               " leaves of ", ranks)
-                                                      : std::string(" of this job");
-    user_error("mesh.expert = ", config.expert, " does not divide the ", rest, " ranks", left, "; legal: ", nearest_divisors(rest, config.expert), ", or another number of ranks");
+    const std::string left = config.expert_tensor > 1
+                                 ? concat(" that mesh.expert_tensor = ", config.expert_tensor, " leaves of ", ranks)
+                                 : std::string(" of this job");
+    user_error("mesh.expert = ", config.expert, " does not divide the ", rest, " ranks", left,
+               "; legal: ", nearest_divisors(rest, config.expert), ", or another number of ranks");
   }
   return {.data = ranks / config.tensor,
           .tensor = config.tensor,

@@ -18,7 +18,9 @@ int64_t product(const std::vector<int64_t>& shape) {
 int64_t Placement::global_elements() const { return product(global_shape); }
 int64_t Placement::local_elements() const { return product(local_shape); }
 
-Placement whole_placement(std::vector<int64_t> shape) { return block_placement(std::move(shape), {}, Replicas::kWorld); }
+Placement whole_placement(std::vector<int64_t> shape) {
+  return block_placement(std::move(shape), {}, Replicas::kWorld);
+}
 
 Placement block_placement(std::vector<int64_t> shape, const std::vector<DimPart>& parts, Replicas replicas) {
   Placement placement{.global_shape = std::move(shape), .replicas = replicas};
@@ -27,8 +29,8 @@ Placement block_placement(std::vector<int64_t> shape, const std::vector<DimPart>
   std::vector<int64_t> begin(global.size(), 0);
   for (const auto& [dim, first, count] : parts) {
     const auto d = static_cast<size_t>(dim);
-    check_internal(d < global.size() && 0 <= first && 0 <= count && first + count <= global[d], "block_placement: ",
-                   first, " .. ", first + count, " of dimension ", dim);
+    check_internal(d < global.size() && 0 <= first && 0 <= count && first + count <= global[d],
+                   "block_placement: ", first, " .. ", first + count, " of dimension ", dim);
     begin[d] = first;
     placement.local_shape[d] = count;
   }

@@ -102,9 +102,9 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size())});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
-  state.reducer = std::make_unique<parallel::GradientReducer>(
-      state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
-      parallel::ReducerOptions{.bucket_bytes = 20000});
+  state.reducer = std::make_unique<parallel::GradientReducer>(state.model->parameters(),
+                                                              launch::gradient_groups(*state.model, *groups.mesh),
+                                                              parallel::ReducerOptions{.bucket_bytes = 20000});
   state.optimizer = std::make_unique<optim::Optimizer>(launch::named_parameters(*state.model), recipe.optimizer,
                                                        optim::resolve(recipe.schedule, recipe.train.length.count, {}));
   UpdateTrace trace;

@@ -113,8 +113,8 @@ TEST_F(ExpertExchangeTest, EveryFoldingGivesWhatOneRankGives) {
 
 TEST_F(ExpertExchangeTest, WhatExceedsTheBoundGoesInFurtherPasses) {
   const int64_t ranks = world_->size();
-  const MeshConfig config{.expert = ranks, .experts_by_rank = std::vector<int64_t>(static_cast<size_t>(ranks), 1),
-                          .receive_bound = 1.0};
+  const MeshConfig config{
+      .expert = ranks, .experts_by_rank = std::vector<int64_t>(static_cast<size_t>(ranks), 1), .receive_bound = 1.0};
   const ExpertGroup group{std::make_shared<const Mesh>(config, world_->duplicate(), world_->duplicate()),
                           expert_map(config, ranks)};
   std::vector<int64_t> rows(static_cast<size_t>(ranks), 0);

@@ -209,10 +209,9 @@ TEST(ExpertPipeline, GradientThatIsNotContiguousAndTokensThatAreNot) {
   EXPECT_TRUE(pipeline.take_gradients()[0].defined());
   const at::Tensor turned = pipeline.tokens_TD.detach().t().contiguous().t();
   EXPECT_FALSE(turned.is_contiguous());
-  EXPECT_TRUE(
-      expert_pipeline(turned, {pipeline.expert_TK, pipeline.weight_TK, kExperts}, pipeline.compute, pipeline.weights,
-                      one_rank(kExperts))
-          .equal(pipeline.run()));
+  EXPECT_TRUE(expert_pipeline(turned, {pipeline.expert_TK, pipeline.weight_TK, kExperts}, pipeline.compute,
+                              pipeline.weights, one_rank(kExperts))
+                  .equal(pipeline.run()));
 }
 
 /// Identity forward; its backward yields no gradient at all.

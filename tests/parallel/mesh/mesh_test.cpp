@@ -37,8 +37,9 @@ TEST(MeshShape, RefusesWhatDoesNotDivide) {
   EXPECT_EQ(message_of([] { mesh_shape({.expert = 2, .expert_tensor = 2}, 6); }),
             "mesh.expert = 2 does not divide the 3 ranks that mesh.expert_tensor = 2 leaves of 6; legal: 1 or 3, or "
             "another number of ranks");
-  EXPECT_EQ(message_of([] { mesh_shape({.expert_tensor = 4}, 6); }),
-            "mesh.expert_tensor = 4 does not divide the 6 ranks of this job; legal: 3 or 6, or another number of ranks");
+  EXPECT_EQ(
+      message_of([] { mesh_shape({.expert_tensor = 4}, 6); }),
+      "mesh.expert_tensor = 4 does not divide the 6 ranks of this job; legal: 3 or 6, or another number of ranks");
 }
 
 TEST(ExpertMap, EvenAndOfOnesOwn) {
@@ -50,7 +51,9 @@ TEST(ExpertMap, EvenAndOfOnesOwn) {
   EXPECT_EQ(map.experts(), 7);
   EXPECT_NE(message_of([] { expert_map({.expert = 3}, 7); }).find("mesh.expert = 3 does not divide the 7 experts"),
             std::string::npos);
-  EXPECT_NE(message_of([] { expert_map({.expert = 2, .experts_by_rank = {3, 3}}, 7); }).find("adds up to 6 experts"),
+  EXPECT_NE(message_of([] {
+              expert_map({.expert = 2, .experts_by_rank = {3, 3}}, 7);
+            }).find("adds up to 6 experts"),
             std::string::npos);
   EXPECT_NE(message_of([] { expert_map({.expert = 2, .experts_by_rank = {7}}, 7); }).find("has 1 numbers"),
             std::string::npos);
@@ -87,7 +90,8 @@ TEST(Placement, BlocksHoldTheElementsOfTheirParts) {
 TEST(Placement, RunsAreAsLongAsTheyCanBe) {
   EXPECT_EQ(whole_placement({3, 4}).runs, (std::vector<ElementRange>{{0, 12}}));
   EXPECT_EQ(block_placement({3, 4}, {{0, 1, 2}}, Replicas::kData).runs, (std::vector<ElementRange>{{4, 8}}));
-  EXPECT_EQ(block_placement({3, 4}, {{1, 1, 2}}, Replicas::kData).runs, (std::vector<ElementRange>{{1, 2}, {5, 2}, {9, 2}}));
+  EXPECT_EQ(block_placement({3, 4}, {{1, 1, 2}}, Replicas::kData).runs,
+            (std::vector<ElementRange>{{1, 2}, {5, 2}, {9, 2}}));
   EXPECT_EQ(whole_placement({}).runs, (std::vector<ElementRange>{{0, 1}}));
 }
 
