@@ -34,12 +34,18 @@ int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, 
   const auto type = dtype_of(recipe.run.precision);
   const int64_t wide = type == at::kDouble ? 8 : 4;
   const int64_t master = type == at::kBFloat16 ? wide : 0;
-  const int64_t each = static_cast<int64_t>(c10::elementSize(type)) + master + /*gradient, two moments*/ 3 * wide;
+  const int64_t weight = static_cast<int64_t>(c10::elementSize(type));
   const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, rank);
-  int64_t elements = 0;
-  for (const at::Tensor& part : build_model(recipe, vocabulary, at::kMeta, mesh)->parameters())
-    elements += part.numel();
-  return elements * each;
+  const auto model = build_model(recipe, vocabulary, at::kMeta, mesh);
+  int64_t bytes = 0;
+  for (const auto& parameter : model->named_parameters()) {
+    const int64_t elements = parameter.value().numel(), sharers = mesh->sharers(replicas_of(*model, parameter.key()));
+    const int64_t state = master + 2 * wide;  // two moments
+    bytes += elements * weight;
+    bytes += elements * wide / (recipe.mesh.zero >= 2 ? sharers : 1);
+    bytes += elements * state / (recipe.mesh.zero >= 1 ? sharers : 1);
+  }
+  return bytes;
 }
 
 std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,
@@ -52,8 +58,14 @@ std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetr
 }
 
 CheckpointTensor checkpoint_tensor(const std::string& path, const at::Tensor& tensor, const moetrain::Model& model,
-                                   const std::string& name, const parallel::Mesh& mesh) {
+                                   const std::string& name, const parallel::Mesh& mesh,
+                                   const parallel::ElementRange& owned) {
   const auto found = model.placements().find(name);
+  if (mesh.sharding() != parallel::Sharding::kNone) {
+    const auto shape = model.named_parameters()[name].sizes().vec();
+    const auto all = found == model.placements().end() ? parallel::whole_placement(shape) : found->second;
+    return {path, tensor, parallel::part_placement(all, owned, tensor.sizes().vec()), 0, 1};
+  }
   if (found == model.placements().end()) return {path, tensor};
   const parallel::Communicator& group = *mesh.replicas(found->second.replicas);
   return {path, tensor, found->second, group.rank(), group.size()};
@@ -62,6 +74,13 @@ CheckpointTensor checkpoint_tensor(const std::string& path, const at::Tensor& te
 std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model) {
   std::vector<optim::NamedTensor> all;
   for (const auto& parameter : model.named_parameters()) all.push_back({parameter.key(), parameter.value()});
+  return all;
+}
+
+std::vector<optim::NamedTensor> owned_parameters(const moetrain::Model& model,
+                                                 const parallel::GradientReducer& reducer) {
+  std::vector<optim::NamedTensor> all = named_parameters(model);
+  for (size_t i = 0; i < all.size(); ++i) all[i].tensor = reducer.owned_part(i);
   return all;
 }
 

@@ -8,6 +8,7 @@
 #include "launch/recipe/recipe.h"
 #include "moetrain/models/model.h"
 #include "optim/optimizer.h"
+#include "parallel/gradients/gradient_reducer.h"
 
 namespace launch {
 
@@ -25,9 +26,15 @@ int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, 
 std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,
                                                                      const parallel::Mesh& mesh);
 
-/// A dataset for a tensor that is laid out as the parameter `name`, such as a moment of it.
+/// What this rank's optimizer updates of each parameter, by name: all of it, or with sharding the part that it owns.
+std::vector<optim::NamedTensor> owned_parameters(const moetrain::Model& model,
+                                                 const parallel::GradientReducer& reducer);
+
+/// A dataset for a tensor that is laid out as what this rank owns of the parameter number `index`, called `name`: its
+/// master weights, a moment.
 CheckpointTensor checkpoint_tensor(const std::string& path, const at::Tensor& tensor, const moetrain::Model& model,
-                                   const std::string& name, const parallel::Mesh& mesh);
+                                   const std::string& name, const parallel::Mesh& mesh,
+                                   const parallel::ElementRange& owned);
 
 /// The model's parameters by their global names, in the order in which they were registered.
 std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model);

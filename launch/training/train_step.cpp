@@ -111,8 +111,14 @@ double sum_over_parts(double own, parallel::Communicator& group, const at::Tenso
 }
 
 /// Counts every parameter once, whichever ranks hold it. Collective.
-double gradient_norm(const TrainState& state, const std::vector<at::Tensor>& gradients, const parallel::Mesh& mesh) {
+double gradient_norm(const TrainState& state, const std::vector<at::Tensor>& gradients, const Groups& groups) {
   using parallel::Replicas;
+  const parallel::Mesh& mesh = *groups.mesh;
+  const auto options = at::TensorOptions(at::kDouble).device(gradients.front().device());
+  // With sharding each element's gradient lies on one rank.
+  if (mesh.sharding() != parallel::Sharding::kNone) {
+    return std::sqrt(sum_over_parts(optim::sum_of_squares(gradients), *groups.tokens, options));
+  }
   std::vector<at::Tensor> world, data, expert_data;  // by who holds the same elements
   size_t i = 0;
   for (const auto& parameter : state.model->named_parameters()) {
@@ -121,7 +127,6 @@ double gradient_norm(const TrainState& state, const std::vector<at::Tensor>& gra
     auto& same = replicas == Replicas::kWorld ? world : replicas == Replicas::kData ? data : expert_data;
     same.push_back(gradients[i++]);
   }
-  const auto options = at::TensorOptions(at::kDouble).device(gradients.front().device());
   return std::sqrt(optim::sum_of_squares(world) + sum_over_parts(optim::sum_of_squares(data), mesh.tensor(), options) +
                    sum_over_parts(optim::sum_of_squares(expert_data), mesh.experts(), options));
 }
@@ -191,8 +196,9 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
                                                  {.targets = targets, .micro_batches = micro_batches});
     const at::Tensor loss = output.losses.sum();
     report.seconds.forward += laps.lap();
-    if (m + 1 == micro_batches) state.reducer->expect_last();
+    state.reducer->expect(/*last=*/m + 1 == micro_batches);
     torch::autograd::backward({loss}, {});
+    state.reducer->end_micro_batch();
     report.seconds.backward += laps.lap();
     tally.add(output, micro_batches, *groups.tokens);
   }
@@ -200,13 +206,14 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
   tally.reduce(*groups.control, report);
   report.seconds.reduce = laps.lap();
   const std::vector<at::Tensor> gradients = gradients_of(state);
-  const double norm = gradient_norm(state, gradients, *groups.mesh);
+  const double norm = gradient_norm(state, gradients, groups);
   if (!std::isfinite(norm) || !std::isfinite(report.total_loss())) {  // the same verdict on every rank
     parallel::all_ranks(*groups.control, [&] { check_finite(state, gradients, report.total_loss()); });
     parallel::user_error("update ", state.optimizer->updates() + 1, ": the loss is ", report.total_loss(),
                          " and the gradient norm ", norm, "; lower optimizer.learning_rate");
   }
   const optim::UpdateReport update = state.optimizer->step(gradients, norm);
+  state.reducer->gather_parameters();
   state.model->after_update(tally.choices());
   report.gradient_norm = norm;
   report.learning_rate = update.learning_rate;

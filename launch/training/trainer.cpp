@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <ctime>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -99,10 +100,12 @@ void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
   state_.micro_batches = recipe_.train.micro_batches;
   state_.objective = moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, teacher});
   state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh);
-  state_.reducer = std::make_unique<parallel::GradientReducer>(state_.model->parameters(),
-                                                               gradient_groups(*state_.model, *groups_.mesh));
-  state_.optimizer = std::make_unique<optim::Optimizer>(named_parameters(*state_.model), recipe_.optimizer,
-                                                        optim::resolve(recipe_.schedule, length_, scale_));
+  state_.reducer = std::make_unique<parallel::GradientReducer>(
+      state_.model->parameters(), gradient_groups(*state_.model, *groups_.mesh),
+      parallel::ReducerOptions{.sharding = groups_.mesh->sharding()});
+  state_.optimizer =
+      std::make_unique<optim::Optimizer>(owned_parameters(*state_.model, *state_.reducer), recipe_.optimizer,
+                                         optim::resolve(recipe_.schedule, length_, scale_));
 }
 
 /// The frozen model that a distillation learns from; null elsewhere.
@@ -143,6 +146,7 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
     state_.optimizer->resume_at(info.update);
     update_ = last_saved_ = logged_update_ = info.update;
   });
+  state_.reducer->gather_parameters();
 }
 
 void Trainer::announce(bool resumed) {
@@ -272,12 +276,16 @@ void Trainer::log(const StepReport& report) {
 
 std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
   std::vector<CheckpointTensor> tensors;
+  std::map<std::string, size_t> number;
+  for (const auto& parameter : state_.model->named_parameters()) number.emplace(parameter.key(), number.size());
   const auto add = [&](const std::string& path, const at::Tensor& tensor, const std::string& name) {
-    tensors.push_back(checkpoint_tensor(path, tensor, *state_.model, name, *groups_.mesh));
+    tensors.push_back(
+        checkpoint_tensor(path, tensor, *state_.model, name, *groups_.mesh, state_.reducer->owned(number.at(name))));
   };
   for (const auto& [name, tensor] : state_.optimizer->masters()) add("parameters/" + name, tensor, name);
-  for (const auto& [slot, name, tensor] : state_.optimizer->state())
+  for (const auto& [slot, name, tensor] : state_.optimizer->state()) {
     add("optimizer/" + slot + "/" + name, tensor, name);
+  }
   for (CheckpointTensor& buffer : buffer_tensors(*state_.model)) tensors.push_back(std::move(buffer));
   return tensors;
 }

@@ -47,6 +47,10 @@ struct CheckedCommunicator::Checked {
     error = std::move(why);
     changed.notify_all();
   }
+  bool is_done() {
+    std::lock_guard lock(mutex);
+    return done;
+  }
   void wait() {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return done; });
@@ -61,6 +65,7 @@ class CheckedCommunicator::CheckedWork : public WorkState {
     checked_->wait();
     checked_->work.wait();
   }
+  bool done() override { return checked_->is_done() && checked_->work.done(); }
 
  private:
   std::shared_ptr<Checked> checked_;

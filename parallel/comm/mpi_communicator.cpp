@@ -74,6 +74,7 @@ class MpiWork : public WorkState {
   explicit MpiWork(std::shared_ptr<PendingOperation> operation, std::vector<std::shared_ptr<const RowLayout>> kept = {})
       : operation_(std::move(operation)), kept_(std::move(kept)) {}
   void wait() override { operation_->wait(); }
+  bool done() override { return operation_->done(); }
 
  private:
   std::shared_ptr<PendingOperation> operation_;

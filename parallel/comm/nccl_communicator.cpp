@@ -52,6 +52,7 @@ class CudaWork : public WorkState {
  public:
   explicit CudaWork(const c10::cuda::CUDAStream& stream) { finished_.record(stream); }
   void wait() override { finished_.block(c10::cuda::getCurrentCUDAStream()); }
+  bool done() override { return finished_.query(); }
 
  private:
   at::cuda::CUDAEvent finished_;

@@ -14,6 +14,8 @@ class WorkState {
   virtual ~WorkState() = default;
   /// CPU tensors: blocks until the operation is complete. CUDA tensors: the current stream waits, the host goes on.
   virtual void wait() = 0;
+  /// Whether wait() would come back at once. Never blocks.
+  virtual bool done() = 0;
 };
 
 /// Holds its tensors until waited for. Dropping an unwaited Work waits: buffers never die under an operation.
@@ -38,6 +40,9 @@ class Work {
       // Whoever cares for the failure waits; a destructor has nobody to tell.
     }
   }
+
+  /// True too where there is nothing to wait for.
+  bool done() const { return !state_ || state_->done(); }
 
   /// A second call does nothing. Rethrows the operation's failure.
   void wait() {

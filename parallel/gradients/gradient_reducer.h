@@ -1,5 +1,5 @@
 // Gradients summed over the ranks that share a parameter, bucket by bucket, while backward goes on.
-// defines: GradientReducer
+// defines: GradientReducer, ReducerOptions
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -7,23 +7,26 @@
 #include <vector>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/mesh/placement.h"
 
 namespace parallel {
 
 struct ReducerOptions {
   int64_t bucket_bytes = int64_t{4} << 20;
+  Sharding sharding = Sharding::kNone;
 };
 
 /// Owns the gradients of `parameters`: flat buckets of float32 (float64 for float64 parameters), in reverse order of
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
 /// their float32 place as they come, so that micro-batches and ranks are summed in float32.
 /// A bucket's parameters share one group. Buckets are issued in a fixed order, the same on every rank, whatever order
-/// backward takes.
+/// backward takes. With sharding each bucket is cut evenly over its group, wherever parameters begin.
 class GradientReducer {
  public:
   using Groups = std::vector<std::shared_ptr<Communicator>>;
 
-  /// groups[i]: the ranks that share parameter i, in this reducer's own traffic class.
+  /// groups[i]: the ranks that share parameter i, in this reducer's own traffic class. With sharding the parameters'
+  /// data move into flat buffers.
   GradientReducer(std::vector<at::Tensor> parameters, const Groups& groups, ReducerOptions options = {});
   /// One group for all.
   GradientReducer(std::vector<at::Tensor> parameters, std::shared_ptr<Communicator> group, ReducerOptions options = {});
@@ -33,29 +36,47 @@ class GradientReducer {
 
   /// Zeroes all gradients: before an update's first micro-batch.
   void zero();
-  /// Announces the update's last micro-batch: its backward starts the all-reduce of each bucket that is complete.
-  void expect_last();
-  /// Issues what backward has not issued, and waits for everything: gradients are then sums over ranks.
+  /// Announces a micro-batch: the backward of the update's last one (with Sharding::kGradients, of each) starts the
+  /// reduction of each bucket that is complete.
+  void expect(bool last);
+  /// After each backward. With Sharding::kGradients issues what backward has not issued, and waits for it: collective.
+  void end_micro_batch();
+  /// After the last: issues what backward has not issued, and waits for everything: gradients are then sums over ranks.
+  /// Collective.
   void finish();
 
-  /// The gradient of parameter i, in its shape; a view of its bucket.
-  const at::Tensor& gradient(size_t i) const { return gradients_[i]; }
-  /// Bytes that one update sends into all-reduce.
+  /// The elements of parameter i, flattened, that this rank updates: all but for sharding.
+  const ElementRange& owned(size_t i) const { return owned_[i]; }
+  /// Their summed gradient: in the parameter's shape without sharding, else as a column (a vector for a vector).
+  at::Tensor gradient(size_t i) const;
+  /// The same elements of the parameter itself, in the same shape; what an optimizer writes to.
+  at::Tensor owned_part(size_t i) const;
+  /// After the optimizer's update: every rank gets what the others own. Collective with sharding, else nothing.
+  void gather_parameters();
+
+  /// Bytes that one update sends into reductions.
   int64_t bytes() const;
+  /// Bytes of gradients that are kept between micro-batches.
+  int64_t kept_bytes() const;
 
  private:
   struct Bucket;
   class Hook;
 
+  void make_bucket(const std::shared_ptr<Communicator>& group, const std::vector<size_t>& members);
   void parameter_ready(size_t i);
   void issue_ready();
+  void retire(Bucket& bucket);
+  void end_round();
 
   std::vector<at::Tensor> parameters_;
-  std::vector<at::Tensor> gradients_;
+  ReducerOptions options_;
   std::vector<size_t> bucket_of_;
+  std::vector<int64_t> offset_;  // of each parameter in its bucket
+  std::vector<ElementRange> owned_;
   std::vector<Bucket> buckets_;
-  size_t next_to_issue_ = 0;
-  bool last_ = false;
+  size_t next_to_issue_ = 0, next_to_retire_ = 0;
+  bool issuing_ = false;
 };
 
 }  // namespace parallel

@@ -37,6 +37,18 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   world_gradients_ = std::move(gradients);
 }
 
+int64_t Mesh::sharers(Replicas replicas) const {
+  switch (replicas) {
+    case Replicas::kWorld:
+      return shape_.ranks();
+    case Replicas::kData:
+      return shape_.data;
+    case Replicas::kExpertData:
+      return shape_.expert_data;
+  }
+  throw InternalError("Mesh: no such replicas");
+}
+
 const std::shared_ptr<Communicator>& Mesh::replicas(Replicas replicas) const {
   switch (replicas) {
     case Replicas::kWorld:

@@ -23,6 +23,7 @@ class Mesh {
   const MeshConfig& config() const { return config_; }
   const MeshShape& shape() const { return shape_; }
   const MeshPlace& place() const { return place_; }
+  Sharding sharding() const { return static_cast<Sharding>(config_.zero); }
 
   // What forward and backward exchange:
   Communicator& tensor() const { return *tensor_; }
@@ -33,6 +34,8 @@ class Mesh {
 
   /// Those that hold the same elements as this rank, in the traffic class of gradients.
   const std::shared_ptr<Communicator>& replicas(Replicas replicas) const;
+  /// How many they are.
+  int64_t sharers(Replicas replicas) const;
 
  private:
   MeshConfig config_;

@@ -1,5 +1,6 @@
 #include "parallel/mesh/placement.h"
 
+#include <algorithm>
 #include <functional>
 #include <numeric>
 #include <utility>
@@ -60,6 +61,20 @@ Placement block_placement(std::vector<int64_t> shape, const std::vector<DimPart>
     while (d > 0 && ++index[d - 1] == local[d - 1]) index[--d] = 0;
     if (d == 0) return placement;
   }
+}
+
+Placement part_placement(const Placement& placement, const ElementRange& elements, std::vector<int64_t> local_shape) {
+  Placement part{
+      .global_shape = placement.global_shape, .local_shape = std::move(local_shape), .replicas = placement.replicas};
+  check_internal(part.local_elements() == elements.count, "part_placement: ", elements.count, " elements");
+  int64_t place = 0;
+  for (const ElementRange& run : placement.runs) {
+    const int64_t begin = std::max(elements.begin, place);
+    const int64_t end = std::min(elements.begin + elements.count, place + run.count);
+    if (begin < end) part.runs.push_back({run.begin + begin - place, end - begin});
+    place += run.count;
+  }
+  return part;
 }
 
 }  // namespace parallel

@@ -1,4 +1,4 @@
-// defines: Placement, ElementRange, DimPart, Replicas: which elements of a global tensor a rank holds
+// defines: Placement, ElementRange, DimPart, Replicas, Sharding: which elements of a global tensor a rank holds
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -7,6 +7,11 @@ namespace parallel {
 
 /// Which ranks hold the same elements: those over whom a gradient is summed.
 enum class Replicas { kWorld, kData, kExpertData };
+
+/// ZeRO (Rajbhandari et al. 2020) over the ranks that share a parameter. kState: each rank has the summed gradients of
+/// its own part only, and so updates and keeps optimizer state for that part alone. kGradients: gradients too are kept
+/// for that part alone; each micro-batch is reduced by itself.
+enum class Sharding { kNone, kState, kGradients };
 
 /// Elements begin .. begin + count of a tensor in row-major order.
 struct ElementRange {
@@ -33,5 +38,8 @@ struct DimPart {
 Placement whole_placement(std::vector<int64_t> shape);
 /// The block that lies within every part; other dimensions whole.
 Placement block_placement(std::vector<int64_t> shape, const std::vector<DimPart>& parts, Replicas replicas);
+
+/// Elements begin .. begin + count of what `placement` holds, in local order, as a tensor of `local_shape`.
+Placement part_placement(const Placement& placement, const ElementRange& elements, std::vector<int64_t> local_shape);
 
 }  // namespace parallel

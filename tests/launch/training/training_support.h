@@ -54,7 +54,7 @@ inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_
   return launch::build_model(recipe, vocabulary, at::kCPU);
 }
 
-/// Data parallel only, and the experts spread over all ranks as far as they can be.
+/// Data parallel only with ZeRO, and the experts spread over all ranks as far as they can be.
 inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& recipe, int64_t ranks) {
   std::vector<parallel::MeshConfig> layouts{{}};
   if (ranks == 1 || recipe.moe.layers == "none") return layouts;
@@ -66,6 +66,8 @@ inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& reci
     spread.experts_by_rank.assign(static_cast<size_t>(spread.expert), 1);
     spread.experts_by_rank.front() += recipe.moe.experts - spread.expert;
   }
+  layouts.front().zero = std::min<int64_t>(ranks - 1, 2);  // 1 on two ranks, 2 on more
+  spread.zero = 2 - layouts.front().zero;
   layouts.push_back(spread);
   return layouts;
 }
@@ -102,11 +104,12 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size())});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
-  state.reducer = std::make_unique<parallel::GradientReducer>(state.model->parameters(),
-                                                              launch::gradient_groups(*state.model, *groups.mesh),
-                                                              parallel::ReducerOptions{.bucket_bytes = 20000});
-  state.optimizer = std::make_unique<optim::Optimizer>(launch::named_parameters(*state.model), recipe.optimizer,
-                                                       optim::resolve(recipe.schedule, recipe.train.length.count, {}));
+  state.reducer = std::make_unique<parallel::GradientReducer>(
+      state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
+      parallel::ReducerOptions{.bucket_bytes = 20000, .sharding = groups.mesh->sharding()});
+  state.optimizer =
+      std::make_unique<optim::Optimizer>(launch::owned_parameters(*state.model, *state.reducer), recipe.optimizer,
+                                         optim::resolve(recipe.schedule, recipe.train.length.count, {}));
   UpdateTrace trace;
   for (int64_t update = 0; update < updates; ++update) {
     const std::vector<launch::MicroBatch> read = batches->read(update);
@@ -115,8 +118,8 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
     groups.control->all_reduce(targets, parallel::ReduceOp::kSum).wait();
     trace.reports.push_back(launch::train_step(state, read, targets.item<int64_t>(), groups));
   }
-  for (const auto& [name, tensor] : state.optimizer->masters()) {
-    trace.parameters.push_back(whole_parameter(tensor, *state.model, name, groups));
+  for (const auto& [name, tensor] : launch::named_parameters(*state.model)) {
+    trace.parameters.push_back(whole_parameter(tensor.detach(), *state.model, name, groups));
   }
   return trace;
 }

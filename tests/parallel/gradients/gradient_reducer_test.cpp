@@ -63,8 +63,9 @@ class GradientReducerTest : public testing::Test {
   void run_update(GradientReducer& reducer, const std::vector<at::Tensor>& parameters, int64_t micro_batches) const {
     reducer.zero();
     for (int64_t m = 0; m < micro_batches; ++m) {
-      if (m == micro_batches - 1) reducer.expect_last();
+      reducer.expect(m == micro_batches - 1);
       backward_of(loss(parameters, m));
+      reducer.end_micro_batch();
     }
     reducer.finish();
   }
@@ -132,7 +133,7 @@ TEST_F(GradientReducerTest, BucketBoundaries) {
 TEST_F(GradientReducerTest, NoParametersAndEmptyParameters) {
   GradientReducer nothing({}, group_);
   nothing.zero();
-  nothing.expect_last();
+  nothing.expect(true);
   nothing.finish();
   EXPECT_EQ(nothing.bytes(), 0);
   const auto parameters = leaves({0, 4, 0});
@@ -146,7 +147,7 @@ TEST_F(GradientReducerTest, ShapesOfParametersAreKept) {
   const at::Tensor scalar = at::ones({}, at::kDouble).requires_grad_(true);
   GradientReducer reducer({matrix, scalar}, group_);
   reducer.zero();
-  reducer.expect_last();
+  reducer.expect(true);
   const at::Tensor probe = at::arange(6, at::kDouble).view({2, 3});
   backward_of((matrix * probe).sum() * scalar);
   reducer.finish();
@@ -164,7 +165,7 @@ TEST_F(GradientReducerTest, LowPrecisionGradientsAreAddedInFloat32) {
   // 256 + 63 * 1 on each rank: from 256 on, bfloat16 has only even numbers, and 256 + 1 is rounded back to 256.
   at::Tensor in_bfloat16 = at::zeros({4}, at::kBFloat16);
   for (int m = 0; m < 64; ++m) {
-    if (m == 63) reducer.expect_last();
+    reducer.expect(m == 63);
     const double step = m == 0 ? 256 : 1;
     backward_of((parameter * step).sum());
     in_bfloat16 += step;
@@ -181,7 +182,7 @@ TEST_F(GradientReducerTest, LowAndSinglePrecisionShareBuckets) {
   parameters.push_back(at::ones({4}, at::kBFloat16).requires_grad_(true));
   GradientReducer reducer(parameters, group_);
   reducer.zero();
-  reducer.expect_last();
+  reducer.expect(true);
   backward_of((parameters[0].sum() + parameters[1].sum()) * 3 + parameters[2].sum() * 2);
   reducer.finish();
   const double ranks = static_cast<double>(size_);
@@ -200,7 +201,7 @@ TEST_F(GradientReducerTest, ParameterThatNoLossReachesKeepsItsZeros) {
   GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
   for (int update = 0; update < 2; ++update) {
     reducer.zero();
-    reducer.expect_last();
+    reducer.expect(true);
     backward_of(parameters[0].sum() * 2 + parameters[2].sum() * 3);
     reducer.finish();
     const double ranks = static_cast<double>(size_);
@@ -217,7 +218,7 @@ TEST_F(GradientReducerTest, RanksThatReachDifferentParametersAgree) {
   GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
   const int64_t idle = size_ - 1;
   reducer.zero();
-  reducer.expect_last();
+  reducer.expect(true);
   if (rank_ != idle) backward_of(parameters[static_cast<size_t>(rank_ % 3)].sum() * 5);
   reducer.finish();
   for (size_t i = 0; i < 3; ++i) {
@@ -230,7 +231,7 @@ TEST_F(GradientReducerTest, RankWithoutTokensAddsZeros) {
   const at::Tensor weight = at::ones({3, 2}, at::kDouble).requires_grad_(true);
   GradientReducer reducer({weight}, group_);
   reducer.zero();
-  reducer.expect_last();
+  reducer.expect(true);
   const int64_t tokens = rank_ == 0 && size_ > 1 ? 0 : 4;
   backward_of(at::mm(at::ones({tokens, 3}, at::kDouble), weight).sum());
   reducer.finish();
@@ -242,7 +243,7 @@ TEST_F(GradientReducerTest, ParameterUsedTwiceIsReadyOnce) {
   const auto parameters = leaves({3, 2});
   GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
   reducer.zero();
-  reducer.expect_last();
+  reducer.expect(true);
   backward_of((parameters[0] * 2).sum() + parameters[1].sum() * (parameters[0] * 3).sum());
   reducer.finish();
   const double ranks = static_cast<double>(size_);
@@ -262,7 +263,7 @@ TEST_F(GradientReducerTest, BucketsAreIssuedInOneOrderWhateverOrderBackwardTakes
     if ((rank_ + turn) % 2 == 1) std::reverse(order.begin(), order.end());
     group_->forget();
     reducer.zero();
-    reducer.expect_last();
+    reducer.expect(true);
     std::vector<at::Tensor> terms;
     for (const size_t i : order) terms.push_back((parameters[i] * slope(rank_, i, 0)).sum());
     backward_of(at::stack(terms).sum());
@@ -290,7 +291,7 @@ TEST_F(GradientReducerTest, BucketsAreIssuedWhileBackwardGoesOn) {
   const auto parameters = leaves({3, 3, 3, 3});
   GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
   reducer.zero();
-  reducer.expect_last();
+  reducer.expect(true);
   size_t issued_before_the_first_layer = 0;
   std::function<void()> look = [&] { issued_before_the_first_layer = group_->operations().size(); };
   at::Tensor x = CallInBackward::apply(at::ones({3}, at::kDouble) * parameters[0], &look);
@@ -321,12 +322,55 @@ TEST_F(GradientReducerTest, DestructionInMidUpdateWaitsForWhatIsUnderWay) {
   {
     GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
     reducer.zero();
-    reducer.expect_last();
+    reducer.expect(true);
     backward_of(loss(parameters));
   }
   at::Tensor one = at::ones({1}, at::kLong);
   group_->all_reduce(one, ReduceOp::kSum).wait();
   EXPECT_EQ(one.item<int64_t>(), size_);
+}
+
+TEST_F(GradientReducerTest, ShardedGradientsArePartsOfTheSums) {
+  for (const Sharding sharding : {Sharding::kState, Sharding::kGradients}) {
+    for (const int64_t micro_batches : {1, 3}) {
+      const auto reference_parameters = leaves({5, 1, 12, 3, 7}), parameters = leaves({5, 1, 12, 3, 7});
+      GradientReducer reference(reference_parameters, group_), reducer(parameters, group_, {100, sharding});
+      run_update(reference, reference_parameters, micro_batches);
+      run_update(reducer, parameters, micro_batches);
+      at::Tensor covered = at::zeros({static_cast<int64_t>(parameters.size())}, at::kLong);
+      for (size_t i = 0; i < parameters.size(); ++i) {
+        const auto [begin, count] = reducer.owned(i);
+        covered[static_cast<int64_t>(i)] = count;
+        const at::Tensor expected = reference.gradient(i).flatten().narrow(0, begin, count);
+        EXPECT_TRUE(at::allclose(reducer.gradient(i).flatten(), expected, 1e-5, 1e-6)) << i;
+        EXPECT_TRUE(
+            reducer.owned_part(i).flatten().equal(reference_parameters[i].detach().flatten().narrow(0, begin, count)));
+      }
+      group_->all_reduce(covered, ReduceOp::kSum).wait();  // every element is somebody's, once
+      for (size_t i = 0; i < parameters.size(); ++i) {
+        EXPECT_EQ(covered[static_cast<int64_t>(i)].item<int64_t>(), parameters[i].numel()) << i;
+      }
+    }
+  }
+}
+
+TEST_F(GradientReducerTest, WhatEachOwnerWritesReachesAll) {
+  const auto parameters = leaves({5, 1, 12, 3, 7});
+  std::vector<at::Tensor> before;
+  for (const at::Tensor& parameter : parameters) before.push_back(parameter.detach().clone());
+  GradientReducer reducer(parameters, group_, {100, Sharding::kState});
+  for (size_t i = 0; i < parameters.size(); ++i) reducer.owned_part(i).mul_(2);
+  reducer.gather_parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) EXPECT_TRUE(parameters[i].detach().equal(before[i] * 2)) << i;
+}
+
+TEST_F(GradientReducerTest, KeptGradientsFallAsOneOverRanks) {
+  const auto parameters = leaves({5, 1, 12, 3, 7});
+  const GradientReducer whole(leaves({5, 1, 12, 3, 7}), group_),
+      parts(parameters, group_, {1 << 20, Sharding::kGradients});
+  at::Tensor kept = at::full({1}, parts.kept_bytes(), at::kLong);
+  group_->all_reduce(kept, ReduceOp::kSum).wait();
+  EXPECT_EQ(kept.item<int64_t>(), whole.kept_bytes());
 }
 
 }  // namespace
