@@ -26,6 +26,8 @@ using parallel::rank_list;
 
 std::string or_none(const std::string& text, const char* none = "none") { return text.empty() ? none : text; }
 
+std::string counted(size_t count, const char* what) { return concat(count, " ", what, count == 1 ? "" : "s"); }
+
 std::string describe_hosts(const JobFacts& job) {
   std::string text =
       line("%-20s %-12s %-22s %-10s %s", "host", "ranks", "cores (usable / there)", "/dev/shm", "interfaces");
@@ -87,8 +89,9 @@ std::string describe_link(const LinkFacts& link, const char* which) {
 
 std::string describe_job(const JobFacts& job) {
   const RankFacts& first = job.ranks.front();
-  std::string text = line("moetrain %s: %zu ranks on %zu hosts, started by %s", job.build.c_str(), job.ranks.size(),
-                          hosts_of(job).size(), first.launch.name.c_str());
+  std::string text = line("moetrain %s: %s on %s, started by %s", job.build.c_str(),
+                          counted(job.ranks.size(), "rank").c_str(), counted(hosts_of(job).size(), "host").c_str(),
+                          first.launch.name == "none" ? "no launcher" : first.launch.name.c_str());
   text += line("LibTorch %s, CUDA %s, NCCL %s, %s, HDF5 %s", first.torch.c_str(), or_none(job.cuda).c_str(),
                or_none(job.nccl).c_str(), first.mpi.c_str(), job.hdf5.c_str());
   text += line("a run with run.device = \"%s\", run.threads = %ld", job.device.c_str(), static_cast<long>(job.threads));

@@ -20,6 +20,10 @@ bool is_set(const RankFacts& rank, const std::string& variable) {
   return found != rank.transport.end() && !found->second.empty();
 }
 
+bool is_on(const RankFacts& rank, const std::string& variable) {
+  return is_set(rank, variable) && rank.transport.at(variable) != "0";
+}
+
 /// "host a", "host a and 3 more"
 std::string names(const std::vector<Host>& hosts) {
   return concat("host ", hosts.front().first().host,
@@ -105,7 +109,8 @@ void core_traps(const JobFacts& job, const std::vector<Host>& hosts, std::vector
   }
   const auto spinning = those(hosts, [](const Host& host) {
     return too_many_ranks(host) && host.first().launch.name == "mpirun" &&
-           !is_set(host.first(), "OMPI_MCA_mpi_yield_when_idle");
+           !is_on(host.first(), "OMPI_MCA_mpi_yield_when_idle") &&
+           !is_on(host.first(), "OMPI_MCA_mpi_oversubscribe");  // mpirun counted it: Open MPI yields by itself
   });
   if (!spinning.empty()) {
     found.push_back({"no_yield", Level::kSlow,

@@ -107,17 +107,15 @@ StartWatch::StartWatch(double seconds, int exit_code) : launch_(launch_facts()) 
   if (launch_.ranks > 1) deadline_.emplace(seconds, kThreadName, [=, this] { report(seconds, exit_code); });
 }
 
-void StartWatch::report(double seconds, int exit_code) const {
+void StartWatch::report(double limit, int exit_code) const {
   const HostArrivals here = host_arrivals(launch_);
-  // The ranks of a host find out at the same time; one of them speaks.
-  const bool speaks = here.arrived.empty() || here.arrived.front() == launch_.rank;
-  if (initialized_ ? launch_.rank != 0 : here.complete(launch_)) std::this_thread::sleep_for(std::chrono::seconds(2));
-  if (speaks && (!initialized_ || launch_.rank == 0)) {
-    std::fprintf(stderr, "moetrain: %s\n", late_message(launch_, here, seconds, initialized_).c_str());
-    std::fflush(stderr);
-  } else {
-    std::this_thread::sleep_for(std::chrono::seconds(1));
-  }
+  // The ranks of a host find out at about the same time. One speaks; the others do where it never does.
+  const bool speaks = initialized_ ? launch_.rank == 0 : here.arrived.empty() || here.arrived.front() == launch_.rank;
+  const bool to_blame = initialized_ || !here.complete(launch_);
+  std::this_thread::sleep_for(std::chrono::seconds(!speaks ? 5 : to_blame ? 0 : 2));
+  std::fprintf(stderr, "moetrain: %s\n", late_message(launch_, here, limit, initialized_).c_str());
+  std::fflush(stderr);
+  std::this_thread::sleep_for(std::chrono::seconds(1));  // a rank that looks a moment later still sees this one
   std::_Exit(exit_code);
 }
 

@@ -37,7 +37,7 @@ class StartWatch {
   void mpi_initialized() { initialized_ = true; }
 
  private:
-  void report(double seconds, int exit_code) const;
+  void report(double limit, int exit_code) const;
 
   const Launch launch_;
   std::atomic<bool> initialized_ = false;

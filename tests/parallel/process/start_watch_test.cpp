@@ -35,7 +35,9 @@ TEST(LateMessage, KnowsAWrongInterface) {
 
 TEST(Deadline, CallsOnlyWhatIsLate) {
   std::atomic<int> late = 0;
-  { const parallel::Deadline in_time(60, "test", [&] { ++late; }); }
+  {
+    const parallel::Deadline in_time(60, "test", [&] { ++late; });
+  }
   EXPECT_EQ(late, 0);
   {
     const parallel::Deadline too_late(0.01, "test", [&] { ++late; });
