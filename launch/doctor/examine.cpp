@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -80,6 +81,20 @@ int64_t threads_per_core() {
   return list.find_first_of(",-") == std::string::npos ? 1 : 2;
 }
 
+std::string address_text(in_addr address) {
+  char text[INET_ADDRSTRLEN] = {};
+  inet_ntop(AF_INET, &address, text, sizeof(text));
+  return text;
+}
+
+/// "10.0.0.0/24"
+std::string network_of(const ifaddrs& interface, in_addr address) {
+  if (interface.ifa_netmask == nullptr) return {};
+  const in_addr mask = reinterpret_cast<const sockaddr_in*>(interface.ifa_netmask)->sin_addr;
+  address.s_addr &= mask.s_addr;
+  return address_text(address) + "/" + std::to_string(std::popcount(mask.s_addr));
+}
+
 std::vector<Interface> interfaces() {
   std::vector<Interface> found;
   ifaddrs* all = nullptr;
@@ -88,11 +103,10 @@ std::vector<Interface> interfaces() {
     constexpr unsigned kWanted = IFF_UP | IFF_RUNNING;
     const bool usable = (each->ifa_flags & kWanted) == kWanted && (each->ifa_flags & IFF_LOOPBACK) == 0;
     if (!usable || each->ifa_addr == nullptr || each->ifa_addr->sa_family != AF_INET) continue;
-    char address[INET_ADDRSTRLEN] = {};
-    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr, address, sizeof(address));
+    const in_addr own = reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr;
     double megabits = 0;  // -1: the driver does not say
     std::ifstream(std::string("/sys/class/net/") + each->ifa_name + "/speed") >> megabits;
-    found.push_back({each->ifa_name, address, std::max(0.0, megabits) * 1e6 / 8});
+    found.push_back({each->ifa_name, address_text(own), std::max(0.0, megabits) * 1e6 / 8, network_of(*each, own)});
   }
   freeifaddrs(all);
   std::stable_sort(found.begin(), found.end(),

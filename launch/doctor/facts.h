@@ -15,6 +15,7 @@ namespace launch {
 struct Interface {
   std::string name, address;
   double bytes_per_second = 0;  // nominal; 0: the system does not say
+  std::string network;          // "10.0.0.0/24": names the interface on every host, whatever it is called there
 };
 
 /// One rank, as its process sees it.

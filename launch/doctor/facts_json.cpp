@@ -9,8 +9,10 @@ using nlohmann::json;
 json to_json(const RankFacts& rank) {
   json interfaces = json::array();
   for (const Interface& interface : rank.interfaces) {
-    interfaces.push_back(
-        {{"name", interface.name}, {"address", interface.address}, {"bytes_per_second", interface.bytes_per_second}});
+    interfaces.push_back({{"name", interface.name},
+                          {"address", interface.address},
+                          {"network", interface.network},
+                          {"bytes_per_second", interface.bytes_per_second}});
   }
   return {{"rank", rank.rank},
           {"host", rank.host},
@@ -44,7 +46,8 @@ RankFacts rank_from_json(const json& json) {
   json.at("gpus").get_to(rank.gpus);
   json.at("shared_memory_bytes").get_to(rank.shared_memory_bytes);
   for (const auto& interface : json.at("interfaces")) {
-    rank.interfaces.push_back({interface.at("name"), interface.at("address"), interface.at("bytes_per_second")});
+    rank.interfaces.push_back(
+        {interface.at("name"), interface.at("address"), interface.at("bytes_per_second"), interface.at("network")});
   }
   json.at("has_fabric").get_to(rank.has_fabric);
   json.at("transport").get_to(rank.transport);

@@ -157,7 +157,8 @@ void network_traps(const JobFacts& job, const std::vector<Host>& hosts, std::vec
     const Host& host = several.front();
     std::string list;
     for (const Interface& interface : host.first().interfaces) list += (list.empty() ? "" : ", ") + interface.name;
-    const std::string fastest = host.first().interfaces.front().name;
+    const Interface& best = host.first().interfaces.front();
+    const std::string fastest = best.network.empty() ? best.name : best.network;
     const bool over_tcp = !host.first().has_fabric;  // else Open MPI takes the fabric by itself
     if (over_tcp && job.mpi_interfaces.empty()) {
       found.push_back(
@@ -169,7 +170,7 @@ void network_traps(const JobFacts& job, const std::vector<Host>& hosts, std::vec
       found.push_back(
           {"nccl_interface", Level::kSlow,
            concat(names(several), " has several interfaces (", list, "), and NCCL takes the first it finds"),
-           concat("export NCCL_SOCKET_IFNAME=", fastest)});
+           concat("export NCCL_SOCKET_IFNAME=", best.name)});
     }
   }
   const LinkFacts* slowest = nullptr;

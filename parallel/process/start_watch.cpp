@@ -55,9 +55,12 @@ HostArrivals host_arrivals(const Launch& launch) {
   gethostname(name, sizeof(name) - 1);
   here.host = name;
   std::error_code error;
+  const std::filesystem::path own_host = std::filesystem::read_symlink("/proc/self/ns/uts", error);
   for (const auto& process : std::filesystem::directory_iterator("/proc", error)) {
     const std::string number = process.path().filename();
     if (number.find_first_not_of("0123456789") != std::string::npos) continue;
+    // Hosts of a test bed are name spaces of one machine, which share /proc.
+    if (std::filesystem::read_symlink(process.path() / "ns/uts", error) != own_host) continue;
     const std::string environment = whole_file(process.path() / "environ");  // of another user's process: empty
     std::string job, rank;
     for (const char* key : {"PMIX_NAMESPACE", "PMI_JOBID"}) {
