@@ -24,6 +24,7 @@ struct EvaluateArguments {
   std::vector<std::string> overrides;
   int64_t average = 1;
   int64_t update = -1;
+  double start_limit = JobStart{}.limit;
 };
 
 void print(const Evaluation& result) {
@@ -134,8 +135,10 @@ void add_evaluate_command(CLI::App& app, CommandResult& result) {
       ->check(CLI::Range(1, 1000));
   command->add_option("--set", arguments->overrides, "section.key=value, over the run's; may be repeated")
       ->allow_extra_args(false);
+  add_start_limit(*command, arguments->start_limit);
   command->callback([arguments, &result] {
-    result.exit_code = run_job([&](auto world) { return evaluate_run(*arguments, std::move(world)); });
+    result.exit_code = run_job({"evaluate", arguments->start_limit},
+                               [&](auto world) { return evaluate_run(*arguments, std::move(world)); });
   });
 }
 

@@ -3,13 +3,17 @@
 #include <c10/util/Exception.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 
 #include "launch/commands/commands.h"
+#include "launch/training/build_id.h"
+#include "launch/training/same_start.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/process/launcher.h"
+#include "parallel/process/start_watch.h"
 
 namespace launch {
 namespace {
@@ -28,12 +32,23 @@ std::string host_name() {
 
 }  // namespace
 
-int run_job(const std::function<int(std::shared_ptr<parallel::MpiCommunicator> world)>& body) {
+void add_start_limit(CLI::App& command, double& limit) {
+  command
+      .add_option("--start-limit", limit, "seconds until every rank must have started; then the missing ones are named")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 86400.0));
+}
+
+int run_job(const JobStart& start, const std::function<int(std::shared_ptr<parallel::MpiCommunicator> world)>& body) {
+  auto watch = std::make_unique<parallel::StartWatch>(start.limit, kUserFault);
   parallel::MpiEngine engine;
+  watch->mpi_initialized();
   auto world = parallel::world_communicator(engine);
   const long rank = world->rank();
   int exit_code = kInternalFault;
   try {
+    require_same(*world, {{"program", build_id()}, {"command", start.command}});
+    watch.reset();
     exit_code = body(std::move(world));
   } catch (const parallel::ReportedElsewhere&) {
     exit_code = kUserFault;

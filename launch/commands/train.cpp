@@ -9,6 +9,7 @@
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
 #include "launch/training/model_builder.h"
+#include "launch/training/same_start.h"
 #include "launch/training/trainer.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
@@ -23,6 +24,7 @@ struct TrainArguments {
   bool resume = false;
   bool dry_run = false;
   bool keys = false;
+  double start_limit = JobStart{}.limit;
 };
 
 Recipe read_checked_recipe(const TrainArguments& arguments) {
@@ -60,6 +62,10 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
     recipe = read_checked_recipe(arguments);
     parallel::mesh_shape(recipe.mesh, world->size());  // refused here, before any group is made
   });
+  std::vector<StartFact> chosen = facts_of(recipe);
+  chosen.push_back({"--resume", arguments.resume ? "given" : "not given"});
+  chosen.push_back({"--dry-run", arguments.dry_run ? "given" : "not given"});
+  require_same(*world, chosen);
   if (arguments.dry_run) {
     parallel::all_ranks(*world, [&] {
       if (world->rank() == 0) print_dry_run(recipe, world->size());
@@ -83,6 +89,7 @@ void add_train_command(CLI::App& app, CommandResult& result) {
   command->add_flag("--resume", arguments->resume,
                     "go on from the newest checkpoint of the run folder, if there is one");
   command->add_flag("--dry-run", arguments->dry_run, "check the recipe and print what would run");
+  add_start_limit(*command, arguments->start_limit);
   auto* keys = command->add_flag("--keys", arguments->keys, "print every key of a recipe and end");
   recipe->excludes(keys);
   command->callback([arguments, &result] {
@@ -90,7 +97,8 @@ void add_train_command(CLI::App& app, CommandResult& result) {
     if (arguments->recipe.empty()) parallel::user_error("train needs a recipe: moetrain train recipes/quickstart.toml");
     const Interrupt interrupt(
         /*alone=*/!parallel::under_launcher());  // first of all: a signal during start-up counts, too
-    result.exit_code = run_job([&](auto world) { return train(*arguments, std::move(world), interrupt); });
+    result.exit_code = run_job({"train", arguments->start_limit},
+                               [&](auto world) { return train(*arguments, std::move(world), interrupt); });
   });
 }
 

@@ -1,6 +1,9 @@
-// defines: all_ranks(group, action): a user's fault on one rank ends every rank, and one of them prints it
+// defines: all_ranks(group, action): a user's fault on one rank ends every rank, and one of them prints it;
+// gather_texts: what every rank has to say
 #pragma once
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "parallel/base/fault.h"
 #include "parallel/comm/communicator.h"
@@ -16,5 +19,8 @@ struct ReportedElsewhere : UserError {
 /// rethrows its own error and all the others throw ReportedElsewhere. `action` itself must not communicate over
 /// `group` after a point where only some ranks may throw. Collective.
 void all_ranks(Communicator& group, const std::function<void()>& action);
+
+/// Every rank's text, in the order of ranks, on every rank. `group`: CPU tensors. Collective.
+std::vector<std::string> gather_texts(Communicator& group, const std::string& text);
 
 }  // namespace parallel

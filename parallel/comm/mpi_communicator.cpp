@@ -1,5 +1,6 @@
 #include "parallel/comm/mpi_communicator.h"
 
+#include <ATen/ATen.h>
 #include <mpi.h>
 
 #include <algorithm>
@@ -216,6 +217,21 @@ int64_t MpiCommunicator::host_rank() const {
     check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
   });
   return rank;
+}
+
+std::vector<int64_t> MpiCommunicator::host_leaders() {
+  int leader = 0;
+  engine_.run([&] {
+    MPI_Comm host = MPI_COMM_NULL;
+    leader = static_cast<int>(rank_);
+    check_mpi(MPI_Comm_split_type(to_comm(native_), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host),
+              "MPI_Comm_split_type");
+    check_mpi(MPI_Bcast(&leader, 1, MPI_INT, 0, host), "MPI_Bcast");
+    check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
+  });
+  at::Tensor leaders = at::empty({size_, 1}, at::kLong);
+  all_gather(leaders, at::full({1}, int64_t{leader}, at::kLong)).wait();
+  return {leaders.const_data_ptr<int64_t>(), leaders.const_data_ptr<int64_t>() + size_};
 }
 
 std::shared_ptr<MpiCommunicator> world_communicator(MpiEngine& engine) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "parallel/comm/communicator.h"
 #include "parallel/process/mpi_engine.h"
@@ -31,6 +32,9 @@ class MpiCommunicator : public Communicator {
 
   /// This rank's number among the ranks of its host. Collective.
   int64_t host_rank() const;
+
+  /// The first rank of each rank's host, in the order of ranks: equal numbers share a host. Collective.
+  std::vector<int64_t> host_leaders();
 
   MpiEngine& engine() { return engine_; }
   /// The MPI_Comm, opaque: for the one other room that needs it (parallel HDF5), used on the engine's thread only.

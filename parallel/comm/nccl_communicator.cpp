@@ -5,6 +5,7 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
 #include <nccl.h>
 
 #include <cstdlib>
@@ -208,6 +209,20 @@ at::Device open_cuda_device(int64_t local_rank) {
   }
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+}
+
+CudaFacts cuda_facts() {
+  CudaFacts facts;
+  facts.built_with = concat(CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10);
+  int version = 0;
+  check_nccl(ncclGetVersion(&version), "ncclGetVersion");
+  facts.nccl = concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
+  for (int gpu = 0; gpu < c10::cuda::device_count(); ++gpu) {
+    cudaDeviceProp properties{};
+    const bool known = cudaGetDeviceProperties(&properties, gpu) == cudaSuccess;
+    facts.gpus.emplace_back(known ? properties.name : "unknown");
+  }
+  return facts;
 }
 
 std::shared_ptr<Communicator> cuda_communicator(Communicator& bootstrap) {
