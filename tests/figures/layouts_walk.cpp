@@ -1,0 +1,255 @@
+// Walks layouts of the ranks it is started on, each over communicators of its own in this one process, and prints how
+// far each is from one rank: what tests/figures/{layouts_equal,layouts_adverse,rerun_bitwise,zero_memory} start.
+// One test for each: --gtest_filter=Walker.All
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "parallel/comm/agreement.h"
+#include "tests/launch/training/training_support.h"
+#include "tests/support/tiny_corpus.h"
+#include "tests/support/world.h"
+
+namespace {
+
+using parallel::MeshConfig;
+
+/// Shapes that 2, 3, 4, 6 and 8 divide; a shared expert, top-2, two micro-batches.
+launch::Recipe base_recipe(const std::string& corpus) {
+  launch::Recipe recipe = tiny_recipe(corpus);
+  recipe.model.width = 48;
+  recipe.model.heads = recipe.model.kv_heads = 24;
+  recipe.model.ffn_hidden = 48;
+  recipe.moe.layers = "odd";  // a dense block too
+  recipe.moe.experts = 24;
+  recipe.moe.hidden = 24;
+  recipe.moe.shared_hidden = 20;
+  recipe.train.micro_batches = 2;
+  recipe.train.global_batch = 12;
+  return recipe;
+}
+
+struct Walk {
+  std::string name;
+  launch::Recipe recipe;
+  MeshConfig mesh;
+};
+
+std::vector<MeshConfig> foldings(int64_t ranks) {
+  std::vector<MeshConfig> all;
+  for (int64_t tensor = 1; tensor <= ranks; ++tensor) {
+    for (int64_t expert = 1; expert <= ranks; ++expert) {
+      for (int64_t expert_tensor = 1; expert * expert_tensor <= ranks; ++expert_tensor) {
+        if (ranks % tensor == 0 && ranks % (expert * expert_tensor) == 0) {
+          all.push_back({.tensor = tensor, .expert = expert, .expert_tensor = expert_tensor});
+        }
+      }
+    }
+  }
+  return all;
+}
+
+std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
+  std::vector<Walk> walks;
+  for (const bool bounded : {false, true}) {
+    launch::Recipe recipe = base;
+    if (bounded) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 1.0;
+    for (const MeshConfig& folding : foldings(ranks)) {
+      for (const int64_t zero : {0, 1, 2}) {
+        MeshConfig mesh = folding;
+        mesh.zero = zero;
+        walks.push_back({bounded ? "capacity" : "dropless", recipe, mesh});
+      }
+    }
+  }
+  return walks;
+}
+
+/// A few of `walks` such that each pair of values of two features occurs in one of them, chosen greedily.
+std::vector<Walk> covering(const std::vector<Walk>& walks) {
+  using Pair = std::tuple<int, int64_t, int, int64_t>;
+  const auto pairs_of = [](const Walk& walk) {
+    const int64_t values[] = {walk.mesh.tensor, walk.mesh.expert, walk.mesh.expert_tensor, walk.mesh.zero,
+                              walk.name == "capacity"};
+    std::set<Pair> pairs;
+    for (int a = 0; a < 5; ++a) {
+      for (int b = a + 1; b < 5; ++b) pairs.insert({a, values[a], b, values[b]});
+    }
+    return pairs;
+  };
+  std::set<Pair> open;
+  for (const Walk& walk : walks) open.merge(pairs_of(walk));
+  std::vector<Walk> chosen;
+  while (!open.empty()) {
+    const Walk* best = nullptr;
+    size_t most = 0;
+    for (const Walk& walk : walks) {
+      size_t fresh = 0;
+      for (const Pair& pair : pairs_of(walk)) fresh += open.count(pair);
+      if (fresh > most) best = &walk, most = fresh;
+    }
+    for (const Pair& pair : pairs_of(*best)) open.erase(pair);
+    chosen.push_back(*best);
+  }
+  return chosen;
+}
+
+std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
+  std::vector<Walk> walks;
+  const auto add = [&](const char* name, auto change) {
+    for (MeshConfig mesh : {MeshConfig{.expert = ranks, .receive_bound = 1.0}, MeshConfig{.tensor = ranks},
+                            MeshConfig{.tensor = ranks, .expert = ranks, .zero = 2}}) {
+      launch::Recipe recipe = base;
+      change(recipe, mesh);
+      walks.push_back({name, recipe, mesh});
+    }
+  };
+  add("experts without tokens", [](auto& r, auto&) { r.moe.experts = 48, r.train.global_batch = 2; });
+  add("ranks without tokens", [](auto& r, auto&) { r.train.global_batch = r.train.micro_batches = 1; });
+  add("all tokens on one expert", [](auto& r, auto&) {
+    r.moe.router = "thor", r.moe.stochastic = "batch_layer", r.moe.top_k = 1, r.moe.gate = "hard";
+    r.moe.load_balance = r.moe.router_z = 0;
+  });
+  add("uneven batch", [](auto& r, auto&) { r.train.global_batch = 15, r.train.micro_batches = 3; });
+  add("fewer sequences than ranks", [](auto& r, auto&) { r.train.global_batch = 2; });
+  add("uneven expert map", [ranks](auto& r, auto& mesh) {
+    if (mesh.expert == 1) return;
+    mesh.experts_by_rank.assign(static_cast<size_t>(ranks), 0);
+    mesh.experts_by_rank.front() = 5;
+    mesh.experts_by_rank.back() += r.moe.experts - 5;
+  });
+  return walks;
+}
+
+/// The largest relative difference of losses, norms and parameters, as expect_same_trace takes them.
+double difference(const UpdateTrace& trace, const UpdateTrace& reference) {
+  double worst = 0;
+  const auto relative = [&](double a, double b) {
+    worst = std::max(worst, std::abs(a - b) / std::max(std::abs(b), 1e-300));
+  };
+  for (size_t i = 0; i < reference.reports.size(); ++i) {
+    for (size_t l = 0; l < reference.reports[i].losses.size(); ++l) {
+      relative(trace.reports[i].losses[l].second, reference.reports[i].losses[l].second);
+    }
+    relative(trace.reports[i].gradient_norm, reference.reports[i].gradient_norm);
+  }
+  double squares = 0, elements = 0;
+  for (const at::Tensor& tensor : reference.parameters) {
+    squares += tensor.square().sum().item<double>();
+    elements += static_cast<double>(tensor.numel());
+  }
+  const double floor = 1e-3 * std::sqrt(squares / elements);
+  for (size_t i = 0; i < reference.parameters.size(); ++i) {
+    const double scale = std::max(reference.parameters[i].abs().max().item<double>(), floor);
+    worst = std::max(worst, (trace.parameters[i] - reference.parameters[i]).abs().max().item<double>() / scale);
+  }
+  return worst;
+}
+
+bool same_bits(const UpdateTrace& a, const UpdateTrace& b) {
+  for (size_t i = 0; i < a.reports.size(); ++i) {
+    if (a.reports[i].losses != b.reports[i].losses) return false;
+  }
+  for (size_t i = 0; i < a.parameters.size(); ++i) {
+    if (!a.parameters[i].equal(b.parameters[i])) return false;
+  }
+  return true;
+}
+
+class Walker : public testing::Test {
+ protected:
+  std::shared_ptr<parallel::Communicator> world_ = test_world();
+  const TestFolder folder_{"walk", *world_};
+  const launch::Recipe base_ = base_recipe(make_tiny_corpus(folder_, *world_));
+
+  bool first() const { return world_->rank() == 0; }
+
+  /// Of one rank; computed there only, and once for each recipe.
+  const UpdateTrace& reference(const std::string& name, const launch::Recipe& recipe) {
+    UpdateTrace& trace = references_[name];
+    if (first() && trace.reports.empty()) trace = run_updates(recipe, launch::local_groups(), 3);
+    return trace;
+  }
+
+  void walk(const std::vector<Walk>& walks) {
+    double worst = 0;
+    for (const Walk& each : walks) {
+      const UpdateTrace& expected = reference(each.name, each.recipe);
+      const launch::Groups groups = test_groups(each.mesh);
+      const UpdateTrace trace = run_updates(each.recipe, groups, 3);
+      if (!first()) continue;
+      const double apart = difference(trace, expected);
+      worst = std::max(worst, apart);
+      std::printf("%-28s %s, zero %lld: %.2e\n", each.name.c_str(), groups.mesh->shape().describe().c_str(),
+                  static_cast<long long>(each.mesh.zero), apart);
+      std::fflush(stdout);
+      EXPECT_LE(apart, 1e-10) << each.name << ", " << groups.mesh->shape().describe();
+    }
+    if (first()) {
+      std::printf("walked %zu layouts of %lld ranks, largest difference %.2e\n", walks.size(),
+                  static_cast<long long>(world_->size()), worst);
+    }
+  }
+
+ private:
+  std::map<std::string, UpdateTrace> references_;
+};
+
+TEST_F(Walker, All) { walk(all_walks(base_, world_->size())); }
+
+TEST_F(Walker, Cover) { walk(covering(all_walks(base_, world_->size()))); }
+
+TEST_F(Walker, Adverse) { walk(adverse_walks(base_, world_->size())); }
+
+TEST_F(Walker, Rerun) {
+  launch::Recipe recipe = base_;
+  int64_t count = 0;
+  for (const char* precision : {"float32", "bf16", "float64"}) {
+    recipe.run.precision = precision;
+    for (const Walk& each : covering(all_walks(recipe, world_->size()))) {
+      const launch::Groups groups = test_groups(each.mesh);
+      const UpdateTrace once = run_updates(each.recipe, groups, 3), again = run_updates(each.recipe, groups, 3);
+      EXPECT_TRUE(same_bits(once, again)) << precision << ", " << each.name << ", " << groups.mesh->shape().describe();
+      ++count;
+    }
+  }
+  if (first()) {
+    std::printf("walked %lld layouts of %lld ranks twice\n", static_cast<long long>(count),
+                static_cast<long long>(world_->size()));
+  }
+}
+
+/// Bytes of what ZeRO divides, on the rank that has most of it.
+TEST_F(Walker, Zero) {
+  const auto corpus = data::TokenCorpus::open(base_.data.file);
+  double alone[2] = {};
+  for (const int64_t zero : {0, 1, 2}) {
+    const launch::Groups groups = test_groups({.zero = zero});
+    const auto model = launch::build_model(base_, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
+    const parallel::GradientReducer reducer(model->parameters(), launch::gradient_groups(*model, *groups.mesh),
+                                            {.sharding = groups.mesh->sharding()});
+    const optim::Optimizer optimizer(launch::owned_parameters(*model, reducer), base_.optimizer,
+                                     optim::resolve(base_.schedule, 6, {}));
+    int64_t state = 0;
+    for (const auto& each : optimizer.state()) state += static_cast<int64_t>(each.tensor.nbytes());
+    at::Tensor most = at::tensor({state, reducer.kept_bytes()}, at::kLong);
+    groups.control->all_reduce(most, parallel::ReduceOp::kMax).wait();
+    const double bytes[2] = {most[0].item<double>(), most[1].item<double>()};
+    if (zero == 0) std::copy(bytes, bytes + 2, alone);
+    const auto ranks = static_cast<double>(world_->size());
+    EXPECT_NEAR(bytes[0], alone[0] / (zero >= 1 ? ranks : 1), 0.05 * bytes[0]) << "zero " << zero;
+    EXPECT_NEAR(bytes[1], alone[1] / (zero >= 2 ? ranks : 1), 0.05 * bytes[1]) << "zero " << zero;
+    if (first()) {
+      std::printf("%lld ranks, zero %lld: optimizer state %.0f bytes (%.4f of all), kept gradients %.0f (%.4f)\n",
+                  static_cast<long long>(world_->size()), static_cast<long long>(zero), bytes[0], bytes[0] / alone[0],
+                  bytes[1], bytes[1] / alone[1]);
+    }
+  }
+}
+
+}  // namespace

@@ -1,0 +1,43 @@
+"""What the figures that walk layouts share: one mpirun for each rank count, which walks all its layouts by itself."""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WALKER = ROOT / "build/layouts_walk"
+
+
+def walk(test, ranks):
+    """Passes its lines on; those that begin with "walked", and whether all was well."""
+    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(WALKER), "--gtest_brief=1",
+               f"--gtest_filter=Walker.{test}"]
+    environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                       OMPI_MCA_mpi_yield_when_idle="1")
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True)
+    lines = []
+    for line in process.stdout:
+        if "[==" not in line and "[  PASSED" not in line:
+            print(line, end="", flush=True)
+        if line.startswith("walked"):
+            lines.append(line)
+    return lines, process.wait() == 0
+
+
+def figure(name, test, quick_test, all_ranks, quick_ranks):
+    """Walks, prints the figure and ends the script."""
+    quick = "--quick" in sys.argv[1:]
+    layouts, worst, passed = 0, 0.0, True
+    for ranks in quick_ranks if quick else all_ranks:
+        lines, well = walk(quick_test if quick else test, ranks)
+        passed &= well and bool(lines)
+        for line in lines:
+            layouts += int(re.match(r"walked (\d+)", line).group(1))
+            apart = re.search(r"difference (\S+)", line)
+            worst = max(worst, float(apart.group(1)) if apart else 0.0)
+    ranks = ", ".join(str(count) for count in (quick_ranks if quick else all_ranks))
+    print(f"{name} layouts={layouts} on {ranks} ranks, largest difference {worst:.2e} (bar 1e-10)"
+          f"{'' if passed else ', FAILED'}")
+    sys.exit(not passed)
