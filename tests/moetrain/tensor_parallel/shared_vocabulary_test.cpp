@@ -1,6 +1,7 @@
 // A tensor group's head and embedding against those of one rank.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <functional>
 #include <vector>
@@ -63,7 +64,7 @@ void expect_same_as_one_rank(const Loss& loss, const at::Tensor& targets, double
 }
 
 const at::Tensor& some_targets() {
-  static const at::Tensor targets = at::tensor({0, 8, OutputHead::kIgnored, 3, 4, 4, 7}, at::kLong);
+  static const at::Tensor targets = at::tensor({0, 8, -100, 3, 4, 4, 7}, at::kLong);
   return targets;
 }
 
