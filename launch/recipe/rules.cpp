@@ -71,6 +71,18 @@ void check_moe(const moetrain::MoeConfig& moe, const moetrain::ModelConfig& mode
   }
 }
 
+/// What the tensor group shares; the vocabulary is known only with the token file, and does not need to divide.
+void check_tensor(int64_t tensor, const moetrain::ModelConfig& model, const moetrain::MoeConfig& moe) {
+  const auto demand = [&](const char* key, int64_t value) {
+    if (value % tensor == 0) return;
+    user_error("mesh.tensor = ", tensor, " does not divide ", key, " = ", value, "; nearest legal: mesh.tensor = ",
+               nearest_divisors(tensor, value), ", or ", key, " = ", nearest_multiples(value, tensor));
+  };
+  demand("model.heads", model.heads);
+  const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(model));
+  if (std::ranges::count(with_experts, false) > 0) demand("model.ffn_hidden", model.ffn_hidden);
+}
+
 /// Whether two passes over one batch can differ.
 bool draws_in_training(const Recipe& recipe) {
   const moetrain::MoeConfig& moe = recipe.moe;
@@ -134,6 +146,7 @@ void check_rules(const Recipe& recipe) {
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
   check_model(recipe.model);
   check_moe(recipe.moe, recipe.model);
+  check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
   check_objective(recipe);
   check_train(recipe.train, recipe.model);
   check_schedule(recipe.schedule, recipe.train.length);

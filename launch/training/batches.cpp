@@ -22,7 +22,7 @@ bool of_pairs(const Recipe& recipe) { return recipe.model.kind == "encoder_decod
 MicroBatch to_device(const MicroBatch& batch, at::Device device) {
   if (device.is_cpu()) return batch;
   MicroBatch there{.batch = {.inputs = {.tokens = moved(batch.batch.inputs.tokens, device)},
-                             .targets_T = batch.batch.targets_T.to(device)},
+                             .targets_G = batch.batch.targets_G.to(device)},
                    .groups_T = batch.groups_T.to(device)};
   if (!batch.batch.inputs.source) return there;
   there.batch.inputs.source = moved(*batch.batch.inputs.source, device);
@@ -30,8 +30,10 @@ MicroBatch to_device(const MicroBatch& batch, at::Device device) {
   return there;
 }
 
-int64_t counted_targets(const MicroBatch& batch) {
-  return (batch.batch.targets_T != moetrain::OutputHead::kIgnored).sum().item<int64_t>();
+int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh) {
+  const at::Tensor& targets_G = batch.batch.targets_G;
+  const at::Tensor own_T = parallel::TokenParts(mesh.tensor(), targets_G.size(0)).own(targets_G);
+  return (own_T != moetrain::OutputHead::kIgnored).sum().item<int64_t>();
 }
 
 std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& corpus, const Recipe& recipe,

@@ -21,8 +21,8 @@ struct MicroBatch {
 
 MicroBatch to_device(const MicroBatch& batch, at::Device device);
 
-/// The targets that count: not OutputHead::kIgnored.
-int64_t counted_targets(const MicroBatch& batch);
+/// Those of this rank's tokens that count: not OutputHead::kIgnored.
+int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh);
 
 /// A run's training data, fixed by recipe and update and never by the layout: micro-batch m is a contiguous part of the
 /// global batch, and this rank's part of it a contiguous part of that.

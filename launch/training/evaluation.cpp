@@ -28,11 +28,14 @@ at::Tensor choices_of(const at::Tensor& expert_TK, const at::Tensor& group_T, in
   return at::bincount(chosen, {}, groups * experts).to(at::kCPU, at::kDouble).view({groups, experts});
 }
 
-void add_batch(Sums& sums, moetrain::Model& model, const MicroBatch& batch, const moetrain::PassScope& pass) {
+void add_batch(Sums& sums, moetrain::Model& model, const MicroBatch& batch, const moetrain::PassScope& pass,
+               const parallel::Mesh& mesh) {
+  // Of a tensor group's tokens each rank adds its own.
+  const auto own = [&](const at::Tensor& each) { return parallel::TokenParts(mesh.tensor(), each.size(0)).own(each); };
   const int64_t groups = sums.nll_G.numel();
   const auto output = moetrain::likelihood(model, batch.batch, pass);
-  const at::Tensor kept_T = (batch.batch.targets_T != moetrain::OutputHead::kIgnored).nonzero().squeeze(1);
-  const at::Tensor group_T = batch.groups_T.index_select(0, kept_T);
+  const at::Tensor kept_T = (own(batch.batch.targets_G) != moetrain::OutputHead::kIgnored).nonzero().squeeze(1);
+  const at::Tensor group_T = own(batch.groups_T).index_select(0, kept_T);
   sums.nll_G.index_add_(0, group_T.to(at::kCPU), output.nll_T.index_select(0, kept_T).to(at::kCPU, at::kDouble));
   sums.tokens_G.add_(at::bincount(group_T, {}, groups).to(at::kCPU, at::kDouble));
   sums.choices_GE.resize(output.routing.size());
@@ -42,7 +45,7 @@ void add_batch(Sums& sums, moetrain::Model& model, const MicroBatch& batch, cons
     const bool of_source = routing.side == moetrain::Side::kSource;
     const at::Tensor& chosen_TK = routing.decision.chosen_TK;
     const int64_t experts = routing.decision.assignment.num_experts;
-    const at::Tensor count = of_source ? choices_of(chosen_TK, batch.source_groups_T, groups, experts)
+    const at::Tensor count = of_source ? choices_of(chosen_TK, own(batch.source_groups_T), groups, experts)
                                        : choices_of(chosen_TK.index_select(0, kept_T), group_T, groups, experts);
     sums.layers.push_back(routing.layer);
     sums.choices_GE[i] = sums.choices_GE[i].defined() ? sums.choices_GE[i] + count : count;
@@ -99,7 +102,7 @@ Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const
   Sums sums{.nll_G = at::zeros({count}, at::kDouble), .tokens_G = at::zeros({count}, at::kDouble)};
   for (int64_t i = 0; i < batches.count(); ++i) {
     // No seed: a stochastic router draws by place in the held-out text, the same for every run and batch.
-    add_batch(sums, model, to_device(batches.read(i), device), {.group = *groups.tokens});
+    add_batch(sums, model, to_device(batches.read(i), device), {.group = *groups.tokens}, *groups.mesh);
   }
   reduce(sums, *groups.control);
   return summarize(sums, held_out);

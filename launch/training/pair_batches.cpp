@@ -28,7 +28,7 @@ MicroBatch micro_batch(const data::ParallelText& text, std::span<const int64_t> 
   const at::Tensor direction_S = at::tensor(read.directions, at::kInt).to(at::kLong);
   return {.batch = {.inputs = {.tokens = side_of(read.target_inputs, read.target_lengths, &data::PairTokens::target),
                                .source = side_of(read.source_tokens, read.source_lengths, &data::PairTokens::source)},
-                    .targets_T = at::tensor(read.targets, at::kLong)},
+                    .targets_G = at::tensor(read.targets, at::kLong)},
           .groups_T = at::repeat_interleave(direction_S, at::tensor(read.target_lengths, at::kLong)),
           .source_groups_T = at::repeat_interleave(direction_S, at::tensor(read.source_lengths, at::kLong))};
 }

@@ -98,7 +98,7 @@ void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
   length_ = updates_of(recipe_.train.length);
   state_.seed = static_cast<uint64_t>(recipe_.run.seed);
   state_.micro_batches = recipe_.train.micro_batches;
-  state_.objective = moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, teacher});
+  state_.objective = moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, teacher, groups_.mesh});
   state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh);
   state_.reducer = std::make_unique<parallel::GradientReducer>(
       state_.model->parameters(), gradient_groups(*state_.model, *groups_.mesh),
@@ -159,9 +159,10 @@ void Trainer::announce(bool resumed) {
                                  recipe_.run.device, "; ", length_, " updates of ", scale_.tokens_per_update,
                                  " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
   if (const std::string left_out = batches_->left_out(); !left_out.empty()) progress_.say(left_out);
-  const int64_t idle = groups_.shard.count - batches_->sequences_per_micro_batch();
+  const int64_t tensor = groups_.mesh->shape().tensor;
+  const int64_t idle = (groups_.shard.count - batches_->sequences_per_micro_batch()) * tensor;
   if (idle > 0) {
-    progress_.say(parallel::concat("warning: ", idle, " of ", groups_.shard.count, " ranks have no sequence in a ",
+    progress_.say(parallel::concat("warning: ", idle, " of ", groups_.control->size(), " ranks have no sequence in a ",
                                    "micro-batch of ", batches_->sequences_per_micro_batch(), " and only wait"));
   }
   if (!metrics_) return;
@@ -178,7 +179,7 @@ void Trainer::announce(bool resumed) {
 
 Trainer::Agreed Trainer::agree(const std::vector<MicroBatch>& batches) {
   int64_t targets = 0;
-  for (const MicroBatch& batch : batches) targets += counted_targets(batch);
+  for (const MicroBatch& batch : batches) targets += counted_targets(batch, *groups_.mesh);
   at::Tensor sums = at::tensor(
       {targets, int64_t{interrupt_.requested()}, int64_t{metrics_ != nullptr && metrics_->failed()}}, at::kLong);
   groups_.control->all_reduce(sums, parallel::ReduceOp::kSum).wait();

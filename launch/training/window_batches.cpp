@@ -20,7 +20,7 @@ MicroBatch micro_batch(const data::TokenBatch& windows, int64_t first, int64_t s
                                       .first_token = first * length,
                                       .global_sequences = sequences,
                                       .first_sequence = first}},
-                .targets_T = at::tensor(windows.targets, at::kLong)},
+                .targets_G = at::tensor(windows.targets, at::kLong)},
       .groups_T = at::tensor(windows.groups, at::kInt).to(at::kLong)};
 }
 

@@ -2,13 +2,12 @@
 #pragma once
 #include <torch/nn/module.h>
 
-#include <memory>
-
-#include "moetrain/layers/attention.h"
+#include "moetrain/layers/attention_heads.h"
+#include "parallel/autograd/token_parts.h"
 
 namespace moetrain {
 
-/// The encoder's output: the hidden states of S source sequences.
+/// The encoder's output: the hidden states of S source sequences, all of a tensor group's on each of its ranks.
 struct Memory {
   at::Tensor hidden_TD;
   Sequences sequences;
@@ -21,18 +20,18 @@ struct MemoryKeys {
 };
 
 /// Attention of target tokens to all tokens of their own source sequence (Vaswani et al. 2017), with shared key/value
-/// heads as in Attention and without positions: the two sides' places do not correspond.
+/// heads (AttentionHeads) and without positions: the two sides' places do not correspond.
 class CrossAttention : public torch::nn::Module {
  public:
   CrossAttention(const ParameterSource& source, const AttentionShape& shape, double std, double output_std);
 
   MemoryKeys keys(const Memory& memory) const;
-  /// [T, D] -> [T, D]; sequence s of the input sees sequence s of the memory.
-  at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, const MemoryKeys& memory) const;
+  /// [T, D] -> [T, D]; sequence s of the input sees sequence s of the memory. `sequences` and `parts` as in Attention.
+  at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, const MemoryKeys& memory,
+                     const parallel::TokenParts& parts = {}) const;
 
  private:
-  AttentionShape shape_;
-  std::shared_ptr<Linear> query_, key_, value_, output_;
+  AttentionHeads heads_;
 };
 
 }  // namespace moetrain

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "parallel/base/fault.h"
 #include "parallel/base/name_table.h"
 
 namespace moetrain {
@@ -13,18 +14,26 @@ Activation parse_activation(const std::string& name) {
 }
 
 FeedForward::FeedForward(const ParameterSource& source, const Shape& shape, double std, double output_std)
-    : activation_(shape.activation) {
-  const auto add = [&](const std::string& name, int64_t in_dim, int64_t out_dim, double init) {
-    return register_module(name, std::make_shared<Linear>(source.at(name), in_dim, out_dim, init));
+    : activation_(shape.activation), ranks_(shape.spread ? source.mesh()->shape().tensor : 1) {
+  parallel::check_internal(shape.hidden % ranks_ == 0, "FeedForward: ", shape.hidden, " hidden units over ", ranks_);
+  const auto add = [&](const std::string& name, int64_t in_dim, int64_t out_dim, double init, Spread spread) {
+    return register_module(
+        name, std::make_shared<Linear>(source.at(name), in_dim, out_dim, init, shape.spread ? spread : Spread::kNone));
   };
-  if (shape.activation == Activation::kSwiglu) gate_ = add("gate", shape.width, shape.hidden, std);
-  up_ = add("up", shape.width, shape.hidden, std);
-  down_ = add("down", shape.hidden, shape.width, output_std);
+  if (shape.activation == Activation::kSwiglu) gate_ = add("gate", shape.width, shape.hidden, std, Spread::kOut);
+  up_ = add("up", shape.width, shape.hidden, std, Spread::kOut);
+  down_ = add("down", shape.hidden, shape.width, output_std, Spread::kIn);
 }
 
-at::Tensor FeedForward::forward(const at::Tensor& input_TD) const {
-  const at::Tensor up = up_->forward(input_TD);
-  if (activation_ == Activation::kSwiglu) return down_->forward(at::silu(gate_->forward(input_TD)) * up);
+at::Tensor FeedForward::forward(const at::Tensor& input_TD, const parallel::TokenParts& parts) const {
+  parallel::check_internal(parts.ranks() == ranks_, "FeedForward: tokens of ", parts.ranks(),
+                           " ranks, hidden units of ", ranks_);
+  return parts.sum(of_own_units(parts.gather(input_TD)));
+}
+
+at::Tensor FeedForward::of_own_units(const at::Tensor& input_GD) const {
+  const at::Tensor up = up_->forward(input_GD);
+  if (activation_ == Activation::kSwiglu) return down_->forward(at::silu(gate_->forward(input_GD)) * up);
   return down_->forward(activation_ == Activation::kGelu ? at::gelu(up) : at::relu(up));
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "moetrain/layers/linear.h"
+#include "parallel/autograd/token_parts.h"
 
 namespace moetrain {
 
@@ -20,13 +21,18 @@ class FeedForward : public torch::nn::Module {
     int64_t width = 0;
     int64_t hidden = 0;
     Activation activation = Activation::kSwiglu;
+    bool spread = false;  // over the ranks of the tensor group, each with an even part of the hidden units
   };
   FeedForward(const ParameterSource& source, const Shape& shape, double std, double output_std);
-  /// [T, width] -> [T, width]
-  at::Tensor forward(const at::Tensor& input_TD) const;
+  /// [T, width] -> [T, width]. Where hidden units are spread, `parts` are the tensor group's tokens. Collective over it
+  /// then.
+  at::Tensor forward(const at::Tensor& input_TD, const parallel::TokenParts& parts = {}) const;
 
  private:
+  at::Tensor of_own_units(const at::Tensor& input_GD) const;
+
   Activation activation_;
+  int64_t ranks_;                             // that share the hidden units
   std::shared_ptr<Linear> gate_, up_, down_;  // gate_ is null but for swiglu
 };
 

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "parallel/base/fault.h"
+
 namespace moetrain {
 namespace {
 
@@ -27,195 +29,227 @@ at::ScalarType at_least_float(at::ScalarType type) { return type == at::kDouble 
 // C tokens of a chunk, P passes over them
 
 struct Chunk {
+  const Vocabulary& vocabulary;
   int64_t begin = 0;
-  at::Tensor target_C1;   // 0 where ignored
-  at::Tensor ignored_C1;  // bool
+  at::Tensor column_C1;     // of the target; 0 where it is ignored or on another rank
+  at::Tensor elsewhere_C1;  // bool: on another rank; undefined where all are here
   double label_smoothing = 0;
 };
 
 /// Per token, unscaled, ignored ones too.
 struct ChunkLoss {
   at::Tensor cross_entropy_C, second_C, nll_C;
-  std::vector<at::Tensor> grad_CV;  // of each pass's logits; empty without gradient
+  std::vector<at::Tensor> grad_CW;  // of each pass's logits; empty without gradient
 };
 
-/// log_p_CV: of each pass; may be overwritten.
-using ChunkFunction = std::function<ChunkLoss(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient)>;
+/// log_p_CW: of each pass; may be overwritten.
+using ChunkFunction = std::function<ChunkLoss(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient)>;
 
-at::Tensor nll_of(const at::Tensor& log_p_CV, const Chunk& chunk) {
-  return log_p_CV.gather(1, chunk.target_C1).squeeze(1).neg_();
+/// [C], over the whole vocabulary
+at::Tensor mean_of(const at::Tensor& log_p_CW, const Vocabulary& vocabulary) {
+  if (vocabulary.ranks() == 1) return log_p_CW.mean(1);
+  return vocabulary.sum(log_p_CW).squeeze(1) / static_cast<double>(vocabulary.size());
+}
+
+at::Tensor nll_of(const at::Tensor& log_p_CW, const Chunk& chunk) {
+  const at::Tensor nll_C = log_p_CW.gather(1, chunk.column_C1).squeeze(1).neg_();
+  if (!chunk.elsewhere_C1.defined()) return nll_C;
+  return chunk.vocabulary.total(nll_C.masked_fill(chunk.elsewhere_C1.squeeze(1), 0));
 }
 
 /// Adds the cross-entropy of one pass to `loss`.
-void add_cross_entropy(const at::Tensor& log_p_CV, const Chunk& chunk, ChunkLoss& loss) {
-  const at::Tensor nll_C = nll_of(log_p_CV, chunk);
+void add_cross_entropy(const at::Tensor& log_p_CW, const Chunk& chunk, ChunkLoss& loss) {
+  const at::Tensor nll_C = nll_of(log_p_CW, chunk);
   const double smoothing = chunk.label_smoothing;
-  const at::Tensor term_C = smoothing == 0 ? nll_C : nll_C * (1 - smoothing) - log_p_CV.mean(1) * smoothing;
+  const at::Tensor term_C =
+      smoothing == 0 ? nll_C : nll_C * (1 - smoothing) - mean_of(log_p_CW, chunk.vocabulary) * smoothing;
   loss.cross_entropy_C = loss.cross_entropy_C.defined() ? loss.cross_entropy_C + term_C : term_C;
   loss.nll_C = loss.nll_C.defined() ? loss.nll_C + nll_C : nll_C;
 }
 
 /// p becomes the gradient of the cross-entropy with respect to the logits: p minus the smoothed target.
-void subtract_target_(at::Tensor& p_CV, const Chunk& chunk) {
-  if (chunk.label_smoothing > 0) p_CV.sub_(chunk.label_smoothing / static_cast<double>(p_CV.size(1)));
-  p_CV.scatter_add_(1, chunk.target_C1,
-                    at::full({}, chunk.label_smoothing - 1, p_CV.options()).expand(chunk.target_C1.sizes()));
+void subtract_target_(at::Tensor& p_CW, const Chunk& chunk) {
+  if (chunk.label_smoothing > 0) p_CW.sub_(chunk.label_smoothing / static_cast<double>(chunk.vocabulary.size()));
+  at::Tensor less_C1 = at::full({}, chunk.label_smoothing - 1, p_CW.options()).expand(chunk.column_C1.sizes());
+  if (chunk.elsewhere_C1.defined()) less_C1 = less_C1.masked_fill(chunk.elsewhere_C1, 0);
+  p_CW.scatter_add_(1, chunk.column_C1, less_C1);
 }
 
-ChunkLoss cross_entropy_of(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient) {
+ChunkLoss cross_entropy_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
   ChunkLoss loss;
-  add_cross_entropy(log_p_CV[0], chunk, loss);
+  add_cross_entropy(log_p_CW[0], chunk, loss);
   if (!gradient) return loss;
-  at::Tensor grad_CV = log_p_CV[0].exp_();
-  subtract_target_(grad_CV, chunk);
-  loss.grad_CV = {std::move(grad_CV)};
+  at::Tensor grad_CW = log_p_CW[0].exp_();
+  subtract_target_(grad_CW, chunk);
+  loss.grad_CW = {std::move(grad_CW)};
   return loss;
 }
 
 /// With D = log p - log q, the gradient of the symmetric KL is (p (D - KL(p||q)) + p - q) / 2 for p's logits, and the
 /// same with p and q exchanged for q's. Here summed up with the cross-entropy's p, so that each is made in few sweeps
 /// over the vocabulary.
-ChunkLoss two_pass_of(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient, double alpha) {
+ChunkLoss two_pass_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient, double alpha) {
   ChunkLoss loss;
-  for (const at::Tensor& pass : log_p_CV) add_cross_entropy(pass, chunk, loss);
+  for (const at::Tensor& pass : log_p_CW) add_cross_entropy(pass, chunk, loss);
   loss.nll_C = loss.nll_C * 0.5;
-  const at::Tensor difference_CV = log_p_CV[0] - log_p_CV[1];
-  const at::Tensor p_CV = log_p_CV[0].exp_(), q_CV = log_p_CV[1].exp_();
-  const at::Tensor kl_pq_C1 = (p_CV * difference_CV).sum(1, /*keepdim=*/true);
-  const at::Tensor kl_qp_C1 = (q_CV * difference_CV).sum(1, /*keepdim=*/true).neg_();
+  const at::Tensor difference_CW = log_p_CW[0] - log_p_CW[1];
+  const at::Tensor p_CW = log_p_CW[0].exp_(), q_CW = log_p_CW[1].exp_();
+  const at::Tensor kl_pq_C1 = chunk.vocabulary.sum(p_CW * difference_CW);
+  const at::Tensor kl_qp_C1 = chunk.vocabulary.sum(q_CW * difference_CW).neg_();
   const double half = 0.5 * alpha;
   loss.second_C = (kl_pq_C1 + kl_qp_C1).squeeze(1) * half;
   if (!gradient) return loss;
-  at::Tensor grad_p_CV = at::add(1 + half - half * kl_pq_C1, difference_CV, half).mul_(p_CV).sub_(q_CV, half);
-  at::Tensor grad_q_CV = difference_CV.mul_(-half).add_(1 + half - half * kl_qp_C1).mul_(q_CV).sub_(p_CV, half);
-  subtract_target_(grad_p_CV, chunk);
-  subtract_target_(grad_q_CV, chunk);
-  loss.grad_CV = {std::move(grad_p_CV), std::move(grad_q_CV)};
+  at::Tensor grad_p_CW = at::add(1 + half - half * kl_pq_C1, difference_CW, half).mul_(p_CW).sub_(q_CW, half);
+  at::Tensor grad_q_CW = difference_CW.mul_(-half).add_(1 + half - half * kl_qp_C1).mul_(q_CW).sub_(p_CW, half);
+  subtract_target_(grad_p_CW, chunk);
+  subtract_target_(grad_q_CW, chunk);
+  loss.grad_CW = {std::move(grad_p_CW), std::move(grad_q_CW)};
   return loss;
 }
 
-ChunkLoss distillation_of(std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient,
+ChunkLoss distillation_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient,
                           const OutputHead::Teacher& teacher) {
   const double temperature = teacher.temperature;
-  const at::Tensor hidden = teacher.hidden_TD.narrow(0, chunk.begin, chunk.target_C1.size(0));
-  const at::Tensor wanted_CV = at::log_softmax(teacher.head.logits(hidden) / temperature, 1);
+  const at::Tensor hidden = teacher.hidden_GD.narrow(0, chunk.begin, chunk.column_C1.size(0));
+  const at::Tensor wanted_CW =
+      chunk.vocabulary.log_softmax(teacher.head.logits(hidden, chunk.vocabulary) / temperature);
   // log_softmax of log p / T is that of logits / T: they differ by a constant of the row.
-  const at::Tensor soft_CV = at::log_softmax(log_p_CV[0] / temperature, 1);
+  const at::Tensor soft_CW = chunk.vocabulary.log_softmax(log_p_CW[0] / temperature);
   ChunkLoss loss;
-  add_cross_entropy(log_p_CV[0], chunk, loss);
-  const at::Tensor wanted_p_CV = wanted_CV.exp();
+  add_cross_entropy(log_p_CW[0], chunk, loss);
+  const at::Tensor wanted_p_CW = wanted_CW.exp();
   const double weight = teacher.weight * temperature * temperature;
-  loss.second_C = (wanted_p_CV * (wanted_CV - soft_CV)).sum(1) * weight;
+  loss.second_C = chunk.vocabulary.sum(wanted_p_CW * (wanted_CW - soft_CW)).squeeze(1) * weight;
   if (!gradient) return loss;
-  at::Tensor grad_CV = log_p_CV[0].exp_();
-  subtract_target_(grad_CV, chunk);
-  loss.grad_CV = {grad_CV.add_(soft_CV.exp().sub_(wanted_p_CV), weight / temperature)};
+  at::Tensor grad_CW = log_p_CW[0].exp_();
+  subtract_target_(grad_CW, chunk);
+  loss.grad_CW = {grad_CW.add_(soft_CW.exp().sub_(wanted_p_CW), weight / temperature)};
   return loss;
 }
 
 class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
  public:
-  /// hidden_PTD: the passes' hidden states.
-  static variable_list forward(AutogradContext* context, const Variable& hidden_PTD, const Variable& weight_VD,
-                               const TargetTokens& targets, const ChunkFunction& function, bool with_gradient) {
-    const int64_t passes = hidden_PTD.size(0), tokens = hidden_PTD.size(1), vocabulary = weight_VD.size(0);
-    const at::ScalarType wide = at_least_float(hidden_PTD.scalar_type());
-    const int64_t size = tokens_of_chunk(hidden_PTD, vocabulary * passes);
-    const auto options = hidden_PTD.options().dtype(wide);
-    const at::Tensor nll_T = at::zeros({tokens}, options), total = at::zeros({}, options),
+  /// hidden_PGD: the passes' hidden states.
+  static variable_list forward(AutogradContext* context, const Variable& hidden_PGD, const Variable& weight_WD,
+                               const Vocabulary& vocabulary, const TargetTokens& targets, const ChunkFunction& function,
+                               bool with_gradient) {
+    const int64_t passes = hidden_PGD.size(0), tokens = hidden_PGD.size(1);
+    const at::ScalarType wide = at_least_float(hidden_PGD.scalar_type());
+    // Of the largest part of the vocabulary: the same chunks on every rank.
+    const int64_t columns = (vocabulary.size() + vocabulary.ranks() - 1) / vocabulary.ranks();
+    const int64_t size = tokens_of_chunk(hidden_PGD, columns * passes);
+    const auto options = hidden_PGD.options().dtype(wide);
+    const at::Tensor nll_G = at::zeros({tokens}, options), total = at::zeros({}, options),
                      second = at::zeros({}, options);
-    at::Tensor grad_hidden_PTD, grad_weight_VD;
+    at::Tensor grad_hidden_PGD, grad_weight_WD;
     if (with_gradient) {
-      grad_hidden_PTD = at::empty_like(hidden_PTD);
-      grad_weight_VD = at::zeros(weight_VD.sizes(), options);
+      grad_hidden_PGD = at::empty_like(hidden_PGD);
+      grad_weight_WD = at::zeros(weight_WD.sizes(), options);
     }
     for (int64_t begin = 0; begin < tokens; begin += size) {
       const int64_t count = std::min(size, tokens - begin);
-      const at::Tensor hidden_PCD = hidden_PTD.narrow(1, begin, count);
-      const at::Tensor target = targets.targets_T.narrow(0, begin, count).unsqueeze(1);
+      const at::Tensor hidden_PCD = hidden_PGD.narrow(1, begin, count);
+      const at::Tensor target = targets.targets_G.narrow(0, begin, count).unsqueeze(1);
       const at::Tensor ignored = target == OutputHead::kIgnored;
-      const Chunk chunk{begin, target.masked_fill(ignored, 0), ignored, targets.label_smoothing};
-      std::vector<at::Tensor> log_p_CV;
+      const at::Tensor known = target.masked_fill(ignored, 0);
+      const Chunk chunk{vocabulary, begin, vocabulary.column(known), vocabulary.elsewhere(known),
+                        targets.label_smoothing};
+      std::vector<at::Tensor> log_p_CW;
       for (int64_t p = 0; p < passes; ++p) {
-        log_p_CV.push_back(at::log_softmax(at::linear(hidden_PCD[p], weight_VD).to(wide), 1));
+        log_p_CW.push_back(vocabulary.log_softmax(at::linear(hidden_PCD[p], weight_WD).to(wide)));
       }
-      ChunkLoss loss = function(log_p_CV, chunk, with_gradient);
+      ChunkLoss loss = function(log_p_CW, chunk, with_gradient);
       const at::Tensor unseen = ignored.squeeze(1);
-      nll_T.narrow(0, begin, count).copy_(loss.nll_C.masked_fill(unseen, 0));
+      nll_G.narrow(0, begin, count).copy_(loss.nll_C.masked_fill(unseen, 0));
       total.add_(loss.cross_entropy_C.masked_fill(unseen, 0).sum());
       if (loss.second_C.defined()) second.add_(loss.second_C.masked_fill(unseen, 0).sum());
-      for (size_t p = 0; p < loss.grad_CV.size(); ++p) {
+      for (size_t p = 0; p < loss.grad_CW.size(); ++p) {
         const at::Tensor hidden = hidden_PCD[static_cast<int64_t>(p)];
-        const at::Tensor grad = loss.grad_CV[p].to(hidden.scalar_type());
+        const at::Tensor grad = loss.grad_CW[p].to(hidden.scalar_type());
         // Ignored tokens and the scale enter here, where a token has D numbers and not V.
-        grad_hidden_PTD[static_cast<int64_t>(p)]
+        grad_hidden_PGD[static_cast<int64_t>(p)]
             .narrow(0, begin, count)
-            .copy_(at::mm(grad, weight_VD).masked_fill_(ignored, 0).mul_(targets.scale));
-        add_weight_gradient(grad, hidden.masked_fill(ignored, 0), targets.scale, grad_weight_VD);
+            .copy_(at::mm(grad, weight_WD).masked_fill_(ignored, 0).mul_(targets.scale));
+        add_weight_gradient(grad, hidden.masked_fill(ignored, 0), targets.scale, grad_weight_WD);
       }
     }
     if (with_gradient) {
-      context->save_for_backward({grad_hidden_PTD, grad_weight_VD.to(weight_VD.scalar_type())});
+      context->save_for_backward({grad_hidden_PGD, grad_weight_WD.to(weight_WD.scalar_type())});
     }
     second.mul_(targets.scale);
-    context->mark_non_differentiable({second, nll_T});
-    return {total.mul_(targets.scale).add_(second), second, nll_T};
+    total.mul_(targets.scale).add_(second);
+    if (!vocabulary.reports()) total.zero_(), second.zero_();  // the value is the group's, the gradient this rank's
+    context->mark_non_differentiable({second, nll_G});
+    return {total, second, nll_G};
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor factor = grad_outputs[0].to(saved[0].scalar_type());
-    return {saved[0] * factor, saved[1] * factor, Variable(), Variable(), Variable()};
+    return {saved[0] * factor, saved[1] * factor, Variable(), Variable(), Variable(), Variable()};
   }
 
  private:
-  static void add_weight_gradient(const at::Tensor& grad_CV, const at::Tensor& hidden_CD, double scale,
-                                  at::Tensor& grad_weight_VD) {
-    if (grad_weight_VD.scalar_type() == hidden_CD.scalar_type()) {
-      grad_weight_VD.addmm_(grad_CV.t(), hidden_CD, 1, scale);
+  static void add_weight_gradient(const at::Tensor& grad_CW, const at::Tensor& hidden_CD, double scale,
+                                  at::Tensor& grad_weight_WD) {
+    if (grad_weight_WD.scalar_type() == hidden_CD.scalar_type()) {
+      grad_weight_WD.addmm_(grad_CW.t(), hidden_CD, 1, scale);
     } else {
-      grad_weight_VD.add_(at::mm(grad_CV.t(), hidden_CD), scale);
+      grad_weight_WD.add_(at::mm(grad_CW.t(), hidden_CD), scale);
     }
   }
 };
 
-HeadLoss loss_of(const at::Tensor& hidden_PTD, const at::Tensor& weight_VD, const TargetTokens& targets,
-                 const ChunkFunction& function) {
+HeadLoss loss_of(const std::vector<at::Tensor>& hidden_PTD, const at::Tensor& weight_WD, const Vocabulary& vocabulary,
+                 const TargetTokens& targets, const ChunkFunction& function) {
+  const parallel::TokenParts parts = vocabulary.parts(targets.targets_G.size(0));
+  std::vector<at::Tensor> all;
+  for (const at::Tensor& hidden_TD : hidden_PTD) all.push_back(parts.gather(hidden_TD));
+  const at::Tensor hidden_PGD = all.size() == 1 ? all.front().unsqueeze(0) : at::stack(all);
   const variable_list result =
-      HeadLossFunction::apply(hidden_PTD, weight_VD, targets, function, at::GradMode::is_enabled());
-  return {.share = result[0], .second = result[1], .nll_T = result[2]};
+      HeadLossFunction::apply(hidden_PGD, weight_WD, vocabulary, targets, function, at::GradMode::is_enabled());
+  return {.share = result[0], .second = result[1], .nll_T = parts.own(result[2])};
 }
 
 }  // namespace
 
 OutputHead::OutputHead(const ParameterSource& source, int64_t width, int64_t vocabulary, double std)
-    : weight_VD_(register_parameter("weight", source.normal("weight", {vocabulary, width}, std))) {}
+    : vocabulary_(vocabulary, source.mesh()),
+      weight_WD_(register_parameter("weight", source.spread("weight", {vocabulary, width}, 0, std))) {}
 
-OutputHead::OutputHead(at::Tensor embedding_VD) : weight_VD_(std::move(embedding_VD)) {}
+OutputHead::OutputHead(at::Tensor embedding_WD, Vocabulary vocabulary)
+    : vocabulary_(std::move(vocabulary)), weight_WD_(std::move(embedding_WD)) {}
+
+OutputHead::OutputHead(at::Tensor embedding_VD) : OutputHead(embedding_VD, Vocabulary(embedding_VD.size(0))) {}
 
 HeadLoss OutputHead::cross_entropy(const at::Tensor& hidden_TD, const TargetTokens& targets) const {
-  return loss_of(hidden_TD.unsqueeze(0), weight_VD_, targets, &cross_entropy_of);
+  return loss_of({hidden_TD}, weight_WD_, vocabulary_, targets, &cross_entropy_of);
 }
 
 HeadLoss OutputHead::two_pass(const at::Tensor& hidden_p_TD, const at::Tensor& hidden_q_TD, const TargetTokens& targets,
                               double alpha) const {
-  return loss_of(at::stack({hidden_p_TD, hidden_q_TD}), weight_VD_, targets,
-                 [alpha](std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient) {
-                   return two_pass_of(log_p_CV, chunk, gradient, alpha);
+  return loss_of({hidden_p_TD, hidden_q_TD}, weight_WD_, vocabulary_, targets,
+                 [alpha](std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
+                   return two_pass_of(log_p_CW, chunk, gradient, alpha);
                  });
 }
 
 HeadLoss OutputHead::distillation(const at::Tensor& hidden_TD, const Teacher& teacher,
                                   const TargetTokens& targets) const {
-  return loss_of(hidden_TD.unsqueeze(0), weight_VD_, targets,
-                 [&teacher](std::vector<at::Tensor>& log_p_CV, const Chunk& chunk, bool gradient) {
+  return loss_of({hidden_TD}, weight_WD_, vocabulary_, targets,
+                 [&teacher](std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
                    const at::NoGradGuard no_gradient;
-                   return distillation_of(log_p_CV, chunk, gradient, teacher);
+                   return distillation_of(log_p_CW, chunk, gradient, teacher);
                  });
 }
 
-at::Tensor OutputHead::logits(const at::Tensor& hidden_ND) const {
-  return at::linear(hidden_ND, weight_VD_).to(at_least_float(hidden_ND.scalar_type()));
+at::Tensor OutputHead::logits(const at::Tensor& hidden_ND) const { return logits(hidden_ND, vocabulary_); }
+
+at::Tensor OutputHead::logits(const at::Tensor& hidden_ND, const Vocabulary& columns) const {
+  parallel::check_internal(vocabulary_.ranks() == 1, "OutputHead: this rank has ", vocabulary_.count(), " of ",
+                           vocabulary_.size(), " logits");
+  const at::Tensor weight = columns.ranks() == 1 ? weight_WD_ : weight_WD_.narrow(0, columns.first(), columns.count());
+  return at::linear(hidden_ND, weight).to(at_least_float(hidden_ND.scalar_type()));
 }
 
 }  // namespace moetrain

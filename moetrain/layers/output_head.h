@@ -3,35 +3,42 @@
 #include <torch/nn/module.h>
 
 #include "moetrain/layers/parameter_source.h"
+#include "moetrain/layers/vocabulary.h"
 
 namespace moetrain {
 
-// T tokens, D model width, V vocabulary
+// T tokens of this rank, G of its tensor group, D model width, V vocabulary, W of it on this rank
 
 /// What is to be predicted.
 struct TargetTokens {
-  at::Tensor targets_T;  // int64, OutputHead::kIgnored where there is none
-  double scale = 1.0;    // of every term, so that it is this rank's share of the update's loss
+  at::Tensor targets_G;  // int64, OutputHead::kIgnored where there is none
+  double scale = 1.0;    // of every term, so that it is a share of the update's loss
   /// Szegedy et al. 2016: the target's probability is 1 - label_smoothing + label_smoothing / V, every other token's
   /// label_smoothing / V.
   double label_smoothing = 0.0;
 };
 
 struct HeadLoss {
-  at::Tensor share;   // scalar: the sum of all terms over this rank's counted targets, times scale; differentiable
+  at::Tensor share;   // scalar: the sum of all terms over the counted targets, times scale; differentiable. Of a tensor
+                      // group's targets: on its first rank, 0 on the others, with the gradients of each rank's weights
   at::Tensor second;  // scalar: that part of it which is not cross-entropy, weight included; no gradient
   at::Tensor nll_T;   // -log p(target) per token in at least float32, 0 where ignored, without smoothing; no gradient
 };
 
 /// Losses over the vocabulary without ever holding all logits: chunks of tokens, whose gradients are formed while their
 /// logits are at hand. Softmax in at least float32.
+/// A tensor group shares the vocabulary: each rank computes its columns of the logits of all the group's tokens, and
+/// what the softmax needs of the others' is all-reduced, so that no rank holds a whole row. Hidden states are then this
+/// rank's, targets the group's, and all losses collective over the group, forward and backward.
 class OutputHead : public torch::nn::Module {
  public:
   static constexpr int64_t kIgnored = -100;
 
-  /// A head of its own: weight [V, D].
+  /// A head of its own: weight [V, D], spread over the source's tensor group.
   OutputHead(const ParameterSource& source, int64_t width, int64_t vocabulary, double std);
-  /// Shares `embedding_VD`; registers no parameter.
+  /// Shares `embedding_WD`; registers no parameter.
+  OutputHead(at::Tensor embedding_WD, Vocabulary vocabulary);
+  /// Of the whole vocabulary.
   explicit OutputHead(at::Tensor embedding_VD);
 
   HeadLoss cross_entropy(const at::Tensor& hidden_TD, const TargetTokens& targets) const;
@@ -43,8 +50,8 @@ class OutputHead : public torch::nn::Module {
                     double alpha) const;
 
   struct Teacher {
-    at::Tensor hidden_TD;  // the teacher's hidden states for the same tokens
-    const OutputHead& head;
+    at::Tensor hidden_GD;    // the teacher's hidden states for the tokens of the targets
+    const OutputHead& head;  // of the whole vocabulary
     double weight = 1.0;
     double temperature = 1.0;
   };
@@ -52,11 +59,14 @@ class OutputHead : public torch::nn::Module {
   /// 2015).
   HeadLoss distillation(const at::Tensor& hidden_TD, const Teacher& teacher, const TargetTokens& targets) const;
 
-  /// [N, D] -> [N, V], in at least float32.
+  /// [N, D] -> [N, V], in at least float32. @pre the whole vocabulary is here
   at::Tensor logits(const at::Tensor& hidden_ND) const;
+  /// Of the columns only that a rank has in another model's vocabulary: [N, D] -> [N, W]
+  at::Tensor logits(const at::Tensor& hidden_ND, const Vocabulary& columns) const;
 
  private:
-  at::Tensor weight_VD_;
+  Vocabulary vocabulary_;
+  at::Tensor weight_WD_;
 };
 
 }  // namespace moetrain

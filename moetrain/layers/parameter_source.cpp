@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "parallel/base/even_part.h"
+
 namespace moetrain {
 
 ParameterSource::ParameterSource(uint64_t seed, at::TensorOptions options, std::shared_ptr<const parallel::Mesh> mesh)
@@ -32,6 +34,13 @@ at::Tensor ParameterSource::normal(const std::string& name, const parallel::Plac
     for (int64_t i = run.begin; i < run.begin + run.count; ++i) *value++ = std * stream.normal(i);
   }
   return drawn.to(options_);
+}
+
+at::Tensor ParameterSource::spread(const std::string& name, at::IntArrayRef shape, int64_t dim, double std) const {
+  const int64_t ranks = mesh_->shape().tensor;
+  if (ranks == 1) return normal(name, shape, std);
+  const auto [begin, count] = parallel::even_part(shape[static_cast<size_t>(dim)], mesh_->place().tensor, ranks);
+  return normal(name, parallel::block_placement(shape.vec(), {{dim, begin, count}}, parallel::Replicas::kData), std);
 }
 
 parallel::RandomStream ParameterSource::stream(const std::string& name) const {

@@ -30,6 +30,8 @@ class ParameterSource {
   at::Tensor normal(const std::string& name, at::IntArrayRef shape, double std) const;
   /// This rank's part of it.
   at::Tensor normal(const std::string& name, const parallel::Placement& placement, double std) const;
+  /// Likewise, of one whose dimension `dim` is spread over the tensor group in parts as even as can be.
+  at::Tensor spread(const std::string& name, at::IntArrayRef shape, int64_t dim, double std) const;
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const;
 
   /// Draws that belong to the model for good, as its weights do: the same when it is evaluated with another seed.

@@ -26,7 +26,7 @@ at::Tensor DecoderLm::decode(const TokenSide& tokens, const PassScope& pass, std
 ModelOutput DecoderLm::run(const TokenSide& tokens, const PassScope& pass, std::vector<BlockCache>* caches) {
   ModelOutput output;
   const BatchScope scope = scope_of(tokens, pass);
-  const at::Tensor x_TD = embedding_->forward(scope, "dropout, embedding");
+  const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
   output.hidden_TD =
       final_norm_->forward(blocks_->forward(x_TD, tokens.sequences, scope, /*memory=*/nullptr, caches, output));
   return output;

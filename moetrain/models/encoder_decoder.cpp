@@ -22,9 +22,9 @@ EncoderDecoder::EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, 
 
 Memory EncoderDecoder::encode(const TokenSide& source, const PassScope& pass, ModelOutput& output) {
   const BatchScope scope = scope_of(source, pass);
-  const at::Tensor x_TD = embedding_->forward(scope, "dropout, source embedding");
-  return {encoder_norm_->forward(encoder_->forward(x_TD, source.sequences, scope, nullptr, nullptr, output)),
-          source.sequences};
+  const at::Tensor x_TD = embedding_->forward(source.ids_T, scope, "dropout, source embedding");
+  const at::Tensor out_TD = encoder_->forward(x_TD, source.sequences, scope, nullptr, nullptr, output);
+  return {scope.parts.gather(encoder_norm_->forward(out_TD)), source.sequences};
 }
 
 Memory EncoderDecoder::encode(const TokenSide& source, const PassScope& pass) {
@@ -37,7 +37,7 @@ ModelOutput EncoderDecoder::forward(const ModelInputs& inputs, const PassScope& 
   ModelOutput output;
   const Memory memory = encode(*inputs.source, pass, output);
   const BatchScope scope = scope_of(inputs.tokens, pass);
-  const at::Tensor x_TD = embedding_->forward(scope, "dropout, embedding");
+  const at::Tensor x_TD = embedding_->forward(inputs.tokens.ids_T, scope, "dropout, embedding");
   output.hidden_TD = final_norm_->forward(
       decoder_->forward(x_TD, inputs.tokens.sequences, scope, &memory, /*caches=*/nullptr, output));
   return output;
@@ -47,7 +47,7 @@ at::Tensor EncoderDecoder::decode(const TokenSide& tokens, const PassScope& pass
                                   std::vector<BlockCache>& caches) {
   ModelOutput unused;
   const BatchScope scope = scope_of(tokens, pass);
-  const at::Tensor x_TD = embedding_->forward(scope, "dropout, embedding");
+  const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
   return final_norm_->forward(decoder_->forward(x_TD, tokens.sequences, scope, &memory, &caches, unused));
 }
 

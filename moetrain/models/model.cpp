@@ -13,27 +13,30 @@ TokenSide TokenSide::whole(const at::Tensor& ids_SL) {
           .global_sequences = ids_SL.size(0)};
 }
 
-BatchScope scope_of(const TokenSide& side, const PassScope& pass) {
-  const at::Tensor own_T = side.sequences.sequence_T();
+BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
+  const parallel::TokenParts parts = embedding_->vocabulary().parts(side.sequences.tokens());
+  const at::Tensor own_T = parts.own(side.sequences.sequence_T());
   return {.group = pass.group,
           .global_tokens = side.global_tokens,
           .training = pass.training,
-          .first_token = side.first_token,
+          .first_token = side.first_token + parts.first(),
           .draws = pass.draws,
           .update = pass.update,
           .earlier_choices = pass.earlier_choices,
           .global_sequences = side.global_sequences,
           .sequence_T = side.sequence_number_S.defined() ? side.sequence_number_S.index_select(0, own_T)
                                                          : own_T + side.first_sequence,
-          .token_ids_T = side.ids_T};
+          .token_ids_T = parts.own(side.ids_T),
+          .parts = parts};
 }
 
 Embedding::Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config)
-    : weight_VD(register_parameter("weight", source.normal("weight", {vocabulary, config.width}, config.init_std))),
-      dropout_(config.dropout) {}
+    : vocabulary_(vocabulary, source.mesh()), dropout_(config.dropout) {
+  weight_WD = register_parameter("weight", source.spread("weight", {vocabulary, config.width}, 0, config.init_std));
+}
 
-at::Tensor Embedding::forward(const BatchScope& scope, const char* place) const {
-  const at::Tensor x_TD = at::embedding(weight_VD, scope.token_ids_T);
+at::Tensor Embedding::forward(const at::Tensor& ids_G, const BatchScope& scope, const char* place) const {
+  const at::Tensor x_TD = scope.parts.sum(vocabulary_.embed(ids_G, weight_WD));
   if (!scope.training || dropout_ == 0) return x_TD;
   return dropout(x_TD, dropout_, scope.draws.stream(place, 0), scope.first_token);
 }
@@ -51,7 +54,7 @@ std::shared_ptr<Norm> Model::add_norm(const ParameterSource& source, const std::
 void Model::add_head(const ParameterSource& source) {
   final_norm_ = add_norm(source, "final_norm");
   head_ = config_.tie_embeddings
-              ? std::make_shared<OutputHead>(embedding_->weight_VD)
+              ? std::make_shared<OutputHead>(embedding_->weight_WD, embedding_->vocabulary())
               : std::make_shared<OutputHead>(source.at("head"), config_.width, vocabulary(), config_.init_std);
   if (!config_.tie_embeddings) register_module("head", head_);
 }

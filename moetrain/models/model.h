@@ -13,7 +13,8 @@
 
 namespace moetrain {
 
-/// This rank's sequences of a micro-batch, and where they stand in it.
+/// This rank's sequences of a micro-batch, and where they stand in it. A tensor group shares them: each of its ranks is
+/// given all, and the model computes on its own part of their tokens.
 struct TokenSide {
   at::Tensor ids_T;  // int64
   Sequences sequences;
@@ -54,20 +55,23 @@ struct LayerRouting {
 };
 
 struct ModelOutput {
-  at::Tensor hidden_TD;               // after the final norm; the head turns it into losses or logits
+  at::Tensor hidden_TD;               // of this rank's tokens, after the final norm; for the head
   LossTerms losses;                   // shares of the layers' own losses, summed over layers; empty in evaluation
   std::vector<LayerRouting> routing;  // of the MoE blocks
 };
 
-/// The embedding of tokens, under the name "weight", [V, D].
+/// The embedding of tokens, under the name "weight", [V, D], its rows spread over the tensor group.
 class Embedding : public torch::nn::Module {
  public:
   Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config);
-  /// ids_T -> [T, D], with the model's dropout in training; `place`: the purpose of its draws.
-  at::Tensor forward(const BatchScope& scope, const char* place) const;
-  at::Tensor weight_VD;
+  /// ids_G of all the group's tokens -> this rank's [T, D], with the model's dropout in training; `place`: the purpose
+  /// of its draws. Collective over the group.
+  at::Tensor forward(const at::Tensor& ids_G, const BatchScope& scope, const char* place) const;
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+  at::Tensor weight_WD;
 
  private:
+  Vocabulary vocabulary_;
   double dropout_;
 };
 
@@ -80,7 +84,7 @@ class Model : public torch::nn::Module {
   const OutputHead& head() const { return *head_; }
   const ModelConfig& config() const { return config_; }
   const MoeConfig& moe_config() const { return moe_config_; }
-  int64_t vocabulary() const { return embedding_->weight_VD.size(0); }
+  int64_t vocabulary() const { return embedding_->vocabulary().size(); }
   ParameterCount parameter_count() const { return moetrain::parameter_count(*this, *placements_); }
   /// By the name of the parameter.
   const PlacementTable& placements() const { return *placements_; }
@@ -94,6 +98,8 @@ class Model : public torch::nn::Module {
   /// Registers the final norm and the head; after the blocks, so that parameters keep the order of computation.
   void add_head(const ParameterSource& source);
   std::shared_ptr<Norm> add_norm(const ParameterSource& source, const std::string& name);
+  /// What a layer may know of the micro-batch around this rank's tokens.
+  BatchScope scope_of(const TokenSide& side, const PassScope& pass) const;
 
   std::shared_ptr<Embedding> embedding_;
   std::shared_ptr<Norm> final_norm_;
@@ -104,8 +110,5 @@ class Model : public torch::nn::Module {
   std::shared_ptr<const PlacementTable> placements_;
   std::shared_ptr<OutputHead> head_;
 };
-
-/// What a layer may know of the micro-batch around its tokens.
-BatchScope scope_of(const TokenSide& side, const PassScope& pass);
 
 }  // namespace moetrain

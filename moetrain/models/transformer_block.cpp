@@ -40,7 +40,7 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
                                 .causal = shape.causal};
     moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), moe, layer, routers));
   } else {
-    const FeedForward::Shape dense{config.width, config.ffn_hidden, activation};
+    const FeedForward::Shape dense{config.width, config.ffn_hidden, activation, /*spread=*/true};
     feed_forward_ = register_module(
         "feed_forward", std::make_shared<FeedForward>(source.at("feed_forward"), dense, config.init_std, output_std));
   }
@@ -53,20 +53,23 @@ at::Tensor TransformerBlock::dropped(const at::Tensor& addend_TD, const char* pl
 
 at::Tensor TransformerBlock::attend_memory(const at::Tensor& normed_TD, const Context& context) const {
   parallel::check_internal(context.memory != nullptr, "a block of a decoder needs the encoder's output");
-  if (context.cache == nullptr) return cross_->forward(normed_TD, context.sequences, cross_->keys(*context.memory));
+  if (context.cache == nullptr)
+    return cross_->forward(normed_TD, context.sequences, cross_->keys(*context.memory), context.scope.parts);
   MemoryKeys& kept = context.cache->memory;
   if (!kept.key_SGLd.defined()) kept = cross_->keys(*context.memory);
-  return cross_->forward(normed_TD, context.sequences, kept);
+  return cross_->forward(normed_TD, context.sequences, kept, context.scope.parts);
 }
 
 TransformerBlock::Output TransformerBlock::forward(at::Tensor x_TD, const Context& context) {
   const BatchScope& scope = context.scope;
   KeyValueCache* own = context.cache != nullptr ? &context.cache->own : nullptr;
-  const at::Tensor attended_TD = attention_->forward(attention_norm_->forward(x_TD), context.sequences, own);
+  const at::Tensor attended_TD =
+      attention_->forward(attention_norm_->forward(x_TD), context.sequences, own, scope.parts);
   x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
   if (cross_) x_TD = x_TD + dropped(attend_memory(cross_norm_->forward(x_TD), context), "dropout, cross", scope);
   const at::Tensor normed_TD = ffn_norm_->forward(x_TD);
-  if (feed_forward_) return {x_TD + dropped(feed_forward_->forward(normed_TD), "dropout, ffn", scope), std::nullopt};
+  if (feed_forward_)
+    return {x_TD + dropped(feed_forward_->forward(normed_TD, scope.parts), "dropout, ffn", scope), std::nullopt};
   MoeOutput moe = moe_->forward(normed_TD, scope, context.previous_logits_TE);
   x_TD = x_TD + dropped(std::exchange(moe.out_TD, at::Tensor()), "dropout, ffn", scope);
   return {x_TD, std::move(moe)};

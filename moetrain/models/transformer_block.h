@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "moetrain/layers/attention.h"
 #include "moetrain/layers/cross_attention.h"
 #include "moetrain/layers/norm.h"
 #include "moetrain/models/model_config.h"
@@ -31,7 +32,7 @@ class TransformerBlock : public torch::nn::Module {
   /// What goes in besides the tokens.
   struct Context {
     const BatchScope& scope;
-    const Sequences& sequences;
+    const Sequences& sequences;          // of all tokens of the tensor group, scope.parts of them this rank's
     const Memory* memory = nullptr;      // where the block attends to one
     BlockCache* cache = nullptr;         // in decoding
     at::Tensor previous_logits_TE = {};  // of the MoE block before in the same stack; undefined: none

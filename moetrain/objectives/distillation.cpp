@@ -11,7 +11,8 @@ namespace {
 
 class Distillation : public Objective {
  public:
-  explicit Distillation(const ObjectiveInput& input) : config_(input.config), teacher_(input.teacher) {
+  explicit Distillation(const ObjectiveInput& input)
+      : config_(input.config), teacher_(input.teacher), mesh_(input.mesh) {
     parallel::check_internal(teacher_ != nullptr, "distillation without a teacher");
   }
 
@@ -35,15 +36,21 @@ class Distillation : public Objective {
         hidden_TD, {teacher_hidden(batch, pass), teacher_->head(), weight, config_.temperature}, targets);
   }
 
+  /// Of all tokens of the batch. Every rank of a tensor group asks the whole teacher for them, so what the teacher takes
+  /// over the micro-batch it takes over one rank of each group.
   at::Tensor teacher_hidden(const Batch& batch, const PassScope& pass) const {
     const at::NoGradGuard no_gradient;
-    PassScope evaluating = pass;
-    evaluating.training = false;
+    const bool groups = mesh_ != nullptr && mesh_->shape().tensor > 1;
+    const PassScope evaluating{.group = groups ? mesh_->data() : pass.group,
+                               .draws = pass.draws,
+                               .update = pass.update,
+                               .earlier_choices = pass.earlier_choices};
     return teacher_->forward(batch.inputs, evaluating).hidden_TD;
   }
 
   ObjectiveConfig config_;
   std::shared_ptr<Model> teacher_;
+  std::shared_ptr<const parallel::Mesh> mesh_;
 };
 
 }  // namespace

@@ -9,15 +9,15 @@
 
 namespace moetrain {
 
-/// This rank's part of a micro-batch.
+/// This rank's part of a micro-batch; its G tokens are shared by the ranks of a tensor group.
 struct Batch {
   ModelInputs inputs;
-  at::Tensor targets_T;  // int64, of inputs.tokens; OutputHead::kIgnored where there is none
+  at::Tensor targets_G;  // int64, of inputs.tokens; OutputHead::kIgnored where there is none
 };
 
 struct ObjectiveOutput {
   LossTerms losses;  // shares of the update's loss
-  at::Tensor nll_T;  // -log p(target) per token, no gradient
+  at::Tensor nll_T;  // -log p(target) of this rank's tokens, no gradient
   std::vector<LayerRouting> routing;
 };
 
@@ -38,7 +38,8 @@ class Objective {
 /// What an objective is made from.
 struct ObjectiveInput {
   const ObjectiveConfig& config;
-  std::shared_ptr<Model> teacher;  // of distillation; null elsewhere
+  std::shared_ptr<Model> teacher;  // of distillation, whole on every rank; null elsewhere
+  std::shared_ptr<const parallel::Mesh> mesh = {};  // that the student is spread over; null: this rank
 };
 
 using ObjectiveMaker = std::unique_ptr<Objective> (*)(const ObjectiveInput& input);

@@ -8,7 +8,7 @@
 namespace moetrain {
 
 inline TargetTokens targets_of(const Batch& batch, const UpdateScale& scale, double label_smoothing) {
-  return {batch.targets_T, 1.0 / static_cast<double>(scale.targets), label_smoothing};
+  return {batch.targets_G, 1.0 / static_cast<double>(scale.targets), label_smoothing};
 }
 
 inline void add_layer_losses(LossTerms& losses, const LossTerms& of_layers, const UpdateScale& scale) {

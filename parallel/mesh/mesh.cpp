@@ -29,6 +29,7 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   const auto& [data, tensor, expert_data, expert, expert_tensor] = place_;
   const int64_t block = shape_.expert * shape_.expert_tensor;
   tensor_ = axis(tokens, data, shape_.tensor);
+  data_ = shape_.tensor == 1 ? tokens : axis(tokens, tensor, shape_.data);
   expert_ = axis(tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
   expert_tensor_ = axis(tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
   experts_ = axis(tokens, expert_data, block);

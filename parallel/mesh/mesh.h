@@ -27,6 +27,8 @@ class Mesh {
 
   // What forward and backward exchange:
   Communicator& tensor() const { return *tensor_; }
+  /// One rank of each tensor group: those with this rank's place on the tensor axis.
+  Communicator& data() const { return *data_; }
   Communicator& expert() const { return *expert_; }
   Communicator& expert_tensor() const { return *expert_tensor_; }
   /// All ranks that together hold every expert once: expert x expert_tensor.
@@ -41,7 +43,7 @@ class Mesh {
   MeshConfig config_;
   MeshShape shape_;
   MeshPlace place_;
-  std::shared_ptr<Communicator> tensor_, expert_, expert_tensor_, experts_;
+  std::shared_ptr<Communicator> tensor_, data_, expert_, expert_tensor_, experts_;
   std::shared_ptr<Communicator> world_gradients_, data_gradients_, expert_data_gradients_;
 };
 

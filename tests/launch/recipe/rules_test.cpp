@@ -49,6 +49,18 @@ TEST(Rules, KeyValueHeadsDivideHeads) {
             "model.kv_heads (12) must divide model.heads (6); nearest legal kv_heads: 6");
 }
 
+TEST(Rules, TheTensorGroupDividesHeadsAndDenseHiddenUnits) {
+  EXPECT_EQ(broken_rule({"mesh.tensor=3", "model.kv_heads=2"}), "no fault") << "key/value heads need not divide";
+  EXPECT_EQ(broken_rule({"mesh.tensor=4"}),
+            "mesh.tensor = 4 does not divide model.heads = 6; nearest legal: mesh.tensor = 3 or 6, or model.heads = 4 or 8");
+  EXPECT_EQ(broken_rule({"mesh.tensor=16", "model.heads=8"}),
+            "mesh.tensor = 16 does not divide model.heads = 8; nearest legal: mesh.tensor = 8, or model.heads = 16");
+  EXPECT_EQ(broken_rule({"mesh.tensor=3", "moe.layers=odd"}),
+            "mesh.tensor = 3 does not divide model.ffn_hidden = 512; nearest legal: mesh.tensor = 2 or 4, or "
+            "model.ffn_hidden = 510 or 513");
+  EXPECT_EQ(broken_rule({"mesh.tensor=3", "moe.layers=all"}), "no fault") << "no feed-forward is dense";
+}
+
 TEST(Rules, TopKIsAtMostTheExperts) {
   EXPECT_EQ(broken_rule({"moe.top_k=9"}),
             "moe.top_k (9) must be at most moe.experts (8); nearest legal: top_k = 8 or experts = 9");

@@ -132,10 +132,14 @@ TEST(LayoutEqualityInLowPrecision, LossesAgree) {
   for (const auto& [precision, tolerance] : {std::pair{"float32", 1e-4}, std::pair{"bf16", 2e-2}}) {
     recipe.run.precision = precision;
     const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
-    const UpdateTrace trace = run_updates(recipe, test_groups(), 3);
-    for (size_t i = 0; i < 3; ++i) {
-      const double expected = reference.reports[i].total_loss();
-      EXPECT_NEAR(trace.reports[i].total_loss(), expected, tolerance * expected) << precision << ", update " << i + 1;
+    for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
+      const launch::Groups groups = test_groups(mesh);
+      SCOPED_TRACE(precision + (": " + groups.mesh->shape().describe()));
+      const UpdateTrace trace = run_updates(recipe, groups, 3);
+      for (size_t i = 0; i < 3; ++i) {
+        const double expected = reference.reports[i].total_loss();
+        EXPECT_NEAR(trace.reports[i].total_loss(), expected, tolerance * expected) << "update " << i + 1;
+      }
     }
   }
 }

@@ -24,9 +24,9 @@ inline launch::Recipe tiny_recipe(const std::string& data_file) {
   recipe.run.precision = "float64";
   recipe.model.layers = 2;
   recipe.model.width = 24;
-  recipe.model.heads = 4;
+  recipe.model.heads = 12;
   recipe.model.kv_heads = 2;
-  recipe.model.ffn_hidden = 32;
+  recipe.model.ffn_hidden = 36;
   recipe.model.init_std = 0.1;
   recipe.moe.experts = 6;
   recipe.moe.hidden = 16;
@@ -54,21 +54,33 @@ inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_
   return launch::build_model(recipe, vocabulary, at::kCPU);
 }
 
-/// Data parallel only with ZeRO, and the experts spread over all ranks as far as they can be.
-inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& recipe, int64_t ranks) {
-  std::vector<parallel::MeshConfig> layouts{{}};
-  if (ranks == 1 || recipe.moe.layers == "none") return layouts;
-  parallel::MeshConfig spread{.receive_bound = 1.5};
-  spread.expert_tensor = ranks == 4 ? 2 : 1;
-  spread.expert = ranks / spread.expert_tensor;
-  if (!recipe.moe.experts_by_layer.empty()) spread.expert = 1, spread.expert_tensor = ranks == 3 ? 1 : ranks;
-  if (recipe.moe.experts % spread.expert != 0) {
-    spread.experts_by_rank.assign(static_cast<size_t>(spread.expert), 1);
-    spread.experts_by_rank.front() += recipe.moe.experts - spread.expert;
+/// `mesh` with a layer's experts spread over so many ranks each way, uneven where they do not divide.
+inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch::Recipe& recipe, int64_t expert,
+                                         int64_t expert_tensor) {
+  if (!recipe.moe.experts_by_layer.empty()) {
+    expert_tensor *= recipe.moe.hidden % expert == 0 ? expert : 1;
+    expert = 1;
   }
-  layouts.front().zero = std::min<int64_t>(ranks - 1, 2);  // 1 on two ranks, 2 on more
-  spread.zero = 2 - layouts.front().zero;
-  layouts.push_back(spread);
+  mesh.expert = expert;
+  mesh.expert_tensor = expert_tensor;
+  mesh.receive_bound = 1.5;
+  if (recipe.moe.experts % expert == 0) return mesh;
+  mesh.experts_by_rank.assign(static_cast<size_t>(expert), 1);
+  mesh.experts_by_rank.front() += recipe.moe.experts - expert;
+  return mesh;
+}
+
+/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be, and both folded.
+inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& recipe, int64_t ranks) {
+  if (ranks == 1) return {{}};
+  std::vector<parallel::MeshConfig> layouts{{.zero = 1}, {.tensor = ranks}};
+  const bool pairs = ranks % 2 == 0;
+  if (recipe.moe.layers == "none") {
+    if (ranks > 2 && pairs) layouts.push_back({.tensor = 2});
+    return layouts;
+  }
+  layouts.push_back(with_experts({.zero = 2}, recipe, ranks == 4 ? 2 : ranks, ranks == 4 ? 2 : 1));
+  if (pairs) layouts.push_back(with_experts({.tensor = 2}, recipe, ranks, 1));
   return layouts;
 }
 
@@ -102,7 +114,7 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
-      {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size())});
+      {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
   state.reducer = std::make_unique<parallel::GradientReducer>(
       state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
@@ -114,7 +126,7 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   for (int64_t update = 0; update < updates; ++update) {
     const std::vector<launch::MicroBatch> read = batches->read(update);
     at::Tensor targets = at::zeros({1}, at::kLong);
-    for (const launch::MicroBatch& batch : read) targets += launch::counted_targets(batch);
+    for (const launch::MicroBatch& batch : read) targets += launch::counted_targets(batch, *groups.mesh);
     groups.control->all_reduce(targets, parallel::ReduceOp::kSum).wait();
     trace.reports.push_back(launch::train_step(state, read, targets.item<int64_t>(), groups));
   }

@@ -23,18 +23,18 @@ struct NaiveTerms {
 /// Cross-entropy with the smoothed target written out as a distribution.
 at::Tensor smoothed_T(const at::Tensor& log_p, const TargetTokens& targets) {
   const int64_t vocabulary = log_p.size(1);
-  const at::Tensor known = targets.targets_T.clamp_min(0).unsqueeze(1);
+  const at::Tensor known = targets.targets_G.clamp_min(0).unsqueeze(1);
   at::Tensor wanted = at::full_like(log_p, targets.label_smoothing / static_cast<double>(vocabulary)).detach();
   wanted.scatter_add_(1, known, at::full({known.size(0), 1}, 1 - targets.label_smoothing, at::kDouble));
   return -(wanted * log_p).sum(1);
 }
 
 at::Tensor where_counted(const at::Tensor& value_T, const TargetTokens& targets) {
-  return at::where(targets.targets_T != OutputHead::kIgnored, value_T, at::zeros_like(value_T));
+  return at::where(targets.targets_G != OutputHead::kIgnored, value_T, at::zeros_like(value_T));
 }
 
 at::Tensor nll_by_hand(const at::Tensor& log_p, const TargetTokens& targets) {
-  return where_counted(-log_p.gather(1, targets.targets_T.clamp_min(0).unsqueeze(1)).squeeze(1), targets);
+  return where_counted(-log_p.gather(1, targets.targets_G.clamp_min(0).unsqueeze(1)).squeeze(1), targets);
 }
 
 NaiveTerms naive_two_pass(const at::Tensor& hidden_p, const at::Tensor& hidden_q, const at::Tensor& weight,

@@ -28,11 +28,11 @@ at::Tensor training_loss(EncoderDecoder& model, const SentencePairs& pairs, cons
                          const std::shared_ptr<Model>& teacher = nullptr) {
   parallel::LocalCommunicator alone;
   Batch batch{.inputs = pairs.inputs()};
-  batch.targets_T = batch.inputs.tokens.ids_T.roll(2).clone();
-  batch.targets_T[3] = OutputHead::kIgnored;
+  batch.targets_G = batch.inputs.tokens.ids_T.roll(2).clone();
+  batch.targets_G[3] = OutputHead::kIgnored;
   return builtin_objectives()
       .at(objective.kind)({objective, teacher})
-      ->forward(model, batch, {.group = alone, .training = true, .draws = {3, 5}}, {batch.targets_T.numel() - 1, 1})
+      ->forward(model, batch, {.group = alone, .training = true, .draws = {3, 5}}, {batch.targets_G.numel() - 1, 1})
       .losses.sum();
 }
 
@@ -174,7 +174,7 @@ TEST(EncoderDecoder, OneEmbeddingServesSourceTargetAndHead) {
 TEST(EncoderDecoder, NoSentencesGiveNoHiddenStatesAndZeroGradients) {
   const auto model = translator_of(small_translator_config(), small_moe());
   parallel::LocalCommunicator alone;
-  Batch batch{.inputs = SentencePairs{}.inputs(), .targets_T = at::empty({0}, at::kLong)};
+  Batch batch{.inputs = SentencePairs{}.inputs(), .targets_G = at::empty({0}, at::kLong)};
   batch.inputs.tokens.global_tokens = batch.inputs.source->global_tokens = 10;
   for (const char* kind : {"next_token", "two_pass"}) {
     const ObjectiveConfig config{.kind = kind};
