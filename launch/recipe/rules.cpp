@@ -75,8 +75,9 @@ void check_moe(const moetrain::MoeConfig& moe, const moetrain::ModelConfig& mode
 void check_tensor(int64_t tensor, const moetrain::ModelConfig& model, const moetrain::MoeConfig& moe) {
   const auto demand = [&](const char* key, int64_t value) {
     if (value % tensor == 0) return;
-    user_error("mesh.tensor = ", tensor, " does not divide ", key, " = ", value, "; nearest legal: mesh.tensor = ",
-               nearest_divisors(tensor, value), ", or ", key, " = ", nearest_multiples(value, tensor));
+    user_error("mesh.tensor = ", tensor, " does not divide ", key, " = ", value,
+               "; nearest legal: mesh.tensor = ", nearest_divisors(tensor, value), ", or ", key, " = ",
+               nearest_multiples(value, tensor));
   };
   demand("model.heads", model.heads);
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(model));

@@ -36,8 +36,8 @@ class Distillation : public Objective {
         hidden_TD, {teacher_hidden(batch, pass), teacher_->head(), weight, config_.temperature}, targets);
   }
 
-  /// Of all tokens of the batch. Every rank of a tensor group asks the whole teacher for them, so what the teacher takes
-  /// over the micro-batch it takes over one rank of each group.
+  /// Of all tokens of the batch. Every rank of a tensor group asks the whole teacher for them, so what the teacher
+  /// takes over the micro-batch it takes over one rank of each group.
   at::Tensor teacher_hidden(const Batch& batch, const PassScope& pass) const {
     const at::NoGradGuard no_gradient;
     const bool groups = mesh_ != nullptr && mesh_->shape().tensor > 1;

@@ -38,7 +38,7 @@ class Objective {
 /// What an objective is made from.
 struct ObjectiveInput {
   const ObjectiveConfig& config;
-  std::shared_ptr<Model> teacher;  // of distillation, whole on every rank; null elsewhere
+  std::shared_ptr<Model> teacher;                   // of distillation, whole on every rank; null elsewhere
   std::shared_ptr<const parallel::Mesh> mesh = {};  // that the student is spread over; null: this rank
 };
 

@@ -51,8 +51,9 @@ TEST(Rules, KeyValueHeadsDivideHeads) {
 
 TEST(Rules, TheTensorGroupDividesHeadsAndDenseHiddenUnits) {
   EXPECT_EQ(broken_rule({"mesh.tensor=3", "model.kv_heads=2"}), "no fault") << "key/value heads need not divide";
-  EXPECT_EQ(broken_rule({"mesh.tensor=4"}),
-            "mesh.tensor = 4 does not divide model.heads = 6; nearest legal: mesh.tensor = 3 or 6, or model.heads = 4 or 8");
+  EXPECT_EQ(
+      broken_rule({"mesh.tensor=4"}),
+      "mesh.tensor = 4 does not divide model.heads = 6; nearest legal: mesh.tensor = 3 or 6, or model.heads = 4 or 8");
   EXPECT_EQ(broken_rule({"mesh.tensor=16", "model.heads=8"}),
             "mesh.tensor = 16 does not divide model.heads = 8; nearest legal: mesh.tensor = 8, or model.heads = 16");
   EXPECT_EQ(broken_rule({"mesh.tensor=3", "moe.layers=odd"}),
