@@ -129,7 +129,7 @@ void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tenso
 
 /// The elements of `all` that lie in a placement, in its local shape.
 at::Tensor part_of(const at::Tensor& all, const parallel::Placement& placement) {
-  if (placement.whole()) return all;
+  if (placement.whole()) return all.view(placement.local_shape);
   std::vector<at::Tensor> runs;
   for (const parallel::ElementRange& run : placement.runs)
     runs.push_back(all.flatten().narrow(0, run.begin, run.count));

@@ -36,7 +36,7 @@ std::vector<nlohmann::json> metrics_of(const launch::Recipe& recipe) {
 class TrainerTest : public testing::Test {
  protected:
   Trainer::End run(const launch::Recipe& recipe, bool resume = false) {
-    Trainer trainer(recipe, test_groups(), at::kCPU, interrupt_, {.resume = resume});
+    Trainer trainer(recipe, test_groups(recipe.mesh), at::kCPU, interrupt_, {.resume = resume});
     return trainer.run();
   }
   launch::Recipe recipe_in(const std::string& run_folder, const std::string& precision) {
@@ -54,18 +54,22 @@ class TrainerTest : public testing::Test {
 };
 
 TEST_F(TrainerTest, ResumptionIsBitwiseTheUninterruptedRun) {
-  for (const std::string precision : {"float32", "bf16", "float64"}) {
-    const launch::Recipe whole = recipe_in("whole_" + precision, precision);
+  const auto expect_same_bits = [&](const std::string& precision, const parallel::MeshConfig& mesh, int number) {
+    const std::string name = precision + std::to_string(number);
+    launch::Recipe whole = recipe_in("whole_" + name, precision), cut = recipe_in("cut_" + name, precision);
+    whole.mesh = cut.mesh = mesh;
     ASSERT_EQ(run(whole), Trainer::End::kDone);
-    const launch::Recipe cut = recipe_in("cut_" + precision, precision);
     ASSERT_EQ(run(cut), Trainer::End::kDone);
     parallel::all_ranks(*world_, [&] {
       if (world_->rank() == 0) std::filesystem::remove(launch::checkpoint_path(cut.run.folder, 6));
     });
     ASSERT_EQ(run(cut, /*resume=*/true), Trainer::End::kDone);
     const auto a = saved_parameters(whole, 6), b = saved_parameters(cut, 6);
-    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << precision << ", parameter " << i;
-  }
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << name << ", parameter " << i;
+  };
+  for (const std::string precision : {"float32", "float64"}) expect_same_bits(precision, {}, 0);
+  int number = 0;
+  for (const auto& mesh : test_layouts(tiny_recipe(corpus_), world_->size())) expect_same_bits("bf16", mesh, number++);
 }
 
 /// The bias moves after each update and is no parameter: without it in the checkpoint the choices would differ.
@@ -96,21 +100,39 @@ TEST_F(TrainerTest, ARoutersBiasIsSavedAndGoesOn) {
 }
 
 TEST_F(TrainerTest, ACheckpointGoesOnAtAnotherLayout) {
-  const launch::Recipe recipe = recipe_in("moved", "float64");
-  ASSERT_EQ(run(recipe), Trainer::End::kDone);
-  const auto expected = saved_parameters(recipe, 6);
-  parallel::all_ranks(*world_, [] {});
-  parallel::all_ranks(*world_, [&] {
-    if (world_->rank() == 0) std::filesystem::remove(launch::checkpoint_path(recipe.run.folder, 6));
-  });
-  if (world_->rank() == 0) {  // one rank goes on with what all of them saved
-    Trainer alone(recipe, launch::local_groups(), at::kCPU, interrupt_, {.resume = true});
-    EXPECT_EQ(alone.run(), Trainer::End::kDone);
-  }
-  parallel::all_ranks(*world_, [] {});
-  const auto found = saved_parameters(recipe, 6);
-  for (size_t i = 0; i < found.size(); ++i) {
-    EXPECT_LE((found[i] - expected[i]).abs().max().item<double>(), 1e-10 * expected[i].abs().max().item<double>());
+  int number = 0;
+  for (const parallel::MeshConfig& mesh : test_layouts(tiny_recipe(corpus_), world_->size())) {
+    SCOPED_TRACE(parallel::mesh_shape(mesh, world_->size()).describe());
+    launch::Recipe recipe = recipe_in("moved" + std::to_string(number++), "float64");
+    recipe.mesh = mesh;
+    ASSERT_EQ(run(recipe), Trainer::End::kDone);
+    const auto expected = saved_parameters(recipe, 6);
+    const auto forget_the_last = [&] {
+      parallel::all_ranks(*world_, [] {});  // all have read it
+      parallel::all_ranks(*world_, [&] {
+        if (world_->rank() == 0) std::filesystem::remove(launch::checkpoint_path(recipe.run.folder, 6));
+      });
+    };
+    const auto expect_the_same = [&] {
+      parallel::all_ranks(*world_, [] {});
+      const auto found = saved_parameters(recipe, 6);
+      for (size_t i = 0; i < found.size(); ++i) {
+        EXPECT_LE((found[i] - expected[i]).abs().max().item<double>(), 1e-10 * expected[i].abs().max().item<double>());
+      }
+      parallel::all_ranks(*world_, [] {});
+    };
+    forget_the_last();
+    if (world_->rank() == 0) {  // one rank goes on with what all of them saved
+      launch::Recipe on_one = recipe;
+      on_one.mesh = {};
+      on_one.checkpoint.every = {4, parallel::Unit::kUpdates};
+      Trainer alone(on_one, launch::local_groups(), at::kCPU, interrupt_, {.resume = true});
+      EXPECT_EQ(alone.run(), Trainer::End::kDone);
+    }
+    expect_the_same();
+    forget_the_last();
+    EXPECT_EQ(run(recipe, /*resume=*/true), Trainer::End::kDone);  // and all of them with what one saved
+    expect_the_same();
   }
 }
 

@@ -9,70 +9,10 @@
 #include <numeric>
 
 #include "parallel/base/fault.h"
-#include "tests/support/recording_communicator.h"
-#include "tests/support/world.h"
+#include "tests/parallel/gradients/reducer_support.h"
 
 namespace parallel {
 namespace {
-
-void backward_of(const at::Tensor& loss) { torch::autograd::backward({loss}, {}); }
-
-class GradientReducerTest : public testing::Test {
- protected:
-  /// Leaves of `sizes` elements each, all ones.
-  static std::vector<at::Tensor> leaves(const std::vector<int64_t>& sizes, at::ScalarType type = at::kDouble) {
-    std::vector<at::Tensor> parameters;
-    for (const int64_t size : sizes) parameters.push_back(at::ones({size}, type).requires_grad_(true));
-    return parameters;
-  }
-
-  /// The slope of this rank's loss in parameter i, in micro-batch m: whole numbers, so that sums are exact.
-  static double slope(int64_t rank, size_t i, int64_t m) {
-    return static_cast<double>(100 * (rank + 1) + 10 * static_cast<int64_t>(i) + m);
-  }
-
-  /// sum over i of slope_i * sum(parameter_i).
-  at::Tensor loss(const std::vector<at::Tensor>& parameters, int64_t m = 0) const {
-    at::Tensor total;
-    for (size_t i = 0; i < parameters.size(); ++i) {
-      const at::Tensor term = parameters[i].sum() * slope(rank_, i, m);
-      total = total.defined() ? total + term : term;
-    }
-    return total;
-  }
-
-  /// The gradient of parameter i over all ranks and `micro_batches` micro-batches.
-  double total_slope(size_t i, int64_t micro_batches) const {
-    double total = 0;
-    for (int64_t r = 0; r < size_; ++r) {
-      for (int64_t m = 0; m < micro_batches; ++m) total += slope(r, i, m);
-    }
-    return total;
-  }
-
-  void expect_totals(const GradientReducer& reducer, const std::vector<at::Tensor>& parameters,
-                     int64_t micro_batches) const {
-    for (size_t i = 0; i < parameters.size(); ++i) {
-      EXPECT_EQ(reducer.gradient(i).sizes(), parameters[i].sizes());
-      EXPECT_TRUE(reducer.gradient(i).eq(total_slope(i, micro_batches)).all().item<bool>())
-          << "parameter " << i << ": " << reducer.gradient(i).flatten()[0].item<double>() << " against "
-          << total_slope(i, micro_batches);
-    }
-  }
-
-  void run_update(GradientReducer& reducer, const std::vector<at::Tensor>& parameters, int64_t micro_batches) const {
-    reducer.zero();
-    for (int64_t m = 0; m < micro_batches; ++m) {
-      reducer.expect(m == micro_batches - 1);
-      backward_of(loss(parameters, m));
-      reducer.end_micro_batch();
-    }
-    reducer.finish();
-  }
-
-  std::shared_ptr<RecordingCommunicator> group_ = std::make_shared<RecordingCommunicator>(test_world()->duplicate());
-  int64_t rank_ = group_->rank(), size_ = group_->size();
-};
 
 TEST_F(GradientReducerTest, SumsOverRanks) {
   for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
@@ -328,49 +268,6 @@ TEST_F(GradientReducerTest, DestructionInMidUpdateWaitsForWhatIsUnderWay) {
   at::Tensor one = at::ones({1}, at::kLong);
   group_->all_reduce(one, ReduceOp::kSum).wait();
   EXPECT_EQ(one.item<int64_t>(), size_);
-}
-
-TEST_F(GradientReducerTest, ShardedGradientsArePartsOfTheSums) {
-  for (const Sharding sharding : {Sharding::kState, Sharding::kGradients}) {
-    for (const int64_t micro_batches : {1, 3}) {
-      const auto reference_parameters = leaves({5, 1, 12, 3, 7}), parameters = leaves({5, 1, 12, 3, 7});
-      GradientReducer reference(reference_parameters, group_), reducer(parameters, group_, {100, sharding});
-      run_update(reference, reference_parameters, micro_batches);
-      run_update(reducer, parameters, micro_batches);
-      at::Tensor covered = at::zeros({static_cast<int64_t>(parameters.size())}, at::kLong);
-      for (size_t i = 0; i < parameters.size(); ++i) {
-        const auto [begin, count] = reducer.owned(i);
-        covered[static_cast<int64_t>(i)] = count;
-        const at::Tensor expected = reference.gradient(i).flatten().narrow(0, begin, count);
-        EXPECT_TRUE(at::allclose(reducer.gradient(i).flatten(), expected, 1e-5, 1e-6)) << i;
-        EXPECT_TRUE(
-            reducer.owned_part(i).flatten().equal(reference_parameters[i].detach().flatten().narrow(0, begin, count)));
-      }
-      group_->all_reduce(covered, ReduceOp::kSum).wait();  // every element is somebody's, once
-      for (size_t i = 0; i < parameters.size(); ++i) {
-        EXPECT_EQ(covered[static_cast<int64_t>(i)].item<int64_t>(), parameters[i].numel()) << i;
-      }
-    }
-  }
-}
-
-TEST_F(GradientReducerTest, WhatEachOwnerWritesReachesAll) {
-  const auto parameters = leaves({5, 1, 12, 3, 7});
-  std::vector<at::Tensor> before;
-  for (const at::Tensor& parameter : parameters) before.push_back(parameter.detach().clone());
-  GradientReducer reducer(parameters, group_, {100, Sharding::kState});
-  for (size_t i = 0; i < parameters.size(); ++i) reducer.owned_part(i).mul_(2);
-  reducer.gather_parameters();
-  for (size_t i = 0; i < parameters.size(); ++i) EXPECT_TRUE(parameters[i].detach().equal(before[i] * 2)) << i;
-}
-
-TEST_F(GradientReducerTest, KeptGradientsFallAsOneOverRanks) {
-  const auto parameters = leaves({5, 1, 12, 3, 7});
-  const GradientReducer whole(leaves({5, 1, 12, 3, 7}), group_),
-      parts(parameters, group_, {1 << 20, Sharding::kGradients});
-  at::Tensor kept = at::full({1}, parts.kept_bytes(), at::kLong);
-  group_->all_reduce(kept, ReduceOp::kSum).wait();
-  EXPECT_EQ(kept.item<int64_t>(), whole.kept_bytes());
 }
 
 }  // namespace
