@@ -35,6 +35,24 @@ def bad_recipes(bench, recipe):
     bench.check("no run folder is left", not (bench.folder / "run").exists())
 
 
+def bad_layouts(bench, recipe):
+    def refused(name, settings, *words):
+        arguments = [word for setting in settings for word in ("--set", setting)]
+        bench.check_refused(name, bench.run_ranks("train", recipe, *arguments), *words)
+
+    refused("a mesh that the ranks do not fill", ["mesh.expert=5"], "mesh.expert = 5", "does not divide", "legal:")
+    refused("experts that do not divide", ["mesh.expert=2", "moe.experts=5"], "mesh.expert = 2", "5 experts",
+            "mesh.experts_by_rank")
+    refused("a map that is too short", ["mesh.expert=2", "mesh.experts_by_rank=[4]"], "mesh.experts_by_rank has 1 numbers")
+    refused("a map of other experts", ["mesh.expert=2", "mesh.experts_by_rank=[1,1]"], "adds up to 2", "4")
+    refused("hidden units that do not divide", ["mesh.expert_tensor=2", "moe.hidden=17"], "mesh.expert_tensor = 2",
+            "moe.hidden = 17", "16 or 18")
+    refused("heads that ranks do not divide", ["mesh.tensor=2", "model.heads=3", "model.kv_heads=1"],
+            "mesh.tensor = 2", "model.heads = 3")
+    refused("too much ZeRO", ["mesh.zero=3"], "mesh.zero", "2")
+    bench.check("no run folder is left", not (bench.folder / "run").exists())
+
+
 def bad_data(bench, recipe):
     folder = bench.folder
     (folder / "empty.txt").write_text("")
@@ -155,6 +173,7 @@ def bad_translations(bench, recipe):
 def body(bench):
     recipe = pathlib.Path(bench.folder / "recipe.toml")
     bad_recipes(bench, recipe)
+    bad_layouts(bench, recipe)
     bad_data(bench, recipe)
     bad_runs(bench, recipe)
     bad_translations(bench, recipe)
