@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "parallel/comm/checked_communicator.h"
+#include "parallel/comm/counting_communicator.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/comm/nccl_communicator.h"
 
@@ -34,6 +35,12 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
   } else {
     groups.control = std::move(world);
   }
+  const auto count = [&](std::shared_ptr<parallel::Communicator> group, const char* axis) {
+    return std::make_shared<parallel::CountingCommunicator>(std::move(group), axis, groups.ledger);
+  };
+  groups.tokens = count(std::move(groups.tokens), "world");
+  groups.gradients = count(std::move(groups.gradients), "gradients.world");
+  groups.control = count(std::move(groups.control), "control");
   groups.mesh = std::make_shared<const parallel::Mesh>(mesh, groups.tokens, groups.gradients);
   groups.shard = {.index = groups.mesh->place().data, .count = groups.mesh->shape().data};
   return groups;
@@ -41,7 +48,11 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
 
 Groups local_groups() {
   const auto alone = std::make_shared<parallel::LocalCommunicator>();
-  return {alone, alone, alone, std::make_shared<const parallel::Mesh>(), {}, nullptr};
+  return {.control = alone,
+          .tokens = alone,
+          .gradients = alone,
+          .mesh = std::make_shared<const parallel::Mesh>(),
+          .shard = {}};
 }
 
 }  // namespace launch

@@ -7,11 +7,14 @@
 
 #include "data/shard.h"
 #include "parallel/comm/mpi_communicator.h"
+#include "parallel/comm/traffic_ledger.h"
 #include "parallel/mesh/mesh.h"
 
 namespace launch {
 
-/// Each class is ordered apart, so a gradient bucket under way never delays a router's counts.
+/// Each class is ordered apart, so a gradient bucket under way never delays a router's counts. All that make_groups
+/// makes is counted in the ledger, outside the checks, as axes control, world, data, tensor, expert, expert_tensor,
+/// experts, gradients.world, gradients.data and gradients.expert_data (Mesh; an axis of one rank moves nothing).
 struct Groups {
   std::shared_ptr<parallel::Communicator> control;    // CPU tensors: agreement, metrics, checkpoints
   std::shared_ptr<parallel::Communicator> tokens;     // tensors of the device: what forward exchanges
@@ -19,6 +22,7 @@ struct Groups {
   std::shared_ptr<const parallel::Mesh> mesh;         // the same ranks by axes
   data::Shard shard;                                  // this rank's part of every micro-batch
   const parallel::MpiEngine* engine = nullptr;        // what carries MPI; null without MPI
+  std::shared_ptr<parallel::TrafficLedger> ledger = std::make_shared<parallel::TrafficLedger>();  // of this rank
 };
 
 /// "cpu", or this rank's GPU for "cuda" (UserError where there is none). Collective.

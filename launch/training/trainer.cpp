@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <ctime>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -202,6 +201,7 @@ Trainer::End Trainer::run() {
     const auto start = std::chrono::steady_clock::now();
     const auto batches = batches_->read(update_);
     const double read_seconds = seconds_since(start);
+    groups_.ledger->reset();  // evaluations and checkpoints are not an update's
     const Agreed agreed = agree(batches);
     if (agreed.stop) {
       end = End::kInterrupted;
@@ -212,6 +212,7 @@ Trainer::End Trainer::run() {
     ++update_;
     phase_seconds_ += report.seconds;
     dropped_ += report.dropped();
+    for (const auto& [axis, traffic] : groups_.ledger->by_axis()) bytes_[axis] += traffic.bytes;
     if (due(updates_of(recipe_.train.log_every)) || update_ == length_) log(report);
     if (due(updates_of(recipe_.evaluate.every)) && update_ < length_) score();
     if (due(updates_of(recipe_.checkpoint.every)) && update_ < length_) save();
@@ -256,6 +257,8 @@ void Trainer::log(const StepReport& report) {
       layers.push_back(
           {{"layer", layer.layer}, {"load", layer.load}, {"dropped", layer.dropped}, {"entropy", layer.entropy}});
     }
+    json bytes = json::object();
+    for (const auto& [axis, sum] : bytes_) bytes[axis] = sum / updates;
     // Of the seconds since the last line, how many the thread that carries MPI was busy.
     const double engine = groups_.engine != nullptr ? groups_.engine->cpu_seconds() : 0;
     const double engine_share = (engine - std::exchange(engine_seconds_, engine)) / seconds;
@@ -267,12 +270,14 @@ void Trainer::log(const StepReport& report) {
                              {"tokens_per_second", tokens_per_second},
                              {"seconds", phases(phase_seconds_, updates)},
                              {"mpi_thread_share", engine_share},
+                             {"bytes", bytes},
                              {"imbalance", report.imbalance()},
                              {"dropped", dropped_},
                              {"layers", layers}});
   }
   phase_seconds_ = {};
   dropped_ = 0;
+  bytes_.clear();
   logged_update_ = update_;
 }
 

@@ -1,6 +1,8 @@
 // defines: Trainer, TrainerOptions: the loop of a run
 #pragma once
+#include <map>
 #include <memory>
+#include <string>
 
 #include "data/datasets/token_corpus.h"
 #include "launch/checkpoint/checkpoint.h"
@@ -71,6 +73,7 @@ class Trainer {
   // Since the last line of metrics:
   PhaseSeconds phase_seconds_;
   int64_t dropped_ = 0;
+  std::map<std::string, int64_t> bytes_;  // of updates, by axis
   int64_t logged_update_ = 0;
   double engine_seconds_ = 0;
 };

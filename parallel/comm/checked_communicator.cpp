@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "parallel/base/fault.h"
+#include "parallel/comm/counting_communicator.h"
 
 namespace parallel {
 namespace {
@@ -325,6 +326,7 @@ std::shared_ptr<Communicator> checked(std::shared_ptr<Communicator> group, std::
 }
 
 Communicator& unwrapped(Communicator& group) {
+  if (auto* counting = dynamic_cast<CountingCommunicator*>(&group)) return unwrapped(*counting->counted());
   auto* checked = dynamic_cast<CheckedCommunicator*>(&group);
   return checked != nullptr ? checked->wrapped() : group;
 }

@@ -70,7 +70,7 @@ class CheckedCommunicator : public Communicator {
 /// `group` (CPU tensors) under checks that use a duplicate of it. Collective.
 std::shared_ptr<Communicator> checked(std::shared_ptr<Communicator> group, std::string purpose);
 
-/// What is below the checks; `group` itself where there are none.
+/// What is below counts and checks; `group` itself where there are none.
 Communicator& unwrapped(Communicator& group);
 
 }  // namespace parallel

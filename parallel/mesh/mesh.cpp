@@ -3,18 +3,20 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/comm/counting_communicator.h"
 #include "parallel/comm/local_communicator.h"
 
 namespace parallel {
 namespace {
 
-/// The ranks with the same `color`, in the order of `from`. Collective.
-std::shared_ptr<Communicator> axis(const std::shared_ptr<Communicator>& from, int64_t color, int64_t size) {
+/// The ranks with the same `color`, in the order of `from`, counted as `name` where `from` is counted. Collective.
+std::shared_ptr<Communicator> axis(const char* name, const std::shared_ptr<Communicator>& from, int64_t color,
+                                   int64_t size) {
   if (size == 1) return std::make_shared<LocalCommunicator>();
-  if (size == from->size()) return from->duplicate();
+  if (size == from->size()) return counted_as(name, from->duplicate());
   auto group = from->split(color, from->rank());
   check_internal(group->size() == size, "Mesh: an axis of ", size, " ranks came out as ", group->size());
-  return group;
+  return counted_as(name, std::move(group));
 }
 
 }  // namespace
@@ -28,13 +30,13 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
     : Mesh(config, tokens->size(), tokens->rank()) {
   const auto& [data, tensor, expert_data, expert, expert_tensor] = place_;
   const int64_t block = shape_.expert * shape_.expert_tensor;
-  tensor_ = axis(tokens, data, shape_.tensor);
-  data_ = shape_.tensor == 1 ? tokens : axis(tokens, tensor, shape_.data);
-  expert_ = axis(tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
-  expert_tensor_ = axis(tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
-  experts_ = axis(tokens, expert_data, block);
-  data_gradients_ = axis(gradients, tensor, shape_.data);
-  expert_data_gradients_ = axis(gradients, tokens->rank() % block, shape_.expert_data);
+  tensor_ = axis("tensor", tokens, data, shape_.tensor);
+  data_ = shape_.tensor == 1 ? tokens : axis("data", tokens, tensor, shape_.data);
+  expert_ = axis("expert", tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
+  expert_tensor_ = axis("expert_tensor", tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
+  experts_ = axis("experts", tokens, expert_data, block);
+  data_gradients_ = axis("gradients.data", gradients, tensor, shape_.data);
+  expert_data_gradients_ = axis("gradients.expert_data", gradients, tokens->rank() % block, shape_.expert_data);
   world_gradients_ = std::move(gradients);
 }
 

@@ -9,10 +9,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WALKER = ROOT / "build/layouts_walk"
 
 
-def walk(test, ranks):
+def walk(test, ranks, suite="Walker"):
     """Passes its lines on; those that begin with "walked", and whether all was well."""
     command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(WALKER), "--gtest_brief=1",
-               f"--gtest_filter=Walker.{test}"]
+               f"--gtest_filter={suite}.{test}"]
     environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                        OMPI_MCA_mpi_yield_when_idle="1")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

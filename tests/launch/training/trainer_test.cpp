@@ -177,6 +177,21 @@ TEST_F(TrainerTest, MetricsHoldTheNumbersOfEachUpdate) {
   EXPECT_EQ(steps, 6);
 }
 
+TEST_F(TrainerTest, MetricsHoldTheBytesOfAnUpdateAlone) {
+  launch::Recipe recipe = recipe_in("bytes", "float64");
+  recipe.train.log_every = {2, parallel::Unit::kUpdates};
+  recipe.evaluate.every = {1, parallel::Unit::kUpdates};  // moves bytes of its own
+  run(recipe);
+  if (world_->rank() != 0) return;
+  for (const auto& line : metrics_of(recipe)) {
+    if (line["event"] != "step") continue;
+    // Targets, interrupts and failures; 3 losses, entropy and drops of 2 blocks. Then top-2 counts of 6 experts in
+    // each.
+    EXPECT_EQ(line["bytes"]["control"].get<int64_t>(), world_->size() > 1 ? 8 * (3 + 3 + 2 * 2) : 0);
+    EXPECT_EQ(line["bytes"]["world"].get<int64_t>(), world_->size() > 1 ? 8 * 2 * 2 * 6 : 0);
+  }
+}
+
 TEST_F(TrainerTest, AnExistingRunFolderIsRefusedAndUnharmed) {
   const launch::Recipe recipe = recipe_in("exists", "float32");
   run(recipe);
