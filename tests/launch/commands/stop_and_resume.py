@@ -19,7 +19,7 @@ def interrupt(bench, recipe, run_folder, signal_number, ranks):
                                 "--set", f"run.folder={run_folder}"], env=environment, stdout=subprocess.DEVNULL)
     metrics = run_folder / "metrics.jsonl"
     deadline = time.time() + 60
-    while time.time() < deadline and (not metrics.exists() or metrics.read_text().count('"step","dropped"') < 5):
+    while time.time() < deadline and (not metrics.exists() or metrics.read_text().count('"event":"step"') < 5):
         time.sleep(0.005)
     process.send_signal(signal_number)
     return process.wait(timeout=60)
