@@ -9,64 +9,89 @@ namespace moetrain {
 namespace {
 
 using parallel::ExpertCompute;
-using Weights = std::vector<at::Tensor>;
-using Counts = std::vector<int64_t>;
+using parallel::RowTensors;
 
 /// weights: gate [E, D, F], up [E, D, F], down [E, F, D]
 class SwigluCompute : public ExpertCompute {
  public:
-  Output forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
-    const at::Tensor gate_RF = grouped_mm(rows_RD, weights[0], counts);
-    const at::Tensor up_RF = grouped_mm(rows_RD, weights[1], counts);
-    const at::Tensor hidden_RF = at::silu(gate_RF).mul_(up_RF);
-    return {grouped_mm(hidden_RF, weights[2], counts), {{rows_RD, gate_RF, up_RF, hidden_RF}}};
+  std::vector<int64_t> saved_widths(const Weights& weights) const override {  // gate, up, hidden
+    return std::vector<int64_t>(3, weights[0].size(2));
+  }
+  std::vector<int64_t> kept_widths(const Weights& weights) const override {  // gradients of gate and up
+    return std::vector<int64_t>(2, weights[0].size(2));
   }
 
-  Gradients backward(const Saved& saved, const at::Tensor& grad_RD, const Counts& counts,
-                     const Weights& weights) const override {
-    const at::Tensor &rows_RD = saved.tensors[0], &gate_RF = saved.tensors[1], &up_RF = saved.tensors[2],
-                     &hidden_RF = saved.tensors[3];
-    const at::Tensor grad_hidden_RF = grouped_mm_transposed(grad_RD, weights[2], counts);
-    const at::Tensor grad_up_RF = at::silu(gate_RF).mul_(grad_hidden_RF);
-    const at::Tensor grad_gate_RF = at::silu_backward(grad_hidden_RF * up_RF, gate_RF);
-    return {
-        grouped_mm_transposed(grad_gate_RF, weights[0], counts)
-            .add_(grouped_mm_transposed(grad_up_RF, weights[1], counts)),
-        {grouped_weight_gradient(rows_RD, grad_gate_RF, counts), grouped_weight_gradient(rows_RD, grad_up_RF, counts),
-         grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
+  at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
+                     const RowTensors& saved) const override {
+    at::Tensor gate_RF = saved[0], up_RF = saved[1], hidden_RF = saved[2];
+    grouped_mm_out(gate_RF, rows_RD, weights[0], counts);
+    grouped_mm_out(up_RF, rows_RD, weights[1], counts);
+    at::silu_out(hidden_RF, gate_RF).mul_(up_RF);
+    return grouped_mm(hidden_RF, weights[2], counts);
+  }
+
+  at::Tensor backward_rows(const at::Tensor&, const RowTensors& saved, const at::Tensor& grad_RD, const Counts& counts,
+                           const Weights& weights, const RowTensors& kept) const override {
+    const at::Tensor &gate_RF = saved[0], &up_RF = saved[1];
+    at::Tensor grad_gate_RF = kept[0], grad_up_RF = kept[1];
+    at::Tensor grad_hidden_RF = grouped_mm_transposed(grad_RD, weights[2], counts);
+    at::silu_out(grad_up_RF, gate_RF).mul_(grad_hidden_RF);
+    at::silu_backward_out(grad_gate_RF, grad_hidden_RF.mul_(up_RF), gate_RF);
+    return grouped_mm_transposed(grad_gate_RF, weights[0], counts)
+        .add_(grouped_mm_transposed(grad_up_RF, weights[1], counts));
+  }
+
+  void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
+                        const RowTensors& kept, const Counts& counts, const Weights& gradients) const override {
+    grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
+    grouped_weight_gradient_out(gradients[1], rows_RD, kept[1], counts);
+    grouped_weight_gradient_out(gradients[2], saved[2], grad_RD, counts);
   }
 };
 
-/// An activation of one input, and its gradient.
+/// An activation of one input, and its gradient, each written where told.
 struct Curve {
-  at::Tensor (*value)(const at::Tensor& input);
-  at::Tensor (*backward)(const at::Tensor& grad, const at::Tensor& input);
+  void (*value)(at::Tensor& out, const at::Tensor& input);
+  void (*backward)(at::Tensor& out, const at::Tensor& grad, const at::Tensor& input);
 };
 
-constexpr Curve kGelu{[](const at::Tensor& input) { return at::gelu(input); },
-                      [](const at::Tensor& grad, const at::Tensor& input) { return at::gelu_backward(grad, input); }};
-constexpr Curve kRelu{
-    [](const at::Tensor& input) { return at::relu(input); },
-    [](const at::Tensor& grad, const at::Tensor& input) { return at::threshold_backward(grad, input, 0); }};
+constexpr Curve kGelu{
+    [](at::Tensor& out, const at::Tensor& input) { at::gelu_out(out, input); },
+    [](at::Tensor& out, const at::Tensor& grad, const at::Tensor& input) { at::gelu_backward_out(out, grad, input); }};
+constexpr Curve kRelu{[](at::Tensor& out, const at::Tensor& input) { at::relu_out(out, input); },
+                      [](at::Tensor& out, const at::Tensor& grad, const at::Tensor& input) {
+                        at::threshold_backward_out(out, grad, input, 0);
+                      }};
 
 /// weights: up [E, D, F], down [E, F, D]
 class UngatedCompute : public ExpertCompute {
  public:
   explicit UngatedCompute(const Curve& curve) : curve_(curve) {}
 
-  Output forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
-    const at::Tensor up_RF = grouped_mm(rows_RD, weights[0], counts);
-    const at::Tensor hidden_RF = curve_.value(up_RF);
-    return {grouped_mm(hidden_RF, weights[1], counts), {{rows_RD, up_RF, hidden_RF}}};
+  std::vector<int64_t> saved_widths(const Weights& weights) const override {  // up, hidden
+    return std::vector<int64_t>(2, weights[0].size(2));
+  }
+  std::vector<int64_t> kept_widths(const Weights& weights) const override { return {weights[0].size(2)}; }  // of up
+
+  at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
+                     const RowTensors& saved) const override {
+    at::Tensor up_RF = saved[0], hidden_RF = saved[1];
+    grouped_mm_out(up_RF, rows_RD, weights[0], counts);
+    curve_.value(hidden_RF, up_RF);
+    return grouped_mm(hidden_RF, weights[1], counts);
   }
 
-  Gradients backward(const Saved& saved, const at::Tensor& grad_RD, const Counts& counts,
-                     const Weights& weights) const override {
-    const at::Tensor &rows_RD = saved.tensors[0], &up_RF = saved.tensors[1], &hidden_RF = saved.tensors[2];
-    const at::Tensor grad_up_RF = curve_.backward(grouped_mm_transposed(grad_RD, weights[1], counts), up_RF);
-    return {
-        grouped_mm_transposed(grad_up_RF, weights[0], counts),
-        {grouped_weight_gradient(rows_RD, grad_up_RF, counts), grouped_weight_gradient(hidden_RF, grad_RD, counts)}};
+  at::Tensor backward_rows(const at::Tensor&, const RowTensors& saved, const at::Tensor& grad_RD, const Counts& counts,
+                           const Weights& weights, const RowTensors& kept) const override {
+    at::Tensor grad_up_RF = kept[0];
+    curve_.backward(grad_up_RF, grouped_mm_transposed(grad_RD, weights[1], counts), saved[0]);
+    return grouped_mm_transposed(grad_up_RF, weights[0], counts);
+  }
+
+  void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
+                        const RowTensors& kept, const Counts& counts, const Weights& gradients) const override {
+    grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
+    grouped_weight_gradient_out(gradients[1], saved[1], grad_RD, counts);
   }
 
  private:
@@ -78,7 +103,7 @@ class UngatedCompute : public ExpertCompute {
 FfnExperts::FfnExperts(const ParameterSource& source, const Shape& shape, double std, double output_std) {
   const int64_t experts = shape.experts, width = shape.expert.width, hidden = shape.expert.hidden;
   const parallel::Mesh& mesh = *source.mesh();
-  group_ = {source.mesh(), parallel::expert_map(mesh.config(), experts)};
+  group_ = {source.mesh(), parallel::expert_map(mesh.config(), experts), mesh.schedule()->add_layer()};
   const int64_t parts = mesh.shape().expert_tensor;
   if (hidden % parts != 0) {
     parallel::user_error("mesh.expert_tensor = ", parts, " does not divide moe.hidden = ", hidden, "; legal: a hidden ",

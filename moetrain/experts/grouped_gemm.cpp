@@ -27,45 +27,51 @@ at::Tensor end_offsets(const std::vector<int64_t>& rows_per_expert, at::Device d
   return at::tensor(rows_per_expert, at::kLong).cumsum(0).to(at::kInt).to(device);
 }
 
-at::Tensor multiply(const at::Tensor& rows, const at::Tensor& weight_E, const std::vector<int64_t>& rows_per_expert) {
-  if (has_grouped_kernel(rows, weight_E.size(2)))
-    return at::_grouped_mm(rows, weight_E, end_offsets(rows_per_expert, rows.device()));
-  at::Tensor out = at::empty({rows.size(0), weight_E.size(2)}, rows.options());
+void multiply(at::Tensor& out, const at::Tensor& rows, const at::Tensor& weight_E,
+              const std::vector<int64_t>& rows_per_expert) {
+  if (has_grouped_kernel(rows, weight_E.size(2))) {
+    const at::Tensor result = at::_grouped_mm(rows, weight_E, end_offsets(rows_per_expert, rows.device()));
+    out.defined() ? out.copy_(result) : out = result;
+    return;
+  }
+  if (!out.defined()) out = at::empty({rows.size(0), weight_E.size(2)}, rows.options());
   for_each_group(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
     at::Tensor part = out.narrow(0, begin, count);
     at::mm_out(part, rows.narrow(0, begin, count), weight_E.select(0, e));
   });
-  return out;
 }
 
 }  // namespace
 
 at::Tensor grouped_mm(const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
                       const std::vector<int64_t>& rows_per_expert) {
-  return multiply(rows_RM, weight_EMN, rows_per_expert);
+  at::Tensor out_RN;
+  multiply(out_RN, rows_RM, weight_EMN, rows_per_expert);
+  return out_RN;
+}
+
+void grouped_mm_out(at::Tensor& out_RN, const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
+                    const std::vector<int64_t>& rows_per_expert) {
+  multiply(out_RN, rows_RM, weight_EMN, rows_per_expert);
 }
 
 at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& weight_EMN,
                                  const std::vector<int64_t>& rows_per_expert) {
-  return multiply(rows_RN, weight_EMN.transpose(1, 2), rows_per_expert);
+  return grouped_mm(rows_RN, weight_EMN.transpose(1, 2), rows_per_expert);
 }
 
-at::Tensor grouped_weight_gradient(const at::Tensor& rows_RM, const at::Tensor& grad_RN,
-                                   const std::vector<int64_t>& rows_per_expert) {
+void grouped_weight_gradient_out(at::Tensor out_EMN, const at::Tensor& rows_RM, const at::Tensor& grad_RN,
+                                 const std::vector<int64_t>& rows_per_expert) {
   const bool grouped = has_grouped_kernel(rows_RM, grad_RN.size(1));
-  at::Tensor grad_EMN =
-      grouped ? at::_grouped_mm(rows_RM.t(), grad_RN, end_offsets(rows_per_expert, rows_RM.device()))
-              : at::empty({static_cast<int64_t>(rows_per_expert.size()), rows_RM.size(1), grad_RN.size(1)},
-                          rows_RM.options());
+  if (grouped) out_EMN.copy_(at::_grouped_mm(rows_RM.t(), grad_RN, end_offsets(rows_per_expert, rows_RM.device())));
   for (size_t e = 0; e < rows_per_expert.size(); ++e) {
-    if (rows_per_expert[e] == 0) grad_EMN.select(0, static_cast<int64_t>(e)).zero_();
+    if (rows_per_expert[e] == 0) out_EMN.select(0, static_cast<int64_t>(e)).zero_();
   }
-  if (grouped) return grad_EMN;
+  if (grouped) return;
   for_each_group(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
-    at::Tensor part = grad_EMN.select(0, e);
+    at::Tensor part = out_EMN.select(0, e);
     at::mm_out(part, rows_RM.narrow(0, begin, count).t(), grad_RN.narrow(0, begin, count));
   });
-  return grad_EMN;
 }
 
 }  // namespace moetrain

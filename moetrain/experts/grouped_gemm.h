@@ -1,5 +1,5 @@
 // Matrix multiplications over rows sorted by expert, raw (outside autograd).
-// defines: grouped_mm, grouped_mm_transposed, grouped_weight_gradient
+// defines: grouped_mm, grouped_mm_out, grouped_mm_transposed, grouped_weight_gradient_out
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -13,13 +13,17 @@ namespace moetrain {
 at::Tensor grouped_mm(const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
                       const std::vector<int64_t>& rows_per_expert);
 
+/// The same, written to out_RN.
+void grouped_mm_out(at::Tensor& out_RN, const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
+                    const std::vector<int64_t>& rows_per_expert);
+
 /// out[r] = rows[r] weight[e(r)]^T: [R, N] x [E, M, N] -> [R, M]
 at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& weight_EMN,
                                  const std::vector<int64_t>& rows_per_expert);
 
-/// grad[e] = sum over rows of e of rows[r]^T grad[r]: [R, M], [R, N] -> [E, M, N]. Each expert's part is written
+/// out[e] = sum over rows of e of rows[r]^T grad[r]: [R, M], [R, N] -> [E, M, N]. Each expert's part is written
 /// once; zero for an expert without rows.
-at::Tensor grouped_weight_gradient(const at::Tensor& rows_RM, const at::Tensor& grad_RN,
-                                   const std::vector<int64_t>& rows_per_expert);
+void grouped_weight_gradient_out(at::Tensor out_EMN, const at::Tensor& rows_RM, const at::Tensor& grad_RN,
+                                 const std::vector<int64_t>& rows_per_expert);
 
 }  // namespace moetrain

@@ -10,6 +10,7 @@
 
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
+#include "parallel/comm/summable.h"
 
 namespace parallel {
 namespace {
@@ -30,8 +31,7 @@ at::Tensor gathered(const at::Tensor& part_TD, Communicator& group, const RowCou
 
 at::Tensor summed(const at::Tensor& whole_GD, Communicator& group, const RowCounts& rows) {
   const at::NoGradGuard no_gradient;
-  const at::ScalarType wide = whole_GD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor whole = whole_GD.detach().to(wide).contiguous();
+  const at::Tensor whole = to_summable(whole_GD.detach());
   at::Tensor part = at::empty(with_rows(whole, rows[static_cast<size_t>(group.rank())]), whole.options());
   group.reduce_scatter_rows(part, whole, rows).wait();
   return part.to(whole_GD.scalar_type());

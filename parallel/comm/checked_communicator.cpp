@@ -67,6 +67,9 @@ class CheckedCommunicator::CheckedWork : public WorkState {
     checked_->work.wait();
   }
   bool done() override { return checked_->is_done() && checked_->work.done(); }
+  std::optional<WorkSpan> span() override {
+    return checked_->work.state() ? checked_->work.state()->span() : std::nullopt;
+  }
 
  private:
   std::shared_ptr<Checked> checked_;
@@ -262,24 +265,25 @@ Work CheckedCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
 }
 
 Work CheckedCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
-                                     const RowCounts& sent_rows) {
+                                     const RowCounts& sent_rows, const After& after) {
   CollectiveCall call = CollectiveCall::on_rows(sent, {});
   call.ranks = CollectiveCall::kAbsent;
   call.operation = CollectiveCall::Operation::kAllToAll;
   return issue(
       call, sent, [&] { check_exchangeable(received, sent, received_rows, sent_rows, size()); },
-      [group = wrapped_, received, sent, received_rows, sent_rows] {
-        return group->all_to_all(received, sent, received_rows, sent_rows);
+      [group = wrapped_, received, sent, received_rows, sent_rows, after] {
+        return group->all_to_all(received, sent, received_rows, sent_rows, after);
       },
       sent_rows, received_rows);
 }
 
-Work CheckedCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) {
+Work CheckedCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows,
+                                          const After& after) {
   CollectiveCall call = CollectiveCall::on_rows(part, rows);
   call.operation = CollectiveCall::Operation::kAllGatherRows;
   return issue(
       call, part, [&] { check_row_parts(gathered, part, rows, rank(), size()); },
-      [group = wrapped_, gathered, part, rows] { return group->all_gather_rows(gathered, part, rows); });
+      [group = wrapped_, gathered, part, rows, after] { return group->all_gather_rows(gathered, part, rows, after); });
 }
 
 Work CheckedCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) {
@@ -296,6 +300,8 @@ Work CheckedCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole,
 void CheckedCommunicator::agree(CollectiveCall call) {
   if (checker_) checker_->post(call, nullptr, {}, {})->wait();
 }
+
+void CheckedCommunicator::take_lane(Lane lane) { wrapped().take_lane(lane); }
 
 std::string CheckedCommunicator::child_purpose() { return concat(purpose_, ".", ++children_); }
 

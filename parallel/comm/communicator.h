@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "parallel/comm/work.h"
+#include "parallel/process/lane.h"
 
 namespace parallel {
 
@@ -14,6 +15,10 @@ enum class ReduceOp { kSum, kMax };
 
 /// Rows (first dimension) that go to or come from each rank of a group, in the order of ranks; any of them may be 0.
 using RowCounts = std::vector<int64_t>;
+
+/// An operation under way, perhaps of another communicator, that must be done before this one reads its tensors. Null:
+/// none. An operation that comes after another has a lane that does not yield.
+using After = std::shared_ptr<WorkState>;
 
 /// A group of ranks. Every rank of the group issues the same operations in the same order, with the same shapes and
 /// dtypes; a rank that has nothing to say sends zeros. Tensors are contiguous and of the communicator's device.
@@ -33,15 +38,20 @@ class Communicator {
   /// Rows of `sent` go to the ranks in turn, sent_rows[r] of them to rank r; `received` gets received_rows[r] rows from
   /// rank r, in the order of ranks. Any dtype; rows of one shape. @pre sent_rows[r] here == received_rows[here] at r
   [[nodiscard]] virtual Work all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
-                                        const RowCounts& sent_rows) = 0;
+                                        const RowCounts& sent_rows, const After& after = {}) = 0;
 
   /// `gathered` gets every rank's `part`, rows[r] of rank r, in the order of ranks. Any dtype. `rows` is the same on
   /// every rank.
-  [[nodiscard]] virtual Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) = 0;
+  [[nodiscard]] virtual Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows,
+                                             const After& after = {}) = 0;
 
   /// The other way: `part` gets this rank's rows of the sum of all ranks' `whole`; rank r has rows[r] of them.
   /// float32, float64, int64. `rows` is the same on every rank.
   [[nodiscard]] virtual Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) = 0;
+
+  /// What is issued from here on takes turns with the other operations of a link. Copies and parts are made without.
+  /// Local and NCCL communicators take none: the one is at once, the other has a stream of its own.
+  virtual void take_lane(Lane lane) = 0;
 
   /// A second communicator over the same ranks: another traffic class, ordered apart from this one. Collective.
   virtual std::shared_ptr<Communicator> duplicate() = 0;

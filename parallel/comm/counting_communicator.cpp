@@ -30,20 +30,23 @@ Work CountingCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
 }
 
 Work CountingCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
-                                      const RowCounts& sent_rows) {
+                                      const RowCounts& sent_rows, const After& after) {
   note("all_to_all", bytes_for_others(sent, sent_rows));
-  return counted_->all_to_all(std::move(received), std::move(sent), received_rows, sent_rows);
+  return counted_->all_to_all(std::move(received), std::move(sent), received_rows, sent_rows, after);
 }
 
-Work CountingCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) {
+Work CountingCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows,
+                                           const After& after) {
   note("all_gather_rows", static_cast<int64_t>(part.nbytes()));
-  return counted_->all_gather_rows(std::move(gathered), std::move(part), rows);
+  return counted_->all_gather_rows(std::move(gathered), std::move(part), rows, after);
 }
 
 Work CountingCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) {
   note("reduce_scatter_rows", bytes_for_others(whole, rows));
   return counted_->reduce_scatter_rows(std::move(part), std::move(whole), rows);
 }
+
+void CountingCommunicator::take_lane(Lane lane) { counted_->take_lane(lane); }
 
 std::shared_ptr<Communicator> CountingCommunicator::duplicate() {
   return std::make_shared<CountingCommunicator>(counted_->duplicate(), axis_, ledger_);

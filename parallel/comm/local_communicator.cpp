@@ -14,13 +14,16 @@ Work LocalCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
 }
 
 Work LocalCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
-                                   const RowCounts& sent_rows) {
+                                   const RowCounts& sent_rows, const After& after) {
+  if (after) after->wait();
   check_exchangeable(received, sent, received_rows, sent_rows, size());
   received.copy_(sent);
   return {};
 }
 
-Work LocalCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) {
+Work LocalCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows,
+                                        const After& after) {
+  if (after) after->wait();
   check_row_parts(gathered, part, rows, rank(), size());
   gathered.copy_(part);
   return {};
@@ -32,6 +35,8 @@ Work LocalCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, c
   part.copy_(whole);
   return {};
 }
+
+void LocalCommunicator::take_lane(Lane) {}
 
 std::shared_ptr<Communicator> LocalCommunicator::duplicate() { return std::make_shared<LocalCommunicator>(); }
 

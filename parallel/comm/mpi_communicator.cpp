@@ -76,11 +76,20 @@ class MpiWork : public WorkState {
       : operation_(std::move(operation)), kept_(std::move(kept)) {}
   void wait() override { operation_->wait(); }
   bool done() override { return operation_->done(); }
+  std::optional<WorkSpan> span() override {
+    const auto [begin, end] = operation_->span();
+    return WorkSpan{begin, end};
+  }
 
  private:
   std::shared_ptr<PendingOperation> operation_;
   std::vector<std::shared_ptr<const RowLayout>> kept_;
 };
+
+std::function<bool()> ready_after(const After& after) {
+  if (!after) return {};
+  return [after] { return after->done(); };
+}
 
 }  // namespace
 
@@ -114,17 +123,20 @@ Work MpiCommunicator::all_reduce(at::Tensor tensor, ReduceOp op) {
   const MPI_Op mpi_op = op == ReduceOp::kSum ? MPI_SUM : MPI_MAX;
   char* data = static_cast<char*>(tensor.data_ptr());
   const int64_t count = tensor.numel(), element = tensor.element_size();
-  auto operation = engine_.post([=, comm = to_comm(native_)] {
-    MpiEngine::Requests requests;
-    for (int64_t begin = 0; begin < count; begin += kLargestCount) {
-      MPI_Request request = MPI_REQUEST_NULL;
-      check_mpi(MPI_Iallreduce(MPI_IN_PLACE, data + begin * element,
-                               static_cast<int>(std::min(kLargestCount, count - begin)), type, mpi_op, comm, &request),
-                "MPI_Iallreduce");
-      requests.push_back(request);
-    }
-    return requests;
-  });
+  auto operation = engine_.post(
+      [=, comm = to_comm(native_)] {
+        MpiEngine::Requests requests;
+        for (int64_t begin = 0; begin < count; begin += kLargestCount) {
+          MPI_Request request = MPI_REQUEST_NULL;
+          check_mpi(
+              MPI_Iallreduce(MPI_IN_PLACE, data + begin * element,
+                             static_cast<int>(std::min(kLargestCount, count - begin)), type, mpi_op, comm, &request),
+              "MPI_Iallreduce");
+          requests.push_back(request);
+        }
+        return requests;
+      },
+      lane_);
   return {std::make_unique<MpiWork>(std::move(operation)), {std::move(tensor)}};
 }
 
@@ -135,16 +147,18 @@ Work MpiCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
   check_internal(part.numel() <= kLargestCount, "all_gather: part of ", part.numel(), " elements is too long");
   const MPI_Datatype type = to_datatype(part);
   const int count = static_cast<int>(part.numel());
-  auto operation = engine_.post([=, comm = to_comm(native_), from = part.data_ptr(), to = gathered.data_ptr()] {
-    MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Iallgather(from, count, type, to, count, type, comm, &request), "MPI_Iallgather");
-    return MpiEngine::Requests{request};
-  });
+  auto operation = engine_.post(
+      [=, comm = to_comm(native_), from = part.data_ptr(), to = gathered.data_ptr()] {
+        MPI_Request request = MPI_REQUEST_NULL;
+        check_mpi(MPI_Iallgather(from, count, type, to, count, type, comm, &request), "MPI_Iallgather");
+        return MpiEngine::Requests{request};
+      },
+      lane_);
   return {std::make_unique<MpiWork>(std::move(operation)), {std::move(gathered), std::move(part)}};
 }
 
 Work MpiCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
-                                 const RowCounts& sent_rows) {
+                                 const RowCounts& sent_rows, const After& after) {
   check_exchangeable(received, sent, received_rows, sent_rows, size_);
   check_on_cpu(received);
   const auto to = std::make_shared<const RowLayout>(sent_rows), from = std::make_shared<const RowLayout>(received_rows);
@@ -156,24 +170,27 @@ Work MpiCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const Row
                                  from->places.data(), row.type, comm, &request),
                   "MPI_Ialltoallv");
         return MpiEngine::Requests{request};
-      });
+      },
+      lane_, ready_after(after));
   return {std::make_unique<MpiWork>(std::move(operation), std::vector{to, from}),
           {std::move(received), std::move(sent)}};
 }
 
-Work MpiCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) {
+Work MpiCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows, const After& after) {
   check_row_parts(gathered, part, rows, rank_, size_);
   check_on_cpu(gathered);
   const auto layout = std::make_shared<const RowLayout>(rows);
-  auto operation = engine_.post([=, comm = to_comm(native_), own = RowLayout::checked_int(part.size(0)),
-                                 bytes = row_bytes(part), source = part.data_ptr(), target = gathered.data_ptr()] {
-    const RowType row(bytes);
-    MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Iallgatherv(source, own, row.type, target, layout->counts.data(), layout->places.data(), row.type,
-                              comm, &request),
-              "MPI_Iallgatherv");
-    return MpiEngine::Requests{request};
-  });
+  auto operation = engine_.post(
+      [=, comm = to_comm(native_), own = RowLayout::checked_int(part.size(0)), bytes = row_bytes(part),
+       source = part.data_ptr(), target = gathered.data_ptr()] {
+        const RowType row(bytes);
+        MPI_Request request = MPI_REQUEST_NULL;
+        check_mpi(MPI_Iallgatherv(source, own, row.type, target, layout->counts.data(), layout->places.data(), row.type,
+                                  comm, &request),
+                  "MPI_Iallgatherv");
+        return MpiEngine::Requests{request};
+      },
+      lane_, ready_after(after));
   return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}), {std::move(gathered), std::move(part)}};
 }
 
@@ -188,7 +205,8 @@ Work MpiCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, con
         check_mpi(MPI_Ireduce_scatter(source, target, layout->counts.data(), type, MPI_SUM, comm, &request),
                   "MPI_Ireduce_scatter");
         return MpiEngine::Requests{request};
-      });
+      },
+      lane_);
   return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}), {std::move(part), std::move(whole)}};
 }
 

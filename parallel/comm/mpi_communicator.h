@@ -23,10 +23,11 @@ class MpiCommunicator : public Communicator {
   int64_t size() const override { return size_; }
   Work all_reduce(at::Tensor tensor, ReduceOp op) override;
   Work all_gather(at::Tensor gathered, at::Tensor part) override;
-  Work all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
-                  const RowCounts& sent_rows) override;
-  Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) override;
+  Work all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows, const RowCounts& sent_rows,
+                  const After& after) override;
+  Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows, const After& after) override;
   Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) override;
+  void take_lane(Lane lane) override { lane_ = lane; }
   std::shared_ptr<Communicator> duplicate() override;
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override;
 
@@ -45,6 +46,7 @@ class MpiCommunicator : public Communicator {
   void* native_;
   int64_t rank_ = 0;
   int64_t size_ = 1;
+  Lane lane_;
 };
 
 /// All ranks of the job. Collective.

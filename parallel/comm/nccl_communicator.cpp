@@ -102,11 +102,12 @@ class NcclCommunicator : public Communicator {
     return {std::make_unique<CudaWork>(stream_), {std::move(gathered), std::move(part)}};
   }
 
-  Work all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
-                  const RowCounts& sent_rows) override {
+  Work all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows, const RowCounts& sent_rows,
+                  const After& after) override {
     check_exchangeable(received, sent, received_rows, sent_rows, size_);
     check_on_gpu(sent);
     follow_caller();
+    follow(after);
     const int64_t bytes = row_bytes(sent);
     const char* from = static_cast<const char*>(sent.data_ptr());
     char* to = static_cast<char*>(received.data_ptr());
@@ -124,10 +125,11 @@ class NcclCommunicator : public Communicator {
   }
 
   /// Parts differ in length, so each rank broadcasts its own; NCCL fuses the group.
-  Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows) override {
+  Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows, const After& after) override {
     check_row_parts(gathered, part, rows, rank_, size_);
     check_on_gpu(gathered);
     follow_caller();
+    follow(after);
     char* to = static_cast<char*>(gathered.data_ptr());
     check_nccl(ncclGroupStart(), "ncclGroupStart");
     for (int root = 0; root < size_; ++root) {
@@ -162,6 +164,8 @@ class NcclCommunicator : public Communicator {
     return {std::make_unique<CudaWork>(stream_), {std::move(part), std::move(whole)}};
   }
 
+  void take_lane(Lane) override {}
+
   std::shared_ptr<Communicator> duplicate() override { return split(0, rank_); }
 
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override {
@@ -189,6 +193,11 @@ class NcclCommunicator : public Communicator {
     at::cuda::CUDAEvent made;
     made.record(c10::cuda::getCurrentCUDAStream());
     made.block(stream_);
+  }
+
+  void follow(const After& after) {
+    const c10::cuda::CUDAStreamGuard on_stream(stream_);
+    if (after) after->wait();
   }
 
   ncclComm_t comm_ = nullptr;

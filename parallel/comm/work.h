@@ -2,11 +2,17 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 namespace parallel {
+
+struct WorkSpan {
+  std::chrono::steady_clock::time_point begin, end;
+};
 
 /// What a communicator knows of one operation under way.
 class WorkState {
@@ -16,13 +22,15 @@ class WorkState {
   virtual void wait() = 0;
   /// Whether wait() would come back at once. Never blocks.
   virtual bool done() = 0;
+  /// When it was under way, where that is known. @pre done()
+  virtual std::optional<WorkSpan> span() { return std::nullopt; }
 };
 
 /// Holds its tensors until waited for. Dropping an unwaited Work waits: buffers never die under an operation.
 class Work {
  public:
   Work() = default;
-  Work(std::unique_ptr<WorkState> state, std::vector<at::Tensor> tensors)
+  Work(std::shared_ptr<WorkState> state, std::vector<at::Tensor> tensors)
       : state_(std::move(state)), tensors_(std::move(tensors)) {}
   Work(Work&&) noexcept = default;
   Work& operator=(Work&& other) {
@@ -30,6 +38,7 @@ class Work {
       wait();
       state_ = std::move(other.state_);
       tensors_ = std::move(other.tensors_);
+      waited_ = other.waited_;
     }
     return *this;
   }
@@ -46,15 +55,19 @@ class Work {
 
   /// A second call does nothing. Rethrows the operation's failure.
   void wait() {
-    if (!state_) return;
-    const std::unique_ptr<WorkState> state = std::move(state_);
-    state->wait();
+    if (waited_ || !state_) return;
+    waited_ = true;
+    state_->wait();
     tensors_.clear();
   }
 
+  /// What another operation may be told to come after, and what knows the span; null where nothing was issued.
+  const std::shared_ptr<WorkState>& state() const { return state_; }
+
  private:
-  std::unique_ptr<WorkState> state_;
+  std::shared_ptr<WorkState> state_;
   std::vector<at::Tensor> tensors_;
+  bool waited_ = false;
 };
 
 }  // namespace parallel

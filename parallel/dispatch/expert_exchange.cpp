@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
-#include "parallel/base/fault.h"
+#include "parallel/base/even_part.h"
+#include "parallel/comm/summable.h"
 
 namespace parallel {
 namespace {
@@ -30,7 +32,8 @@ std::vector<Rows> exchange_counts(Communicator& group, const Rows& own, at::Devi
 }
 
 /// One rank's rows lie one after another in a stream: sorted by expert, then by the rank they come from. Calls
-/// action(source, expert, rows) for each block of it, cut to the window [begin, end) of the stream.
+/// action(source, expert, first, rows) for each block of it, cut to the window [begin, end) of the stream; first: of
+/// the source's rows for this expert.
 template <class Action>
 void for_each_block(const std::vector<Rows>& rows_BE, int64_t first, int64_t count, int64_t begin, int64_t end,
                     Action&& action) {
@@ -38,150 +41,219 @@ void for_each_block(const std::vector<Rows>& rows_BE, int64_t first, int64_t cou
   for (int64_t e = first; e < first + count; ++e) {
     for (size_t b = 0; b < rows_BE.size(); ++b) {
       const int64_t rows = rows_BE[b][static_cast<size_t>(e)];
-      const int64_t inside = std::min(end, place + rows) - std::max(begin, place);
-      if (inside > 0) action(b, static_cast<size_t>(e), inside);
+      const int64_t from = std::max(begin, place), to = std::min(end, place + rows);
+      if (to > from) action(b, static_cast<size_t>(e), from - place, to - from);
       place += rows;
     }
   }
 }
 
-/// Sums of low precision would be rounded once for each rank.
-bool reducible(const at::Tensor& rows) { return rows.scalar_type() == at::kFloat || rows.scalar_type() == at::kDouble; }
-
 }  // namespace
 
-ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device)
-    : group_(group), rows_(sum(rows_per_expert)), receive_rows_(rows_) {
-  const Mesh& mesh = *group.mesh;
-  if (mesh.experts().size() == 1) {
-    passes_.push_back({.rows_per_expert = rows_per_expert});
-    return;
-  }
-  const std::vector<Rows> rows_BE = exchange_counts(mesh.experts(), rows_per_expert, device);
-  int64_t total = 0, most = 0;
-  for (int64_t x = 0; x < mesh.shape().expert; ++x) {
-    int64_t rows = 0;
-    for_each_block(rows_BE, group.map.first(x), group.map.count(x), 0, INT64_MAX,
-                   [&](size_t, size_t, int64_t count) { rows += count; });
-    total += rows;
-    most = std::max(most, rows);
-  }
-  const double share = static_cast<double>(total) / static_cast<double>(mesh.shape().expert);
-  receive_rows_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(mesh.config().receive_bound * share)));
-  const int64_t count = std::max<int64_t>(1, (most + receive_rows_ - 1) / receive_rows_);
-  for (int64_t p = 0; p < count; ++p) passes_.push_back(make_pass(rows_BE, p, device));
+int64_t RowChunk::sent_rows() const { return sum(sent); }
+int64_t RowChunk::received_rows() const { return sum(received); }
+int64_t RowChunk::rows() const { return sum(rows_per_expert); }
+
+void Arrival::wait() {
+  sent_.wait();
+  gathered_.wait();
 }
 
-ExpertExchange::Pass ExpertExchange::make_pass(const std::vector<Rows>& rows_BE, int64_t pass,
-                                               at::Device device) const {
-  const Mesh& mesh = *group_.mesh;
-  const auto& [data, tensor, expert_data, expert, expert_tensor] = mesh.place();
-  const auto experts = static_cast<size_t>(mesh.shape().expert),
-             parts = static_cast<size_t>(mesh.shape().expert_tensor);
-  const auto own = static_cast<size_t>(mesh.experts().rank());
-  const int64_t begin = pass * receive_rows_, end = begin + receive_rows_;
-  Pass result{.sent_begin = Rows(experts), .sent = Rows(experts), .received = Rows(experts), .gathered = Rows(parts)};
-  // Within the window of a receiver lies one range of this rank's rows: both are in the same order.
-  int64_t offset = 0;
-  for (size_t x = 0; x < experts; ++x) {
-    const int64_t first = group_.map.first(static_cast<int64_t>(x)), count = group_.map.count(static_cast<int64_t>(x));
-    int64_t earlier = 0, inside = 0;
-    for_each_block(rows_BE, first, count, 0, begin, [&](size_t b, size_t, int64_t n) { earlier += b == own ? n : 0; });
-    for_each_block(rows_BE, first, count, begin, end, [&](size_t b, size_t, int64_t n) { inside += b == own ? n : 0; });
-    result.sent_begin[x] = offset + earlier;
-    result.sent[x] = inside;
-    for (int64_t e = first; e < first + count; ++e) offset += rows_BE[own][static_cast<size_t>(e)];
+at::Tensor Arrival::take(at::Tensor place) {
+  wait();
+  const at::Tensor rows = std::exchange(rows_, at::Tensor());
+  if (!place.defined()) return arrival_N_.defined() ? rows.index_select(0, arrival_N_) : rows;
+  return arrival_N_.defined() ? at::index_select_out(place, rows, 0, arrival_N_) : place.copy_(rows);
+}
+
+void Departure::advance() {
+  if (!converting_) return;
+  converting_ = false;
+  reduced_.wait();
+  send_back(part_.to(wire_rows_.scalar_type()), {});
+}
+
+void Departure::send_back(const at::Tensor& part, const After& after) {
+  if (expert_->size() == 1) {
+    wire_rows_.copy_(part);
+  } else {
+    returned_ = expert_->all_to_all(wire_rows_, part, sent_, received_, after);
   }
-  // Rows arrive by rank of the expert_tensor axis, then by rank of the expert axis, then by expert.
-  const int64_t first = group_.map.first(expert), count = group_.map.count(expert);
-  std::vector<Rows> inside_BE(rows_BE.size(), Rows(static_cast<size_t>(count), 0));
-  for_each_block(rows_BE, first, count, begin, end,
-                 [&](size_t b, size_t e, int64_t n) { inside_BE[b][e - static_cast<size_t>(first)] = n; });
-  std::vector<Rows> place_BE = inside_BE;
+}
+
+void Departure::wait() {
+  advance();
+  reduced_.wait();
+  returned_.wait();
+}
+
+ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device)
+    : group_(group), device_(device), rows_(sum(rows_per_expert)), receive_rows_(rows_) {
+  const Mesh& mesh = *group.mesh;
+  if (alone()) {
+    rows_BE_.push_back(rows_per_expert);
+    rows_of_ = {rows_};
+    return;
+  }
+  rows_BE_ = exchange_counts(mesh.experts(), rows_per_expert, device);
+  for (int64_t x = 0; x < mesh.shape().expert; ++x) {
+    int64_t rows = 0;
+    for_each_block(rows_BE_, group.map.first(x), group.map.count(x), 0, INT64_MAX,
+                   [&](size_t, size_t, int64_t, int64_t count) { rows += count; });
+    rows_of_.push_back(rows);
+  }
+  const double share = static_cast<double>(sum(rows_of_)) / static_cast<double>(mesh.shape().expert);
+  receive_rows_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(mesh.config().receive_bound * share)));
+  const int64_t most = *std::ranges::max_element(rows_of_);
+  passes_ = std::max<int64_t>(1, (most + receive_rows_ - 1) / receive_rows_);
+}
+
+ExpertExchange::Window ExpertExchange::window(int64_t pass, int64_t chunk, int64_t chunks) const {
+  Window window;
+  for (const int64_t rows : rows_of_) {
+    const int64_t begin = std::min(rows, pass * receive_rows_), end = std::min(rows, begin + receive_rows_);
+    const auto [first, count] = even_part(end - begin, chunk, chunks);
+    window.begin.push_back(begin + first);
+    window.end.push_back(begin + first + count);
+  }
+  return window;
+}
+
+RowChunks ExpertExchange::cut(int64_t chunks) const {
+  if (alone()) chunks = 1;
+  RowChunks cut;
+  Rows wire;
+  for (int64_t pass = 0; pass < passes_; ++pass) {
+    RowPass& all = cut.passes.emplace_back();
+    for (int64_t c = 0; c < chunks; ++c) {
+      const auto begin = static_cast<int64_t>(wire.size());
+      const int64_t first_row = c == 0 ? 0 : all.chunks.back().first_row + all.chunks.back().rows();
+      RowChunk& chunk = all.chunks.emplace_back(make_chunk(window(pass, c, chunks), wire));
+      chunk.begin = begin;
+      chunk.first_row = first_row;
+      if (c == 0) all.rows_per_expert.assign(chunk.rows_per_expert.size(), 0);
+      for (size_t e = 0; e < chunk.rows_per_expert.size(); ++e) all.rows_per_expert[e] += chunk.rows_per_expert[e];
+    }
+  }
+  if (!std::is_sorted(wire.begin(), wire.end())) cut.wire_R = at::tensor(wire, at::kLong).to(device_);
+  return cut;
+}
+
+/// Adds this rank's rows of the chunk to `wire`.
+RowChunk ExpertExchange::make_chunk(const Window& window, Rows& wire) const {
+  const Mesh& mesh = *group_.mesh;
+  const auto own = static_cast<size_t>(mesh.experts().rank());
+  RowChunk chunk;
+  int64_t offset = 0;  // of this rank's rows, sorted by expert
+  for (int64_t x = 0; x < mesh.shape().expert; ++x) {
+    const int64_t first = group_.map.first(x), count = group_.map.count(x);
+    const auto at = static_cast<size_t>(x);
+    const size_t before = wire.size();
+    for_each_block(rows_BE_, first, count, window.begin[at], window.end[at],
+                   [&](size_t b, size_t e, int64_t from, int64_t rows) {
+                     if (b != own) return;
+                     int64_t row = offset + from;
+                     for (int64_t earlier = first; earlier < static_cast<int64_t>(e); ++earlier) {
+                       row += rows_BE_[own][static_cast<size_t>(earlier)];
+                     }
+                     for (int64_t i = 0; i < rows; ++i) wire.push_back(row + i);
+                   });
+    chunk.sent.push_back(static_cast<int64_t>(wire.size() - before));
+    for (int64_t e = first; e < first + count; ++e) offset += rows_BE_[own][static_cast<size_t>(e)];
+  }
+  const int64_t first = group_.map.first(mesh.place().expert), count = group_.map.count(mesh.place().expert);
+  std::vector<Rows> inside_BE(rows_BE_.size(), Rows(static_cast<size_t>(count), 0));
+  const auto expert = static_cast<size_t>(mesh.place().expert);
+  for_each_block(rows_BE_, first, count, window.begin[expert], window.end[expert],
+                 [&](size_t b, size_t e, int64_t, int64_t n) { inside_BE[b][e - static_cast<size_t>(first)] = n; });
+  set_arrival(chunk, inside_BE);
+  return chunk;
+}
+
+/// rows_BE: what this rank's experts get in the chunk. Rows arrive by rank of the expert_tensor axis, then by rank of
+/// the expert axis, then by expert.
+void ExpertExchange::set_arrival(RowChunk& chunk, const std::vector<Rows>& rows_BE) const {
+  const Mesh& mesh = *group_.mesh;
+  const auto parts = static_cast<size_t>(mesh.shape().expert_tensor),
+             experts = static_cast<size_t>(mesh.shape().expert);
+  const size_t count = rows_BE.front().size();
+  chunk.received.assign(experts, 0);
+  chunk.gathered.assign(parts, 0);
+  std::vector<Rows> place_BE = rows_BE;
   int64_t place = 0;
   for (size_t t = 0; t < parts; ++t) {
     for (size_t x = 0; x < experts; ++x) {
       const size_t b = x * parts + t;
-      const int64_t rows = sum(inside_BE[b]);
-      result.gathered[t] += rows;
-      if (t == static_cast<size_t>(expert_tensor)) result.received[x] = rows;
-      for (size_t e = 0; e < static_cast<size_t>(count); ++e) {
+      const int64_t rows = sum(rows_BE[b]);
+      chunk.gathered[t] += rows;
+      if (t == static_cast<size_t>(mesh.place().expert_tensor)) chunk.received[x] = rows;
+      for (size_t e = 0; e < count; ++e) {
         place_BE[b][e] = place;
-        place += inside_BE[b][e];
+        place += rows_BE[b][e];
       }
     }
   }
-  result.rows_per_expert.assign(static_cast<size_t>(count), 0);
+  chunk.rows_per_expert.assign(count, 0);
   Rows arrival;
-  for (size_t e = 0; e < static_cast<size_t>(count); ++e) {
+  for (size_t e = 0; e < count; ++e) {
     for (size_t b = 0; b < rows_BE.size(); ++b) {
-      for (int64_t i = 0; i < inside_BE[b][e]; ++i) arrival.push_back(place_BE[b][e] + i);
-      result.rows_per_expert[e] += inside_BE[b][e];
+      for (int64_t i = 0; i < rows_BE[b][e]; ++i) arrival.push_back(place_BE[b][e] + i);
+      chunk.rows_per_expert[e] += rows_BE[b][e];
     }
   }
-  if (std::is_sorted(arrival.begin(), arrival.end())) return result;
+  if (std::is_sorted(arrival.begin(), arrival.end())) return;
   const at::Tensor arrival_N = at::tensor(arrival, at::kLong);
-  result.sorted_N =
-      at::empty_like(arrival_N).scatter_(0, arrival_N, at::arange(arrival_N.numel(), at::kLong)).to(device);
-  result.arrival_N = arrival_N.to(device);
-  return result;
+  chunk.sorted_N =
+      at::empty_like(arrival_N).scatter_(0, arrival_N, at::arange(arrival_N.numel(), at::kLong)).to(device_);
+  chunk.arrival_N = arrival_N.to(device_);
 }
 
-at::Tensor ExpertExchange::dispatch(const at::Tensor& rows_RD, int64_t pass) const {
+Arrival ExpertExchange::dispatch(const at::Tensor& wire_RD, const RowChunk& chunk) const {
   const Mesh& mesh = *group_.mesh;
-  if (mesh.experts().size() == 1) return rows_RD;
-  const Pass& way = pass_of(pass);
-  const int64_t width = rows_RD.size(1);
-  at::Tensor rows = rows_RD;
+  Arrival arrival;
+  arrival.arrival_N_ = chunk.arrival_N;
+  at::Tensor rows = wire_RD.narrow(0, chunk.begin, chunk.sent_rows());
   if (mesh.shape().expert > 1) {
-    at::Tensor sent = rows_RD.contiguous();
-    if (passes() > 1) {
-      std::vector<at::Tensor> ranges;
-      for (size_t x = 0; x < way.sent.size(); ++x) ranges.push_back(rows_RD.narrow(0, way.sent_begin[x], way.sent[x]));
-      sent = at::cat(ranges);
-    }
-    rows = at::empty({sum(way.received), width}, rows_RD.options());
-    mesh.expert().all_to_all(rows, sent, way.received, way.sent).wait();
+    const at::Tensor received = at::empty({sum(chunk.received), wire_RD.size(1)}, wire_RD.options());
+    arrival.sent_ = mesh.expert().all_to_all(received, rows, chunk.received, chunk.sent);
+    rows = received;
   }
   if (mesh.shape().expert_tensor > 1) {
-    at::Tensor all = at::empty({sum(way.gathered), width}, rows_RD.options());
-    mesh.expert_tensor().all_gather_rows(all, rows.contiguous(), way.gathered).wait();
+    const at::Tensor all = at::empty({sum(chunk.gathered), wire_RD.size(1)}, wire_RD.options());
+    arrival.gathered_ = mesh.expert_tensor().all_gather_rows(all, rows, chunk.gathered, arrival.sent_.state());
     rows = all;
   }
-  return way.arrival_N.defined() ? rows.index_select(0, way.arrival_N) : rows;
+  arrival.rows_ = rows;
+  return arrival;
 }
 
-void ExpertExchange::combine(const at::Tensor& out_ND, int64_t pass, at::Tensor& rows_RD) const {
+Departure ExpertExchange::combine(const at::Tensor& out_ND, const RowChunk& chunk, at::Tensor& wire_RD) const {
   const Mesh& mesh = *group_.mesh;
-  if (mesh.experts().size() == 1) {
-    rows_RD = out_ND;
-    return;
+  Departure departure;
+  if (alone()) {
+    wire_RD = out_ND;
+    return departure;
   }
-  const Pass& way = pass_of(pass);
-  const int64_t width = out_ND.size(1);
-  at::Tensor rows = way.sorted_N.defined() ? out_ND.index_select(0, way.sorted_N) : out_ND.contiguous();
-  if (mesh.shape().expert_tensor > 1) {
-    const at::Tensor summands = reducible(rows) ? rows : rows.to(at::kFloat);
-    const int64_t own = way.gathered[static_cast<size_t>(mesh.place().expert_tensor)];
-    at::Tensor part = at::empty({own, width}, summands.options());
-    mesh.expert_tensor().reduce_scatter_rows(part, summands, way.gathered).wait();
-    rows = part.to(out_ND.scalar_type());
+  if (!wire_RD.defined()) wire_RD = at::empty({rows_, out_ND.size(1)}, out_ND.options());
+  departure.expert_ = &mesh.expert();
+  departure.sent_ = chunk.sent;
+  departure.received_ = chunk.received;
+  departure.wire_rows_ = wire_RD.narrow(0, chunk.begin, chunk.sent_rows());
+  const at::Tensor rows = chunk.sorted_N.defined() ? out_ND.index_select(0, chunk.sorted_N) : out_ND.contiguous();
+  if (mesh.shape().expert_tensor == 1) {
+    departure.send_back(rows, {});
+    return departure;
   }
-  if (mesh.shape().expert > 1) {
-    at::Tensor back = at::empty({sum(way.sent), width}, out_ND.options());
-    mesh.expert().all_to_all(back, rows, way.sent, way.received).wait();
-    rows = back;
+  const at::Tensor summands = to_summable(rows);
+  const int64_t own = chunk.gathered[static_cast<size_t>(mesh.place().expert_tensor)];
+  departure.part_ = at::empty({own, rows.size(1)}, summands.options());
+  departure.reduced_ = mesh.expert_tensor().reduce_scatter_rows(departure.part_, summands, chunk.gathered);
+  if (mesh.shape().expert > 1 && summands.scalar_type() == rows.scalar_type()) {
+    departure.send_back(departure.part_, departure.reduced_.state());
+  } else {
+    departure.converting_ = true;
   }
-  if (passes() == 1) {
-    rows_RD = rows;
-    return;
-  }
-  if (!rows_RD.defined()) rows_RD = at::empty({rows_, width}, out_ND.options());
-  int64_t place = 0;
-  for (size_t x = 0; x < way.sent.size(); ++x) {
-    rows_RD.narrow(0, way.sent_begin[x], way.sent[x]).copy_(rows.narrow(0, place, way.sent[x]));
-    place += way.sent[x];
-  }
+  return departure;
 }
 
 }  // namespace parallel

@@ -1,4 +1,4 @@
-// defines: ExpertGroup, ExpertExchange: rows travel to the ranks that hold their experts, and back
+// defines: ExpertGroup, RowChunk, RowChunks, ExpertExchange: rows travel to the ranks that hold their experts, and back
 #pragma once
 #include <memory>
 #include <vector>
@@ -8,55 +8,123 @@
 
 namespace parallel {
 
-// R rows of this rank, N rows of this rank's experts in one pass, D width, B ranks of Mesh::experts()
+// R rows of this rank, N rows of this rank's experts in one chunk, D width, B ranks of Mesh::experts()
 
 /// The ranks that share a layer's experts, and who holds which.
 struct ExpertGroup {
   std::shared_ptr<const Mesh> mesh;
   ExpertMap map;
+  int64_t layer = 0;  // its number in Mesh::schedule()
+};
+
+/// What travels at once: of every rank of the expert axis a window of the rows bound for it.
+struct RowChunk {
+  int64_t begin = 0;         // of this rank's rows, in wire order
+  RowCounts sent, received;  // by rank of the expert axis
+  RowCounts gathered;        // by rank of the expert_tensor axis
+  int64_t first_row = 0;     // among the rows that this rank's experts get in the pass
+  std::vector<int64_t> rows_per_expert;
+  at::Tensor arrival_N;  // the place, in order of arrival, of each row sorted by expert; undefined: the same
+  at::Tensor sorted_N;   // the way back
+
+  int64_t sent_rows() const;
+  int64_t received_rows() const;  // by the expert axis
+  int64_t rows() const;           // that this rank's experts get
+};
+
+/// One pass: chunks that are under way together.
+struct RowPass {
+  std::vector<RowChunk> chunks;
+  std::vector<int64_t> rows_per_expert;
+};
+
+/// All rows of a layer, cut.
+struct RowChunks {
+  std::vector<RowPass> passes;
+  at::Tensor wire_R;  // wire order (by chunk, by rank, by expert): the row at each place; undefined: rows as they are
+};
+
+/// Rows of a chunk on their way to the experts.
+class Arrival {
+ public:
+  void wait();
+  /// Waits: [N, D], sorted by expert and then by the rank they come from, which is global token order; in `place` where
+  /// it is defined.
+  at::Tensor take(at::Tensor place = {});
+  const Work& sent() const { return sent_; }
+  const Work& gathered() const { return gathered_; }
+
+ private:
+  friend class ExpertExchange;
+  at::Tensor rows_, arrival_N_;
+  Work sent_, gathered_;
+};
+
+/// Results of a chunk on their way back.
+class Departure {
+ public:
+  /// Issues what has to wait for a sum and its conversion. On every rank at the same place.
+  void advance();
+  void wait();
+  /// What was issued; undone where the rank sends nothing of the kind.
+  const Work& reduced() const { return reduced_; }
+  const Work& returned() const { return returned_; }
+
+ private:
+  friend class ExpertExchange;
+  void send_back(const at::Tensor& part, const After& after);
+
+  Communicator* expert_ = nullptr;
+  RowCounts sent_, received_;
+  at::Tensor part_, wire_rows_;
+  bool converting_ = false;
+  Work reduced_, returned_;
 };
 
 /// The ways of one layer's rows, raw (outside autograd); forward, backward and any repetition use the same.
 ///
 /// Counts are exchanged first, so nothing is padded. Rows go to their expert's rank of the expert axis (all-to-all),
 /// then to all its ranks of the expert_tensor axis, each of which computes with its part of the hidden units
-/// (all-gather); the way back is a reduce-scatter and an all-to-all. There they lie sorted by expert and then by the
-/// rank they come from, which is global token order.
+/// (all-gather); the way back is a reduce-scatter and an all-to-all.
 ///
 /// A rank takes in at most receive_rows() rows at a time: what exceeds it goes in further passes, whose number is that
-/// of the rank with the most rows. All ranks of Mesh::experts() take part in every pass, with or without rows.
+/// of the rank with the most rows. Each pass may be cut into chunks, so that one travels while another is computed
+/// (FSMoE); a rank's rows are cut where they lie sorted by expert, so that an expert's rows stay together. All ranks of
+/// Mesh::experts() take part in every chunk, with or without rows.
 class ExpertExchange {
  public:
   /// Collective over Mesh::experts(). `rows_per_expert`: of this rank's rows, sorted by expert.
   ExpertExchange(const ExpertGroup& group, const std::vector<int64_t>& rows_per_expert, at::Device device);
 
-  int64_t passes() const { return static_cast<int64_t>(passes_.size()); }
+  /// Whether no other rank takes part.
+  bool alone() const { return group_.mesh->experts().size() == 1; }
+  int64_t passes() const { return passes_; }
   int64_t receive_rows() const { return receive_rows_; }
-  /// Of this rank's experts.
-  const std::vector<int64_t>& rows_per_expert(int64_t pass) const { return pass_of(pass).rows_per_expert; }
+  /// Every pass in so many chunks; in one where no other rank takes part. The same number on every rank.
+  RowChunks cut(int64_t chunks) const;
 
-  /// [R, D] -> [N, D], what this rank's experts work on. Collective.
-  at::Tensor dispatch(const at::Tensor& rows_RD, int64_t pass) const;
-  /// [N, D], from every rank of the expert_tensor axis its summand -> the rows of this pass within rows_RD [R, D],
-  /// which is made where it is undefined. Collective.
-  void combine(const at::Tensor& out_ND, int64_t pass, at::Tensor& rows_RD) const;
+  /// [R, D] in wire order -> this chunk's rows on their way. Collective.
+  Arrival dispatch(const at::Tensor& wire_RD, const RowChunk& chunk) const;
+  /// [N, D], from every rank of the expert_tensor axis its summand -> this chunk's places of wire_RD [R, D], once it is
+  /// waited for; made where it is undefined. Collective.
+  Departure combine(const at::Tensor& out_ND, const RowChunk& chunk, at::Tensor& wire_RD) const;
 
  private:
-  struct Pass {
-    RowCounts sent_begin, sent;  // by rank of the expert axis: a range of this rank's rows
-    RowCounts received;          // by rank of the expert axis
-    RowCounts gathered;          // by rank of the expert_tensor axis
-    std::vector<int64_t> rows_per_expert;
-    at::Tensor arrival_N;  // the place, in order of arrival, of each row sorted by expert; undefined: the same
-    at::Tensor sorted_N;   // the way back
+  /// Which rows of the stream of each rank of the expert axis.
+  struct Window {
+    std::vector<int64_t> begin, end;
   };
-  const Pass& pass_of(int64_t pass) const { return passes_[static_cast<size_t>(pass)]; }
-  Pass make_pass(const std::vector<std::vector<int64_t>>& rows_BE, int64_t pass, at::Device device) const;
+  Window window(int64_t pass, int64_t chunk, int64_t chunks) const;
+  RowChunk make_chunk(const Window& window, std::vector<int64_t>& wire) const;
+  void set_arrival(RowChunk& chunk, const std::vector<std::vector<int64_t>>& rows_BE) const;
 
   ExpertGroup group_;
+  at::Device device_;
+  std::vector<std::vector<int64_t>> rows_BE_;  // [b][e]: what rank b of Mesh::experts() has for expert e
+  std::vector<int64_t> rows_of_;               // by rank of the expert axis: all that is bound for it
   int64_t rows_ = 0;
   int64_t receive_rows_ = 0;
-  std::vector<Pass> passes_;
+  int64_t passes_ = 1;
 };
 
 }  // namespace parallel

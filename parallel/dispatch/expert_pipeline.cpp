@@ -8,61 +8,162 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/dispatch/chunk_trace.h"
 
 namespace parallel {
 namespace {
 
 using torch::autograd::SavedVariable;
 using torch::autograd::variable_list;
+using Counts = ExpertCompute::Counts;
+using Weights = ExpertCompute::Weights;
+
+/// What one pass has at this rank's experts.
+struct ExpertRows {
+  at::Tensor rows_ND;  // sorted by expert
+  RowTensors saved;
+};
+
+RowTensors places(const std::vector<int64_t>& widths, int64_t rows, const at::TensorOptions& options) {
+  RowTensors tensors;
+  for (const int64_t width : widths) tensors.push_back(at::empty({rows, width}, options));
+  return tensors;
+}
+
+RowTensors rows_of(const RowTensors& tensors, int64_t first, int64_t count) {
+  RowTensors parts;
+  for (const at::Tensor& tensor : tensors) parts.push_back(tensor.narrow(0, first, count));
+  return parts;
+}
+
+int64_t rows_in(const RowPass& pass) { return pass.chunks.back().first_row + pass.chunks.back().rows(); }
+
+/// All chunks of one pass on their way; each is taken, in turn, into one tensor of all of the pass' rows.
+class Arrivals {
+ public:
+  Arrivals(const ExpertExchange& exchange, const at::Tensor& wire_RD, const RowPass& pass, ChunkTrace& trace,
+           bool overlap)
+      : pass_(pass), trace_(trace), options_(wire_RD.options()), width_(wire_RD.size(1)) {
+    for (const RowChunk& chunk : pass.chunks) {
+      arrivals_.push_back(exchange.dispatch(wire_RD, chunk));
+      if (!overlap) arrivals_.back().wait();
+    }
+  }
+
+  /// [N of the chunk, D]; all_ND: [N, D], undefined before the first.
+  at::Tensor take(size_t c, at::Tensor& all_ND) {
+    const RowChunk& chunk = pass_.chunks[c];
+    at::Tensor rows;
+    if (pass_.chunks.size() == 1) {
+      rows = all_ND = arrivals_[c].take();
+    } else {
+      if (!all_ND.defined()) all_ND = at::empty({rows_in(pass_), width_}, options_);
+      rows = arrivals_[c].take(all_ND.narrow(0, chunk.first_row, chunk.rows()));
+    }
+    trace_.arrived(arrivals_[c], chunk, static_cast<int64_t>(c), row_bytes(rows));
+    return rows;
+  }
+
+ private:
+  const RowPass& pass_;
+  ChunkTrace& trace_;
+  at::TensorOptions options_;
+  int64_t width_;
+  std::vector<Arrival> arrivals_;
+};
+
+/// The chunks of one pass on their way back.
+class Departures {
+ public:
+  Departures(const ExpertExchange& exchange, const RowPass& pass, ChunkTrace& trace, bool overlap)
+      : exchange_(exchange), pass_(pass), trace_(trace), overlap_(overlap) {}
+
+  /// wire_RD: [R, D], made where it is undefined.
+  void send(size_t c, const at::Tensor& out_ND, at::Tensor& wire_RD) {
+    if (!departures_.empty()) departures_.back().advance();
+    row_bytes_ = row_bytes(out_ND);
+    departures_.push_back(exchange_.combine(out_ND, pass_.chunks[c], wire_RD));
+    if (!overlap_) departures_.back().wait();
+  }
+
+  void wait() {
+    for (size_t c = 0; c < departures_.size(); ++c) {
+      departures_[c].wait();
+      trace_.returned(departures_[c], pass_.chunks[c], static_cast<int64_t>(c), row_bytes_);
+    }
+  }
+
+ private:
+  const ExpertExchange& exchange_;
+  const RowPass& pass_;
+  ChunkTrace& trace_;
+  bool overlap_;
+  int64_t row_bytes_ = 0;
+  std::vector<Departure> departures_;
+};
 
 /// The backward of expert_pipeline. A Node of our own, because autograd::Function takes no list of weights.
 class PipelineNode : public torch::autograd::Node {
  public:
+  PipelineNode(Permutation permutation, std::shared_ptr<const ExpertCompute> compute, const ExpertGroup& group,
+               at::Device device)
+      : sorted_(std::move(permutation)),
+        exchange_(group, sorted_.rows_per_expert, device),
+        compute_(std::move(compute)),
+        schedule_(group.mesh->schedule()),
+        layer_(group.layer) {
+    forward_ = exchange_.cut(plan().forward_chunks);
+    wire_ = in_order(sorted_, forward_.wire_R);
+  }
+
   /// Computes the output and keeps what backward needs.
-  at::Tensor run(const at::Tensor& tokens_TD, const at::Tensor& weight_TK, const std::vector<at::Tensor>& weights) {
+  at::Tensor run(const at::Tensor& tokens_TD, const at::Tensor& weight_TK, const Weights& weights) {
     const at::NoGradGuard no_gradient;
     const bool kept = !next_edges().empty();  // in evaluation nothing is
-    const at::Tensor rows_RD = gather_rows(tokens_TD, permutation);
+    const at::Tensor wire_RD = gather_rows(tokens_TD, wire_);
     at::Tensor out_RD;
-    for (int64_t pass = 0; pass < exchange->passes(); ++pass) {
-      auto [out_ND, saved] =
-          compute->forward(exchange->dispatch(rows_RD, pass), exchange->rows_per_expert(pass), weights);
-      exchange->combine(out_ND, pass, out_RD);
-      if (kept && pass == 0) saved_ = std::move(saved);
+    for (size_t pass = 0; pass < forward_.passes.size(); ++pass) {
+      ExpertRows rows = run_pass(wire_RD, forward_.passes[pass], weights, kept && pass == 0, &out_RD);
+      if (kept && pass == 0) first_ = std::move(rows);
     }
-    at::Tensor out_TD = combine_rows(out_RD, weight_TK, permutation);
+    at::Tensor out_TD = combine_rows(out_RD, weight_TK, wire_);
     if (!kept) return out_TD;
     out_RD_ = std::move(out_RD);
     weight_TK_ = SavedVariable(weight_TK, /*is_output=*/false);
-    if (exchange->passes() > 1) tokens_TD_ = SavedVariable(tokens_TD, /*is_output=*/false);
+    if (exchange_.passes() > 1) tokens_TD_ = SavedVariable(tokens_TD, /*is_output=*/false);
     for (const at::Tensor& weight : weights) weights_.emplace_back(weight, /*is_output=*/false);
     return out_TD;
   }
 
   variable_list apply(variable_list&& grad_outputs) override {
     if (!grad_outputs[0].defined()) {
-      check_internal(!together, "expert_pipeline: no gradient came from above, and other ranks wait");
+      check_internal(exchange_.alone(), "expert_pipeline: no gradient came from above, and other ranks wait");
       return variable_list(num_outputs());
     }
     const at::NoGradGuard no_gradient;
     const at::Tensor weight_TK = weight_TK_.unpack();
-    std::vector<at::Tensor> weights;
+    Weights weights;
     for (const SavedVariable& weight : weights_) weights.push_back(weight.unpack());
-    at::Tensor grad_out_RD = gather_rows(grad_outputs[0].contiguous(), permutation);
+    const at::Tensor grad_TD = grad_outputs[0].contiguous();
+    const bool same_cut = plan().backward_chunks == plan().forward_chunks || exchange_.alone();
+    const RowChunks other = same_cut ? RowChunks{} : exchange_.cut(plan().backward_chunks);
+    const RowChunks& cut = same_cut ? forward_ : other;
+    const Permutation& wire = same_cut ? wire_ : in_order(sorted_, other.wire_R);
+    at::Tensor grad_RD = gather_rows(grad_TD, wire);
     // d out / d weight[t, j] = <grad[t], expert output of row (t, j)>; 0 where the choice was dropped.
-    const at::Tensor dot_R = (grad_out_RD * out_RD_).sum(1);
-    const at::Tensor grad_weight_TK = at::zeros({weight_TK.numel()}, weight_TK.options())
-                                          .index_copy_(0, permutation.slot_R, dot_R)
-                                          .view_as(weight_TK);
-    grad_out_RD.mul_(weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1));
-    auto [grad_rows_RD, grad_weights] = experts_backward(grad_out_RD, weights);
-    variable_list result{combine_rows(grad_rows_RD, {}, permutation), grad_weight_TK};
-    result.insert(result.end(), grad_weights.begin(), grad_weights.end());
+    const at::Tensor dot_R = row_dots(same_cut ? grad_RD : gather_rows(grad_TD, wire_), out_RD_);
+    const at::Tensor grad_weight_TK =
+        at::zeros({weight_TK.numel()}, weight_TK.options()).index_copy_(0, wire_.slot_R, dot_R).view_as(weight_TK);
+    grad_RD.mul_(weight_TK.flatten().index_select(0, wire.slot_R).unsqueeze(1));
+    at::Tensor rows_RD;
+    Weights gradients = experts_backward(grad_RD, cut, weights, rows_RD);
+    variable_list result{combine_rows(rows_RD, {}, wire), grad_weight_TK};
+    result.insert(result.end(), gradients.begin(), gradients.end());
     return result;
   }
 
   void release_variables() override {
-    saved_ = {};
+    first_ = {};
     out_RD_ = at::Tensor();
     tokens_TD_.reset_data();
     weight_TK_.reset_data();
@@ -71,34 +172,109 @@ class PipelineNode : public torch::autograd::Node {
 
   std::string name() const override { return "ExpertPipelineBackward"; }
 
-  Permutation permutation;
-  std::unique_ptr<const ExpertExchange> exchange;
-  std::shared_ptr<const ExpertCompute> compute;
-  bool together = false;  // whether other ranks take part
-
  private:
-  ExpertCompute::Gradients experts_backward(const at::Tensor& grad_out_RD, const std::vector<at::Tensor>& weights) {
-    ExpertCompute::Gradients all;
-    at::Tensor rows_RD;
-    if (exchange->passes() > 1) rows_RD = gather_rows(tokens_TD_.unpack(), permutation);
-    for (int64_t pass = 0; pass < exchange->passes(); ++pass) {
-      const std::vector<int64_t>& counts = exchange->rows_per_expert(pass);
-      ExpertCompute::Saved again;
-      if (pass > 0) again = compute->forward(exchange->dispatch(rows_RD, pass), counts, weights).saved;
-      auto part = compute->backward(pass > 0 ? again : saved_, exchange->dispatch(grad_out_RD, pass), counts, weights);
-      exchange->combine(part.rows_RD, pass, all.rows_RD);
-      if (pass == 0) {
-        all.weights = std::move(part.weights);
-      } else {
-        for (size_t i = 0; i < weights.size(); ++i) all.weights[i].add_(part.weights[i]);
-      }
+  LayerPlan plan() const { return schedule_->layer(layer_); }
+  bool overlap() const { return schedule_->plan().overlap; }
+
+  /// out_RD: where results return to; null: nobody wants them.
+  ExpertRows run_pass(const at::Tensor& wire_RD, const RowPass& pass, const Weights& weights, bool keep,
+                      at::Tensor* out_RD) const {
+    ChunkTrace trace(schedule_->trace(), layer_, /*backward=*/false);
+    Arrivals arrivals(exchange_, wire_RD, pass, trace, overlap());
+    Departures departures(exchange_, pass, trace, overlap());
+    ExpertRows all;
+    if (keep) all.saved = places(compute_->saved_widths(weights), rows_in(pass), wire_RD.options());
+    for (size_t c = 0; c < pass.chunks.size(); ++c) {
+      const RowChunk& chunk = pass.chunks[c];
+      const at::Tensor rows_ND = arrivals.take(c, all.rows_ND);
+      const ComputeSpan span(trace, TracedKind::kExperts, chunk, static_cast<int64_t>(c));
+      const RowTensors saved = keep ? rows_of(all.saved, chunk.first_row, chunk.rows())
+                                    : places(compute_->saved_widths(weights), chunk.rows(), wire_RD.options());
+      const at::Tensor out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
+      if (out_RD != nullptr) departures.send(c, out_ND, *out_RD);
     }
+    departures.wait();
     return all;
   }
 
-  ExpertCompute::Saved saved_;  // of the first pass
-  at::Tensor out_RD_;           // the experts' outputs before weighting
-  SavedVariable tokens_TD_;     // where there are further passes
+  /// rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the weights.
+  Weights experts_backward(const at::Tensor& grad_RD, const RowChunks& cut, const Weights& weights,
+                           at::Tensor& rows_RD) {
+    Weights all;
+    at::Tensor tokens_RD;
+    if (exchange_.passes() > 1) tokens_RD = gather_rows(tokens_TD_.unpack(), wire_);
+    for (size_t p = 0; p < cut.passes.size(); ++p) {
+      ExpertRows again;
+      if (p > 0) again = run_pass(tokens_RD, forward_.passes[p], weights, /*keep=*/true, nullptr);
+      const bool last = p + 1 == cut.passes.size();
+      Weights gradients = pass_backward(p > 0 ? again : first_, grad_RD, cut.passes[p], weights, last, rows_RD);
+      if (p == 0) {
+        all = std::move(gradients);
+      } else {
+        for (size_t i = 0; i < all.size(); ++i) all[i].add_(gradients[i]);
+      }
+    }
+    schedule_->release_gradients(plan().dense_gradient_bytes);
+    return all;
+  }
+
+  Weights pass_backward(const ExpertRows& rows, const at::Tensor& grad_RD, const RowPass& pass, const Weights& weights,
+                        bool last, at::Tensor& rows_RD) const {
+    ChunkTrace trace(schedule_->trace(), layer_, /*backward=*/true);
+    Arrivals arrivals(exchange_, grad_RD, pass, trace, overlap());
+    if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
+    Departures departures(exchange_, pass, trace, overlap());
+    const RowTensors kept = places(compute_->kept_widths(weights), rows_in(pass), grad_RD.options());
+    Weights gradients;
+    for (const at::Tensor& weight : weights) gradients.push_back(at::empty_like(weight));
+    at::Tensor grad_out_ND;
+    int64_t expert = 0, row = 0, seen = 0;  // experts whose weights are done, and their rows
+    for (size_t c = 0; c < pass.chunks.size(); ++c) {
+      const RowChunk& chunk = pass.chunks[c];
+      const int64_t first = chunk.first_row, count = chunk.rows();
+      const at::Tensor grad_ND = arrivals.take(c, grad_out_ND);
+      {
+        const ComputeSpan span(trace, TracedKind::kExperts, chunk, static_cast<int64_t>(c));
+        departures.send(c,
+                        compute_->backward_rows(rows.rows_ND.narrow(0, first, count), rows_of(rows.saved, first, count),
+                                                grad_ND, chunk.rows_per_expert, weights, rows_of(kept, first, count)),
+                        rows_RD);
+      }
+      // Nobody waits for the weights' gradients: those of experts that now have all their rows.
+      const ComputeSpan span(trace, TracedKind::kExpertGradients, chunk, static_cast<int64_t>(c));
+      seen += count;
+      Counts whole;
+      int64_t rows_of_whole = 0;
+      const bool all = c + 1 == pass.chunks.size();
+      for (auto e = static_cast<size_t>(expert); e < pass.rows_per_expert.size(); ++e) {
+        if (!all && row + rows_of_whole + pass.rows_per_expert[e] > seen) break;
+        whole.push_back(pass.rows_per_expert[e]);
+        rows_of_whole += whole.back();
+      }
+      if (whole.empty()) continue;
+      Weights parts;
+      for (const at::Tensor& each : gradients)
+        parts.push_back(each.narrow(0, expert, static_cast<int64_t>(whole.size())));
+      compute_->backward_weights(rows.rows_ND.narrow(0, row, rows_of_whole), rows_of(rows.saved, row, rows_of_whole),
+                                 grad_out_ND.narrow(0, row, rows_of_whole), rows_of(kept, row, rows_of_whole), whole,
+                                 parts);
+      expert += static_cast<int64_t>(whole.size());
+      row += rows_of_whole;
+    }
+    departures.wait();
+    return gradients;
+  }
+
+  Permutation sorted_;  // rows by expert
+  ExpertExchange exchange_;
+  std::shared_ptr<const ExpertCompute> compute_;
+  std::shared_ptr<const Schedule> schedule_;
+  int64_t layer_;
+  RowChunks forward_;        // the cut of forward
+  Permutation wire_;         // rows in its order
+  ExpertRows first_;         // of the first pass
+  at::Tensor out_RD_;        // the experts' outputs before weighting, in the order of forward
+  SavedVariable tokens_TD_;  // where there are further passes
   SavedVariable weight_TK_;
   std::vector<SavedVariable> weights_;
 };
@@ -108,11 +284,10 @@ class PipelineNode : public torch::autograd::Node {
 at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assignment,
                            std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                            const ExpertGroup& group) {
-  const std::shared_ptr<PipelineNode> node(new PipelineNode(), torch::autograd::deleteNode);
-  node->permutation = sort_by_expert(assignment.expert_TK, assignment.num_experts);
-  node->exchange = std::make_unique<ExpertExchange>(group, node->permutation.rows_per_expert, tokens_TD.device());
-  node->compute = std::move(compute);
-  node->together = group.mesh->experts().size() > 1;
+  const std::shared_ptr<PipelineNode> node(
+      new PipelineNode(sort_by_expert(assignment.expert_TK, assignment.num_experts), std::move(compute), group,
+                       tokens_TD.device()),
+      torch::autograd::deleteNode);
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
                                 variable_list inputs{tokens_TD, assignment.weight_TK};
                                 inputs.insert(inputs.end(), weights.begin(), weights.end());

@@ -1,5 +1,5 @@
 // dispatch -> experts -> combine as the one differentiable unit of an MoE layer.
-// defines: ExpertCompute, expert_pipeline
+// defines: RowTensors, ExpertCompute, expert_pipeline
 #pragma once
 #include <memory>
 #include <vector>
@@ -8,37 +8,47 @@
 
 namespace parallel {
 
+/// Tensors whose row n belongs to row n of those they were made from: any range of rows can be cut out of them.
+using RowTensors = std::vector<at::Tensor>;
+
 /// What an expert kind computes on rows sorted by expert, raw (outside autograd), with this rank's experts and its part
 /// of their hidden units: outputs and row gradients are summands of those of all ranks that share an expert.
+///
+/// rows_RD: rows_per_expert[e] rows for each expert e in turn; any of them may be zero. Forward and the gradients of
+/// rows may be computed a range of rows at a time, and not the same ranges; the gradients of weights are computed once
+/// for each expert, with all its rows.
 class ExpertCompute {
  public:
+  using Counts = std::vector<int64_t>;
+  using Weights = std::vector<at::Tensor>;
   virtual ~ExpertCompute() = default;
 
-  /// What forward keeps for backward.
-  struct Saved {
-    std::vector<at::Tensor> tensors;
-  };
-  struct Output {
-    at::Tensor out_RD;
-    Saved saved;
-  };
-  struct Gradients {
-    at::Tensor rows_RD;
-    std::vector<at::Tensor> weights;  // in the order of the weights; zero for an expert without rows
-  };
+  /// The widths of what forward keeps, and of what backward_rows keeps for backward_weights.
+  virtual std::vector<int64_t> saved_widths(const Weights& weights) const = 0;
+  virtual std::vector<int64_t> kept_widths(const Weights& weights) const = 0;
 
-  /// rows_RD: rows_per_expert[e] rows for each expert e in turn; any of them may be zero.
-  virtual Output forward(const at::Tensor& rows_RD, const std::vector<int64_t>& rows_per_expert,
-                         const std::vector<at::Tensor>& weights) const = 0;
-  virtual Gradients backward(const Saved& saved, const at::Tensor& grad_out_RD,
-                             const std::vector<int64_t>& rows_per_expert,
-                             const std::vector<at::Tensor>& weights) const = 0;
+  /// `saved`: [R, width] each, to be written.
+  virtual at::Tensor forward(const at::Tensor& rows_RD, const Counts& rows_per_expert, const Weights& weights,
+                             const RowTensors& saved) const = 0;
+  /// The gradient of the rows. `kept`: [R, width] each, to be written.
+  virtual at::Tensor backward_rows(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,
+                                   const Counts& rows_per_expert, const Weights& weights,
+                                   const RowTensors& kept) const = 0;
+  /// Writes the gradients of the weights of all experts that rows_per_expert counts: `gradients`, a range of experts of
+  /// each weight's; zero for an expert without rows.
+  virtual void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,
+                                const RowTensors& kept, const Counts& rows_per_expert,
+                                const Weights& gradients) const = 0;
 };
 
 /// out[t] = sum over j of weight[t, j] * expert(tokens[t], expert[t, j]).
 /// Differentiable in tokens_TD, assignment.weight_TK and `weights`; the expert numbers are constants.
 /// `weights`: of this rank's experts in `group`. Forward and backward are collective over Mesh::experts(): every rank's
 /// loss must depend on its output (if only with a factor 0).
+///
+/// Follows Mesh::schedule(): forward and backward each cut the rows into their own number of chunks; while one is
+/// computed the next ones are on their way, and in backward the planned slices of other gradients after the last.
+/// Results do not depend on the chunks but for rounding, the weights' gradients not even for that.
 ///
 /// The rows of a pass after the first (ExpertExchange) are not kept on the rank that computes them: backward sends them
 /// and computes them again, so that what a rank holds for them is bounded whatever the routing.

@@ -69,23 +69,42 @@ Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts) {
   return expert_TK.device().is_cpu() ? sort_on_host(expert_TK, num_experts) : sort_on_device(expert_TK, num_experts);
 }
 
+Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) {
+  if (!order_R.defined()) return permutation;
+  Permutation result{permutation.token_R.index_select(0, order_R),
+                     permutation.slot_R.index_select(0, order_R),
+                     {},
+                     permutation.rows_per_expert};
+  result.row_TK = at::full_like(permutation.row_TK, permutation.rows());
+  result.row_TK.view({-1}).index_copy_(0, result.slot_R, at::arange(permutation.rows(), order_R.options()));
+  return result;
+}
+
 at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation) {
   return tokens_TD.index_select(0, permutation.token_R);
 }
 
 at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation) {
   const int64_t top_k = permutation.row_TK.size(1), rows = permutation.rows();
-  const bool dropped = rows < permutation.row_TK.numel();
   if (rows == 0) return at::zeros({permutation.row_TK.size(0), rows_RD.size(1)}, rows_RD.options());
+  const bool dropped = rows < permutation.row_TK.numel();
   at::Tensor out_TD;
   for (int64_t j = 0; j < top_k; ++j) {
     const at::Tensor row_T = permutation.row_TK.select(1, j);
     at::Tensor part_TD = rows_RD.index_select(0, dropped ? row_T.clamp_max(rows - 1) : row_T);
-    if (weight_TK.defined()) part_TD.mul_(weight_TK.narrow(1, j, 1));
-    if (dropped) part_TD.masked_fill_((row_T == rows).unsqueeze(1), 0);
-    out_TD = out_TD.defined() ? out_TD.add_(part_TD) : part_TD;
+    if (dropped) part_TD.masked_fill_((row_T == rows).unsqueeze(1), 0);  // whatever the row holds
+    const at::Tensor factor_T1 = weight_TK.defined() ? weight_TK.narrow(1, j, 1) : at::Tensor();
+    if (j == 0) {
+      out_TD = factor_T1.defined() ? part_TD.mul_(factor_T1) : part_TD;
+    } else if (factor_T1.defined()) {
+      out_TD.addcmul_(part_TD, factor_T1);
+    } else {
+      out_TD.add_(part_TD);
+    }
   }
   return out_TD;
 }
+
+at::Tensor row_dots(const at::Tensor& a_RD, const at::Tensor& b_RD) { return (a_RD * b_RD).sum(1); }
 
 }  // namespace parallel

@@ -1,4 +1,4 @@
-// defines: Permutation, sort_by_expert: rows grouped by expert, and the way back
+// defines: Permutation, sort_by_expert, in_order, gather_rows, combine_rows, row_dots: rows by expert, and the way back
 #pragma once
 #include <vector>
 
@@ -18,11 +18,18 @@ struct Permutation {
 
 Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts);
 
+/// The same rows in another order: order_R[i] is the row that comes to place i; undefined: all stay. What
+/// rows_per_expert counts stays, though rows no longer lie by expert.
+Permutation in_order(const Permutation& permutation, const at::Tensor& order_R);
+
 /// rows[r] = tokens[token_R[r]]
 at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation);
 
 /// out[t] = sum over j of weight[t, j] * rows[row_TK[t, j]], in the order of j (no atomics: the same bits every time).
 /// `weight_TK` undefined: all ones.
 at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation);
+
+/// out[r] = <a[r], b[r]>
+at::Tensor row_dots(const at::Tensor& a_RD, const at::Tensor& b_RD);
 
 }  // namespace parallel

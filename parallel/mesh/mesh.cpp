@@ -38,6 +38,12 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   data_gradients_ = axis("gradients.data", gradients, tensor, shape_.data);
   expert_data_gradients_ = axis("gradients.expert_data", gradients, tokens->rank() % block, shape_.expert_data);
   world_gradients_ = std::move(gradients);
+  // Tokens of experts and gradients share the wire between hosts: each chunk has it whole, and gradients give way.
+  expert_->take_lane({Link::kBetweenHosts});
+  expert_tensor_->take_lane({Link::kInsideHost});
+  for (const auto& group : {world_gradients_, data_gradients_, expert_data_gradients_}) {
+    group->take_lane({Link::kBetweenHosts, /*yields=*/true});
+  }
 }
 
 int64_t Mesh::sharers(Replicas replicas) const {

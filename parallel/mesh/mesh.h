@@ -6,6 +6,7 @@
 #include "parallel/mesh/expert_map.h"
 #include "parallel/mesh/mesh_shape.h"
 #include "parallel/mesh/placement.h"
+#include "parallel/schedule/schedule.h"
 
 namespace parallel {
 
@@ -39,12 +40,16 @@ class Mesh {
   /// How many they are.
   int64_t sharers(Replicas replicas) const;
 
+  /// When what is exchanged over these axes: the one thing here that changes during a run.
+  const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
+
  private:
   MeshConfig config_;
   MeshShape shape_;
   MeshPlace place_;
   std::shared_ptr<Communicator> tensor_, data_, expert_, expert_tensor_, experts_;
   std::shared_ptr<Communicator> world_gradients_, data_gradients_, expert_data_gradients_;
+  std::shared_ptr<Schedule> schedule_ = std::make_shared<Schedule>();
 };
 
 }  // namespace parallel

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <set>
 #include <utility>
 
 #include "parallel/base/fault.h"
@@ -60,9 +61,20 @@ void PendingOperation::wait() {
   if (error_) std::rethrow_exception(error_);
 }
 
+PendingOperation::Span PendingOperation::span() const {
+  std::lock_guard lock(mutex_);
+  return span_;
+}
+
+void PendingOperation::start() {
+  std::lock_guard lock(mutex_);
+  span_.begin = std::chrono::steady_clock::now();
+}
+
 void PendingOperation::finish(std::exception_ptr error) {
   std::lock_guard lock(mutex_);
   done_ = true;
+  span_.end = std::chrono::steady_clock::now();
   error_ = std::move(error);
   changed_.notify_all();
 }
@@ -93,12 +105,15 @@ MpiEngine::~MpiEngine() {
   thread_.join();
 }
 
-std::shared_ptr<PendingOperation> MpiEngine::post(std::function<Requests()> start) {
+std::shared_ptr<PendingOperation> MpiEngine::post(std::function<Requests()> start, Lane lane,
+                                                  std::function<bool()> ready) {
+  check_internal(!ready || (lane.link != Link::kNone && !lane.yields),
+                 "MpiEngine: only a lane's turn can be waited for");
   auto operation = std::make_shared<PendingOperation>();
   operation->waiters_ = &waiters_;
   {
     std::lock_guard lock(mutex_);
-    queue_.push_back({std::move(start), operation});
+    queue_.push_back({std::move(start), lane, std::move(ready), operation});
   }
   posted_.notify_one();
   return operation;
@@ -128,48 +143,68 @@ double MpiEngine::cpu_seconds() const {
 
 bool MpiEngine::wait_for_work() {
   std::unique_lock lock(mutex_);
-  if (active_.empty()) {
+  if (active_.empty() && waiting_.empty()) {
     posted_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
   } else if (queue_.empty()) {
     const auto quiet = std::chrono::steady_clock::now() - last_change_;
     posted_.wait_for(lock, (waiters_ > 0 ? kWaited : kHidden).after(quiet), [&] { return !queue_.empty(); });
   }
-  return !(stopping_ && queue_.empty() && active_.empty());
+  return !(stopping_ && queue_.empty() && waiting_.empty() && active_.empty());
 }
 
 void MpiEngine::loop() {
   prctl(PR_SET_TIMERSLACK, 1000UL);  // [ns] the default of 50 us would stretch every poll interval
   while (wait_for_work()) {
-    std::deque<Queued> queued;
     {
       std::lock_guard lock(mutex_);
-      queued.swap(queue_);
+      for (Queued& next : queue_) waiting_.push_back(std::move(next));
+      queue_.clear();
     }
-    start_queued(std::move(queued));
-    poll();
+    do start_queued();
+    while (poll() && !waiting_.empty());  // what has ended may make way for another
   }
   int initialized = 0;
   MPI_Initialized(&initialized);
   if (finalize_ && initialized != 0) MPI_Finalize();
 }
 
-void MpiEngine::start_queued(std::deque<Queued> queued) {
-  if (!queued.empty()) last_change_ = std::chrono::steady_clock::now();
-  for (Queued& next : queued) {
-    try {
-      Requests requests = next.start();
-      if (requests.empty()) {
-        next.operation->finish(nullptr);
-      } else {
-        active_.push_back({std::move(requests), next.operation});
-      }
-    } catch (...) {
-      next.operation->finish(std::current_exception());
+void MpiEngine::start_queued() {
+  if (waiting_.empty()) return;
+  std::set<Link> taken;  // by an operation that does not yield, under way or before in the queue
+  for (const Active& active : active_) {
+    if (!active.lane.yields) taken.insert(active.lane.link);
+  }
+  std::deque<Queued> later;
+  for (Queued& next : waiting_) {
+    const bool free = next.lane.link == Link::kNone || !taken.contains(next.lane.link);
+    if (!next.lane.yields) taken.insert(next.lane.link);
+    if (free && (!next.ready || next.ready())) {
+      start(next);
+    } else {
+      later.push_back(std::move(next));
     }
+  }
+  waiting_.swap(later);
+}
+
+void MpiEngine::start(Queued& next) {
+  last_change_ = std::chrono::steady_clock::now();
+  next.operation->start();
+  try {
+    Requests requests = next.start();
+    if (requests.empty()) {
+      next.operation->finish(nullptr);
+    } else {
+      active_.push_back({std::move(requests), next.lane, next.operation});
+    }
+  } catch (...) {
+    next.operation->finish(std::current_exception());
   }
 }
 
-void MpiEngine::poll() {
+/// Whether anything has ended.
+bool MpiEngine::poll() {
+  bool ended = false;
   for (auto active = active_.begin(); active != active_.end();) {
     std::vector<MPI_Request> requests;
     for (void* opaque : active->requests) requests.push_back(to_request(opaque));
@@ -185,10 +220,12 @@ void MpiEngine::poll() {
       active->operation->finish(error);
       active = active_.erase(active);
       last_change_ = std::chrono::steady_clock::now();
+      ended = true;
     } else {
       ++active;
     }
   }
+  return ended;
 }
 
 }  // namespace parallel

@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "parallel/process/lane.h"
+
 namespace parallel {
 
 /// One operation given to the engine: done once every request it started has completed.
@@ -22,19 +24,27 @@ class PendingOperation {
   /// Blocks until done; rethrows what starting the operation threw.
   void wait();
 
+  /// From its start to when its completion was seen. @pre done()
+  struct Span {
+    std::chrono::steady_clock::time_point begin, end;
+  };
+  Span span() const;
+
  private:
   friend class MpiEngine;
+  void start();
   void finish(std::exception_ptr error);
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool done_ = false;
+  Span span_;
   std::exception_ptr error_;
   std::atomic<int>* waiters_ = nullptr;  // the engine's count of threads that wait: it polls faster for them
 };
 
-/// Initializes MPI on its own thread, starts what is posted in the order of posting, polls what is under way and
-/// sleeps between polls (a spinning thread would take a core from the ranks that compute).
+/// Initializes MPI on its own thread, starts what is posted in the order of posting or of its lane, polls what is under
+/// way and sleeps between polls (a spinning thread would take a core from the ranks that compute).
 /// Must outlive every communicator made from it; the destructor finalizes MPI, except while an exception unwinds
 /// (then the other ranks may be inside a collective, and the caller aborts the job).
 class MpiEngine {
@@ -48,8 +58,10 @@ class MpiEngine {
   MpiEngine& operator=(const MpiEngine&) = delete;
 
   /// Queues `start`, which calls non-blocking MPI operations and returns their requests. Operations start in the
-  /// order of this call; every rank must post the same order for each communicator.
-  [[nodiscard]] std::shared_ptr<PendingOperation> post(std::function<Requests()> start);
+  /// order of this call; every rank must post the same order for each communicator, all in one lane. `ready`, where
+  /// given, is asked until it says that the operation may start; only with a lane that does not yield.
+  [[nodiscard]] std::shared_ptr<PendingOperation> post(std::function<Requests()> start, Lane lane = {},
+                                                       std::function<bool()> ready = {});
 
   /// Runs `action` on the engine's thread and waits for it: for calls that are blocking by nature (making
   /// communicators, parallel HDF5's metadata calls).
@@ -64,21 +76,26 @@ class MpiEngine {
  private:
   struct Active {
     Requests requests;
+    Lane lane;
     std::shared_ptr<PendingOperation> operation;
   };
   struct Queued {
     std::function<Requests()> start;
+    Lane lane;
+    std::function<bool()> ready;
     std::shared_ptr<PendingOperation> operation;
   };
 
   void loop();
-  void start_queued(std::deque<Queued> queued);
-  void poll();
+  void start_queued();
+  void start(Queued& next);
+  bool poll();
   bool wait_for_work();
 
   std::mutex mutex_;
   std::condition_variable posted_;
   std::deque<Queued> queue_;
+  std::deque<Queued> waiting_;  // for their turn; the engine's thread alone knows these and the active ones
   std::vector<Active> active_;
   std::chrono::steady_clock::time_point last_change_;  // when an operation last started or ended
   std::atomic<int> waiters_ = 0;

@@ -28,18 +28,20 @@ class RecordingCommunicator : public parallel::Communicator {
     return inner_->all_gather(std::move(gathered), std::move(part));
   }
   parallel::Work all_to_all(at::Tensor received, at::Tensor sent, const parallel::RowCounts& received_rows,
-                            const parallel::RowCounts& sent_rows) override {
+                            const parallel::RowCounts& sent_rows, const parallel::After& after) override {
     operations_.push_back({"all_to_all", static_cast<int64_t>(sent.nbytes())});
-    return inner_->all_to_all(std::move(received), std::move(sent), received_rows, sent_rows);
+    return inner_->all_to_all(std::move(received), std::move(sent), received_rows, sent_rows, after);
   }
-  parallel::Work all_gather_rows(at::Tensor gathered, at::Tensor part, const parallel::RowCounts& rows) override {
+  parallel::Work all_gather_rows(at::Tensor gathered, at::Tensor part, const parallel::RowCounts& rows,
+                                 const parallel::After& after) override {
     operations_.push_back({"all_gather_rows", static_cast<int64_t>(part.nbytes())});
-    return inner_->all_gather_rows(std::move(gathered), std::move(part), rows);
+    return inner_->all_gather_rows(std::move(gathered), std::move(part), rows, after);
   }
   parallel::Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const parallel::RowCounts& rows) override {
     operations_.push_back({"reduce_scatter_rows", static_cast<int64_t>(whole.nbytes())});
     return inner_->reduce_scatter_rows(std::move(part), std::move(whole), rows);
   }
+  void take_lane(parallel::Lane lane) override { inner_->take_lane(lane); }
   std::shared_ptr<parallel::Communicator> duplicate() override { return inner_->duplicate(); }
   std::shared_ptr<parallel::Communicator> split(int64_t color, int64_t key) override {
     return inner_->split(color, key);

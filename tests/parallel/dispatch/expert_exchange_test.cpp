@@ -88,7 +88,16 @@ void expect_near(const at::Tensor& got, const at::Tensor& expected, const std::s
   EXPECT_TRUE(at::allclose(got, expected, 1e-12, 1e-13)) << what;
 }
 
+/// Sequential; in chunks, and other ones in backward; in more chunks than many a rank has rows.
+const Plan kPlans[] = {
+    {},
+    {.name = "chunks", .overlap = true, .layers = {{.forward_chunks = 3, .backward_chunks = 5}}},
+    {.name = "one after another", .overlap = false, .layers = {{.forward_chunks = 2, .backward_chunks = 1}}},
+    {.name = "many", .overlap = true, .layers = {{.forward_chunks = 16, .backward_chunks = 16}}},
+};
+
 TEST_F(ExpertExchangeTest, EveryFoldingGivesWhatOneRankGives) {
+  size_t number = 0;
   for (const MeshConfig& config : foldings(world_->size())) {
     const auto mesh = std::make_shared<const Mesh>(config, world_->duplicate(), world_->duplicate());
     const ExpertGroup group{mesh, expert_map(config, kAllExperts)};
@@ -97,7 +106,9 @@ TEST_F(ExpertExchangeTest, EveryFoldingGivesWhatOneRankGives) {
     const std::vector<at::Tensor> own{weights_[0].narrow(0, first, count).narrow(2, from, hidden).contiguous(),
                                       weights_[1].narrow(0, first, count).narrow(1, from, hidden).contiguous()};
     for (const Choice& choice : kChoices) {
-      const std::string what = concat(choice.name, ", ", mesh->shape().describe(), ", bound ", config.receive_bound);
+      mesh->schedule()->follow(kPlans[number++ % std::size(kPlans)]);
+      const std::string what = concat(choice.name, ", ", mesh->shape().describe(), ", bound ", config.receive_bound,
+                                      ", plan ", mesh->schedule()->plan().name);
       const Result spread = run(choice, group, own), alone = run(choice, one_rank(kAllExperts), weights_);
       expect_near(spread.out_TD, alone.out_TD, what);
       for (size_t i = 0; i < 2; ++i) expect_near(spread.gradients[i], alone.gradients[i], what);
@@ -124,15 +135,17 @@ TEST_F(ExpertExchangeTest, WhatExceedsTheBoundGoesInFurtherPasses) {
   EXPECT_EQ(exchange.passes(), ranks);
   const at::Tensor rows_RD = at::arange(10, at::kDouble).unsqueeze(1) + 100 * static_cast<double>(world_->rank());
   at::Tensor back_RD;
+  const RowChunks cut = exchange.cut(1);
   for (int64_t pass = 0; pass < exchange.passes(); ++pass) {
-    const at::Tensor got = exchange.dispatch(rows_RD, pass);
+    const RowPass& rows_of_pass = cut.passes[static_cast<size_t>(pass)];
+    const at::Tensor got = exchange.dispatch(rows_RD, rows_of_pass.chunks[0]).take();
     const bool last = world_->rank() == ranks - 1;
     ASSERT_EQ(got.size(0), last ? 10 : 0);
-    EXPECT_EQ(exchange.rows_per_expert(pass), std::vector<int64_t>{last ? 10 : 0});
+    EXPECT_EQ(rows_of_pass.rows_per_expert, std::vector<int64_t>{last ? 10 : 0});
     if (last) {
       EXPECT_TRUE(got.equal(at::arange(10, at::kDouble).unsqueeze(1) + 100.0 * static_cast<double>(pass)));
     }
-    exchange.combine(got * 2, pass, back_RD);
+    exchange.combine(got * 2, rows_of_pass.chunks[0], back_RD).wait();
   }
   EXPECT_TRUE(back_RD.equal(rows_RD * 2));
 }
@@ -146,7 +159,9 @@ TEST_F(ExpertExchangeTest, LowPrecisionTravelsUnchanged) {
   const ExpertExchange exchange(group, rows, at::kCPU);
   const at::Tensor rows_RD = random_tensor("low" + std::to_string(world_->rank()), {3 * ranks, 5}).to(at::kBFloat16);
   at::Tensor back_RD;
-  exchange.combine(exchange.dispatch(rows_RD, 0), 0, back_RD);
+  const RowChunks cut = exchange.cut(1);
+  const RowChunk& all = cut.passes[0].chunks[0];
+  exchange.combine(exchange.dispatch(rows_RD, all).take(), all, back_RD).wait();
   EXPECT_TRUE(back_RD.equal(rows_RD));
 }
 

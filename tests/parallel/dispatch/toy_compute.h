@@ -12,36 +12,43 @@ namespace parallel {
 /// Expert e: tanh(rows in[e]) out[e]. Counts what it keeps for backward.
 class ToyCompute : public ExpertCompute {
  public:
-  Output forward(const at::Tensor& rows_RD, const std::vector<int64_t>& counts,
-                 const std::vector<at::Tensor>& weights) const override {
-    std::vector<at::Tensor> hidden{rows_RD.new_empty({0, weights[0].size(2)})}, out{rows_RD.narrow(0, 0, 0)};
+  std::vector<int64_t> saved_widths(const Weights& weights) const override { return {weights[0].size(2)}; }
+  std::vector<int64_t> kept_widths(const Weights& weights) const override { return {weights[0].size(2)}; }
+
+  at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
+                     const RowTensors& saved) const override {
+    std::vector<at::Tensor> out{rows_RD.narrow(0, 0, 0)};
     each(counts, [&](int64_t e, int64_t begin, int64_t count) {
-      hidden.push_back(at::tanh(at::mm(rows_RD.narrow(0, begin, count), weights[0][e])));
-      out.push_back(at::mm(hidden.back(), weights[1][e]));
+      at::Tensor hidden = saved[0].narrow(0, begin, count);
+      hidden.copy_(at::tanh(at::mm(rows_RD.narrow(0, begin, count), weights[0][e])));
+      out.push_back(at::mm(hidden, weights[1][e]));
     });
-    const at::Tensor hidden_RF = at::cat(hidden), out_RD = at::cat(out);
-    kept = c10::weak_intrusive_ptr<c10::TensorImpl>(hidden_RF.getIntrusivePtr());
-    return {out_RD, {{rows_RD, hidden_RF}}};
+    kept = c10::weak_intrusive_ptr<c10::StorageImpl>(
+        c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(saved[0].storage().unsafeGetStorageImpl()));
+    return at::cat(out);
   }
 
-  Gradients backward(const Saved& saved, const at::Tensor& grad_RD, const std::vector<int64_t>& counts,
-                     const std::vector<at::Tensor>& weights) const override {
+  at::Tensor backward_rows(const at::Tensor&, const RowTensors& saved, const at::Tensor& grad_RD, const Counts& counts,
+                           const Weights& weights, const RowTensors& grads_in) const override {
     std::vector<at::Tensor> grad_rows{grad_RD.narrow(0, 0, 0)};
-    Gradients result{{}, {at::zeros_like(weights[0]), at::zeros_like(weights[1])}};
     each(counts, [&](int64_t e, int64_t begin, int64_t count) {
-      const at::Tensor rows = saved.tensors[0].narrow(0, begin, count),
-                       hidden = saved.tensors[1].narrow(0, begin, count);
-      const at::Tensor grad = grad_RD.narrow(0, begin, count);
-      const at::Tensor grad_in = at::mm(grad, weights[1][e].t()) * (1 - hidden * hidden);
-      result.weights[1][e].copy_(at::mm(hidden.t(), grad));
-      result.weights[0][e].copy_(at::mm(rows.t(), grad_in));
+      const at::Tensor hidden = saved[0].narrow(0, begin, count);
+      at::Tensor grad_in = grads_in[0].narrow(0, begin, count);
+      grad_in.copy_(at::mm(grad_RD.narrow(0, begin, count), weights[1][e].t()) * (1 - hidden * hidden));
       grad_rows.push_back(at::mm(grad_in, weights[0][e].t()));
     });
-    result.rows_RD = at::cat(grad_rows);
-    return result;
+    return at::cat(grad_rows);
   }
 
-  mutable c10::weak_intrusive_ptr<c10::TensorImpl> kept{c10::intrusive_ptr<c10::TensorImpl>()};
+  void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
+                        const RowTensors& grads_in, const Counts& counts, const Weights& gradients) const override {
+    each(counts, [&](int64_t e, int64_t begin, int64_t count) {
+      gradients[0][e].copy_(at::mm(rows_RD.narrow(0, begin, count).t(), grads_in[0].narrow(0, begin, count)));
+      gradients[1][e].copy_(at::mm(saved[0].narrow(0, begin, count).t(), grad_RD.narrow(0, begin, count)));
+    });
+  }
+
+  mutable c10::weak_intrusive_ptr<c10::StorageImpl> kept{c10::intrusive_ptr<c10::StorageImpl>()};
 
  private:
   template <class Action>

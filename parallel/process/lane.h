@@ -1,0 +1,18 @@
+// defines: Lane: how operations that share a link take turns
+#pragma once
+
+namespace parallel {
+
+/// What an operation occupies while it is under way.
+enum class Link { kNone, kInsideHost, kBetweenHosts };
+
+/// The turn of an operation on its link. Operations of one link that do not yield go one after another, in the order of
+/// posting, which must be the same on every rank: the link is a serial resource, as the planner has it, and the first
+/// chunk arrives before the second begins. One that yields starts once those posted before it are done and holds up
+/// nothing: a rank where it comes early and one where it comes late cannot wait for each other.
+struct Lane {
+  Link link = Link::kNone;  // kNone: starts at once
+  bool yields = false;
+};
+
+}  // namespace parallel
