@@ -102,7 +102,7 @@ void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
   state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh);
   state_.reducer = std::make_unique<parallel::GradientReducer>(
       state_.model->parameters(), gradient_groups(*state_.model, *groups_.mesh),
-      parallel::ReducerOptions{.sharding = groups_.mesh->sharding()});
+      parallel::ReducerOptions{.sharding = groups_.mesh->sharding(), .schedule = groups_.mesh->schedule()});
   state_.optimizer =
       std::make_unique<optim::Optimizer>(owned_parameters(*state_.model, *state_.reducer), recipe_.optimizer,
                                          optim::resolve(recipe_.schedule, length_, scale_));

@@ -88,12 +88,14 @@ at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, 
   const int64_t top_k = permutation.row_TK.size(1), rows = permutation.rows();
   if (rows == 0) return at::zeros({permutation.row_TK.size(0), rows_RD.size(1)}, rows_RD.options());
   const bool dropped = rows < permutation.row_TK.numel();
+  const at::Tensor factor_TK =
+      dropped && weight_TK.defined() ? weight_TK.masked_fill(permutation.row_TK == rows, 0) : weight_TK;
   at::Tensor out_TD;
   for (int64_t j = 0; j < top_k; ++j) {
     const at::Tensor row_T = permutation.row_TK.select(1, j);
     at::Tensor part_TD = rows_RD.index_select(0, dropped ? row_T.clamp_max(rows - 1) : row_T);
     if (dropped) part_TD.masked_fill_((row_T == rows).unsqueeze(1), 0);  // whatever the row holds
-    const at::Tensor factor_T1 = weight_TK.defined() ? weight_TK.narrow(1, j, 1) : at::Tensor();
+    const at::Tensor factor_T1 = factor_TK.defined() ? factor_TK.narrow(1, j, 1) : at::Tensor();
     if (j == 0) {
       out_TD = factor_T1.defined() ? part_TD.mul_(factor_T1) : part_TD;
     } else if (factor_T1.defined()) {

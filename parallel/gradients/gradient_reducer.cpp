@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 
 namespace parallel {
@@ -18,10 +19,18 @@ struct GradientReducer::Bucket {
   at::Tensor arriving;         // what a reduction brings for it
   at::Tensor parameters_flat;  // the parameters' data, with sharding
   int64_t elements = 0;
-  RowCounts cut;      // elements of each rank's part
-  int64_t begin = 0;  // of the own part
-  int64_t parameters = 0;
-  int64_t waiting = 0;  // parameters whose last gradient is still to come
+  RowCounts cut;                // elements of each rank's part
+  int64_t begin = 0;            // of the own part
+  std::vector<size_t> members;  // parameters, as they lie
+  size_t slices_left = 0;       // that are to be retired in this round
+};
+
+struct GradientReducer::Slice {
+  size_t bucket = 0;
+  int64_t begin = 0, count = 0;  // elements of the bucket
+  int64_t bytes_up_to = 0;       // what goes over a wire with it and all slices before it
+  int64_t parameters = 0;        // that lie in it, or partly
+  int64_t waiting = 0;           // those whose last gradient is still to come
   Work work;
 };
 
@@ -85,6 +94,8 @@ GradientReducer::GradientReducer(std::vector<at::Tensor> parameters, const Group
     if (bytes >= options.bucket_bytes) close(*found);
   }
   for (Open& each : open) close(each);
+  cut_slices();
+  if (options_.schedule) options_.schedule->on_release([this](int64_t bytes) { release(bytes); });
   for (size_t i = 0; i < parameters_.size(); ++i) {
     torch::autograd::impl::set_post_acc_grad_hooks(parameters_[i], std::make_unique<Hook>(*this, i));
   }
@@ -93,7 +104,7 @@ GradientReducer::GradientReducer(std::vector<at::Tensor> parameters, const Group
 void GradientReducer::make_bucket(const std::shared_ptr<Communicator>& group, const std::vector<size_t>& members) {
   Bucket bucket;
   bucket.group = group;
-  bucket.parameters = static_cast<int64_t>(members.size());
+  bucket.members = members;
   for (const size_t i : members) {
     bucket_of_[i] = buckets_.size();
     offset_[i] = std::exchange(bucket.elements, bucket.elements + parameters_[i].numel());
@@ -104,10 +115,8 @@ void GradientReducer::make_bucket(const std::shared_ptr<Communicator>& group, co
     bucket.cut = {bucket.elements};
   } else {
     const int64_t ranks = group->size();
-    for (int64_t r = 0; r < ranks; ++r) {
-      bucket.cut.push_back(bucket.elements * (r + 1) / ranks - bucket.elements * r / ranks);
-    }
-    bucket.begin = bucket.elements * group->rank() / ranks;
+    for (int64_t r = 0; r < ranks; ++r) bucket.cut.push_back(even_part(bucket.elements, r, ranks).count);
+    bucket.begin = even_part(bucket.elements, group->rank(), ranks).begin;
     bucket.part = at::zeros({bucket.cut[static_cast<size_t>(group->rank())]}, gradient_options(first));
     bucket.parameters_flat = at::empty({bucket.elements}, first.options().requires_grad(false));
   }
@@ -131,20 +140,62 @@ void GradientReducer::make_bucket(const std::shared_ptr<Communicator>& group, co
 }
 
 GradientReducer::~GradientReducer() {
+  if (options_.schedule) options_.schedule->on_release({});
   for (at::Tensor& parameter : parameters_) {
     torch::autograd::impl::set_post_acc_grad_hooks(parameter, nullptr);
     parameter.mutable_grad() = at::Tensor();
   }
 }
 
+void GradientReducer::cut_slices() {
+  const Plan plan = options_.schedule ? options_.schedule->plan() : Plan{};
+  if (buckets_.empty() || (!slices_.empty() && plan == plan_)) return;
+  plan_ = plan;
+  slices_.clear();
+  const auto element = static_cast<int64_t>(c10::elementSize(gradient_type(parameters_.front())));
+  std::vector<int64_t> stops;  // [byte] where releases end, in the order of backward
+  int64_t stop = 0;
+  for (size_t layer = plan.layers.size(); plan.release == GradientRelease::kPlanned && layer-- > 0;) {
+    stops.push_back(stop += plan.layers[layer].moe_gradient_bytes);
+    stops.push_back(stop += plan.layers[layer].dense_gradient_bytes);
+  }
+  int64_t sent = 0;
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    Bucket& bucket = buckets_[b];
+    const bool wire = bucket.group->size() > 1;
+    for (int64_t begin = 0; begin < bucket.elements;) {
+      int64_t count = bucket.elements - begin;
+      if (plan.slice_bytes > 0) count = std::min(count, std::max<int64_t>(1, plan.slice_bytes / element));
+      const auto next = std::ranges::upper_bound(stops, sent);
+      if (wire && next != stops.end()) count = std::min(count, std::max<int64_t>(1, (*next - sent) / element));
+      if (wire) sent += count * element;
+      slices_.push_back({.bucket = b, .begin = begin, .count = count, .bytes_up_to = sent});
+      for (const size_t i : bucket.members) {
+        if (offset_[i] < begin + count && begin < offset_[i] + parameters_[i].numel()) ++slices_.back().parameters;
+      }
+      begin += count;
+    }
+  }
+}
+
 void GradientReducer::zero() {
+  cut_slices();
   for (Bucket& bucket : buckets_) {
     if (bucket.flat.defined()) bucket.flat.zero_();
     if (bucket.part.defined()) bucket.part.zero_();
-    bucket.waiting = bucket.parameters;
+  }
+  begin_round();
+}
+
+void GradientReducer::begin_round() {
+  for (Bucket& bucket : buckets_) bucket.slices_left = 0;
+  for (Slice& slice : slices_) {
+    slice.waiting = slice.parameters;
+    ++buckets_[slice.bucket].slices_left;
   }
   next_to_issue_ = next_to_retire_ = 0;
-  issuing_ = false;
+  released_bytes_ = 0;
+  issuing_ = ending_ = false;
 }
 
 void GradientReducer::expect(bool last) { issuing_ = last || options_.sharding == Sharding::kGradients; }
@@ -153,50 +204,88 @@ void GradientReducer::parameter_ready(size_t i) {
   at::Tensor& own = parameters_[i].mutable_grad();
   Bucket& bucket = buckets_[bucket_of_[i]];
   if (!bucket.flat.defined()) bucket.flat = at::zeros({bucket.elements}, gradient_options(parameters_[i]));
-  const at::Tensor place = bucket.flat.narrow(0, offset_[i], own.numel());
+  const int64_t begin = offset_[i], end = begin + own.numel();
+  const at::Tensor place = bucket.flat.narrow(0, begin, own.numel());
   if (own.data_ptr() != place.data_ptr()) {
     place.add_(own.flatten());
     own = at::Tensor();
   }
   if (!issuing_) return;
-  --bucket.waiting;
+  for (Slice& slice : slices_) {
+    if (slice.bucket == bucket_of_[i] && slice.begin < end && begin < slice.begin + slice.count) --slice.waiting;
+  }
   issue_ready();
 }
 
+void GradientReducer::release(int64_t bytes) {
+  if (!issuing_) return;
+  released_bytes_ += bytes;
+  issue_ready();
+}
+
+bool GradientReducer::released(const Slice& slice) const {
+  if (ending_ || plan_.release == GradientRelease::kWhenReady) return true;
+  return plan_.release == GradientRelease::kPlanned && slice.bytes_up_to <= released_bytes_;
+}
+
+void GradientReducer::issue(Slice& slice) {
+  Bucket& bucket = buckets_[slice.bucket];
+  if (options_.sharding == Sharding::kNone) {
+    slice.work = bucket.group->all_reduce(bucket.flat.narrow(0, slice.begin, slice.count), ReduceOp::kSum);
+    return;
+  }
+  // A parameter that no loss reaches on this rank counts as zeros.
+  if (!bucket.flat.defined()) bucket.flat = at::zeros({bucket.elements}, bucket.part.options());
+  if (!bucket.arriving.defined()) bucket.arriving = at::empty_like(bucket.part);
+  RowCounts cut;  // what of each rank's part lies in the slice
+  int64_t begin = 0, own_begin = 0;
+  for (size_t r = 0; r < bucket.cut.size(); begin += bucket.cut[r++]) {
+    const int64_t from = std::clamp(slice.begin, begin, begin + bucket.cut[r]);
+    const int64_t to = std::clamp(slice.begin + slice.count, begin, begin + bucket.cut[r]);
+    cut.push_back(to - from);
+    if (static_cast<int64_t>(r) == bucket.group->rank()) own_begin = from - begin;
+  }
+  const int64_t own = cut[static_cast<size_t>(bucket.group->rank())];
+  slice.work = bucket.group->reduce_scatter_rows(bucket.arriving.narrow(0, own_begin, own),
+                                                 bucket.flat.narrow(0, slice.begin, slice.count), cut);
+}
+
 void GradientReducer::issue_ready() {
-  while (next_to_issue_ < buckets_.size() && buckets_[next_to_issue_].waiting == 0) {
-    Bucket& bucket = buckets_[next_to_issue_++];
-    if (options_.sharding == Sharding::kNone) {
-      bucket.work = bucket.group->all_reduce(bucket.flat, ReduceOp::kSum);
-      continue;
-    }
-    // A parameter that no loss reaches on this rank counts as zeros.
-    if (!bucket.flat.defined()) bucket.flat = at::zeros({bucket.elements}, bucket.part.options());
-    bucket.arriving = at::empty_like(bucket.part);
-    bucket.work = bucket.group->reduce_scatter_rows(bucket.arriving, bucket.flat, bucket.cut);
+  while (next_to_issue_ < slices_.size() && slices_[next_to_issue_].waiting == 0 && released(slices_[next_to_issue_])) {
+    issue(slices_[next_to_issue_++]);
   }
   // What has arrived gives its room back. Waiting here could wait for ever: a rank may come to these parameters only
   // after collectives of its backward that this rank has still to join.
   if (options_.sharding != Sharding::kGradients) return;
-  while (next_to_retire_ < next_to_issue_ && buckets_[next_to_retire_].work.done()) retire(buckets_[next_to_retire_++]);
+  while (next_to_retire_ < next_to_issue_ && slices_[next_to_retire_].work.done()) retire(slices_[next_to_retire_++]);
 }
 
-void GradientReducer::retire(Bucket& bucket) {
-  bucket.work.wait();
-  if (!bucket.arriving.defined()) return;
+void GradientReducer::retire(Slice& slice) {
+  slice.work.wait();
+  note(slice);
+  slice.work = {};
+  Bucket& bucket = buckets_[slice.bucket];
+  if (--bucket.slices_left > 0 || !bucket.arriving.defined()) return;
   bucket.part.add_(std::exchange(bucket.arriving, at::Tensor()));
   if (options_.sharding == Sharding::kGradients) bucket.flat = at::Tensor();
 }
 
-void GradientReducer::end_round() {
-  for (Bucket& bucket : buckets_) bucket.waiting = 0;  // a parameter that no loss reaches keeps its zeros
-  issue_ready();
-  for (Bucket& bucket : buckets_) {
-    retire(bucket);
-    bucket.waiting = bucket.parameters;
+void GradientReducer::note(const Slice& slice) const {
+  Trace* trace = options_.schedule ? options_.schedule->trace() : nullptr;
+  if (trace == nullptr || !slice.work.state()) return;
+  const auto bytes = slice.count * static_cast<int64_t>(c10::elementSize(gradient_type(parameters_.front())));
+  if (const auto span = slice.work.state()->span()) {
+    trace->push_back(
+        {TracedKind::kGradients, /*backward=*/true, -1, &slice - slices_.data(), bytes, span->begin, span->end});
   }
-  next_to_issue_ = next_to_retire_ = 0;
-  issuing_ = false;
+}
+
+void GradientReducer::end_round() {
+  for (Slice& slice : slices_) slice.waiting = 0;  // a parameter that no loss reaches keeps its zeros
+  issuing_ = ending_ = true;
+  issue_ready();
+  while (next_to_retire_ < slices_.size()) retire(slices_[next_to_retire_++]);
+  begin_round();
 }
 
 void GradientReducer::end_micro_batch() {

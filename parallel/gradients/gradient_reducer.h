@@ -8,19 +8,24 @@
 
 #include "parallel/comm/communicator.h"
 #include "parallel/mesh/placement.h"
+#include "parallel/schedule/schedule.h"
 
 namespace parallel {
 
 struct ReducerOptions {
   int64_t bucket_bytes = int64_t{4} << 20;
   Sharding sharding = Sharding::kNone;
+  /// Whose plan says when gradients may be sent and in which slices; null: as soon as they are there, by bucket.
+  std::shared_ptr<Schedule> schedule = nullptr;
 };
 
 /// Owns the gradients of `parameters`: flat buckets of float32 (float64 for float64 parameters), in reverse order of
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
 /// their float32 place as they come, so that micro-batches and ranks are summed in float32.
-/// A bucket's parameters share one group. Buckets are issued in a fixed order, the same on every rank, whatever order
-/// backward takes. With sharding each bucket is cut evenly over its group, wherever parameters begin.
+/// A bucket's parameters share one group. Buckets are sent in slices, which a plan may cut finer (FSMoE's gradient
+/// partition), in a fixed order, the same on every rank, whatever order backward takes: a slice goes once it is
+/// complete, those before it have gone, and the plan has released so many bytes. With sharding each bucket is cut
+/// evenly over its group, wherever parameters begin.
 class GradientReducer {
  public:
   using Groups = std::vector<std::shared_ptr<Communicator>>;
@@ -61,12 +66,20 @@ class GradientReducer {
 
  private:
   struct Bucket;
+  struct Slice;
   class Hook;
 
   void make_bucket(const std::shared_ptr<Communicator>& group, const std::vector<size_t>& members);
   void parameter_ready(size_t i);
+  /// Cuts the buckets into slices where the plan has changed.
+  void cut_slices();
+  void release(int64_t bytes);
+  bool released(const Slice& slice) const;
+  void issue(Slice& slice);
   void issue_ready();
-  void retire(Bucket& bucket);
+  void retire(Slice& slice);
+  void note(const Slice& slice) const;
+  void begin_round();
   void end_round();
 
   std::vector<at::Tensor> parameters_;
@@ -75,8 +88,11 @@ class GradientReducer {
   std::vector<int64_t> offset_;  // of each parameter in its bucket
   std::vector<ElementRange> owned_;
   std::vector<Bucket> buckets_;
+  std::vector<Slice> slices_;  // in the order of issue
+  Plan plan_;                  // that they are cut for
   size_t next_to_issue_ = 0, next_to_retire_ = 0;
-  bool issuing_ = false;
+  int64_t released_bytes_ = 0;
+  bool issuing_ = false, ending_ = false;
 };
 
 }  // namespace parallel

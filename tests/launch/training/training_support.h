@@ -70,7 +70,8 @@ inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch
   return mesh;
 }
 
-/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be, and both folded.
+/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be, and both
+/// folded.
 inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& recipe, int64_t ranks) {
   if (ranks == 1) return {{}};
   std::vector<parallel::MeshConfig> layouts{{.zero = 1}, {.tensor = ranks}};
@@ -82,6 +83,19 @@ inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& reci
   layouts.push_back(with_experts({.zero = 2}, recipe, ranks == 4 ? 2 : ranks, ranks == 4 ? 2 : 1));
   if (pairs) layouts.push_back(with_experts({.tensor = 2}, recipe, ranks, 1));
   return layouts;
+}
+
+/// Layouts take turns: rows in chunks (others in backward) with gradients in slices at planned places; in chunks with
+/// gradients in slices when they are there; the default.
+inline parallel::Plan test_plan(const parallel::MeshConfig& mesh) {
+  using parallel::GradientRelease;
+  const std::vector<parallel::LayerPlan> layers(
+      4, {.forward_chunks = 3, .backward_chunks = 5, .moe_gradient_bytes = 9000, .dense_gradient_bytes = 2500});
+  if (mesh.zero == 1 || mesh.expert > 1) {
+    return {.name = "planned", .overlap = true, .release = GradientRelease::kPlanned, .layers = layers};
+  }
+  if (mesh.zero == 2) return {.name = "slices", .overlap = true, .slice_bytes = 3000, .layers = layers};
+  return {};
 }
 
 struct UpdateTrace {
@@ -110,6 +124,7 @@ inline at::Tensor whole_parameter(const at::Tensor& part, const moetrain::Model&
 inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
+  groups.mesh->schedule()->follow(test_plan(groups.mesh->config()));
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
@@ -118,7 +133,8 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
   state.reducer = std::make_unique<parallel::GradientReducer>(
       state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
-      parallel::ReducerOptions{.bucket_bytes = 20000, .sharding = groups.mesh->sharding()});
+      parallel::ReducerOptions{
+          .bucket_bytes = 20000, .sharding = groups.mesh->sharding(), .schedule = groups.mesh->schedule()});
   state.optimizer =
       std::make_unique<optim::Optimizer>(launch::owned_parameters(*state.model, *state.reducer), recipe.optimizer,
                                          optim::resolve(recipe.schedule, recipe.train.length.count, {}));
