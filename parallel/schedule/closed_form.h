@@ -1,5 +1,5 @@
 // The time of one MoE layer without simulating it. Exact where all-gather and reduce-scatter take equally long; where
-// they do not, they are near it and the simulation is the truth.
+// they do not, the four paths are a bound from below.
 // Source: FSMoE, section 4.2 (four cases), and the longest of four paths that they amount to.
 // defines: LayerTimes, CaseTime, longest_of_four, longest_on_one_link, case_table
 #pragma once
