@@ -33,7 +33,8 @@ struct LayerLoad {
   int64_t dense_gradient_bytes = 0;  // of the dense part, to be summed over hosts
 };
 
-/// A step: dense part 0, MoE layer 0, dense part 1, ..., the head; then backward.
+/// A step: dense part 0, MoE layer 0, dense part 1, ..., the head; then backward. Of several micro-batches the last:
+/// only its backward completes gradients.
 struct StepModel {
   CostLines lines;
   std::vector<LayerLoad> layers;  // in forward order

@@ -180,8 +180,11 @@ Slices exact(const BackwardPass& pass, int64_t quanta) {
   const int64_t total = pass.total_bytes();
   if (total <= 0 || pass.layers.empty()) return none(pass);
   const auto mean = static_cast<double>(total) / static_cast<double>(pass.layers.size());
-  const double quantum = pass.cost.slice_bytes > 0 ? static_cast<double>(pass.cost.slice_bytes)
-                                                   : std::max(1.0, mean / static_cast<double>(quanta));
+  double quantum = std::max(1.0, mean / static_cast<double>(quanta));
+  if (pass.cost.slice_bytes > 0) {
+    const auto slice = static_cast<double>(pass.cost.slice_bytes);
+    quantum = slice * std::ceil(quantum / slice);
+  }
   return SliceProgram(pass, quantum).solve();
 }
 

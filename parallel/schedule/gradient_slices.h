@@ -60,8 +60,8 @@ Slices beside_dense(const BackwardPass& pass);
 Slices in_free_gaps(const BackwardPass& pass);
 /// Up to `piece_bytes` in each MoE layer, all that is there beside each dense part (Lina's fixed pieces).
 Slices fixed_pieces(const BackwardPass& pass, int64_t piece_bytes);
-/// The cheapest of all whose sends add up to whole quanta: a slice where the cost has slices, else a `quanta`-th of the
-/// mean layer's gradient. Time (layers x quanta)^2 x layers.
+/// The cheapest of all whose sends add up to whole quanta: a `quanta`-th of the mean layer's gradient, rounded up to
+/// whole slices where the cost has them. Time: layers x (layers x quanta)^2.
 Slices exact(const BackwardPass& pass, int64_t quanta);
 /// The cheapest of all of the above, fixed pieces of 30 MB; of equally cheap ones the simplest.
 Slices cheapest(const BackwardPass& pass, int64_t quanta);

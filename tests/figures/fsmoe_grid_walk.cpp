@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <limits>
+#include <map>
 
 #include "parallel/schedule/schedules.h"
 #include "tests/parallel/schedule/schedule_support.h"

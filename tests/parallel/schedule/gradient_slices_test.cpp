@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "parallel/base/fault.h"
 #include "tests/parallel/schedule/schedule_support.h"
 
@@ -77,6 +79,25 @@ TEST(Exact, IsNeverWorseThanTheRules) {
       EXPECT_LE(least, cost_of(pass, rule).seconds * (1 + 1e-8)) << i;
     }
     EXPECT_LE(least, best * (1 + 1e-8));
+  }
+}
+
+TEST(Exact, KeepsToWholeSlices) {
+  std::mt19937_64 draws(13);
+  BackwardPass pass = drawn_pass(draws, {50, 50, 50});
+  pass.first_bytes = 0;
+  for (const int64_t slice : {int64_t{1}, int64_t{30}, int64_t{700}}) {
+    pass.cost.slice_bytes = slice;
+    pass.cost.all_reduce.alpha = 1e-6;
+    int64_t sent = 0;
+    const Slices slices = exact(pass, 40);
+    for (const std::vector<int64_t>& places : {slices.moe_bytes, slices.dense_bytes}) {
+      for (const int64_t bytes : places) {
+        EXPECT_EQ(bytes % slice, 0);
+        sent += bytes;
+      }
+    }
+    EXPECT_GT(sent, 0);
   }
 }
 

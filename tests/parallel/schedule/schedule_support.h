@@ -1,6 +1,8 @@
 // Layers of FSMoE's test beds as closed forms, simulations and passes see them.
 // defines: layer_times, part_of, simulated, drawn_times, example_pass
 #pragma once
+#include <cmath>
+#include <cstdint>
 #include <random>
 #include <vector>
 

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <tuple>
+
 #include "parallel/base/fault.h"
 #include "tests/parallel/schedule/schedule_support.h"
 
