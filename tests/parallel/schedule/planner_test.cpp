@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+#include <vector>
+
 #include "parallel/base/fault.h"
 #include "parallel/schedule/schedules.h"
 #include "tests/parallel/schedule/schedule_support.h"
@@ -68,6 +71,27 @@ TEST(Predicted, IsTheSumOfItsParts) {
   }
 }
 
+/// Two layers without dense parts, by hand: a = 1, inputs 2, weights 30. Backward returns a layer's weight gradients
+/// with the rest, so what is behind it begins after them.
+TEST(Predicted, ALayerEndsWithItsWeightGradients) {
+  StepModel model{.lines = {.all_to_all = {.alpha = 1},
+                            .all_reduce = {.alpha = 1},
+                            .expert_forward = {.alpha = 1},
+                            .expert_input_gradient = {.alpha = 2},
+                            .expert_weight_gradient = {.alpha = 30}}};
+  model.layers.assign(2, {.all_to_all_bytes = 1, .multiply_adds = 1, .matrices = 1});
+  model.head_gradient_bytes = 8;
+  Plan plan{.overlap = true, .release = GradientRelease::kPlanned, .layers = std::vector<parallel::LayerPlan>(2)};
+  plan.layers[1].dense_gradient_bytes = 8;
+  const parallel::Timeline timeline = predicted(model, plan, {});
+  for (size_t i = 0; i < timeline.tasks.size(); ++i) {
+    // Forward: 2 x 3; backward of layer 1: dispatch 1, inputs 2, weights 30.
+    const bool gradient = timeline.tasks[i].kind == parallel::TaskKind::kGradient;
+    EXPECT_TRUE(!gradient || timeline.times[i].begin == 6 + 33) << timeline.times[i].begin;
+  }
+  EXPECT_EQ(timeline.seconds, 6 + 33 + 1 + 33) << "the gradient's second delays layer 0's dispatch";
+}
+
 TEST(Predicted, SendsEveryGradientOnce) {
   const StepModel model = model_of(parallel::fsmoe_b(), kShapes);
   double there = static_cast<double>(model.head_gradient_bytes);
@@ -100,6 +124,55 @@ TEST(Planned, WithoutAGainEverythingIsInOneChunk) {
   EXPECT_EQ(predicted(model, plan, {}).seconds, 0);
   model.layers.clear();
   EXPECT_TRUE(planned(model, {}).layers.empty());
+}
+
+/// One byte a second, one second a message: layer 1's gradients are complete when its dense part has ended.
+TEST(Predicted, ReadyGradientsGoWhenASliceIsFull) {
+  StepModel model{.lines = {.all_to_all = {.alpha = 1}, .all_reduce = {.alpha = 1, .beta = 1}}};
+  model.layers.assign(3, {.all_to_all_bytes = 1, .dense_backward_seconds = 10, .dense_gradient_bytes = 4});
+  const auto begins = [&](int64_t slice_bytes) {
+    const Plan plan{.overlap = true, .release = GradientRelease::kWhenReady, .slice_bytes = slice_bytes};
+    const parallel::Timeline timeline = predicted(model, plan, {});
+    std::vector<std::pair<double, double>> all;  // begin, bytes
+    for (size_t i = 0; i < timeline.tasks.size(); ++i) {
+      if (timeline.tasks[i].kind != parallel::TaskKind::kGradient) continue;
+      all.emplace_back(timeline.times[i].begin, timeline.tasks[i].bytes);
+    }
+    return all;
+  };
+  using Begins = std::vector<std::pair<double, double>>;
+  // Forward 3 x 2; backward of a layer 2 + 10. Gradients delay the next dispatch by their 5 s.
+  EXPECT_EQ(begins(0), (Begins{{18, 4}, {35, 4}, {52, 4}}));
+  EXPECT_EQ(begins(8), (Begins{{30, 8}, {51, 4}})) << "8 bytes are there after two layers";
+  EXPECT_EQ(begins(100), (Begins{{42, 12}})) << "never full: at the end";
+}
+
+TEST(Predicted, WithoutOverlapTasksAddUp) {
+  const StepModel model = model_of(parallel::fsmoe_b(), kShapes);
+  for (const ExpertBackward experts : {ExpertBackward::kOneTask, ExpertBackward::kTwoTasks}) {
+    const PlanOptions options{.experts = experts};
+    const Plan plan = parallel::builtin_schedules().at("sequential")(model, options);
+    double sum = 0;
+    for (const parallel::Task& task : step_tasks(model, plan, experts)) sum += task.seconds;
+    EXPECT_NEAR(predicted(model, plan, options).seconds, sum, 1e-9 * sum);
+  }
+}
+
+/// Forward loses by chunks, backward gains by them: the shared number is best for both together.
+TEST(Schedules, TutelsChunksAreBestForBothDirections) {
+  StepModel model{.lines = {.all_to_all = {.alpha = 0.1, .beta = 1},
+                            .expert_forward = {.alpha = 1e-3},
+                            .expert_input_gradient = {.beta = 4},
+                            .expert_weight_gradient = {.beta = 4}}};
+  model.layers = {{.all_to_all_bytes = 4, .multiply_adds = 1}};
+  Plan plan = parallel::builtin_schedules().at("tutel")(model, {});
+  const int64_t chosen = plan.layers.at(0).forward_chunks;
+  const double seconds = predicted(model, plan, {}).seconds;
+  EXPECT_GT(chosen, 1);
+  for (int64_t chunks = 1; chunks <= 16; ++chunks) {
+    plan.layers[0] = {.forward_chunks = chunks, .backward_chunks = chunks};
+    EXPECT_GE(predicted(model, plan, {}).seconds, seconds * (1 - 1e-8)) << chunks;
+  }
 }
 
 TEST(Planned, ALittleGainMayBeTooLittle) {

@@ -109,6 +109,16 @@ TEST(Simulate, NothingTakesNoTime) {
   EXPECT_EQ(times.all_to_all + times.all_gather + times.experts, 0) << "no bytes, no latency";
 }
 
+TEST(Simulate, ATaskWaitsForBothBeforeIt) {
+  std::vector<Task> tasks(3);
+  tasks[0] = {.resource = Resource::kCompute, .seconds = 5};
+  tasks[1] = {.resource = Resource::kBetweenHosts, .seconds = 1};
+  tasks[2] = {.resource = Resource::kInsideHost, .seconds = 1, .after = {0, 1}};
+  EXPECT_EQ(simulate(tasks).times[2].begin, 5);
+  std::swap(tasks[0].seconds, tasks[1].seconds);
+  EXPECT_EQ(simulate(tasks).times[2].begin, 5);
+}
+
 TEST(Simulate, TasksThatWaitForEachOtherAreAFault) {
   std::vector<Task> tasks(2);
   tasks[0] = {.seconds = 1, .after = {1, -1}};
