@@ -2,10 +2,12 @@
 // tests/figures/simulator_cases starts.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <mutex>
 #include <thread>
 
@@ -52,13 +54,19 @@ TEST(SimulatorCases, DrawsEqualTheClosedForm) {
 
 constexpr double kSlower = 10;  // a task sleeps ten times its modelled time, so that waking up is little of it
 
+struct Run {
+  double seconds = 0;      // in units of the model
+  bool disturbed = false;  // some sleep ended over 2 ms late: other work held the processor
+};
+
 /// One thread for each resource walks its tasks in their order; a task begins when those before it have ended.
-/// Seconds that all take, in units of the model.
-double seconds_in_threads(const std::vector<Task>& tasks) {
+Run run_in_threads(const std::vector<Task>& tasks) {
+  using Clock = std::chrono::steady_clock;
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<char> ended(tasks.size(), 0);
   bool started = false;
+  Run run;
   const auto walk = [&](parallel::Resource resource) {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return started; });
@@ -71,8 +79,12 @@ double seconds_in_threads(const std::vector<Task>& tasks) {
         return true;
       });
       lock.unlock();
-      std::this_thread::sleep_for(std::chrono::duration<double>(kSlower * tasks[i].seconds));
+      const std::chrono::duration<double> length(kSlower * tasks[i].seconds);
+      const auto begin = Clock::now();
+      std::this_thread::sleep_for(length);
+      const bool late = Clock::now() - begin > length + std::chrono::milliseconds(2);
       lock.lock();
+      run.disturbed |= late;
       ended[i] = 1;
       changed.notify_all();
     }
@@ -82,14 +94,26 @@ double seconds_in_threads(const std::vector<Task>& tasks) {
        {parallel::Resource::kCompute, parallel::Resource::kInsideHost, parallel::Resource::kBetweenHosts}) {
     threads.emplace_back(walk, resource);
   }
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   {
     const std::lock_guard lock(mutex);
     started = true;
   }
   changed.notify_all();
   for (std::thread& thread : threads) thread.join();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / kSlower;
+  run.seconds = std::chrono::duration<double>(Clock::now() - begin).count() / kSlower;
+  return run;
+}
+
+/// The least of three undisturbed runs, or of twelve: a thread may wake up late, never early.
+double seconds_in_threads(const std::vector<Task>& tasks) {
+  double least = std::numeric_limits<double>::infinity();
+  for (int runs = 0, undisturbed = 0; runs < 12 && undisturbed < 3; ++runs) {
+    const Run run = run_in_threads(tasks);
+    least = std::min(least, run.seconds);
+    undisturbed += !run.disturbed;
+  }
+  return least;
 }
 
 struct DrawnLayer {
@@ -162,7 +186,8 @@ TEST(SimulatorCases, ThreadsTakeAsLongAsPredicted) {
   EXPECT_GT(clear, layers / 4) << "too few draws in which the model promises anything";
   EXPECT_EQ(lost, 0) << "two links were not faster though the model says by over 5 %";
   std::printf(
-      "walked %lld layers in threads: measured / predicted %.3f (%.3f to %.3f), two links faster in %lld of %lld\n",
+      "walked %lld layers in threads (the least of three runs): measured / predicted %.3f (%.3f to %.3f), two links "
+      "faster in %lld of %lld\n",
       static_cast<long long>(layers), mean, low, high, static_cast<long long>(clear - lost),
       static_cast<long long>(clear));
 }
