@@ -1,4 +1,6 @@
-"""What the figures that walk layouts share: one mpirun for each rank count, which walks all its layouts by itself."""
+"""What the figures that walk layouts or schedules share: a program (one mpirun for each rank count) that walks all of them by
+itself, and says what it found in lines that begin with "walked".
+"""
 import os
 import pathlib
 import re
@@ -15,6 +17,17 @@ def walk(test, ranks, suite="Walker"):
                f"--gtest_filter={suite}.{test}"]
     environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                        OMPI_MCA_mpi_yield_when_idle="1")
+    return passed_on(command, environment)
+
+
+def walk_alone(program, tests, settings={}):
+    """The same for a program that needs no MPI. Lines come without their end."""
+    command = [str(ROOT / "build" / program), "--gtest_brief=1", f"--gtest_filter={tests}"]
+    lines, well = passed_on(command, dict(os.environ, **settings))
+    return [line.rstrip() for line in lines], well
+
+
+def passed_on(command, environment):
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True)
     lines = []

@@ -31,7 +31,7 @@ ROOMS = {
     "moetrain": "layers routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
     "data": ". tokenizers hdf5 datasets batching prepare scoring",
-    "launch": "recipe checkpoint interchange report training doctor commands .",
+    "launch": "recipe planning checkpoint interchange report training doctor commands .",
 }
 # Header of a vendor -> files that may include it.
 VENDOR_HEADERS = [

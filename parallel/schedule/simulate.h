@@ -1,0 +1,35 @@
+// A list schedule: each resource serves one task at a time, as early as its order and the tasks before it allow.
+// defines: InsideOrder, TaskTime, Timeline, simulate, to_text
+#pragma once
+#include <string>
+#include <vector>
+
+#include "parallel/schedule/task_graph.h"
+
+namespace parallel {
+
+/// In which order the link inside a host serves.
+enum class InsideOrder {
+  kFixed,  // as listed
+  kReady,  // whichever is ready first; as listed where two are at once
+};
+
+struct TaskTime {
+  double begin = 0, end = 0;  // [s] from the step's start
+};
+
+/// When each task runs; a measured trace has the same form.
+struct Timeline {
+  std::vector<Task> tasks;
+  std::vector<TaskTime> times;  // of each task
+  double seconds = 0;           // when the last task ends
+};
+
+/// Links between hosts and compute serve in the tasks' order. A task that waits for one that stands behind it on the
+/// same resource never starts: InternalError.
+Timeline simulate(std::vector<Task> tasks, InsideOrder inside = InsideOrder::kFixed);
+
+/// A row for each task in order of begin: begin, end [ms], resource, direction, kind, layer, chunk, bytes.
+std::string to_text(const Timeline& timeline);
+
+}  // namespace parallel
