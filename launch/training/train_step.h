@@ -50,6 +50,9 @@ struct TrainState {
   int64_t micro_batches = 1;  // of the recipe; an update may have fewer that hold something
 };
 
+/// The same without the optimizer, so that nothing changes but the gradients: for a profile. Collective.
+void rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups);
+
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
 /// clipping, optimizer. `targets`: counted targets of the whole update. Collective.
 /// UserError, on all ranks, where the loss or a gradient is not finite; the weights are then as before.

@@ -179,7 +179,7 @@ class PipelineNode : public torch::autograd::Node {
   /// out_RD: where results return to; null: nobody wants them.
   ExpertRows run_pass(const at::Tensor& wire_RD, const RowPass& pass, const Weights& weights, bool keep,
                       at::Tensor* out_RD) const {
-    ChunkTrace trace(schedule_->trace(), layer_, /*backward=*/false);
+    ChunkTrace trace(schedule_->trace(), layer_, Direction::kForward);
     Arrivals arrivals(exchange_, wire_RD, pass, trace, overlap());
     Departures departures(exchange_, pass, trace, overlap());
     ExpertRows all;
@@ -187,7 +187,7 @@ class PipelineNode : public torch::autograd::Node {
     for (size_t c = 0; c < pass.chunks.size(); ++c) {
       const RowChunk& chunk = pass.chunks[c];
       const at::Tensor rows_ND = arrivals.take(c, all.rows_ND);
-      const ComputeSpan span(trace, TracedKind::kExperts, chunk, static_cast<int64_t>(c));
+      const ComputeSpan span(trace, TaskKind::kExperts, chunk, static_cast<int64_t>(c));
       const RowTensors saved = keep ? rows_of(all.saved, chunk.first_row, chunk.rows())
                                     : places(compute_->saved_widths(weights), chunk.rows(), wire_RD.options());
       const at::Tensor out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
@@ -220,7 +220,7 @@ class PipelineNode : public torch::autograd::Node {
 
   Weights pass_backward(const ExpertRows& rows, const at::Tensor& grad_RD, const RowPass& pass, const Weights& weights,
                         bool last, at::Tensor& rows_RD) const {
-    ChunkTrace trace(schedule_->trace(), layer_, /*backward=*/true);
+    ChunkTrace trace(schedule_->trace(), layer_, Direction::kBackward);
     Arrivals arrivals(exchange_, grad_RD, pass, trace, overlap());
     if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
     Departures departures(exchange_, pass, trace, overlap());
@@ -234,14 +234,14 @@ class PipelineNode : public torch::autograd::Node {
       const int64_t first = chunk.first_row, count = chunk.rows();
       const at::Tensor grad_ND = arrivals.take(c, grad_out_ND);
       {
-        const ComputeSpan span(trace, TracedKind::kExperts, chunk, static_cast<int64_t>(c));
+        const ComputeSpan span(trace, TaskKind::kInputGradient, chunk, static_cast<int64_t>(c));
         departures.send(c,
                         compute_->backward_rows(rows.rows_ND.narrow(0, first, count), rows_of(rows.saved, first, count),
                                                 grad_ND, chunk.rows_per_expert, weights, rows_of(kept, first, count)),
                         rows_RD);
       }
       // Nobody waits for the weights' gradients: those of experts that now have all their rows.
-      const ComputeSpan span(trace, TracedKind::kExpertGradients, chunk, static_cast<int64_t>(c));
+      const ComputeSpan span(trace, TaskKind::kWeightGradient, chunk, static_cast<int64_t>(c));
       seen += count;
       Counts whole;
       int64_t rows_of_whole = 0;

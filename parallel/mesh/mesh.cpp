@@ -40,10 +40,15 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   world_gradients_ = std::move(gradients);
   // Tokens of experts and gradients share the wire between hosts: each chunk has it whole, and gradients give way.
   expert_->take_lane({Link::kBetweenHosts});
-  expert_tensor_->take_lane({Link::kInsideHost});
   for (const auto& group : {world_gradients_, data_gradients_, expert_data_gradients_}) {
     group->take_lane({Link::kBetweenHosts, /*yields=*/true});
   }
+  follow({});
+}
+
+void Mesh::follow(Plan plan) const {
+  expert_tensor_->take_lane({plan.one_link ? Link::kBetweenHosts : Link::kInsideHost});
+  schedule_->follow(std::move(plan));
 }
 
 int64_t Mesh::sharers(Replicas replicas) const {

@@ -40,8 +40,10 @@ class Mesh {
   /// How many they are.
   int64_t sharers(Replicas replicas) const;
 
-  /// When what is exchanged over these axes: the one thing here that changes during a run.
+  /// What is exchanged over these axes when: the one thing here that changes during a run.
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
+  /// From the next update on. The same plan on every rank. @pre nothing is under way
+  void follow(Plan plan) const;
 
  private:
   MeshConfig config_;

@@ -124,7 +124,7 @@ inline at::Tensor whole_parameter(const at::Tensor& part, const moetrain::Model&
 inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
-  groups.mesh->schedule()->follow(test_plan(groups.mesh->config()));
+  groups.mesh->follow(test_plan(groups.mesh->config()));
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;

@@ -93,7 +93,7 @@ const Plan kPlans[] = {
     {},
     {.name = "chunks", .overlap = true, .layers = {{.forward_chunks = 3, .backward_chunks = 5}}},
     {.name = "one after another", .overlap = false, .layers = {{.forward_chunks = 2, .backward_chunks = 1}}},
-    {.name = "many", .overlap = true, .layers = {{.forward_chunks = 16, .backward_chunks = 16}}},
+    {.name = "many, one link", .overlap = true, .one_link = true, .layers = {{.forward_chunks = 16, .backward_chunks = 16}}},
 };
 
 TEST_F(ExpertExchangeTest, EveryFoldingGivesWhatOneRankGives) {
@@ -106,7 +106,7 @@ TEST_F(ExpertExchangeTest, EveryFoldingGivesWhatOneRankGives) {
     const std::vector<at::Tensor> own{weights_[0].narrow(0, first, count).narrow(2, from, hidden).contiguous(),
                                       weights_[1].narrow(0, first, count).narrow(1, from, hidden).contiguous()};
     for (const Choice& choice : kChoices) {
-      mesh->schedule()->follow(kPlans[number++ % std::size(kPlans)]);
+      mesh->follow(kPlans[number++ % std::size(kPlans)]);
       const std::string what = concat(choice.name, ", ", mesh->shape().describe(), ", bound ", config.receive_bound,
                                       ", plan ", mesh->schedule()->plan().name);
       const Result spread = run(choice, group, own), alone = run(choice, one_rank(kAllExperts), weights_);
