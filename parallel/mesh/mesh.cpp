@@ -1,5 +1,7 @@
 #include "parallel/mesh/mesh.h"
 
+#include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "parallel/base/fault.h"
@@ -24,10 +26,17 @@ std::shared_ptr<Communicator> axis(const char* name, const std::shared_ptr<Commu
 Mesh::Mesh() : Mesh({}, std::make_shared<LocalCommunicator>(), std::make_shared<LocalCommunicator>()) {}
 
 Mesh::Mesh(const MeshConfig& config, int64_t ranks, int64_t rank)
-    : config_(config), shape_(mesh_shape(config, ranks)), place_(shape_.place(rank)) {}
+    : config_(config),
+      shape_(mesh_shape(config, ranks)),
+      place_(shape_.place(rank)),
+      hosts_(static_cast<size_t>(ranks), 0) {}
 
-Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::shared_ptr<Communicator> gradients)
+Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::shared_ptr<Communicator> gradients,
+           std::vector<int64_t> hosts)
     : Mesh(config, tokens->size(), tokens->rank()) {
+  if (!hosts.empty()) hosts_ = std::move(hosts);
+  check_internal(static_cast<int64_t>(hosts_.size()) == tokens->size(), "Mesh: hosts of ", hosts_.size(),
+                 " ranks, not ", tokens->size());
   const auto& [data, tensor, expert_data, expert, expert_tensor] = place_;
   const int64_t block = shape_.expert * shape_.expert_tensor;
   tensor_ = axis("tensor", tokens, data, shape_.tensor);
@@ -35,9 +44,24 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   expert_ = axis("expert", tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
   expert_tensor_ = axis("expert_tensor", tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
   experts_ = axis("experts", tokens, expert_data, block);
+  const std::vector<int64_t> axis_hosts = expert_hosts();
+  if (config.dispatch == "hierarchical" &&
+      std::ranges::adjacent_find(axis_hosts, std::not_equal_to()) != axis_hosts.end()) {
+    // By all ranks of the axis, also one that is alone on its host.
+    expert_inside_ = counted_as("expert.inside", expert_->split(axis_hosts[static_cast<size_t>(expert)], expert));
+  }
   data_gradients_ = axis("gradients.data", gradients, tensor, shape_.data);
   expert_data_gradients_ = axis("gradients.expert_data", gradients, tokens->rank() % block, shape_.expert_data);
   world_gradients_ = std::move(gradients);
+}
+
+std::vector<int64_t> Mesh::expert_hosts() const {
+  std::vector<int64_t> hosts;
+  for (int64_t x = 0; x < shape_.expert; ++x) {
+    const int64_t rank = (place_.expert_data * shape_.expert + x) * shape_.expert_tensor + place_.expert_tensor;
+    hosts.push_back(hosts_[static_cast<size_t>(rank)]);
+  }
+  return hosts;
 }
 
 int64_t Mesh::sharers(Replicas replicas) const {

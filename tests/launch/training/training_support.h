@@ -12,9 +12,9 @@
 #include "launch/training/train_step.h"
 #include "tests/support/world.h"
 
-/// All ranks of the test, every collective checked. Collective.
-inline launch::Groups test_groups(const parallel::MeshConfig& mesh = {}) {
-  return launch::make_groups(test_mpi_world(), at::kCPU, "collectives", mesh);
+/// All ranks of the test, every collective checked; on hosts as stated (make_groups). Collective.
+inline launch::Groups test_groups(const parallel::MeshConfig& mesh = {}, const std::vector<int64_t>& hosts = {}) {
+  return launch::make_groups(test_mpi_world(), at::kCPU, "collectives", mesh, hosts);
 }
 
 /// 2 blocks of width 24 with 6 experts; 3 updates take a fraction of a second.
@@ -70,7 +70,8 @@ inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch
   return mesh;
 }
 
-/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be, and both folded.
+/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be, and both
+/// folded.
 inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& recipe, int64_t ranks) {
   if (ranks == 1) return {{}};
   std::vector<parallel::MeshConfig> layouts{{.zero = 1}, {.tensor = ranks}};
