@@ -1,6 +1,6 @@
 // Walks layouts of the ranks it is started on, each over communicators of its own in this one process, and prints how
-// far each is from one rank: what tests/figures/{layouts_equal,layouts_adverse,rerun_bitwise,zero_memory} start.
-// One test for each: --gtest_filter=Walker.All
+// far each is from one rank: what tests/figures/{layouts_equal,layouts_adverse,rerun_bitwise,zero_memory,hosts_equal}
+// start. One test for each: --gtest_filter=Walker.All
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -205,6 +205,15 @@ TEST_F(Walker, All) { walk(all_walks(base_, world_->size())); }
 TEST_F(Walker, Cover) { walk(covering(all_walks(base_, world_->size()))); }
 
 TEST_F(Walker, Adverse) { walk(adverse_walks(base_, world_->size())); }
+
+/// By a multi-host mpirun only: the covering layouts, on as many hosts as MPI finds.
+TEST_F(Walker, Hosts) {
+  const auto hosts = test_groups().mesh->hosts();
+  const std::set<int64_t> distinct(hosts.begin(), hosts.end());
+  ASSERT_GT(distinct.size(), 1u);
+  if (first()) std::printf("%zu hosts\n", distinct.size());
+  walk(covering(all_walks(base_, world_->size())));
+}
 
 TEST_F(Walker, Rerun) {
   launch::Recipe recipe = base_;
