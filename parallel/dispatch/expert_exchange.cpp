@@ -50,7 +50,8 @@ bool reducible(const at::Tensor& rows) { return rows.scalar_type() == at::kFloat
 
 }  // namespace
 
-ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device)
+ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device,
+                               const at::Tensor& token_R)
     : group_(group), rows_(sum(rows_per_expert)), receive_rows_(rows_) {
   const Mesh& mesh = *group.mesh;
   if (mesh.experts().size() == 1) {
@@ -70,6 +71,29 @@ ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_ex
   receive_rows_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(mesh.config().receive_bound * share)));
   const int64_t count = std::max<int64_t>(1, (most + receive_rows_ - 1) / receive_rows_);
   for (int64_t p = 0; p < count; ++p) passes_.push_back(make_pass(rows_BE, p, device));
+  if (mesh.dispatches_by_host() && token_R.defined()) {
+    by_host_ = std::make_shared<const HostExchange>(group.mesh, rows_between(rows_BE), token_R);
+  }
+}
+
+std::vector<RowsBetween> ExpertExchange::rows_between(const std::vector<Rows>& rows_BE) const {
+  const Mesh& mesh = *group_.mesh;
+  const auto ranks = static_cast<size_t>(mesh.shape().expert), parts = static_cast<size_t>(mesh.shape().expert_tensor);
+  const auto part = static_cast<size_t>(mesh.place().expert_tensor);
+  std::vector<RowsBetween> all;
+  for (int64_t p = 0; p < passes(); ++p) {
+    RowsBetween& between = all.emplace_back();
+    between.begin_X = pass_of(p).sent_begin;
+    between.rows_SX.assign(ranks, Rows(ranks, 0));
+    for (size_t x = 0; x < ranks; ++x) {
+      const auto rank = static_cast<int64_t>(x);
+      for_each_block(rows_BE, group_.map.first(rank), group_.map.count(rank), p * receive_rows_,
+                     (p + 1) * receive_rows_, [&](size_t b, size_t, int64_t n) {
+                       if (b % parts == part) between.rows_SX[b / parts][x] += n;
+                     });
+    }
+  }
+  return all;
 }
 
 ExpertExchange::Pass ExpertExchange::make_pass(const std::vector<Rows>& rows_BE, int64_t pass,
@@ -127,13 +151,15 @@ ExpertExchange::Pass ExpertExchange::make_pass(const std::vector<Rows>& rows_BE,
   return result;
 }
 
-at::Tensor ExpertExchange::dispatch(const at::Tensor& rows_RD, int64_t pass) const {
+at::Tensor ExpertExchange::dispatch(const at::Tensor& rows_RD, int64_t pass, const HostExchange* by_host) const {
   const Mesh& mesh = *group_.mesh;
   if (mesh.experts().size() == 1) return rows_RD;
   const Pass& way = pass_of(pass);
   const int64_t width = rows_RD.size(1);
   at::Tensor rows = rows_RD;
-  if (mesh.shape().expert > 1) {
+  if (by_host != nullptr) {
+    rows = by_host->all_to_all(rows_RD, pass);
+  } else if (mesh.shape().expert > 1) {
     at::Tensor sent = rows_RD.contiguous();
     if (passes() > 1) {
       std::vector<at::Tensor> ranges;

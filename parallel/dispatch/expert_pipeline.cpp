@@ -54,8 +54,12 @@ class PipelineNode : public torch::autograd::Node {
     const at::Tensor grad_weight_TK = at::zeros({weight_TK.numel()}, weight_TK.options())
                                           .index_copy_(0, permutation.slot_R, dot_R)
                                           .view_as(weight_TK);
-    grad_out_RD.mul_(weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1));
-    auto [grad_rows_RD, grad_weights] = experts_backward(grad_out_RD, weights);
+    at::Tensor weight_R1 = weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1);
+    if (!exchange->sends_copies_once()) {
+      grad_out_RD.mul_(weight_R1);
+      weight_R1 = at::Tensor();
+    }
+    auto [grad_rows_RD, grad_weights] = experts_backward(grad_out_RD, weight_R1, weights);
     variable_list result{combine_rows(grad_rows_RD, {}, permutation), grad_weight_TK};
     result.insert(result.end(), grad_weights.begin(), grad_weights.end());
     return result;
@@ -77,7 +81,10 @@ class PipelineNode : public torch::autograd::Node {
   bool together = false;  // whether other ranks take part
 
  private:
-  ExpertCompute::Gradients experts_backward(const at::Tensor& grad_out_RD, const std::vector<at::Tensor>& weights) {
+  /// `weight_R1`: still to be multiplied in, where it is done; until then a token's gradients are equal, so that they
+  /// cross to another host once.
+  ExpertCompute::Gradients experts_backward(const at::Tensor& grad_out_RD, const at::Tensor& weight_R1,
+                                            const std::vector<at::Tensor>& weights) {
     ExpertCompute::Gradients all;
     at::Tensor rows_RD;
     if (exchange->passes() > 1) rows_RD = gather_rows(tokens_TD_.unpack(), permutation);
@@ -85,7 +92,9 @@ class PipelineNode : public torch::autograd::Node {
       const std::vector<int64_t>& counts = exchange->rows_per_expert(pass);
       ExpertCompute::Saved again;
       if (pass > 0) again = compute->forward(exchange->dispatch(rows_RD, pass), counts, weights).saved;
-      auto part = compute->backward(pass > 0 ? again : saved_, exchange->dispatch(grad_out_RD, pass), counts, weights);
+      at::Tensor grad_ND = exchange->dispatch(grad_out_RD, pass);
+      if (weight_R1.defined()) grad_ND.mul_(exchange->dispatch_distinct(weight_R1, pass));
+      auto part = compute->backward(pass > 0 ? again : saved_, grad_ND, counts, weights);
       exchange->combine(part.rows_RD, pass, all.rows_RD);
       if (pass == 0) {
         all.weights = std::move(part.weights);
@@ -110,7 +119,8 @@ at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assign
                            const ExpertGroup& group) {
   const std::shared_ptr<PipelineNode> node(new PipelineNode(), torch::autograd::deleteNode);
   node->permutation = sort_by_expert(assignment.expert_TK, assignment.num_experts);
-  node->exchange = std::make_unique<ExpertExchange>(group, node->permutation.rows_per_expert, tokens_TD.device());
+  node->exchange = std::make_unique<ExpertExchange>(group, node->permutation.rows_per_expert, tokens_TD.device(),
+                                                    node->permutation.token_R);
   node->compute = std::move(compute);
   node->together = group.mesh->experts().size() > 1;
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {

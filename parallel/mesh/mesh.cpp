@@ -44,24 +44,30 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   expert_ = axis("expert", tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
   expert_tensor_ = axis("expert_tensor", tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
   experts_ = axis("experts", tokens, expert_data, block);
-  const std::vector<int64_t> axis_hosts = expert_hosts();
-  if (config.dispatch == "hierarchical" &&
-      std::ranges::adjacent_find(axis_hosts, std::not_equal_to()) != axis_hosts.end()) {
+  if (config.dispatch == "hierarchical" && experts_cross_hosts()) {
     // By all ranks of the axis, also one that is alone on its host.
-    expert_inside_ = counted_as("expert.inside", expert_->split(axis_hosts[static_cast<size_t>(expert)], expert));
+    expert_inside_ = counted_as("expert.inside", expert_->split(expert_hosts()[static_cast<size_t>(expert)], expert));
   }
   data_gradients_ = axis("gradients.data", gradients, tensor, shape_.data);
   expert_data_gradients_ = axis("gradients.expert_data", gradients, tokens->rank() % block, shape_.expert_data);
   world_gradients_ = std::move(gradients);
 }
 
-std::vector<int64_t> Mesh::expert_hosts() const {
+std::vector<int64_t> Mesh::expert_hosts(int64_t expert_tensor) const {
   std::vector<int64_t> hosts;
   for (int64_t x = 0; x < shape_.expert; ++x) {
-    const int64_t rank = (place_.expert_data * shape_.expert + x) * shape_.expert_tensor + place_.expert_tensor;
+    const int64_t rank = (place_.expert_data * shape_.expert + x) * shape_.expert_tensor + expert_tensor;
     hosts.push_back(hosts_[static_cast<size_t>(rank)]);
   }
   return hosts;
+}
+
+bool Mesh::experts_cross_hosts() const {
+  for (int64_t part = 0; part < shape_.expert_tensor; ++part) {
+    const std::vector<int64_t> hosts = expert_hosts(part);
+    if (std::ranges::adjacent_find(hosts, std::not_equal_to()) != hosts.end()) return true;
+  }
+  return false;
 }
 
 int64_t Mesh::sharers(Replicas replicas) const {

@@ -41,10 +41,11 @@ class Mesh {
   Communicator& experts() const { return *experts_; }
 
   /// Whether a token goes once to each other host of the expert axis, and is spread there: as config().dispatch says,
-  /// where the axis has several hosts. The same on all ranks of the axis.
+  /// where the axis, or that of another part of the same experts, has several hosts. The same on all ranks of
+  /// experts().
   bool dispatches_by_host() const { return expert_inside_ != nullptr; }
   /// hosts() of the ranks of the expert axis.
-  std::vector<int64_t> expert_hosts() const;
+  std::vector<int64_t> expert_hosts() const { return expert_hosts(place_.expert_tensor); }
   /// Where dispatches_by_host(): the ranks of the expert axis on this rank's host, in their order on the axis.
   Communicator& expert_inside() const { return *expert_inside_; }
 
@@ -54,6 +55,10 @@ class Mesh {
   int64_t sharers(Replicas replicas) const;
 
  private:
+  std::vector<int64_t> expert_hosts(int64_t expert_tensor) const;
+  /// Whether an expert axis among the ranks of experts() has several hosts.
+  bool experts_cross_hosts() const;
+
   MeshConfig config_;
   MeshShape shape_;
   MeshPlace place_;

@@ -42,6 +42,13 @@ TEST(MeshShape, RefusesWhatDoesNotDivide) {
       "mesh.expert_tensor = 4 does not divide the 6 ranks of this job; legal: 3 or 6, or another number of ranks");
 }
 
+TEST(MeshShape, AHierarchicalDispatchNeedsAnExpertAxis) {
+  EXPECT_EQ(message_of([] { mesh_shape({.expert_tensor = 2, .dispatch = "hierarchical"}, 4); }),
+            "mesh.dispatch = \"hierarchical\" sends a token once to each host of the expert axis, but mesh.expert = 1 "
+            "keeps every row on its rank; legal: mesh.dispatch = \"flat\", or mesh.expert of at least 2");
+  EXPECT_EQ(message_of([] { mesh_shape({.expert = 2, .dispatch = "hierarchical"}, 4); }), "no error");
+}
+
 TEST(ExpertMap, EvenAndOfOnesOwn) {
   EXPECT_EQ(expert_map({.expert = 3}, 12).counts, (std::vector<int64_t>{4, 4, 4}));
   const ExpertMap map = expert_map({.expert = 3, .experts_by_rank = {5, 0, 2}}, 7);
