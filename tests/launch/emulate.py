@@ -292,6 +292,10 @@ def same_result(bench):
     worst = max((abs(a - b) / abs(b) for a, b in zip(losses["one"], losses["two"])), default=1.0)
     bench.check("training: equal losses", len(losses["one"]) == len(losses["two"]) >= 4 and worst < 1e-10, losses)
     print(f"losses apart: {worst:.2e}")
+    words = ["--set", f"run.folder={bench.folder}/tensor", "--set", "mesh.tensor=2"]
+    done = Emulation("--hosts", 2, "--", "train", bench.folder / "recipe.toml", *words, MOETRAIN_BINARY=bench.program).end()
+    bench.check("a tensor axis across hosts is warned of", done.code == 0 and "layout of 2 ranks on 2 hosts" in done.output
+                and "warning: mesh.tensor = 2 spans 2 hosts" in done.output, done.output + done.errors)
     done = Emulation("--hosts", 2, "--ranks-per-host", 2, "--", "doctor", "--json", hosts, MOETRAIN_BINARY=bench.program).end()
     seen = [host["ranks"] for host in json.loads(hosts.read_text())["hosts"]]
     bench.check("doctor sees two hosts", seen == [[0, 1], [2, 3]], f"{seen} {done.errors}")
