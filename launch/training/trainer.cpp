@@ -13,6 +13,7 @@
 #include "launch/training/build_id.h"
 #include "launch/training/description.h"
 #include "launch/training/evaluation.h"
+#include "launch/training/mesh_notes.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/trained_model.h"
 #include "parallel/comm/agreement.h"
@@ -178,6 +179,9 @@ void Trainer::announce(bool resumed) {
                                  recipe_.run.device, "; ", length_, " updates of ", scale_.tokens_per_update,
                                  " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
   if (recipe_.overlap.schedule != "eager") progress_.say(overlap_->describe());
+  for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), scale_.tokens_per_update)) {
+    progress_.say(note);
+  }
   if (const std::string left_out = batches_->left_out(); !left_out.empty()) progress_.say(left_out);
   const int64_t tensor = groups_.mesh->shape().tensor;
   const int64_t idle = (groups_.shard.count - batches_->sequences_per_micro_batch()) * tensor;

@@ -67,6 +67,30 @@ int64_t crossing(const at::Tensor& expert_TK, const MeshConfig& mesh, int64_t ra
   return rows;
 }
 
+/// Of ranks that have the whole expert axis, the halves of it on two hosts: what the ways there move when a token goes
+/// once to each host. `between`: rows handed in for the other host, its tables' entries; `inside`: rows for neighbours.
+struct ByHost {
+  int64_t between = 0, entries = 0, inside = 0;
+};
+ByHost by_host(const at::Tensor& expert_TK, int64_t ranks) {
+  ByHost rows;
+  const int64_t half = ranks / 2;
+  for (int64_t t = 0; t < kTokens; ++t) {
+    const int64_t own = t / (kTokens / ranks);
+    bool crosses = false;
+    for (int64_t k = 0; k < kTopK; ++k) {
+      const int64_t to = expert_TK[t][k].item<int64_t>() / (kExperts / ranks);
+      const bool other = to / half != own / half;
+      const int64_t taker = other ? (own + half) % ranks : own;  // of the same place in the other half
+      crosses |= other;
+      rows.entries += other;
+      rows.inside += to != taker;
+    }
+    rows.between += crosses;
+  }
+  return rows;
+}
+
 /// The closed forms. `vocabulary`: rows of the embedding.
 Bytes expected(const MeshConfig& mesh, int64_t ranks, int64_t vocabulary, const at::Tensor& expert_TK) {
   const int64_t data = ranks / mesh.tensor, block = mesh.expert * mesh.expert_tensor;
@@ -94,6 +118,13 @@ Bytes expected(const MeshConfig& mesh, int64_t ranks, int64_t vocabulary, const 
   }
   // Rows go there and back, in forward and in backward.
   if (mesh.expert > 1) bytes["expert"] = 4 * crossing(expert_TK, mesh, ranks) * kWidth * 8;
+  if (mesh.dispatch == "hierarchical") {
+    // Back as before; there by host, with tables of 4 bytes a copy and, in backward, the weight of each copy.
+    const int64_t flat = crossing(expert_TK, mesh, ranks);
+    const ByHost rows = by_host(expert_TK, ranks);
+    bytes["expert"] = 2 * flat * kWidth * 8 + 2 * rows.between * kWidth * 8 + rows.entries * 4 + flat * 8;
+    bytes["expert.inside"] = 2 * rows.inside * kWidth * 8;
+  }
   // In forward and in backward every choice's row is handed in once, and its result by the other ranks.
   if (mesh.expert_tensor > 1) {
     bytes["expert_tensor"] = 2 * kTokens * kTopK * kWidth * 8 * (1 + (mesh.expert_tensor - 1));
@@ -120,7 +151,7 @@ Bytes counted(const launch::Recipe& recipe, const launch::Groups& groups, int64_
   run_updates(recipe, groups, updates);
   const auto traffic = groups.ledger->by_axis();
   Bytes bytes;
-  for (const char* axis : {"control", "world", "data", "tensor", "expert", "expert_tensor", "experts",
+  for (const char* axis : {"control", "world", "data", "tensor", "expert", "expert_tensor", "experts", "expert.inside",
                            "gradients.world", "gradients.data", "gradients.expert_data"}) {
     const auto found = traffic.find(axis);
     at::Tensor sum = at::tensor({found != traffic.end() ? found->second.bytes : int64_t{0}}, at::kLong);
@@ -135,6 +166,7 @@ std::vector<MeshConfig> layouts(int64_t ranks) {
   return {{},
           {.expert = 2, .expert_tensor = 2},
           {.expert = 2},
+          {.expert = 4, .dispatch = "hierarchical"},
           {.tensor = 2, .expert = 4},
           {.tensor = 4},
           {.tensor = 2, .expert = 2, .zero = 1}};
@@ -148,7 +180,7 @@ TEST(AxisBytes, EqualClosedForms) {
   const at::Tensor expert_TK = choices(recipe);
   std::set<std::string> moving;
   for (const MeshConfig& mesh : layouts(world->size())) {
-    const launch::Groups groups = test_groups(mesh);
+    const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
     const Bytes around = counted(recipe, groups, 0, *world);
     Bytes update = counted(recipe, groups, 1, *world);
     for (auto& [axis, bytes] : update) bytes -= around.at(axis);

@@ -1,6 +1,6 @@
 // Walks layouts of the ranks it is started on, each over communicators of its own in this one process, and prints how
-// far each is from one rank: what tests/figures/{layouts_equal,layouts_adverse,rerun_bitwise,zero_memory} start.
-// One test for each: --gtest_filter=Walker.All
+// far each is from one rank: what tests/figures/{layouts_equal,layouts_adverse,rerun_bitwise,zero_memory,hosts_equal}
+// start. One test for each: --gtest_filter=Walker.All
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -65,6 +65,11 @@ std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
         mesh.zero = zero;
         walks.push_back({bounded ? "capacity" : "dropless", recipe, mesh});
       }
+      if (folding.expert == 1) continue;
+      MeshConfig mesh = folding;
+      mesh.zero = static_cast<int64_t>(walks.size()) % 3;
+      mesh.dispatch = "hierarchical";
+      walks.push_back({bounded ? "capacity" : "dropless", recipe, mesh});
     }
   }
   return walks;
@@ -74,11 +79,11 @@ std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
 std::vector<Walk> covering(const std::vector<Walk>& walks) {
   using Pair = std::tuple<int, int64_t, int, int64_t>;
   const auto pairs_of = [](const Walk& walk) {
-    const int64_t values[] = {walk.mesh.tensor, walk.mesh.expert, walk.mesh.expert_tensor, walk.mesh.zero,
-                              walk.name == "capacity"};
+    const int64_t values[] = {walk.mesh.tensor, walk.mesh.expert,        walk.mesh.expert_tensor,
+                              walk.mesh.zero,   walk.name == "capacity", walk.mesh.dispatch == "hierarchical"};
     std::set<Pair> pairs;
-    for (int a = 0; a < 5; ++a) {
-      for (int b = a + 1; b < 5; ++b) pairs.insert({a, values[a], b, values[b]});
+    for (int a = 0; a < 6; ++a) {
+      for (int b = a + 1; b < 6; ++b) pairs.insert({a, values[a], b, values[b]});
     }
     return pairs;
   };
@@ -102,8 +107,9 @@ std::vector<Walk> covering(const std::vector<Walk>& walks) {
 std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
   std::vector<Walk> walks;
   const auto add = [&](const char* name, auto change) {
-    for (MeshConfig mesh : {MeshConfig{.expert = ranks, .receive_bound = 1.0}, MeshConfig{.tensor = ranks},
-                            MeshConfig{.tensor = ranks, .expert = ranks, .zero = 2}}) {
+    for (MeshConfig mesh : {MeshConfig{.expert = ranks, .receive_bound = 1.0},
+                            MeshConfig{.expert = ranks, .receive_bound = 1.0, .dispatch = "hierarchical"},
+                            MeshConfig{.tensor = ranks}, MeshConfig{.tensor = ranks, .expert = ranks, .zero = 2}}) {
       launch::Recipe recipe = base;
       change(recipe, mesh);
       walks.push_back({name, recipe, mesh});
@@ -176,17 +182,21 @@ class Walker : public testing::Test {
     return trace;
   }
 
-  void walk(const std::vector<Walk>& walks) {
+  /// On `hosts` as MPI finds them, or as stated_hosts has them.
+  enum class Hosts { kFound, kStated };
+
+  void walk(const std::vector<Walk>& walks, Hosts hosts = Hosts::kStated) {
     double worst = 0;
     for (const Walk& each : walks) {
       const UpdateTrace& expected = reference(each.name, each.recipe);
-      const launch::Groups groups = test_groups(each.mesh);
+      const launch::Groups groups = test_groups(
+          each.mesh, hosts == Hosts::kStated ? stated_hosts(each.mesh, world_->size()) : std::vector<int64_t>());
       const UpdateTrace trace = run_updates(each.recipe, groups, 3);
       if (!first()) continue;
       const double apart = difference(trace, expected);
       worst = std::max(worst, apart);
-      std::printf("%-28s %s, zero %lld: %.2e\n", each.name.c_str(), groups.mesh->shape().describe().c_str(),
-                  static_cast<long long>(each.mesh.zero), apart);
+      std::printf("%-28s %s, zero %lld%s: %.2e\n", each.name.c_str(), groups.mesh->shape().describe().c_str(),
+                  static_cast<long long>(each.mesh.zero), groups.mesh->dispatches_by_host() ? ", by host" : "", apart);
       std::fflush(stdout);
       EXPECT_LE(apart, 1e-10) << each.name << ", " << groups.mesh->shape().describe();
     }
@@ -206,13 +216,22 @@ TEST_F(Walker, Cover) { walk(covering(all_walks(base_, world_->size()))); }
 
 TEST_F(Walker, Adverse) { walk(adverse_walks(base_, world_->size())); }
 
+/// By a multi-host mpirun only: the covering layouts, on as many hosts as MPI finds.
+TEST_F(Walker, Hosts) {
+  const auto hosts = test_groups().mesh->hosts();
+  const std::set<int64_t> distinct(hosts.begin(), hosts.end());
+  ASSERT_GT(distinct.size(), 1u);
+  if (first()) std::printf("%zu hosts\n", distinct.size());
+  walk(covering(all_walks(base_, world_->size())), Hosts::kFound);
+}
+
 TEST_F(Walker, Rerun) {
   launch::Recipe recipe = base_;
   int64_t count = 0;
   for (const char* precision : {"float32", "bf16", "float64"}) {
     recipe.run.precision = precision;
     for (const Walk& each : covering(all_walks(recipe, world_->size()))) {
-      const launch::Groups groups = test_groups(each.mesh);
+      const launch::Groups groups = test_groups(each.mesh, stated_hosts(each.mesh, world_->size()));
       const UpdateTrace once = run_updates(each.recipe, groups, 3), again = run_updates(each.recipe, groups, 3);
       EXPECT_TRUE(same_bits(once, again)) << precision << ", " << each.name << ", " << groups.mesh->shape().describe();
       ++count;

@@ -11,10 +11,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WALKER = ROOT / "build/layouts_walk"
 
 
-def walk(test, ranks, suite="Walker"):
-    """Passes its lines on; those that begin with "walked", and whether all was well."""
-    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(WALKER), "--gtest_brief=1",
-               f"--gtest_filter={suite}.{test}"]
+def walk(test, ranks, suite="Walker", hosts=1, options=()):
+    """Passes its lines on; those that begin with "walked", and whether all was well. On several hosts: by launch/emulate with
+    these options.
+    """
+    if hosts > 1:
+        command = [str(ROOT / "launch/emulate"), "--hosts", str(hosts), "--ranks-per-host", str(ranks // hosts), *options,
+                   "--program", str(WALKER), "--"]
+    else:
+        command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(WALKER)]
+    command += ["--gtest_brief=1", f"--gtest_filter={suite}.{test}"]
     environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                        OMPI_MCA_mpi_yield_when_idle="1")
     return passed_on(command, environment)

@@ -41,6 +41,8 @@ def bad_layouts(bench, recipe):
         bench.check_refused(name, bench.run_ranks("train", recipe, *arguments), *words)
 
     refused("a mesh that the ranks do not fill", ["mesh.expert=5"], "mesh.expert = 5", "does not divide", "legal:")
+    refused("rows by host without an expert axis", ["mesh.dispatch=hierarchical"], "mesh.expert = 1", "flat")
+    refused("a dispatch that is none", ["mesh.dispatch=by_host"], "by_host", "hierarchical")
     refused("experts that do not divide", ["mesh.expert=2", "moe.experts=5"], "mesh.expert = 2", "5 experts",
             "mesh.experts_by_rank")
     refused("a map that is too short", ["mesh.expert=2", "mesh.experts_by_rank=[4]"], "mesh.experts_by_rank has 1 numbers")

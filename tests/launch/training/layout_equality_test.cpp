@@ -115,8 +115,9 @@ TEST_P(LayoutEquality, AgreesWithOneRankInFloat64) {
   GetParam().change(recipe);
   const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
   for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
-    const launch::Groups groups = test_groups(mesh);
-    SCOPED_TRACE(groups.mesh->shape().describe());
+    const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
+    SCOPED_TRACE(groups.mesh->shape().describe() + ", " + mesh.dispatch);
+    EXPECT_EQ(groups.mesh->dispatches_by_host(), mesh.dispatch == "hierarchical");
     expect_same_trace(run_updates(recipe, groups, 3), reference, 1e-10);
   }
 }
@@ -133,7 +134,7 @@ TEST(LayoutEqualityInLowPrecision, LossesAgree) {
     recipe.run.precision = precision;
     const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
     for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
-      const launch::Groups groups = test_groups(mesh);
+      const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
       SCOPED_TRACE(precision + (": " + groups.mesh->shape().describe()));
       const UpdateTrace trace = run_updates(recipe, groups, 3);
       for (size_t i = 0; i < 3; ++i) {

@@ -12,9 +12,9 @@
 #include "launch/training/train_step.h"
 #include "tests/support/world.h"
 
-/// All ranks of the test, every collective checked. Collective.
-inline launch::Groups test_groups(const parallel::MeshConfig& mesh = {}) {
-  return launch::make_groups(test_mpi_world(), at::kCPU, "collectives", mesh);
+/// All ranks of the test, every collective checked; on hosts as stated (make_groups). Collective.
+inline launch::Groups test_groups(const parallel::MeshConfig& mesh = {}, const std::vector<int64_t>& hosts = {}) {
+  return launch::make_groups(test_mpi_world(), at::kCPU, "collectives", mesh, hosts);
 }
 
 /// 2 blocks of width 24 with 6 experts; 3 updates take a fraction of a second.
@@ -70,8 +70,17 @@ inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch
   return mesh;
 }
 
-/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be, and both
-/// folded.
+/// Where rows go by host: the two halves of the expert axis are said to be two hosts. Otherwise as MPI finds them.
+inline std::vector<int64_t> stated_hosts(const parallel::MeshConfig& mesh, int64_t ranks) {
+  std::vector<int64_t> hosts;
+  for (int64_t rank = 0; mesh.dispatch == "hierarchical" && rank < ranks; ++rank) {
+    hosts.push_back(parallel::mesh_shape(mesh, ranks).place(rank).expert * 2 / mesh.expert);
+  }
+  return hosts;
+}
+
+/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be (by host too),
+/// and both folded.
 inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& recipe, int64_t ranks) {
   if (ranks == 1) return {{}};
   std::vector<parallel::MeshConfig> layouts{{.zero = 1}, {.tensor = ranks}};
@@ -80,6 +89,8 @@ inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& reci
     if (ranks > 2 && pairs) layouts.push_back({.tensor = 2});
     return layouts;
   }
+  const parallel::MeshConfig by_host = with_experts({.dispatch = "hierarchical", .zero = 1}, recipe, ranks, 1);
+  if (by_host.expert > 1) layouts.push_back(by_host);
   layouts.push_back(with_experts({.zero = 2}, recipe, ranks == 4 ? 2 : ranks, ranks == 4 ? 2 : 1));
   if (pairs) layouts.push_back(with_experts({.tensor = 2}, recipe, ranks, 1));
   return layouts;
