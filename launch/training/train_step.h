@@ -48,6 +48,7 @@ struct TrainState {
   std::unique_ptr<optim::Optimizer> optimizer;
   uint64_t seed = 1;          // of the draws made in forward
   int64_t micro_batches = 1;  // of the recipe; an update may have fewer that hold something
+  moetrain::Recompute recompute = moetrain::Recompute::kNone;
 };
 
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
