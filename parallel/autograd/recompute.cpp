@@ -57,6 +57,10 @@ class RecomputeNode : public torch::autograd::Node {
     variable_list result(num_outputs());
     variable_list gradients = backward_again(inputs, std::move(grad_outputs), wanted);
     for (size_t i = 0; i < gradients.size(); ++i) result[place[i]] = std::move(gradients[i]);
+    // A parameter's hooks fire even for a gradient that is undefined, and then expect one.
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      if (place[i] >= inputs_.size() && !result[place[i]].defined()) result[place[i]] = at::zeros_like(wanted[i]);
+    }
     return result;
   }
 

@@ -14,8 +14,9 @@ using TensorFunction = std::function<std::vector<at::Tensor>(const std::vector<a
 /// `first` is called here, once, and `again` in each backward.
 ///
 /// The gradients of `parameters`, all that the part uses, come out of this node like those of the inputs, so that they
-/// are summed with those of other uses, and a parameter's hooks fire once in a backward. What `again` reads besides its
-/// inputs and parameters gets no gradient. Inputs and outputs may be undefined; outputs are floating-point.
+/// are summed with those of other uses, and a parameter's hooks fire once in a backward; one that the part did not
+/// reach gets zeros. What `again` reads besides its inputs and parameters gets no gradient. Inputs and outputs may be
+/// undefined; outputs are floating-point.
 ///
 /// Where the part is collective, its collectives run once more in backward, on all ranks in the order of their graphs:
 /// parts that were made in the same order on every rank come back in the reverse one. Without gradients to come this

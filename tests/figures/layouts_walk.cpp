@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <array>
 #include <cstdio>
-#include <cstring>
 #include <map>
 #include <set>
 
@@ -61,9 +61,12 @@ std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
     if (bounded) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 1.0;
     for (const MeshConfig& folding : foldings(ranks)) {
       for (const int64_t zero : {0, 1, 2}) {
-        MeshConfig mesh = folding;
-        mesh.zero = zero;
-        walks.push_back({bounded ? "capacity" : "dropless", recipe, mesh});
+        for (const char* recompute : {"none", "moe", "block"}) {
+          MeshConfig mesh = folding;
+          mesh.zero = zero;
+          recipe.train.recompute = recompute;
+          walks.push_back({bounded ? "capacity" : "dropless", recipe, mesh});
+        }
       }
     }
   }
@@ -72,13 +75,17 @@ std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
 
 /// A few of `walks` such that each pair of values of two features occurs in one of them, chosen greedily.
 std::vector<Walk> covering(const std::vector<Walk>& walks) {
-  using Pair = std::tuple<int, int64_t, int, int64_t>;
+  using Pair = std::tuple<size_t, int64_t, size_t, int64_t>;
   const auto pairs_of = [](const Walk& walk) {
-    const int64_t values[] = {walk.mesh.tensor, walk.mesh.expert, walk.mesh.expert_tensor, walk.mesh.zero,
-                              walk.name == "capacity"};
+    const std::array values{walk.mesh.tensor,
+                            walk.mesh.expert,
+                            walk.mesh.expert_tensor,
+                            walk.mesh.zero,
+                            int64_t{walk.name == "capacity"},
+                            static_cast<int64_t>(moetrain::parse_recompute(walk.recipe.train.recompute))};
     std::set<Pair> pairs;
-    for (int a = 0; a < 5; ++a) {
-      for (int b = a + 1; b < 5; ++b) pairs.insert({a, values[a], b, values[b]});
+    for (size_t a = 0; a < values.size(); ++a) {
+      for (size_t b = a + 1; b < values.size(); ++b) pairs.insert({a, values[a], b, values[b]});
     }
     return pairs;
   };
@@ -169,9 +176,10 @@ class Walker : public testing::Test {
 
   bool first() const { return world_->rank() == 0; }
 
-  /// Of one rank; computed there only, and once for each recipe.
-  const UpdateTrace& reference(const std::string& name, const launch::Recipe& recipe) {
+  /// Of one rank that keeps all activations; computed there only, and once for each name of a recipe.
+  const UpdateTrace& reference(const std::string& name, launch::Recipe recipe) {
     UpdateTrace& trace = references_[name];
+    recipe.train.recompute = "none";
     if (first() && trace.reports.empty()) trace = run_updates(recipe, launch::local_groups(), 3);
     return trace;
   }
@@ -185,8 +193,9 @@ class Walker : public testing::Test {
       if (!first()) continue;
       const double apart = difference(trace, expected);
       worst = std::max(worst, apart);
-      std::printf("%-28s %s, zero %lld: %.2e\n", each.name.c_str(), groups.mesh->shape().describe().c_str(),
-                  static_cast<long long>(each.mesh.zero), apart);
+      std::printf("%-28s %s, zero %lld, recompute %s: %.2e\n", each.name.c_str(),
+                  groups.mesh->shape().describe().c_str(), static_cast<long long>(each.mesh.zero),
+                  each.recipe.train.recompute.c_str(), apart);
       std::fflush(stdout);
       EXPECT_LE(apart, 1e-10) << each.name << ", " << groups.mesh->shape().describe();
     }

@@ -94,6 +94,17 @@ TEST_F(RecomputeTest, FrozenParametersAndInputsGetNone) {
   EXPECT_FALSE(x_.grad().defined());
 }
 
+// A rank without tokens skips layers, and the reducer's hooks look at the gradients of all.
+TEST_F(RecomputeTest, AParameterThatIsNotReachedGetsZeros) {
+  at::Tensor skipped = at::ones({2}, at::kDouble).requires_grad_(true);
+  int fired = 0;
+  torch::autograd::impl::set_post_acc_grad_hooks(skipped, std::make_unique<Count>(fired));
+  const auto part = [this](const Tensors& inputs) { return layer(inputs[0], w_); };
+  torch::autograd::backward({recompute(part, part, {x_}, {w_, skipped})[0].sum()}, {});
+  EXPECT_EQ(fired, 1);
+  EXPECT_TRUE(skipped.grad().equal(at::zeros({2}, at::kDouble)));
+}
+
 TEST_F(RecomputeTest, ASecondBackwardIsRefused) {
   const at::Tensor loss = layer_again(x_)[0].sum();
   torch::autograd::backward({loss}, {});
