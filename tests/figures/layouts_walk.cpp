@@ -5,106 +5,17 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <array>
 #include <cstdio>
 #include <map>
-#include <set>
 
 #include "parallel/comm/agreement.h"
-#include "tests/launch/training/training_support.h"
+#include "tests/figures/walks.h"
 #include "tests/support/tiny_corpus.h"
 #include "tests/support/world.h"
 
 namespace {
 
 using parallel::MeshConfig;
-
-/// Shapes that 2, 3, 4, 6 and 8 divide; a shared expert, top-2, two micro-batches.
-launch::Recipe base_recipe(const std::string& corpus) {
-  launch::Recipe recipe = tiny_recipe(corpus);
-  recipe.model.width = 48;
-  recipe.model.heads = recipe.model.kv_heads = 24;
-  recipe.model.ffn_hidden = 48;
-  recipe.moe.layers = "odd";  // a dense block too
-  recipe.moe.experts = 24;
-  recipe.moe.hidden = 24;
-  recipe.moe.shared_hidden = 20;
-  recipe.train.micro_batches = 2;
-  recipe.train.global_batch = 12;
-  return recipe;
-}
-
-struct Walk {
-  std::string name;
-  launch::Recipe recipe;
-  MeshConfig mesh;
-};
-
-std::vector<MeshConfig> foldings(int64_t ranks) {
-  std::vector<MeshConfig> all;
-  for (int64_t tensor = 1; tensor <= ranks; ++tensor) {
-    for (int64_t expert = 1; expert <= ranks; ++expert) {
-      for (int64_t expert_tensor = 1; expert * expert_tensor <= ranks; ++expert_tensor) {
-        if (ranks % tensor == 0 && ranks % (expert * expert_tensor) == 0) {
-          all.push_back({.tensor = tensor, .expert = expert, .expert_tensor = expert_tensor});
-        }
-      }
-    }
-  }
-  return all;
-}
-
-std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
-  std::vector<Walk> walks;
-  for (const bool bounded : {false, true}) {
-    launch::Recipe recipe = base;
-    if (bounded) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 1.0;
-    for (const MeshConfig& folding : foldings(ranks)) {
-      for (const int64_t zero : {0, 1, 2}) {
-        for (const char* recompute : {"none", "moe", "block"}) {
-          MeshConfig mesh = folding;
-          mesh.zero = zero;
-          recipe.train.recompute = recompute;
-          walks.push_back({bounded ? "capacity" : "dropless", recipe, mesh});
-        }
-      }
-    }
-  }
-  return walks;
-}
-
-/// A few of `walks` such that each pair of values of two features occurs in one of them, chosen greedily.
-std::vector<Walk> covering(const std::vector<Walk>& walks) {
-  using Pair = std::tuple<size_t, int64_t, size_t, int64_t>;
-  const auto pairs_of = [](const Walk& walk) {
-    const std::array values{walk.mesh.tensor,
-                            walk.mesh.expert,
-                            walk.mesh.expert_tensor,
-                            walk.mesh.zero,
-                            int64_t{walk.name == "capacity"},
-                            static_cast<int64_t>(moetrain::parse_recompute(walk.recipe.train.recompute))};
-    std::set<Pair> pairs;
-    for (size_t a = 0; a < values.size(); ++a) {
-      for (size_t b = a + 1; b < values.size(); ++b) pairs.insert({a, values[a], b, values[b]});
-    }
-    return pairs;
-  };
-  std::set<Pair> open;
-  for (const Walk& walk : walks) open.merge(pairs_of(walk));
-  std::vector<Walk> chosen;
-  while (!open.empty()) {
-    const Walk* best = nullptr;
-    size_t most = 0;
-    for (const Walk& walk : walks) {
-      size_t fresh = 0;
-      for (const Pair& pair : pairs_of(walk)) fresh += open.count(pair);
-      if (fresh > most) best = &walk, most = fresh;
-    }
-    for (const Pair& pair : pairs_of(*best)) open.erase(pair);
-    chosen.push_back(*best);
-  }
-  return chosen;
-}
 
 std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
   std::vector<Walk> walks;
