@@ -120,7 +120,7 @@ class Walker : public testing::Test {
   std::map<std::string, UpdateTrace> references_;
 };
 
-TEST_F(Walker, All) { walk(all_walks(base_, world_->size())); }
+TEST_F(Walker, All) { walk(on_and_off(all_walks(base_, world_->size()))); }
 
 TEST_F(Walker, Cover) { walk(covering(all_walks(base_, world_->size()))); }
 

@@ -1,4 +1,4 @@
-// defines: Walk, base_recipe, foldings, all_walks, covering: the layouts that figures walk
+// defines: Walk, base_recipe, foldings, all_walks, on_and_off, covering: the layouts that figures walk
 #pragma once
 #include <array>
 #include <set>
@@ -59,6 +59,14 @@ inline std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
       }
     }
   }
+  return walks;
+}
+
+/// Without one of the two ways to recompute: what is dropless recomputes blocks, what has a capacity experts.
+inline std::vector<Walk> on_and_off(std::vector<Walk> walks) {
+  std::erase_if(walks, [](const Walk& walk) {
+    return walk.recipe.train.recompute == (walk.name == "capacity" ? "block" : "moe");
+  });
   return walks;
 }
 
