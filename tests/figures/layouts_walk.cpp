@@ -24,6 +24,7 @@ std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
                             MeshConfig{.tensor = ranks, .expert = ranks, .zero = 2}}) {
       launch::Recipe recipe = base;
       change(recipe, mesh);
+      if (mesh.zero > 0) recipe.train.recompute = "block";
       walks.push_back({name, recipe, mesh});
     }
   };
