@@ -161,7 +161,8 @@ void make_gradients(TrainState& state, const std::vector<MicroBatch>& batches, i
                                    .training = true,
                                    .draws = {state.seed, update * state.micro_batches + m},
                                    .update = update,
-                                   .earlier_choices = tally.choices()};
+                                   .earlier_choices = tally.choices(),
+                                   .recompute = state.recompute};
     const auto output = state.objective->forward(*state.model, batches[static_cast<size_t>(m)].batch, pass,
                                                  {.targets = targets, .micro_batches = micro_batches});
     const at::Tensor loss = output.losses.sum();

@@ -99,6 +99,7 @@ void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
   length_ = updates_of(recipe_.train.length);
   state_.seed = static_cast<uint64_t>(recipe_.run.seed);
   state_.micro_batches = recipe_.train.micro_batches;
+  state_.recompute = moetrain::parse_recompute(recipe_.train.recompute);
   state_.objective =
       moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, teacher, groups_.mesh});
   state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh);

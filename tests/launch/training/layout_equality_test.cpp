@@ -104,6 +104,19 @@ const LayoutCase kLayoutCases[] = {
     {"fewer_sequences_than_ranks", [](launch::Recipe& r) { r.train.global_batch = 2; }},
     {"one_sequence", [](launch::Recipe& r) { r.train.global_batch = 1; }},
     {"experts_without_tokens", [](launch::Recipe& r) { r.moe.experts = 40, r.train.global_batch = 1; }},
+    {"recomputed_blocks", [](launch::Recipe& r) { r.train.recompute = "block", r.train.micro_batches = 2; }},
+    {"recomputed_experts_with_capacity",
+     [](launch::Recipe& r) {
+       r.train.recompute = "moe", r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "random";
+       r.moe.shared_hidden = 20;
+     }},
+    {"recomputed_blocks_noisy_with_all_losses",
+     [](launch::Recipe& r) {
+       choose(r, "noisy_top_k", 2, "sum1"), r.train.recompute = "block", r.moe.layers = "odd";
+       r.moe.importance = r.moe.load = r.moe.mutual_information = 0.1, r.moe.balance_over = "sequence";
+     }},
+    {"recomputed_blocks_of_one_sequence",
+     [](launch::Recipe& r) { r.train.recompute = "block", r.train.global_batch = 1, r.moe.experts = 40; }},
 };
 
 class LayoutEquality : public testing::TestWithParam<LayoutCase> {};

@@ -112,6 +112,7 @@ inline parallel::Plan test_plan(const parallel::MeshConfig& mesh) {
 struct UpdateTrace {
   std::vector<launch::StepReport> reports;
   std::vector<at::Tensor> parameters;  // float64, whole on every rank
+  std::vector<at::Tensor> gradients;   // likewise, of the first update, where they are asked for
 };
 
 /// The whole of a parameter from the parts of all ranks. Collective.
@@ -131,17 +132,24 @@ inline at::Tensor whole_parameter(const at::Tensor& part, const moetrain::Model&
   return whole;
 }
 
+struct RunOptions {
+  parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();
+  bool gradients = false;  // trace them; without sharding
+};
+
 /// Trains from scratch on the ranks of `groups`, without a run folder.
-inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates) {
+inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates,
+                               const RunOptions& options = {}) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
   groups.mesh->follow(test_plan(groups.mesh->config()));
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
+  state.recompute = moetrain::parse_recompute(recipe.train.recompute);
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
-  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
+  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh, options.routers);
   state.reducer = std::make_unique<parallel::GradientReducer>(
       state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
       parallel::ReducerOptions{
@@ -156,6 +164,10 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
     for (const launch::MicroBatch& batch : read) targets += launch::counted_targets(batch, *groups.mesh);
     groups.control->all_reduce(targets, parallel::ReduceOp::kSum).wait();
     trace.reports.push_back(launch::train_step(state, read, targets.item<int64_t>(), groups));
+    if (update > 0 || !options.gradients || groups.mesh->sharding() != parallel::Sharding::kNone) continue;
+    for (size_t i = 0; const auto& parameter : launch::named_parameters(*state.model)) {
+      trace.gradients.push_back(whole_parameter(state.reducer->gradient(i++), *state.model, parameter.name, groups));
+    }
   }
   for (const auto& [name, tensor] : launch::named_parameters(*state.model)) {
     trace.parameters.push_back(whole_parameter(tensor.detach(), *state.model, name, groups));
