@@ -60,7 +60,8 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
 }
 
 void Mesh::follow(Plan plan) const {
-  expert_tensor_->take_lane({plan.one_link ? Link::kBetweenHosts : Link::kInsideHost});
+  const bool one_link = plan.one_link && expert_tensor_->issues_as_called();  // else ranks could wait for each other
+  expert_tensor_->take_lane({one_link ? Link::kBetweenHosts : Link::kInsideHost});
   schedule_->follow(std::move(plan));
 }
 
