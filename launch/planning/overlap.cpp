@@ -87,7 +87,7 @@ bool Overlap::wants_profile(const std::function<void(const std::string&)>& said)
 
 void Overlap::use(const Profile& profile) {
   profile_ = profile;
-  const Plan plan = plan_from_profile();
+  const Plan plan = make_plan(config_.schedule, *profile_, groups_);
   parallel::all_ranks(*groups_.control, [&] {
     if (groups_.control->rank() != 0) return;
     write_file(folder_.profile(), profile_to_json(profile).dump(1) + "\n");
@@ -114,27 +114,44 @@ void Overlap::use_stored() {
             .layers = std::vector<parallel::LayerPlan>(
                 layers, {.forward_chunks = config_.forward_chunks, .backward_chunks = config_.backward_chunks})});
   } else {
-    follow(stored_ ? *stored_ : plan_from_profile());
+    follow(stored_ ? *stored_ : make_plan(config_.schedule, *profile_, groups_));
   }
 }
 
-/// Rank 0's, so that not even a rounding lets two ranks differ. Layers that a step calls twice take the chunks of their
-/// first forward and of the backward that completes their gradients, and release what both calls would.
-Plan Overlap::plan_from_profile() const {
-  const parallel::PlanOptions options;
-  const Plan by_call = parallel::builtin_schedules().at(config_.schedule)(profile_->model, options);
+/// Rank 0's, so that not even a rounding lets two ranks differ.
+Plan make_plan(const std::string& schedule, const Profile& profile, const Groups& groups) {
+  const Plan by_call = parallel::builtin_schedules().at(schedule)(profile.model, {});
   Plan plan = by_call;
   plan.layers.clear();
-  if (!by_call.layers.empty()) plan.layers.resize(static_cast<size_t>(groups_.mesh->schedule()->layers()));
+  if (!by_call.layers.empty()) plan.layers.resize(static_cast<size_t>(groups.mesh->schedule()->layers()));
   for (size_t i = by_call.layers.size(); i-- > 0;) {
-    parallel::LayerPlan& layer = plan.layers.at(static_cast<size_t>(profile_->layer_of_call[i]));
+    parallel::LayerPlan& layer = plan.layers.at(static_cast<size_t>(profile.layer_of_call[i]));
     layer.forward_chunks = by_call.layers[i].forward_chunks;
     layer.backward_chunks = by_call.layers[i].backward_chunks;
     layer.moe_gradient_bytes += by_call.layers[i].moe_gradient_bytes;
     layer.dense_gradient_bytes += by_call.layers[i].dense_gradient_bytes;
   }
-  const std::string text = groups_.control->rank() == 0 ? plan_to_json(plan).dump() : "";
-  return plan_from_json(parse(parallel::gather_texts(*groups_.control, text).front(), "plan"), "plan");
+  const std::string text = groups.control->rank() == 0 ? plan_to_json(plan).dump() : "";
+  return plan_from_json(parse(parallel::gather_texts(*groups.control, text).front(), "plan"), "plan");
+}
+
+parallel::Timeline predicted_step(const Profile& profile, const Plan& plan) {
+  Plan by_call = plan;
+  by_call.layers.clear();
+  if (!plan.layers.empty()) {
+    for (const int64_t layer : profile.layer_of_call)
+      by_call.layers.push_back(plan.layers.at(static_cast<size_t>(layer)));
+  }
+  return parallel::predicted(profile.model, by_call, {});
+}
+
+void check_schedule_name(const std::string& name) {
+  if (name == "eager") return;
+  constexpr std::string_view kFixed = "fixed:";
+  const auto digits = name.size() > kFixed.size() ? name.substr(kFixed.size()) : "";
+  const bool number = name.starts_with(kFixed) && digits.size() <= 3 && !digits.empty() &&
+                      digits.find_first_not_of("0123456789") == std::string::npos && digits != "0";
+  if (!number) parallel::builtin_schedules().at(name);
 }
 
 void Overlap::follow(Plan plan) const { groups_.mesh->follow(std::move(plan)); }
@@ -148,13 +165,7 @@ std::string Overlap::describe() const {
 
 std::optional<parallel::Timeline> Overlap::predicted() const {
   if (!profile_) return std::nullopt;
-  Plan by_call = groups_.mesh->schedule()->plan();
-  const std::vector<parallel::LayerPlan> layers = by_call.layers;
-  if (!layers.empty()) {
-    by_call.layers.clear();
-    for (const int64_t layer : profile_->layer_of_call) by_call.layers.push_back(layers.at(static_cast<size_t>(layer)));
-  }
-  return parallel::predicted(profile_->model, by_call, {});
+  return predicted_step(*profile_, groups_.mesh->schedule()->plan());
 }
 
 }  // namespace launch

@@ -20,13 +20,12 @@ using parallel::Direction;
 
 using parallel::Line;
 using parallel::Sample;
+using parallel::seconds_between;
 using parallel::StepModel;
 using parallel::TaskKind;
 using parallel::Trace;
 using parallel::TracedTask;
 using parallel::TracePoint;
-
-double seconds_between(TracePoint begin, TracePoint end) { return std::chrono::duration<double>(end - begin).count(); }
 
 /// One call of an expert layer, as traced in one piece.
 struct Call {

@@ -15,6 +15,7 @@
 #include "launch/training/evaluation.h"
 #include "launch/training/mesh_notes.h"
 #include "launch/training/model_builder.h"
+#include "launch/training/train_state.h"
 #include "launch/training/trained_model.h"
 #include "parallel/comm/agreement.h"
 
@@ -97,18 +98,8 @@ void Trainer::open_corpus() {
 void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
   scale_ = batches_->scale();
   length_ = updates_of(recipe_.train.length);
-  state_.seed = static_cast<uint64_t>(recipe_.run.seed);
-  state_.micro_batches = recipe_.train.micro_batches;
-  state_.recompute = moetrain::parse_recompute(recipe_.train.recompute);
-  state_.objective =
-      moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, teacher, groups_.mesh});
-  state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh);
-  state_.reducer = std::make_unique<parallel::GradientReducer>(
-      state_.model->parameters(), gradient_groups(*state_.model, *groups_.mesh),
-      parallel::ReducerOptions{.sharding = groups_.mesh->sharding(), .schedule = groups_.mesh->schedule()});
-  state_.optimizer =
-      std::make_unique<optim::Optimizer>(owned_parameters(*state_.model, *state_.reducer), recipe_.optimizer,
-                                         optim::resolve(recipe_.schedule, length_, scale_));
+  state_ = make_train_state(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh, teacher, length_,
+                            scale_);
 }
 
 /// The frozen model that a distillation learns from; null elsewhere.

@@ -1,5 +1,5 @@
 // What a rank did when, task by task: measured, to be held against what the simulator predicts.
-// defines: Trace, TracedTask, ReadyGradient, StepPhases
+// defines: TracePoint, seconds_between, Trace, TracedTask, ReadyGradient, StepPhases
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -10,6 +10,9 @@
 namespace parallel {
 
 using TracePoint = std::chrono::steady_clock::time_point;
+inline double seconds_between(TracePoint begin, TracePoint end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
 
 /// An exchange is under way from its start to when its end was seen; where the communicator does not know (NCCL) it is
 /// absent. Backward's experts are in two tasks.

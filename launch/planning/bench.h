@@ -1,0 +1,49 @@
+// Schedules against each other in one process, update by update in turn, so that a busy moment meets all of them.
+// defines: BenchOptions, BenchRow, BenchResult, bench, to_text, bench_to_json
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "launch/planning/profile.h"
+#include "launch/recipe/recipe.h"
+
+namespace launch {
+
+struct BenchOptions {
+  std::vector<std::string> schedules;  // the first is what the others are held against; "fixed:4": 4 chunks each way
+  int64_t rounds = 15;                 // counted updates of each schedule
+  double profile_seconds = 10;
+};
+
+/// Middle of the rounds with a 95 % interval by order statistics.
+struct Middle {
+  double value = 0, low = 0, high = 0;
+};
+Middle middle(std::vector<double> values);
+
+/// One schedule. Seconds are of forward, backward and sums, the slowest rank's.
+struct BenchRow {
+  std::string schedule;
+  parallel::Plan plan;
+  Middle seconds;
+  Middle speed_up;  // of pairs: the first schedule's seconds over this one's in the same round
+  double predicted = 0;
+  double exposed = 0;  // share of the step in which the slowest rank neither computed nor waited for another to compute
+};
+
+struct BenchResult {
+  Profile profile;
+  std::vector<BenchRow> rows;
+  double communication_share = 0;  // of the first schedule's step that is exchanges
+  double engine_share = 0;         // processor share of the thread that carries MPI
+};
+
+/// Rehearses the recipe's first update under each schedule in turn; weights stay as they are. Collective.
+BenchResult bench(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups,
+                  const std::string& machine, const BenchOptions& options);
+
+std::string to_text(const BenchResult& result);
+nlohmann::ordered_json bench_to_json(const BenchResult& result);
+
+}  // namespace launch
