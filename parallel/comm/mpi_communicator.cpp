@@ -8,13 +8,15 @@
 #include <utility>
 #include <vector>
 
+#include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 #include "parallel/process/mpi_check.h"
 
 namespace parallel {
 namespace {
 
-constexpr int64_t kLargestCount = int64_t{1} << 30;  // MPI counts are int: longer tensors go in several calls
+constexpr int64_t kInParts = 32768;                  // [byte] below that MPI's own all-reduce has fewer messages
+constexpr int64_t kLargestCount = int64_t{1} << 30;  // MPI counts are int
 
 static_assert(sizeof(MPI_Comm) <= sizeof(void*), "a communicator is carried as an opaque pointer");
 
@@ -91,6 +93,61 @@ std::function<bool()> ready_after(const After& after) {
   return [after] { return after->done(); };
 }
 
+template <class Element>
+void reduce_into(const at::Tensor& target, const at::Tensor& parts_RN, ReduceOp op) {
+  Element* to = target.mutable_data_ptr<Element>();
+  const int64_t count = target.numel();
+  for (int64_t r = 0; r < parts_RN.size(0); ++r) {
+    const Element* from = parts_RN.const_data_ptr<Element>() + r * count;
+    if (r == 0) {
+      std::copy(from, from + count, to);
+    } else if (op == ReduceOp::kSum) {
+      for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+    } else {
+      for (int64_t i = 0; i < count; ++i) to[i] = std::max(to[i], from[i]);
+    }
+  }
+}
+
+/// Of a tensor that every rank has: each rank gets its part of all of them. Used on the engine's thread.
+class PartExchange {
+ public:
+  PartExchange(at::Tensor whole, const RowCounts& parts, size_t own, MPI_Datatype type, MPI_Comm comm)
+      : whole_(std::move(whole)),
+        type_(type),
+        comm_(comm),
+        to_(parts),
+        from_(RowCounts(parts.size(), parts[own])),
+        parts_RN_(at::empty({static_cast<int64_t>(parts.size()), parts[own]}, whole_.options())) {}
+
+  MpiEngine::Requests start() const {
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Ialltoallv(whole_.data_ptr(), to_.counts.data(), to_.places.data(), type_, parts_RN_.data_ptr(),
+                             from_.counts.data(), from_.places.data(), type_, comm_, &request),
+              "MPI_Ialltoallv");
+    return {request};
+  }
+
+  /// In the order of ranks, whoever reduces.
+  void reduce(const at::Tensor& target, ReduceOp op) const {
+    switch (whole_.scalar_type()) {
+      case at::kFloat:
+        return reduce_into<float>(target, parts_RN_, op);
+      case at::kDouble:
+        return reduce_into<double>(target, parts_RN_, op);
+      default:
+        return reduce_into<int64_t>(target, parts_RN_, op);
+    }
+  }
+
+ private:
+  at::Tensor whole_;
+  MPI_Datatype type_;
+  MPI_Comm comm_;
+  RowLayout to_, from_;
+  at::Tensor parts_RN_;
+};
+
 }  // namespace
 
 MpiCommunicator::MpiCommunicator(MpiEngine& engine, void* native) : engine_(engine), native_(native) {
@@ -119,25 +176,41 @@ MpiCommunicator::~MpiCommunicator() {
 Work MpiCommunicator::all_reduce(at::Tensor tensor, ReduceOp op) {
   check_reducible(tensor);
   check_on_cpu(tensor);
+  if (size_ > 1 && static_cast<int64_t>(tensor.nbytes()) >= kInParts) return all_reduce_in_parts(std::move(tensor), op);
   const MPI_Datatype type = to_datatype(tensor);
   const MPI_Op mpi_op = op == ReduceOp::kSum ? MPI_SUM : MPI_MAX;
-  char* data = static_cast<char*>(tensor.data_ptr());
-  const int64_t count = tensor.numel(), element = tensor.element_size();
   auto operation = engine_.post(
-      [=, comm = to_comm(native_)] {
-        MpiEngine::Requests requests;
-        for (int64_t begin = 0; begin < count; begin += kLargestCount) {
-          MPI_Request request = MPI_REQUEST_NULL;
-          check_mpi(
-              MPI_Iallreduce(MPI_IN_PLACE, data + begin * element,
-                             static_cast<int>(std::min(kLargestCount, count - begin)), type, mpi_op, comm, &request),
-              "MPI_Iallreduce");
-          requests.push_back(request);
-        }
-        return requests;
+      [=, comm = to_comm(native_), data = tensor.data_ptr(), count = static_cast<int>(tensor.numel())] {
+        MPI_Request request = MPI_REQUEST_NULL;
+        check_mpi(MPI_Iallreduce(MPI_IN_PLACE, data, count, type, mpi_op, comm, &request), "MPI_Iallreduce");
+        return MpiEngine::Requests{request};
       },
-      lane_);
+      {.communicator = native_, .lane = lane_});
   return {std::make_unique<MpiWork>(std::move(operation)), {std::move(tensor)}};
+}
+
+/// Open MPI's MPI_Iallreduce in place, and its MPI_Ireduce_scatter, send the whole up a tree and down again. Here every
+/// rank gets its part of all ranks' tensors, adds them up in the order of ranks, and hands the result round: each byte
+/// crosses the wire twice less a share, in both directions at once.
+Work MpiCommunicator::all_reduce_in_parts(at::Tensor tensor, ReduceOp op) {
+  const at::Tensor flat = tensor.view({-1});
+  RowCounts parts;
+  for (int64_t r = 0; r < size_; ++r) parts.push_back(even_part(flat.numel(), r, size_).count);
+  const auto own = static_cast<size_t>(rank_);
+  const auto layout = std::make_shared<const RowLayout>(parts);
+  const auto exchange = std::make_shared<const PartExchange>(flat, parts, own, to_datatype(tensor), to_comm(native_));
+  const at::Tensor target = flat.narrow(0, even_part(flat.numel(), rank_, size_).begin, parts[own]);
+  const auto hand_round = [=, comm = to_comm(native_), type = to_datatype(tensor)] {
+    exchange->reduce(target, op);
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Iallgatherv(MPI_IN_PLACE, 0, type, flat.data_ptr(), layout->counts.data(), layout->places.data(),
+                              type, comm, &request),
+              "MPI_Iallgatherv");
+    return MpiEngine::Requests{request};
+  };
+  auto operation = engine_.post([exchange] { return exchange->start(); },
+                                {.communicator = native_, .lane = lane_, .then = hand_round});
+  return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}), {std::move(tensor)}};
 }
 
 Work MpiCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
@@ -153,7 +226,7 @@ Work MpiCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
         check_mpi(MPI_Iallgather(from, count, type, to, count, type, comm, &request), "MPI_Iallgather");
         return MpiEngine::Requests{request};
       },
-      lane_);
+      {.communicator = native_, .lane = lane_});
   return {std::make_unique<MpiWork>(std::move(operation)), {std::move(gathered), std::move(part)}};
 }
 
@@ -171,7 +244,7 @@ Work MpiCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const Row
                   "MPI_Ialltoallv");
         return MpiEngine::Requests{request};
       },
-      lane_, ready_after(after));
+      {.communicator = native_, .lane = lane_, .ready = ready_after(after)});
   return {std::make_unique<MpiWork>(std::move(operation), std::vector{to, from}),
           {std::move(received), std::move(sent)}};
 }
@@ -190,7 +263,7 @@ Work MpiCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, cons
                   "MPI_Iallgatherv");
         return MpiEngine::Requests{request};
       },
-      lane_, ready_after(after));
+      {.communicator = native_, .lane = lane_, .ready = ready_after(after)});
   return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}), {std::move(gathered), std::move(part)}};
 }
 
@@ -198,16 +271,17 @@ Work MpiCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, con
   check_reducible(whole);
   check_row_parts(whole, part, rows, rank_, size_);
   check_on_cpu(whole);
-  const auto layout = std::make_shared<const RowLayout>(rows, row_bytes(whole) / whole.element_size());
-  auto operation = engine_.post(
-      [=, comm = to_comm(native_), type = to_datatype(whole), source = whole.data_ptr(), target = part.data_ptr()] {
-        MPI_Request request = MPI_REQUEST_NULL;
-        check_mpi(MPI_Ireduce_scatter(source, target, layout->counts.data(), type, MPI_SUM, comm, &request),
-                  "MPI_Ireduce_scatter");
-        return MpiEngine::Requests{request};
-      },
-      lane_);
-  return {std::make_unique<MpiWork>(std::move(operation), std::vector{layout}), {std::move(part), std::move(whole)}};
+  RowCounts elements;
+  for (const int64_t count : rows) elements.push_back(count * row_bytes(whole) / whole.element_size());
+  const auto exchange = std::make_shared<const PartExchange>(whole.view({-1}), elements, static_cast<size_t>(rank_),
+                                                             to_datatype(whole), to_comm(native_));
+  const auto reduce = [exchange, part] {
+    exchange->reduce(part.view({-1}), ReduceOp::kSum);
+    return MpiEngine::Requests{};
+  };
+  auto operation =
+      engine_.post([exchange] { return exchange->start(); }, {.communicator = native_, .lane = lane_, .then = reduce});
+  return {std::make_unique<MpiWork>(std::move(operation)), {std::move(part), std::move(whole)}};
 }
 
 std::shared_ptr<Communicator> MpiCommunicator::duplicate() {

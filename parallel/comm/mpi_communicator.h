@@ -42,6 +42,8 @@ class MpiCommunicator : public Communicator {
   void* native() const { return native_; }
 
  private:
+  Work all_reduce_in_parts(at::Tensor tensor, ReduceOp op);
+
   MpiEngine& engine_;
   void* native_;
   int64_t rank_ = 0;

@@ -105,15 +105,14 @@ MpiEngine::~MpiEngine() {
   thread_.join();
 }
 
-std::shared_ptr<PendingOperation> MpiEngine::post(std::function<Requests()> start, Lane lane,
-                                                  std::function<bool()> ready) {
-  check_internal(!ready || (lane.link != Link::kNone && !lane.yields),
-                 "MpiEngine: only a lane's turn can be waited for");
+std::shared_ptr<PendingOperation> MpiEngine::post(std::function<Requests()> start, Terms terms) {
+  const bool takes_turns = terms.lane.link != Link::kNone && !terms.lane.yields;
+  check_internal(!terms.ready || takes_turns, "MpiEngine: only a lane's turn can be waited for");
   auto operation = std::make_shared<PendingOperation>();
   operation->waiters_ = &waiters_;
   {
     std::lock_guard lock(mutex_);
-    queue_.push_back({std::move(start), lane, std::move(ready), operation});
+    queue_.push_back({std::move(start), std::move(terms), operation});
   }
   posted_.notify_one();
   return operation;
@@ -170,15 +169,22 @@ void MpiEngine::loop() {
 
 void MpiEngine::start_queued() {
   if (waiting_.empty()) return;
-  std::set<Link> taken;  // by an operation that does not yield, under way or before in the queue
+  std::set<Link> taken;                       // by an operation that does not yield, under way or before in the queue
+  std::set<const void*> taken_communicators;  // by an operation that has still to begin a part
   for (const Active& active : active_) {
-    if (!active.lane.yields) taken.insert(active.lane.link);
+    if (!active.terms.lane.yields) taken.insert(active.terms.lane.link);
+    if (active.terms.then) taken_communicators.insert(active.terms.communicator);
   }
   std::deque<Queued> later;
   for (Queued& next : waiting_) {
-    const bool free = next.lane.link == Link::kNone || !taken.contains(next.lane.link);
-    if (!next.lane.yields) taken.insert(next.lane.link);
-    if (free && (!next.ready || next.ready())) {
+    const Lane lane = next.terms.lane;
+    const void* communicator = next.terms.communicator;
+    const bool free = (lane.link == Link::kNone || !taken.contains(lane.link)) &&
+                      (communicator == nullptr || !taken_communicators.contains(communicator));
+    const bool starts = free && (!next.terms.ready || next.terms.ready());
+    if (!lane.yields) taken.insert(lane.link);
+    if (!starts || next.terms.then) taken_communicators.insert(communicator);
+    if (starts) {
       start(next);
     } else {
       later.push_back(std::move(next));
@@ -192,10 +198,11 @@ void MpiEngine::start(Queued& next) {
   next.operation->start();
   try {
     Requests requests = next.start();
+    if (requests.empty() && next.terms.then) requests = std::exchange(next.terms.then, {})();
     if (requests.empty()) {
       next.operation->finish(nullptr);
     } else {
-      active_.push_back({std::move(requests), next.lane, next.operation});
+      active_.push_back({std::move(requests), std::move(next.terms), next.operation});
     }
   } catch (...) {
     next.operation->finish(std::current_exception());
@@ -213,6 +220,12 @@ bool MpiEngine::poll() {
     try {
       check_mpi(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all_done, MPI_STATUSES_IGNORE),
                 "MPI_Testall");
+      if (all_done != 0 && active->terms.then) {
+        active->requests = std::exchange(active->terms.then, {})();
+        last_change_ = std::chrono::steady_clock::now();
+        ended = true;  // its communicator may be free
+        all_done = active->requests.empty() ? 1 : 0;
+      }
     } catch (...) {
       error = std::current_exception();
     }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "parallel/process/lane.h"
@@ -57,11 +58,24 @@ class MpiEngine {
   MpiEngine(const MpiEngine&) = delete;
   MpiEngine& operator=(const MpiEngine&) = delete;
 
+  /// What posting may say of an operation.
+  struct Terms {
+    /// Operations of one communicator begin in the order of posting, whole ones after each other where they have
+    /// `then`.
+    const void* communicator = nullptr;
+    Lane lane = {};
+    /// Asked until it says that the operation may start; only with a lane that does not yield.
+    std::function<bool()> ready = {};
+    /// Called once what `start` began has completed; what it begins belongs to the operation.
+    std::function<Requests()> then = {};
+  };
+
   /// Queues `start`, which calls non-blocking MPI operations and returns their requests. Operations start in the
-  /// order of this call; every rank must post the same order for each communicator, all in one lane. `ready`, where
-  /// given, is asked until it says that the operation may start; only with a lane that does not yield.
-  [[nodiscard]] std::shared_ptr<PendingOperation> post(std::function<Requests()> start, Lane lane = {},
-                                                       std::function<bool()> ready = {});
+  /// order of this call, or of their lane; every rank must post the same order for each communicator, all in one lane.
+  [[nodiscard]] std::shared_ptr<PendingOperation> post(std::function<Requests()> start, Terms terms);
+  [[nodiscard]] std::shared_ptr<PendingOperation> post(std::function<Requests()> start) {
+    return post(std::move(start), Terms{});
+  }
 
   /// Runs `action` on the engine's thread and waits for it: for calls that are blocking by nature (making
   /// communicators, parallel HDF5's metadata calls).
@@ -76,13 +90,12 @@ class MpiEngine {
  private:
   struct Active {
     Requests requests;
-    Lane lane;
+    Terms terms;
     std::shared_ptr<PendingOperation> operation;
   };
   struct Queued {
     std::function<Requests()> start;
-    Lane lane;
-    std::function<bool()> ready;
+    Terms terms;
     std::shared_ptr<PendingOperation> operation;
   };
 
