@@ -11,7 +11,7 @@ namespace {
 /// tokens, G the tensor group's, R rows sent, N rows at this rank's experts.
 class StageCounter {
  public:
-  StageCounter(const Recipe& recipe, const Workload& work, Routing routing)
+  StageCounter(const Recipe& recipe, const Workload& work, const Routing& routing)
       : recipe_(recipe),
         work_(work),
         routing_(routing),
@@ -96,16 +96,14 @@ class StageCounter {
 
  private:
   int64_t table_bytes(int64_t element) const { return work_.own_vocabulary * D_ * element; }
-  int64_t dropout_mask(const TokenCount& tokens) const {
-    return recipe_.model.dropout > 0 ? tokens.own * D_ * b_ : 0;
-  }
+  int64_t dropout_mask(const TokenCount& tokens) const { return recipe_.model.dropout > 0 ? tokens.own * D_ * b_ : 0; }
   /// The gradient of a layer's sum, and of all the group's tokens.
   int64_t grads_of_input(const TokenCount& tokens) const {
     return (tokens.own + (t_ > 1 ? tokens.group : 0)) * D_ * b_;
   }
 
-  /// What a norm keeps: its input, in at least float32; RMSNorm also its output before the weight; and the output, which
-  /// the layer behind multiplies, of all the group's tokens where it gathers them.
+  /// What a norm keeps: its input, in at least float32; RMSNorm also its output before the weight; and the output,
+  /// which the layer behind multiplies, of all the group's tokens where it gathers them.
   int64_t normed(const TokenCount& tokens, bool gathers) const {
     const int64_t T = tokens.own, out = gathers ? tokens.group : T;
     if (recipe_.model.norm == "layer") return (T * D_ + out * D_) * b_ + 2 * T * w_;
@@ -133,8 +131,10 @@ class StageCounter {
     const moetrain::MoeConfig& moe = block.moe;
     if (moe.shared_hidden == 0) return 0;
     int64_t elements = moe.shared_hidden * kept_hiddens(recipe_.model.activation);
-    if (moe.shared_combine == "residual") elements += 2 * D_;
-    else if (moe.shared_gate) elements += D_;
+    if (moe.shared_combine == "residual")
+      elements += 2 * D_;
+    else if (moe.shared_gate)
+      elements += D_;
     return T * elements * b_;
   }
 
@@ -146,21 +146,20 @@ class StageCounter {
   int64_t rows_at_experts(const PlannedBlock& block, int64_t R) const {
     const auto sharing = static_cast<double>(work_.mesh.expert * work_.mesh.expert_tensor);
     const double all = sharing * static_cast<double>(R);
-    const double even = all * most_experts(recipe_, block);
-    if (routing_ == Routing::kEven || work_.mesh.expert == 1) return std::llround(even);
     const double bound = recipe_.mesh.receive_bound * all / static_cast<double>(work_.mesh.expert);
-    return std::llround(std::min(all, bound));
+    const double busiest = routing_.bounded ? all : routing_.imbalance * all * most_experts(recipe_, block);
+    return std::llround(work_.mesh.expert == 1 ? all : std::min({all, bound, busiest}));
   }
 
   const Recipe& recipe_;
   const Workload& work_;
-  Routing routing_;
+  const Routing& routing_;
   int64_t b_, w_, D_, t_;
 };
 
 }  // namespace
 
-std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work, Routing routing) {
+std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work, const Routing& routing) {
   const StageCounter counter(recipe, work, routing);
   std::vector<Stage> stages;
   for (int64_t pass = 0; pass < work.passes; ++pass) {
@@ -169,17 +168,23 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
     for (const PlannedBlock& block : work.blocks) {
       const TokenCount& tokens = work.side(block);
       const std::string name = "block " + std::to_string(block.number);
+      const auto add = [&](Stage stage, const std::vector<std::string>& parts) {
+        for (const std::string& part : parts) stage.parameters.push_back(block.parameters + part);
+        stages.push_back(std::move(stage));
+      };
       if (!std::exchange(decodes, decodes || block.side == moetrain::Side::kTokens) &&
           block.side == moetrain::Side::kTokens) {
         stages.push_back(counter.embedding(work.tokens, "embedding"));
       }
-      stages.push_back(counter.attention(tokens, tokens, name + ", attention"));
-      if (block.cross) stages.push_back(counter.attention(tokens, work.source, name + ", cross-attention"));
-      stages.push_back(block.experts ? counter.experts(block, name + ", experts")
-                                     : counter.feed_forward(tokens, name + ", feed-forward"));
+      add(counter.attention(tokens, tokens, name + ", attention"), {"attention"});
+      if (block.cross) add(counter.attention(tokens, work.source, name + ", cross-attention"), {"cross"});
+      add(block.experts ? counter.experts(block, name + ", experts")
+                        : counter.feed_forward(tokens, name + ", feed-forward"),
+          {"moe.", "feed_forward.", "ffn_norm."});
     }
   }
   stages.push_back(counter.head());
+  stages.back().parameters = {"final_norm.", "head."};
   return stages;
 }
 
@@ -192,12 +197,14 @@ ActivationPeak activation_peak(const std::vector<Stage>& stages) {
     if (kept + stage.in_forward <= peak.bytes) continue;
     peak = {.bytes = kept + stage.in_forward, .stage = stage.name, .rows = rows, .head_chunk = stage.head_chunk};
   }
-  int64_t held = 0;
+  int64_t held = 0, reduction = 0;
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
-    const int64_t bytes = kept + held + stage->in_backward;
+    const int64_t bytes = kept + held + reduction + stage->in_backward;
     if (bytes > peak.bytes) {
       peak = {.bytes = bytes, .stage = stage->name, .backward = true, .rows = rows + stage->rows_in_backward};
+      peak.reduction = reduction;
     }
+    reduction = stage->reduction;
     kept -= stage->kept;
     rows -= stage->rows_kept;
     held += stage->held_after;

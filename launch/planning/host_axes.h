@@ -15,10 +15,10 @@ struct Cluster {
 };
 
 struct HostAxis {
-  std::string name;        // as the ledger calls it: "world", "tensor", "gradients.data" ...
-  int64_t ranks = 1;       // of one of its groups
-  bool crosses = false;    // a group has ranks of several hosts
-  std::string what;        // what it carries
+  std::string name;      // as the ledger calls it: "world", "tensor", "gradients.data" ...
+  int64_t ranks = 1;     // of one of its groups
+  bool crosses = false;  // a group has ranks of several hosts
+  std::string what;      // what it carries
 };
 
 /// Every axis of more than one rank. Neighbours in rank share a host.

@@ -43,8 +43,8 @@ Wall wall_of(const LayoutPlan& plan) {
 
 std::string gib(int64_t bytes) {
   std::string text(32, '\0');
-  text.resize(static_cast<size_t>(
-      std::snprintf(text.data(), text.size(), "%.2f GiB", static_cast<double>(bytes) / (1 << 30))));
+  text.resize(
+      static_cast<size_t>(std::snprintf(text.data(), text.size(), "%.2f GiB", static_cast<double>(bytes) / (1 << 30))));
   return text;
 }
 
@@ -62,7 +62,7 @@ struct Candidate {
   std::optional<StepCosts> costs;
 };
 std::optional<Candidate> candidate(Recipe recipe, const parallel::MeshConfig& mesh, int64_t vocabulary,
-                                   const Machine& machine, const Cluster& cluster) {
+                                   const Machine& machine, const Cluster& cluster, double imbalance) {
   Candidate found{.layout = {.mesh = mesh}};
   recipe.mesh = mesh;
   Workload work;
@@ -74,7 +74,7 @@ std::optional<Candidate> candidate(Recipe recipe, const parallel::MeshConfig& me
   } catch (const parallel::UserError&) {
     return std::nullopt;
   }
-  found.layout.memory = memory_use(recipe, parameters, work, Routing::kEven).total();
+  found.layout.memory = memory_use(recipe, parameters, work, {.imbalance = imbalance}).total();
   if (static_cast<double>(found.layout.memory) > machine.memory_bytes()) {
     found.layout.refused = "needs " + gib(found.layout.memory) + " of " + gib(std::llround(machine.memory_bytes()));
     return found;
@@ -97,13 +97,14 @@ std::string to_string(Wall wall) {
   return names[static_cast<size_t>(wall)];
 }
 
-LayoutPlan plan_layout(const Recipe& recipe, int64_t vocabulary, const Machine& machine, const Cluster& cluster) {
-  LayoutPlan plan;
+LayoutPlan plan_layout(const Recipe& recipe, int64_t vocabulary, const Machine& machine, const Cluster& cluster,
+                       double imbalance) {
+  LayoutPlan plan{.imbalance = imbalance};
   plan.work = workload_of(recipe, vocabulary, cluster.ranks());
   plan.parameters = largest_parameters(recipe, vocabulary, plan.work.mesh);
   plan.axes = host_axes(plan.work.mesh, cluster);
-  plan.memory = memory_use(recipe, plan.parameters, plan.work, Routing::kEven);
-  plan.bounded = memory_use(recipe, plan.parameters, plan.work, Routing::kBounded);
+  plan.memory = memory_use(recipe, plan.parameters, plan.work, {.imbalance = imbalance});
+  plan.bounded = memory_use(recipe, plan.parameters, plan.work, {.bounded = true});
   plan.traffic = traffic_of(recipe, plan.parameters, plan.work);
   const StepCosts costs = step_costs(recipe, plan.parameters, plan.work, machine, cluster);
   plan.step = best_schedule(costs, affordable(plan.work.expert_layers()), &plan.schedules);
@@ -114,7 +115,7 @@ LayoutPlan plan_layout(const Recipe& recipe, int64_t vocabulary, const Machine& 
 }
 
 LayoutSearch search_layouts(const Recipe& recipe, int64_t vocabulary, const Machine& machine, const Cluster& cluster,
-                            int64_t planned) {
+                            double imbalance, int64_t planned) {
   LayoutSearch search;
   std::vector<Candidate> open;
   const std::vector<int64_t> parts = divisors(cluster.ranks());
@@ -129,7 +130,7 @@ LayoutSearch search_layouts(const Recipe& recipe, int64_t vocabulary, const Mach
           parallel::MeshConfig mesh = recipe.mesh;
           mesh.tensor = tensor, mesh.expert = expert, mesh.expert_tensor = expert_tensor, mesh.zero = zero;
           if (expert != recipe.mesh.expert) mesh.experts_by_rank.clear();  // it is a map of that many ranks
-          auto found = candidate(recipe, mesh, vocabulary, machine, cluster);
+          auto found = candidate(recipe, mesh, vocabulary, machine, cluster, imbalance);
           if (!found) {
             ++search.illegal;
           } else if (found->layout.refused.empty()) {

@@ -26,10 +26,10 @@ struct Machine {
   std::string name;
   double memory_gib = 0;  // of a rank
   int64_t ranks_per_host = 0;
-  MachineLine sweep;                               // over bytes: reading and writing tensors outside of multiplications
-  MachineLine float32, bf16, float64;              // over multiply-adds
+  MachineLine sweep;                   // over bytes: reading and writing tensors outside of multiplications
+  MachineLine float32, bf16, float64;  // over multiply-adds
   LinkLines inside, between;
-  std::string place;                               // the file, for messages
+  std::string place;  // the file, for messages
 
   double memory_bytes() const { return memory_gib * 1024 * 1024 * 1024; }
   /// UserError naming the line where the file does not give it.

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "launch/planning/reduction_model.h"
 #include "launch/recipe/precision.h"
-#include "parallel/gradients/gradient_reducer.h"
 
 namespace launch {
 namespace {
@@ -35,27 +35,25 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
           .optimizer = own * (master + 2 * wide)};
 }
 
-MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, const Workload& work, Routing routing) {
+MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
+                     const Routing& routing) {
   MemoryUse use{.state = state_memory(recipe, parameters), .batch = token_bytes(recipe, work)};
+  std::vector<Stage> stages = activation_stages(recipe, work, routing);
+  add_reductions(recipe, parameters, work, stages);
+  const ActivationPeak peak = activation_peak(stages);
   const int64_t own = owned_elements(parameters), wide = work.wide;
-  if (recipe.mesh.zero > 0) use.reduction += own * wide;
-  if (recipe.mesh.zero > 1) {
-    // Buckets that gradients come into and those that are on the wire, of each of the groups that have some.
-    const int64_t bucket = std::max(parallel::ReducerOptions{}.bucket_bytes, parameters.largest() * wide);
-    use.reduction += std::min(parameters.elements() * wide, 3 * bucket);
-  }
-  const ActivationPeak peak = activation_peak(activation_stages(recipe, work, routing));
   // When backward has ended, ZeRO gathers parameters, and clipping scales float64 gradients in copies.
   int64_t update = recipe.mesh.zero > 0 ? own * work.element : 0;
   if (recipe.run.precision == "float64" && recipe.optimizer.clip_norm > 0) {
     update += (recipe.mesh.zero > 0 ? own : parameters.elements()) * wide;
   }
   if (update > peak.bytes) {
-    use.activations = update;
+    use.reduction = update;
     use.peak = "the optimizer's update";
     return use;
   }
-  use.activations = peak.bytes - peak.rows - peak.head_chunk;
+  use.reduction = peak.reduction;
+  use.activations = peak.bytes - peak.rows - peak.head_chunk - peak.reduction;
   use.dispatch = peak.rows;
   use.head = peak.head_chunk;
   use.peak = peak.stage + (peak.backward ? ", backward" : ", forward");

@@ -13,8 +13,8 @@ namespace launch {
 /// Bytes that are there between updates: exact.
 struct StateMemory {
   int64_t weights = 0;
-  int64_t gradients = 0;  // in float32 (of float64 weights float64); with ZeRO 1 whole and the own part of the sum, with
-                          // ZeRO 2 the own part alone
+  int64_t gradients = 0;  // in float32 (of float64 weights float64); with ZeRO 1 whole and the own part of the sum,
+                          // with ZeRO 2 the own part alone
   int64_t optimizer = 0;  // two moments, and of bf16 weights float32 masters
   int64_t total() const { return weights + gradients + optimizer; }
 };
@@ -31,6 +31,7 @@ struct MemoryUse {
   std::string peak;         // in which layer and direction
   int64_t total() const { return state.total() + reduction + batch + activations + dispatch + head; }
 };
-MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, const Workload& work, Routing routing);
+MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
+                     const Routing& routing);
 
 }  // namespace launch

@@ -22,9 +22,9 @@ struct ParameterTable {
   int64_t total = 0, active = 0;  // of the whole model, whatever of it lies on this rank
   std::vector<ParameterShare> own;
 
-  int64_t elements() const;                             // on this rank
-  int64_t whole(parallel::Replicas replicas) const;     // of the whole model, of those shared so
-  int64_t largest() const;                              // elements of the largest on this rank
+  int64_t elements() const;                                   // on this rank
+  int64_t whole(parallel::Replicas replicas) const;           // of the whole model, of those shared so
+  int64_t largest() const;                                    // elements of the largest on this rank
   const ParameterShare* find(const std::string& name) const;  // null: there is none
 };
 

@@ -54,14 +54,19 @@ void append_groups(std::string& text, const LayoutPlan& plan) {
 }
 
 void append_memory(std::string& text, const PlanRequest& request, const LayoutPlan& plan) {
-  append_line(text, "%-14s %14s %14s  %s", "memory of a rank", "even, MiB", "bound, MiB", "");
+  append_line(text, "%-14s %14s %14s  %s", "memory of a rank", plan.imbalance > 1 ? "uneven, MiB" : "even, MiB",
+              "bound, MiB", "");
   const auto even = memory_rows(plan.memory), bound = memory_rows(plan.bounded);
   for (size_t i = 0; i < even.size(); ++i) {
     append_line(text, "%-16s %14.2f %14.2f  %s", even[i].kind, mebi(even[i].bytes), mebi(bound[i].bytes), even[i].what);
   }
   append_line(text, "%-16s %14.2f %14.2f  of %.2f; peak in %s", "all", mebi(plan.memory.total()),
               mebi(plan.bounded.total()), request.machine.memory_gib * 1024, plan.memory.peak.c_str());
-  append_line(text, "bound: one rank takes in mesh.receive_bound = %g even shares at once in every layer; what is above goes in further passes",
+  if (plan.imbalance > 1)
+    append_line(text, "uneven: the busiest rank has %g times the mean one's rows", plan.imbalance);
+  append_line(text,
+              "bound: one rank takes in mesh.receive_bound = %g even shares at once in every layer; what is above goes "
+              "in further passes",
               request.recipe.mesh.receive_bound);
 }
 
@@ -87,7 +92,8 @@ void append_step(std::string& text, const LayoutPlan& plan) {
   append_line(text, "  %-28s %12.4g ms %6.1f %%", "idle", 1e3 * step.idle, share_of(step.idle, step.seconds));
   std::string others;
   for (const auto& [name, seconds] : plan.schedules) {
-    others += parallel::concat(others.empty() ? "" : ", ", name, " ", static_cast<double>(std::llround(1e6 * seconds)) / 1e3);
+    others +=
+        parallel::concat(others.empty() ? "" : ", ", name, " ", static_cast<double>(std::llround(1e6 * seconds)) / 1e3);
   }
   append_line(text, "schedules [ms]: %s", others.c_str());
 }
@@ -98,7 +104,9 @@ void append_timeline(std::string& text, const LayoutPlan& plan) {
   const parallel::Timeline& timeline = plan.step.timeline;
   if (timeline.seconds <= 0) return;
   constexpr int64_t kCells = 100;
-  append_line(text, "timeline of the last micro-batch, %.4g ms; F B compute forward and backward, > < rows out and back, = rows in a host, g gradients",
+  append_line(text,
+              "timeline of the last micro-batch, %.4g ms; F B compute forward and backward, > < rows out and back, = "
+              "rows in a host, g gradients",
               1e3 * timeline.seconds);
   for (const auto resource :
        {parallel::Resource::kCompute, parallel::Resource::kInsideHost, parallel::Resource::kBetweenHosts}) {
@@ -108,12 +116,12 @@ void append_timeline(std::string& text, const LayoutPlan& plan) {
       if (task.resource != resource) continue;
       using parallel::TaskKind;
       const bool forward = task.direction == parallel::Direction::kForward;
-      const char mark = task.kind == TaskKind::kDispatch   ? '>'
-                        : task.kind == TaskKind::kCombine  ? '<'
-                        : task.kind == TaskKind::kGradient ? 'g'
+      const char mark = task.kind == TaskKind::kDispatch                                             ? '>'
+                        : task.kind == TaskKind::kCombine                                            ? '<'
+                        : task.kind == TaskKind::kGradient                                           ? 'g'
                         : task.kind == TaskKind::kAllGather || task.kind == TaskKind::kReduceScatter ? '='
-                        : forward ? 'F'
-                                  : 'B';
+                        : forward                                                                    ? 'F'
+                                                                                                     : 'B';
       const double scale = static_cast<double>(kCells) / timeline.seconds;
       const auto begin = static_cast<int64_t>(timeline.times[i].begin * scale);
       const auto end = std::max(begin + 1, static_cast<int64_t>(timeline.times[i].end * scale));
@@ -154,13 +162,15 @@ nlohmann::ordered_json json_of(const parallel::MeshConfig& mesh) {
 nlohmann::ordered_json json_of(const LayoutPlan& plan) {
   nlohmann::ordered_json json;
   json["layout"] = plan.work.mesh.describe();
-  json["parameters"] = {{"total", plan.parameters.total},
-                        {"active", plan.parameters.active},
-                        {"of_a_rank", plan.parameters.elements()}};
+  json["parameters"] = {
+      {"total", plan.parameters.total}, {"active", plan.parameters.active}, {"of_a_rank", plan.parameters.elements()}};
   for (const HostAxis& axis : plan.axes) {
     json["groups"].push_back({{"axis", axis.name}, {"ranks", axis.ranks}, {"between_hosts", axis.crosses}});
   }
-  json["memory"] = {{"even", json_of(plan.memory)}, {"bound", json_of(plan.bounded)}, {"fits", plan.fits}};
+  json["memory"] = {{"imbalance", plan.imbalance},
+                    {"expected", json_of(plan.memory)},
+                    {"bound", json_of(plan.bounded)},
+                    {"fits", plan.fits}};
   for (const auto& [axis, traffic] : plan.traffic) {
     json["traffic"][axis] = {{"bytes", traffic.bytes}, {"expects", traffic.expects}};
   }
@@ -235,7 +245,8 @@ std::string search_table(const LayoutSearch& search) {
   return text;
 }
 
-nlohmann::ordered_json plan_report_json(const PlanRequest& request, const LayoutPlan* plan, const LayoutSearch* search) {
+nlohmann::ordered_json plan_report_json(const PlanRequest& request, const LayoutPlan* plan,
+                                        const LayoutSearch* search) {
   nlohmann::ordered_json json;
   json["machine"] = request.machine.name;
   json["hosts"] = request.cluster.hosts;

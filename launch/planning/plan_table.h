@@ -13,6 +13,7 @@ struct PlanRequest {
   int64_t vocabulary = 0;
   Machine machine;
   Cluster cluster;
+  double imbalance = 1;
 };
 
 std::string plan_table(const PlanRequest& request, const LayoutPlan& plan);

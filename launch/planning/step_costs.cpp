@@ -21,6 +21,7 @@ class StepCounter {
 
   StepCosts count() {
     costs_.micro_batches = work_.micro_batches;
+    costs_.sums_each = recipe_.mesh.zero == 2;
     set_lines();
     open_ = {};
     if (work_.source.world > 0) add_embedding(work_.source);
@@ -33,7 +34,8 @@ class StepCounter {
     add_update();
     costs_.assumptions.push_back("choices spread evenly over experts");
     if (!machine_.sweep.given()) {
-      costs_.assumptions.push_back("the machine gives no machine.sweep: only matrix multiplications and exchanges take time");
+      costs_.assumptions.push_back(
+          "the machine gives no machine.sweep: only matrix multiplications and exchanges take time");
     }
     return std::move(costs_);
   }
@@ -138,7 +140,7 @@ class StepCounter {
     const double matrices = recipe_.model.activation == "swiglu" ? 3 : 2;
     add_attention(tokens, tokens, block.causal);
     if (block.cross) add_attention(tokens, work_.source, /*causal=*/false);
-    const std::string name = name_of(block);
+    const std::string& name = block.parameters;
     if (!block.experts) {
       const double hidden = static_cast<double>(recipe_.model.ffn_hidden) / static_cast<double>(work_.mesh.tensor);
       add_multiplications(static_cast<int64_t>(matrices), matrices * rows * width_ * hidden);
@@ -230,13 +232,6 @@ class StepCounter {
     const double seconds = line(far, &LinkLines::all_gather, "all_gather", "mesh.zero")
                                .seconds(static_cast<double>(gathered * work_.element));
     (far ? costs_.gather_between : costs_.gather_inside) += seconds;
-  }
-
-  std::string name_of(const PlannedBlock& block) const {
-    const int64_t encoders = recipe_.model.encoder_layers;
-    if (encoders == 0) return "blocks." + std::to_string(block.number) + ".";
-    return block.number < encoders ? "encoder." + std::to_string(block.number) + "."
-                                   : "decoder." + std::to_string(block.number - encoders) + ".";
   }
 
   const Recipe& recipe_;

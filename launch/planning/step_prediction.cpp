@@ -96,7 +96,8 @@ PlannedStep predict_step(const StepCosts& costs, const parallel::Plan& plan, con
   PlannedStep step{.plan = plan, .timeline = predicted(costs.model, plan, options)};
   add_micro_batch(costs, step.timeline, 1, step);
   if (costs.micro_batches > 1) {
-    const Timeline earlier = predicted(without_gradients(costs.model), without_gradients(plan), options);
+    const Timeline earlier =
+        costs.sums_each ? step.timeline : predicted(without_gradients(costs.model), without_gradients(plan), options);
     add_micro_batch(costs, earlier, static_cast<double>(costs.micro_batches - 1), step);
   }
   step.compute += costs.update_seconds;

@@ -15,13 +15,15 @@ namespace launch {
 
 /// What a layout costs on a machine, whatever the schedule.
 struct StepCosts {
-  parallel::StepModel model;   // of the update's last micro-batch, whose backward completes gradients
-  bool one_link = false;       // all that experts and gradients exchange goes over the same kind of link
-  bool between = true;         // the schedule's "between hosts" link is between hosts; false: inside one
+  parallel::StepModel model;  // of the update's last micro-batch, whose backward completes gradients
+  bool one_link = false;      // all that experts and gradients exchange goes over the same kind of link
+  bool between = true;        // the schedule's "between hosts" link is between hosts; false: inside one
   int64_t micro_batches = 1;
+  bool sums_each =
+      false;  // each micro-batch's gradients are summed over ranks by themselves (ZeRO 2), not only the last's
   double exchanges_inside = 0, exchanges_between = 0;  // [s] of dense layers, which nothing hides, in one micro-batch
-  double update_seconds = 0;                // of the optimizer
-  double gather_inside = 0, gather_between = 0;  // [s] of ZeRO's parameters, after the update
+  double update_seconds = 0;                           // of the optimizer
+  double gather_inside = 0, gather_between = 0;        // [s] of ZeRO's parameters, after the update
   std::vector<std::string> assumptions;
 };
 

@@ -53,7 +53,8 @@ class TrafficForms {
     if (router == "soft" || router == "sinkhorn" || router == "expert_choice") {
       return "what router \"" + router + "\" exchanges besides is not counted";
     }
-    if (drops() && recipe_.moe.drop != "position") return "what drop = \"" + recipe_.moe.drop + "\" exchanges is not counted";
+    if (drops() && recipe_.moe.drop != "position")
+      return "what drop = \"" + recipe_.moe.drop + "\" exchanges is not counted";
     return "";
   }
 
@@ -97,8 +98,8 @@ class TrafficForms {
       rows += exchanges * work_.side(block).world;
     }
     rows = work_.passes * (rows + work_.tokens.world);  // the head
-    // Each exchange is a gather, in which every row is handed in once, and, one of the two being the other's gradient, a
-    // sum in at least float32, in which the other ranks hand it in.
+    // Each exchange is a gather, in which every row is handed in once, and, one of the two being the other's gradient,
+    // a sum in at least float32, in which the other ranks hand it in.
     const int64_t layers = rows * width * (work_.element + (t - 1) * work_.wide);
     const int64_t head = head_numbers() * t * work_.tokens.world * work_.wide;
     return micro() * (layers + head) + (zero() ? 0 : kNumber * ranks());
@@ -121,7 +122,8 @@ class TrafficForms {
       double crossing = static_cast<double>(options_.crossing) / static_cast<double>(work_.expert_layers());
       if (options_.crossing < 0) {
         const double choices = static_cast<double>(work_.side(block).world * block.moe.top_k * micro() * work_.passes);
-        // As many of all tokens are on each rank of the axis, so as large a part of a rank's rows crosses as it has not.
+        // As many of all tokens are on each rank of the axis, so as large a part of a rank's rows crosses as it has
+        // not.
         crossing = choices * choice_share(block) * (1 - 1 / static_cast<double>(work_.mesh.expert));
       }
       elements += crossing * static_cast<double>(block.expert_width);
@@ -135,7 +137,8 @@ class TrafficForms {
     double elements = 0;
     for (const PlannedBlock& block : work_.blocks) {
       if (!block.experts) continue;
-      elements += static_cast<double>(work_.side(block).world * block.moe.top_k * block.expert_width) * choice_share(block);
+      elements +=
+          static_cast<double>(work_.side(block).world * block.moe.top_k * block.expert_width) * choice_share(block);
     }
     const double times = static_cast<double>(2 * micro() * work_.passes);
     return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide));
@@ -149,7 +152,6 @@ class TrafficForms {
     }
     return kNumber * ranks() * numbers;
   }
-
 
   /// `sharers` ranks hold each of `elements`, of the whole model.
   int64_t shared(int64_t elements, int64_t sharers) const {

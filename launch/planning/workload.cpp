@@ -39,21 +39,20 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   }
   const int64_t blocks = moetrain::total_blocks(recipe.model);
   const std::vector<bool> with_experts = moetrain::expert_blocks(recipe.moe.layers, blocks);
-  int64_t previous = 0;
   for (int64_t number = 0; number < blocks; ++number) {
-    if (number == recipe.model.encoder_layers) previous = 0;
     const bool encodes = number < recipe.model.encoder_layers;
     PlannedBlock block{.number = number,
                        .side = encodes ? moetrain::Side::kSource : moetrain::Side::kTokens,
                        .causal = !encodes,
                        .cross = !encodes && recipe.model.encoder_layers > 0,
                        .experts = with_experts[static_cast<size_t>(number)]};
+    const std::string stack = encodes ? "encoder." : block.cross ? "decoder." : "blocks.";
+    block.parameters = stack + std::to_string(encodes ? number : number - recipe.model.encoder_layers) + ".";
     if (block.experts) {
       block.moe = moetrain::for_layer(recipe.moe, number, blocks);
       block.kinds = moetrain::expert_kinds(block.moe);
       block.expert_width = block.moe.latent > 0 ? block.moe.latent : recipe.model.width;
       block.expert_hidden = block.moe.hidden / work.mesh.expert_tensor;
-      block.previous_experts = std::exchange(previous, block.kinds.total());
     }
     work.blocks.push_back(std::move(block));
   }

@@ -19,17 +19,17 @@ struct PlannedBlock {
   bool causal = true, cross = false, experts = false;
   moetrain::MoeConfig moe;  // this layer's
   moetrain::ExpertKinds kinds;
-  int64_t expert_width = 0;    // of the rows that travel
-  int64_t expert_hidden = 0;   // of an expert, on one rank
-  int64_t previous_experts = 0;
+  int64_t expert_width = 0;   // of the rows that travel
+  int64_t expert_hidden = 0;  // of an expert, on one rank
+  std::string parameters;     // how their names begin, such as "blocks.3."
 };
 
 /// Tokens of one side in a micro-batch.
 struct TokenCount {
-  int64_t world = 0;   // of all ranks
-  int64_t group = 0;   // of the tensor group with most
-  int64_t own = 0;     // of the rank with most
-  int64_t length = 0;  // of a sequence
+  int64_t world = 0;      // of all ranks
+  int64_t group = 0;      // of the tensor group with most
+  int64_t own = 0;        // of the rank with most
+  int64_t length = 0;     // of a sequence
   int64_t sequences = 0;  // of all ranks
 };
 
@@ -55,8 +55,8 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks);
 /// Rows that a rank's experts get where tokens choose evenly, as a share of a layer's: largest over the expert axis.
 double most_experts(const Recipe& recipe, const PlannedBlock& block);
 
-/// Choices that are dispatched to feed-forward experts where tokens choose evenly among experts of all kinds, as a share
-/// of all.
+/// Choices that are dispatched to feed-forward experts where tokens choose evenly among experts of all kinds, as a
+/// share of all.
 double choice_share(const PlannedBlock& block);
 
 }  // namespace launch

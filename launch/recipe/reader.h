@@ -22,8 +22,8 @@ Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::str
 /// The same for text that is already in memory; messages call it `name`.
 Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {});
 
-/// The TOML `text` into `fields`, of a recipe or of any other file that is a list of sections and keys. Returns the names
-/// of those that it gives, in its order. UserError as above.
+/// The TOML `text` into `fields`, of a recipe or of any other file that is a list of sections and keys. Returns the
+/// names of those that it gives, in its order. UserError as above.
 std::vector<std::string> read_fields(const std::vector<RecipeField>& fields, const std::string& text,
                                      const std::string& name);
 

@@ -1,5 +1,5 @@
-// defines: Placement, ElementRange, DimPart, Replicas, Sharding, block_placement, shape_of_block: which elements of a global
-// tensor a rank holds
+// defines: Placement, ElementRange, DimPart, Replicas, Sharding, block_placement, shape_of_block: which elements of a
+// global tensor a rank holds
 #pragma once
 #include <cstdint>
 #include <vector>
