@@ -41,7 +41,7 @@ std::vector<MemoryRow> memory_rows(const MemoryUse& use) {
           {"batch", use.batch, "tokens, tables of positions"},
           {"activations", use.activations, ""},
           {"dispatch", use.dispatch, "rows at experts and what those make of them"},
-          {"head", use.head, "a chunk of logits"}};
+          {"head", use.head, "a chunk of logits, where the peak is in forward"}};
 }
 
 void append_groups(std::string& text, const LayoutPlan& plan) {

@@ -90,6 +90,19 @@ parallel::Plan without_gradients(parallel::Plan plan) {
   return plan;
 }
 
+/// As the cluster has its links, not as the scheduler numbers them.
+void name_links(const StepCosts& costs, Timeline& timeline) {
+  const Resource first = costs.between ? Resource::kBetweenHosts : Resource::kInsideHost;
+  const Resource second = costs.one_link ? first : Resource::kInsideHost;
+  for (parallel::Task& task : timeline.tasks) {
+    if (task.resource == Resource::kBetweenHosts) {
+      task.resource = first;
+    } else if (task.resource == Resource::kInsideHost) {
+      task.resource = second;
+    }
+  }
+}
+
 }  // namespace
 
 PlannedStep predict_step(const StepCosts& costs, const parallel::Plan& plan, const parallel::PlanOptions& options) {
@@ -100,6 +113,7 @@ PlannedStep predict_step(const StepCosts& costs, const parallel::Plan& plan, con
         costs.sums_each ? step.timeline : predicted(without_gradients(costs.model), without_gradients(plan), options);
     add_micro_batch(costs, earlier, static_cast<double>(costs.micro_batches - 1), step);
   }
+  name_links(costs, step.timeline);
   step.compute += costs.update_seconds;
   step.exposed_inside += costs.gather_inside;
   step.exposed_between += costs.gather_between;
@@ -113,8 +127,8 @@ PlannedStep best_schedule(const StepCosts& costs, const parallel::PlanOptions& o
   const parallel::NameTable<parallel::ScheduleMaker> schedules = parallel::builtin_schedules();
   PlannedStep best = predict_step(costs, schedules.at("sequential")(costs.model, options), options);
   if (by_name != nullptr) (*by_name)["sequential"] = best.seconds;
-  for (const std::string& name : schedules.names()) {
-    if (costs.model.layers.empty() || name == "sequential") continue;  // without layers nothing is cut into chunks
+  for (const char* name : {"planned", "tutel", "tutel_improved", "lina", "fsmoe_no_split", "fsmoe"}) {
+    if (costs.model.layers.empty()) break;  // nothing can be cut into chunks
     const parallel::Plan plan = schedules.at(name)(costs.model, options);
     // Two links may be busy at once only where there are two.
     if (costs.one_link && plan.overlap && !plan.one_link) continue;

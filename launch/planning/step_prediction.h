@@ -42,8 +42,8 @@ struct PlannedStep {
 };
 PlannedStep predict_step(const StepCosts& costs, const parallel::Plan& plan, const parallel::PlanOptions& options = {});
 
-/// The fastest of the builtin schedules that the layout's links allow, of equally fast ones the simplest. `by_name`
-/// (may be null): what each takes.
+/// The fastest of the builtin schedules that the layout's links allow; of equally fast ones sequential or planned.
+/// `by_name` (may be null): what each takes.
 PlannedStep best_schedule(const StepCosts& costs, const parallel::PlanOptions& options = {},
                           std::map<std::string, double>* by_name = nullptr);
 
