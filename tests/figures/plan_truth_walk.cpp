@@ -55,15 +55,26 @@ std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
       changed([](auto& r) { r.model.activation = "gelu", r.model.norm = "layer", r.model.dropout = 0.1; });
   const auto low = changed([](auto& r) { r.run.precision = "bf16"; });
   const auto untied = changed([](auto& r) { r.model.tie_embeddings = false, r.moe.layers = "none"; });
+  const auto free_experts = changed([](auto& r) {
+    r.moe.constant_experts = 2, r.moe.copy_experts = r.moe.zero_experts = 1, r.moe.shared_hidden = 48;
+  });
+  const auto latent = changed([](auto& r) {
+    r.moe.latent = 32, r.moe.layers = "all", r.moe.shared_hidden = 64, r.moe.shared_combine = "residual";
+  });
+  const auto two_pass =
+      changed([](auto& r) { r.objective.kind = "two_pass", r.model.dropout = 0.1, r.model.activation = "relu"; });
   switch (ranks) {
     case 1:
-      return {{"mixture", base, {}}, {"all experts", experts, {}}, {"grouped", grouped, {}}, {"gelu", gelu, {}},
-              {"bf16", low, {}},     {"dense", untied, {}}};
+      return {
+          {"mixture", base, {}},       {"all experts", experts, {}}, {"grouped", grouped, {}},   {"gelu", gelu, {}},
+          {"bf16", low, {}},           {"dense", untied, {}},        {"free", free_experts, {}}, {"latent", latent, {}},
+          {"two passes", two_pass, {}}};
     case 2:
       return {{"mixture", base, {.expert = 2}},
               {"all experts", experts, {.expert_tensor = 2}},
               {"grouped", grouped, {.tensor = 2}},
               {"bf16", low, {.expert = 2, .zero = 1}},
+              {"two passes", two_pass, {.tensor = 2, .zero = 1}},
               {"mixture", base, {.zero = 2}}};
     case 4:
       return {{"all experts", experts, {.expert = 2, .expert_tensor = 2}},
