@@ -81,7 +81,8 @@ std::optional<Candidate> candidate(Recipe recipe, const parallel::MeshConfig& me
   }
   try {
     found.costs = step_costs(recipe, parameters, work, machine, cluster);
-    const PlannedStep step = predict_step(*found.costs, {});
+    const parallel::ScheduleMaker sequential = parallel::builtin_schedules().at("sequential");
+    const PlannedStep step = predict_step(*found.costs, sequential(found.costs->model, {}));
     found.layout.seconds = step.seconds;
     found.layout.schedule = step.plan.name;
   } catch (const parallel::UserError& error) {
