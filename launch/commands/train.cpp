@@ -8,6 +8,7 @@
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
+#include "launch/training/mesh_notes.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/same_start.h"
 #include "launch/training/trainer.h"
@@ -34,7 +35,8 @@ Recipe read_checked_recipe(const TrainArguments& arguments) {
 }
 
 /// What would run: the resolved recipe, the model's size and how the batch is spread.
-void print_dry_run(const Recipe& recipe, int64_t ranks) {
+void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
+  const auto ranks = static_cast<int64_t>(hosts.size());
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kMeta,
                                  std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, 0));
@@ -43,6 +45,10 @@ void print_dry_run(const Recipe& recipe, int64_t ranks) {
               static_cast<long long>(count.total), static_cast<long long>(count.active));
   const parallel::MeshShape mesh = parallel::mesh_shape(recipe.mesh, ranks);
   std::printf("# %s\n", mesh.describe().c_str());
+  const int64_t tokens = recipe.model.kind == "encoder_decoder"
+                             ? recipe.train.batch_tokens
+                             : recipe.train.global_batch * recipe.data.sequence_length;
+  for (const std::string& note : mesh_notes(recipe, hosts, tokens)) std::printf("# %s\n", note.c_str());
   if (recipe.model.kind == "encoder_decoder") return;  // an update's pairs are counted in tokens
   const int64_t micro = recipe.train.global_batch / recipe.train.micro_batches;
   for (int64_t rank = 0; rank < ranks; ++rank) {
@@ -67,8 +73,9 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
   chosen.push_back({"--dry-run", arguments.dry_run ? "given" : "not given"});
   require_same(*world, chosen);
   if (arguments.dry_run) {
+    const std::vector<int64_t> hosts = world->host_leaders();
     parallel::all_ranks(*world, [&] {
-      if (world->rank() == 0) print_dry_run(recipe, world->size());
+      if (world->rank() == 0) print_dry_run(recipe, hosts);
     });
     return kDone;
   }

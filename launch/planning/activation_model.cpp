@@ -38,6 +38,8 @@ class StageCounter {
     stage.in_forward = tokens.group * (query + D_) * b_;
     stage.in_backward = grads_of_input(tokens) + tokens.group * 2 * query * b_ + 2 * keys_from.group * kv * b_ +
                         (cross ? keys_from.group * D_ * b_ : 0) + D_ * query * b_;
+    stage.weights = 2 * D_ * (query + kv) * b_;
+    stage.again = tokens.own * D_ * b_;
     return stage;
   }
 
@@ -47,6 +49,8 @@ class StageCounter {
     stage.kept += tokens.group * hidden * kept_hiddens(recipe_.model.activation) * b_;
     stage.in_forward = tokens.group * (hidden + D_) * b_;
     stage.in_backward = grads_of_input(tokens) + (2 * tokens.group + D_) * hidden * b_;
+    stage.weights = (recipe_.model.activation == "swiglu" ? 3 : 2) * D_ * hidden * b_;
+    stage.again = tokens.own * D_ * b_;
     return stage;
   }
 
@@ -72,6 +76,8 @@ class StageCounter {
     stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + experts * (gated ? 3 : 2) * W * F * b_;
     stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(block, T));
     stage.rows_in_backward = std::min(stage.in_backward, travelling * b_);
+    stage.weights = (experts * W * F + D_ * block.moe.shared_hidden) * (gated ? 3 : 2) * b_;
+    stage.again = T * D_ * b_ + decision(block, T);
     return stage;
   }
 
@@ -157,6 +163,26 @@ class StageCounter {
   int64_t b_, w_, D_, t_;
 };
 
+/// One node for all of `parts`: only what is needed to make them again is kept until backward, which then holds all
+/// that they keep, and their weights' gradients until it is through.
+Stage made_again(std::vector<Stage> parts, const std::string& name) {
+  Stage stage{.name = name + ", made again", .again = parts.front().again};
+  int64_t rows = 0;
+  for (Stage& part : parts) {
+    part.held_after += part.weights;
+    stage.weights += part.weights;
+    stage.again = std::max(stage.again, part.again);
+    stage.in_forward = std::max(stage.in_forward, part.kept + part.in_forward);
+    rows += part.rows_kept;
+    stage.parameters.insert(stage.parameters.end(), part.parameters.begin(), part.parameters.end());
+  }
+  const ActivationPeak peak = activation_peak(parts);
+  stage.kept = stage.again;
+  stage.in_backward = peak.bytes;
+  stage.rows_in_backward = std::min(peak.bytes, std::max(rows, peak.rows));
+  return stage;
+}
+
 }  // namespace
 
 std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work, const Routing& routing) {
@@ -168,9 +194,10 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
     for (const PlannedBlock& block : work.blocks) {
       const TokenCount& tokens = work.side(block);
       const std::string name = "block " + std::to_string(block.number);
-      const auto add = [&](Stage stage, const std::vector<std::string>& parts) {
-        for (const std::string& part : parts) stage.parameters.push_back(block.parameters + part);
-        stages.push_back(std::move(stage));
+      std::vector<Stage> parts;
+      const auto add = [&](Stage stage, const std::vector<std::string>& names) {
+        for (const std::string& each : names) stage.parameters.push_back(block.parameters + each);
+        parts.push_back(std::move(stage));
       };
       if (!std::exchange(decodes, decodes || block.side == moetrain::Side::kTokens) &&
           block.side == moetrain::Side::kTokens) {
@@ -181,6 +208,12 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
       add(block.experts ? counter.experts(block, name + ", experts")
                         : counter.feed_forward(tokens, name + ", feed-forward"),
           {"moe.", "feed_forward.", "ffn_norm."});
+      if (recipe.train.recompute == "block") {
+        parts = {made_again(std::move(parts), name)};
+      } else if (recipe.train.recompute == "moe" && block.experts) {
+        parts.back() = made_again({parts.back()}, name + ", experts");
+      }
+      stages.insert(stages.end(), parts.begin(), parts.end());
     }
   }
   stages.push_back(counter.head());

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "launch/planning/json_members.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 
@@ -18,85 +19,23 @@ using parallel::user_error;
 
 constexpr GradientRelease kReleases[] = {GradientRelease::kAfterBackward, GradientRelease::kWhenReady,
                                          GradientRelease::kPlanned};
-constexpr int64_t kLargest =
-    int64_t{1} << 60;  // sums of a few thousand of these would overflow, and no machine has them
-
-/// As it stands in the file, cut where it is long.
-std::string quoted(const json& value) {
-  const std::string text = value.dump(-1, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace);
-  return text.size() > 60 ? text.substr(0, 60) + "..." : text;
+/// As its name in a file.
+void release_of(JsonMembers& members, GradientRelease& value) {
+  std::string name = to_string(value);
+  members.text("release", name);
+  std::vector<std::string> names;
+  for (const GradientRelease each : kReleases) {
+    names.push_back(to_string(each));
+    if (name == names.back()) {
+      value = each;
+      return;
+    }
+  }
+  members.refuse("release", name, "one of " + parallel::list_names(names));
 }
 
-/// The members of one JSON object, each taken once; what nobody took is unknown.
-class Members {
- public:
-  Members(const json& object, std::string place) : object_(object), place_(std::move(place)) {
-    if (!object.is_object()) user_error(place_, ": ", quoted(object), " is no object with keys");
-  }
-
-  void integer(const char* key, int64_t low, int64_t& value) {
-    const json* found = take(key);
-    if (!found) return;
-    const bool fits = found->is_number_integer() && *found >= low && *found <= kLargest;
-    if (!fits) refuse(key, *found, parallel::concat("a whole number, at least ", low));
-    value = found->get<int64_t>();
-  }
-
-  void boolean(const char* key, bool& value) {
-    const json* found = take(key);
-    if (!found) return;
-    if (!found->is_boolean()) refuse(key, *found, "true or false");
-    value = found->get<bool>();
-  }
-
-  void text(const char* key, std::string& value) {
-    const json* found = take(key);
-    if (!found) return;
-    if (!found->is_string()) refuse(key, *found, "a text");
-    value = found->get<std::string>();
-  }
-
-  void release(const char* key, GradientRelease& value) {
-    const json* found = take(key);
-    if (!found) return;
-    std::vector<std::string> names;
-    for (const GradientRelease each : kReleases) {
-      names.push_back(to_string(each));
-      if (*found == names.back()) {
-        value = each;
-        return;
-      }
-    }
-    refuse(key, *found, "one of " + parallel::list_names(names));
-  }
-
-  const json* take(const char* key) {
-    known_.push_back(key);
-    const auto found = object_.find(key);
-    return found == object_.end() ? nullptr : &*found;
-  }
-
-  void refuse_others() const {
-    for (const auto& [key, value] : object_.items()) {
-      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-      const std::string nearest = parallel::nearest_name(key, known_);
-      user_error(place_, ": unknown key ", quoted(key), nearest.empty() ? "" : ", is '" + nearest + "' meant?",
-                 " (known: ", parallel::list_names(known_), ")");
-    }
-  }
-
-  [[noreturn]] void refuse(const char* key, const json& value, const std::string& legal) const {
-    user_error(place_, ": ", key, " = ", quoted(value), " is not legal; it must be ", legal);
-  }
-
- private:
-  const json& object_;
-  std::string place_;
-  std::vector<std::string> known_;
-};
-
 LayerPlan layer_from_json(const json& object, const std::string& place, GradientRelease release) {
-  Members members(object, place);
+  JsonMembers members(object, place);
   LayerPlan layer;
   members.integer("forward_chunks", 1, layer.forward_chunks);
   members.integer("backward_chunks", 1, layer.backward_chunks);
@@ -130,12 +69,12 @@ nlohmann::ordered_json plan_to_json(const Plan& plan) {
 }
 
 Plan plan_from_json(const json& object, const std::string& place) {
-  Members members(object, place);
+  JsonMembers members(object, place);
   Plan plan;
   members.text("name", plan.name);
   members.boolean("overlap", plan.overlap);
   members.boolean("one_link", plan.one_link);
-  members.release("release", plan.release);
+  release_of(members, plan.release);
   members.integer("slice_bytes", 0, plan.slice_bytes);
   if (const json* layers = members.take("layers")) {
     if (!layers->is_array()) members.refuse("layers", *layers, "a list with an object for each MoE layer");

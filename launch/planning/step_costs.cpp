@@ -33,6 +33,11 @@ class StepCounter {
     add_head();
     add_update();
     costs_.assumptions.push_back("choices spread evenly over experts");
+    if (recipe_.train.recompute != "none") {
+      costs_.assumptions.push_back("what is made again in backward stands there as computation, its exchanges too");
+    }
+    if (recipe_.mesh.dispatch != "flat")
+      costs_.assumptions.push_back("rows go flat, as mesh.dispatch = \"flat\" has it");
     if (!machine_.sweep.given()) {
       costs_.assumptions.push_back(
           "the machine gives no machine.sweep: only matrix multiplications and exchanges take time");
@@ -190,6 +195,12 @@ class StepCounter {
     load.dense_forward_seconds = open_.forward + starts;
     load.dense_backward_seconds = open_.backward + 2 * starts;
     load.dense_gradient_bytes = open_.gradient_bytes;
+    if (recipe_.train.recompute == "block") load.dense_backward_seconds += load.dense_forward_seconds;
+    if (recipe_.train.recompute != "none") {
+      const parallel::ChunkTimes again =
+          chunk_times(costs_.model.lines, load, parallel::Direction::kForward, parallel::ExpertBackward::kTwoTasks, 1);
+      load.dense_backward_seconds += 2 * again.all_to_all + again.all_gather + again.experts + again.reduce_scatter;
+    }
     costs_.model.layers.push_back(load);
     open_ = {};
   }

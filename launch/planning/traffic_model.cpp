@@ -24,7 +24,7 @@ class TrafficForms {
       axes["control"] = {control(), ""};
       axes["world"] = {world(), odd};
       axes["tensor"] = {tensor(), ""};
-      axes["expert"] = {expert(), options_.crossing < 0 ? "choices spread evenly over experts" : ""};
+      axes["expert"] = {expert(), expert_expects()};
       axes["expert_tensor"] = {expert_tensor(), drops() ? "nothing dropped" : ""};
       axes["experts"] = {experts(), ""};
       const auto gradients = [&](parallel::Replicas replicas, int64_t sharers) {
@@ -44,7 +44,16 @@ class TrafficForms {
   int64_t micro() const { return work_.micro_batches; }
   int64_t ranks() const { return work_.mesh.ranks(); }
   bool zero() const { return recipe_.mesh.zero > 0; }
+  bool again(const char* part) const { return recipe_.train.recompute == part; }
+  /// How often rows go there and back: forward, backward, and forward again where it is recomputed.
+  int64_t ways() const { return recipe_.train.recompute == "none" ? 2 : 3; }
   bool drops() const { return recipe_.moe.capacity != "dropless"; }
+
+  std::string expert_expects() const {
+    const std::string even = options_.crossing < 0 ? "choices spread evenly over experts" : "";
+    if (recipe_.mesh.dispatch == "flat") return even;
+    return even + (even.empty() ? "" : ", ") + "rows went flat (by host they are fewer between hosts)";
+  }
 
   /// What the `world` form leaves out, by name.
   std::string unmodelled() const {
@@ -94,8 +103,8 @@ class TrafficForms {
     const bool translates = work_.source.world > 0;
     int64_t rows = work_.tokens.world + (translates ? 2 * work_.source.world : 0);  // embeddings, the encoder's output
     for (const PlannedBlock& block : work_.blocks) {
-      const int64_t exchanges = 2 + (block.cross ? 2 : 0) + (block.experts ? 0 : 2);
-      rows += exchanges * work_.side(block).world;
+      const int64_t layers = 1 + (block.cross ? 1 : 0) + (block.experts ? 0 : 1);
+      rows += (again("block") ? 3 : 2) * layers * work_.side(block).world;
     }
     rows = work_.passes * (rows + work_.tokens.world);  // the head
     // Each exchange is a gather, in which every row is handed in once, and, one of the two being the other's gradient,
@@ -128,7 +137,7 @@ class TrafficForms {
       }
       elements += crossing * static_cast<double>(block.expert_width);
     }
-    return std::llround(4.0 * static_cast<double>(work_.element) * elements);
+    return std::llround(static_cast<double>(2 * ways() * work_.element) * elements);
   }
 
   int64_t expert_tensor() const {
@@ -140,7 +149,7 @@ class TrafficForms {
       elements +=
           static_cast<double>(work_.side(block).world * block.moe.top_k * block.expert_width) * choice_share(block);
     }
-    const double times = static_cast<double>(2 * micro() * work_.passes);
+    const double times = static_cast<double>(ways() * micro() * work_.passes);
     return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide));
   }
 
@@ -148,7 +157,7 @@ class TrafficForms {
     if (work_.mesh.expert * work_.mesh.expert_tensor == 1) return 0;
     int64_t numbers = zero() ? 0 : 1;
     for (const PlannedBlock& block : work_.blocks) {
-      if (block.experts) numbers += micro() * work_.passes * block.kinds.ffn;
+      if (block.experts) numbers += (ways() - 1) * micro() * work_.passes * block.kinds.ffn;
     }
     return kNumber * ranks() * numbers;
   }

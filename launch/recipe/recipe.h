@@ -2,6 +2,7 @@
 // defines: Recipe, visit
 #pragma once
 #include "data/datasets/data_config.h"
+#include "launch/planning/overlap_config.h"
 #include "launch/training/train_config.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/moe/moe_config.h"
@@ -15,6 +16,7 @@ namespace launch {
 struct Recipe {
   RunConfig run;
   parallel::MeshConfig mesh;
+  OverlapConfig overlap;
   data::DataConfig data;
   moetrain::ModelConfig model;
   moetrain::MoeConfig moe;
@@ -31,6 +33,7 @@ template <class Visitor>
 void visit(Recipe& recipe, Visitor& section) {
   section("run", recipe.run);
   section("mesh", recipe.mesh);
+  section("overlap", recipe.overlap);
   section("data", recipe.data);
   section("model", recipe.model);
   section("moe", recipe.moe);

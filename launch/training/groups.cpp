@@ -15,9 +15,10 @@ at::Device open_device(const std::string& name, const parallel::MpiCommunicator&
 }
 
 Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks,
-                   const parallel::MeshConfig& mesh) {
+                   const parallel::MeshConfig& mesh, std::vector<int64_t> hosts) {
   Groups groups;
   groups.engine = &world->engine();
+  if (hosts.empty()) hosts = world->host_leaders();
   if (device.is_cuda()) {
     groups.tokens = parallel::cuda_communicator(*world);
     groups.gradients = parallel::cuda_communicator(*world);
@@ -41,7 +42,7 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
   groups.tokens = count(std::move(groups.tokens), "world");
   groups.gradients = count(std::move(groups.gradients), "gradients.world");
   groups.control = count(std::move(groups.control), "control");
-  groups.mesh = std::make_shared<const parallel::Mesh>(mesh, groups.tokens, groups.gradients);
+  groups.mesh = std::make_shared<const parallel::Mesh>(mesh, groups.tokens, groups.gradients, std::move(hosts));
   groups.shard = {.index = groups.mesh->place().data, .count = groups.mesh->shape().data};
   return groups;
 }

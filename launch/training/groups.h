@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "data/shard.h"
 #include "parallel/comm/mpi_communicator.h"
@@ -14,7 +15,8 @@ namespace launch {
 
 /// Each class is ordered apart, so a gradient bucket under way never delays a router's counts. All that make_groups
 /// makes is counted in the ledger, outside the checks, as axes control, world, data, tensor, expert, expert_tensor,
-/// experts, gradients.world, gradients.data and gradients.expert_data (Mesh; an axis of one rank moves nothing).
+/// expert.inside, experts, gradients.world, gradients.data and gradients.expert_data (Mesh; an axis of one rank moves
+/// nothing).
 struct Groups {
   std::shared_ptr<parallel::Communicator> control;    // CPU tensors: agreement, metrics, checkpoints
   std::shared_ptr<parallel::Communicator> tokens;     // tensors of the device: what forward exchanges
@@ -29,9 +31,10 @@ struct Groups {
 at::Device open_device(const std::string& name, const parallel::MpiCommunicator& world);
 
 /// "off", or "collectives": the ranks agree on every call of these groups (parallel/comm/checked_communicator.h).
-/// `mesh` divides the ranks (mesh_shape). Collective over `world`.
+/// `mesh` divides the ranks (mesh_shape). `hosts`: by rank, equal numbers share a host; empty: as MPI finds them.
+/// Collective over `world`.
 Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks,
-                   const parallel::MeshConfig& mesh = {});
+                   const parallel::MeshConfig& mesh = {}, std::vector<int64_t> hosts = {});
 
 /// A group of one, without MPI.
 Groups local_groups();

@@ -14,13 +14,33 @@ namespace launch {
 namespace {
 
 /// Keys that may change between a run and its resumption. A new train.length moves the rest of a schedule that looks at
-/// the end; another layout or run.threads may change the last bits; data.file may move, but what it holds may not (the
-/// checkpoint knows); the others move no number.
-const std::vector<std::string> kMayChange{
-    "run.folder",      "run.threads",        "run.checks",           "mesh.tensor",
-    "mesh.expert",     "mesh.expert_tensor", "mesh.experts_by_rank", "mesh.receive_bound",
-    "mesh.zero",       "train.length",       "train.log_every",      "checkpoint.every",
-    "checkpoint.keep", "evaluate.every",     "evaluate.batch",       "data.file"};
+/// the end; another layout, run.threads or train.recompute may change the last bits; data.file may move, but what it
+/// holds may not (the checkpoint knows); the others move no number.
+const std::vector<std::string> kMayChange{"run.folder",
+                                          "overlap.schedule",
+                                          "overlap.forward_chunks",
+                                          "overlap.backward_chunks",
+                                          "overlap.plan",
+                                          "overlap.profile_seconds",
+                                          "overlap.replan_every",
+                                          "overlap.trace_update",
+                                          "run.threads",
+                                          "run.checks",
+                                          "mesh.tensor",
+                                          "mesh.expert",
+                                          "mesh.expert_tensor",
+                                          "mesh.experts_by_rank",
+                                          "mesh.receive_bound",
+                                          "mesh.dispatch",
+                                          "mesh.zero",
+                                          "train.length",
+                                          "train.log_every",
+                                          "train.recompute",
+                                          "checkpoint.every",
+                                          "checkpoint.keep",
+                                          "evaluate.every",
+                                          "evaluate.batch",
+                                          "data.file"};
 
 /// "section.key" -> value, from a resolved recipe's text.
 std::map<std::string, std::string> keys_of(const std::string& text) {

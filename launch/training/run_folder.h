@@ -13,6 +13,9 @@ struct RunFolder {
   std::filesystem::path path;
   std::filesystem::path recipe() const { return path / "recipe.toml"; }
   std::filesystem::path metrics() const { return path / "metrics.jsonl"; }
+  std::filesystem::path plan() const { return path / "plan.json"; }
+  std::filesystem::path profile() const { return path / "profile.json"; }
+  std::filesystem::path trace() const { return path / "trace.json"; }
   std::filesystem::path evaluation() const { return path / "evaluation.json"; }
 };
 

@@ -25,6 +25,7 @@ struct TrainConfig {
   int64_t global_batch = 16;
   int64_t batch_tokens = 4096;
   int64_t micro_batches = 1;
+  std::string recompute = "none";
   parallel::Span log_every{10, parallel::Unit::kUpdates};
 };
 
@@ -65,6 +66,9 @@ void visit(TrainConfig& config, Visitor& field) {
         "translation: source and target tokens of one update at most, over all ranks, in place of global_batch");
   field("micro_batches", config.micro_batches, between(1, 1 << 16),
         "parts of the global batch, one forward and backward each");
+  field("recompute", config.recompute, one_of({"none", "moe", "block"}),
+        "activations that backward makes again instead of keeping them: none, those from norm to sum of each MoE "
+        "feed-forward, or all of each block; saves memory, costs that part's forward once more");
   field("log_every", config.log_every, above(0), "between two lines of metrics");
 }
 

@@ -148,6 +148,37 @@ void check_finite(const TrainState& state, const std::vector<at::Tensor>& gradie
   }
 }
 
+/// Forward and backward of each micro-batch, and the gradients' sums over ranks.
+void make_gradients(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups,
+                    Tally& tally, PhaseSeconds& seconds, Laps& laps) {
+  state.reducer->zero();
+  const auto micro_batches = static_cast<int64_t>(batches.size());
+  parallel::Trace* trace = groups.mesh->schedule()->trace();
+  for (int64_t m = 0; m < micro_batches; ++m) {
+    const auto forward_begin = std::chrono::steady_clock::now();
+    const int64_t update = state.optimizer->updates();
+    const moetrain::PassScope pass{.group = *groups.tokens,
+                                   .training = true,
+                                   .draws = {state.seed, update * state.micro_batches + m},
+                                   .update = update,
+                                   .earlier_choices = tally.choices(),
+                                   .recompute = state.recompute};
+    const auto output = state.objective->forward(*state.model, batches[static_cast<size_t>(m)].batch, pass,
+                                                 {.targets = targets, .micro_batches = micro_batches});
+    const at::Tensor loss = output.losses.sum();
+    seconds.forward += laps.lap();
+    state.reducer->expect(/*last=*/m + 1 == micro_batches);
+    const auto backward_begin = std::chrono::steady_clock::now();
+    torch::autograd::backward({loss}, {});
+    state.reducer->end_micro_batch();
+    if (trace != nullptr) trace->phases.push_back({forward_begin, backward_begin, std::chrono::steady_clock::now()});
+    seconds.backward += laps.lap();
+    tally.add(output, micro_batches, *groups.tokens);
+  }
+  state.reducer->finish();
+  if (trace != nullptr) trace->reduced = std::chrono::steady_clock::now();
+}
+
 }  // namespace
 
 PhaseSeconds& PhaseSeconds::operator+=(const PhaseSeconds& other) {
@@ -183,26 +214,7 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
   StepReport report;
   Tally tally;
   Laps laps;
-  state.reducer->zero();
-  const auto micro_batches = static_cast<int64_t>(batches.size());
-  for (int64_t m = 0; m < micro_batches; ++m) {
-    const int64_t update = state.optimizer->updates();
-    const moetrain::PassScope pass{.group = *groups.tokens,
-                                   .training = true,
-                                   .draws = {state.seed, update * state.micro_batches + m},
-                                   .update = update,
-                                   .earlier_choices = tally.choices()};
-    const auto output = state.objective->forward(*state.model, batches[static_cast<size_t>(m)].batch, pass,
-                                                 {.targets = targets, .micro_batches = micro_batches});
-    const at::Tensor loss = output.losses.sum();
-    report.seconds.forward += laps.lap();
-    state.reducer->expect(/*last=*/m + 1 == micro_batches);
-    torch::autograd::backward({loss}, {});
-    state.reducer->end_micro_batch();
-    report.seconds.backward += laps.lap();
-    tally.add(output, micro_batches, *groups.tokens);
-  }
-  state.reducer->finish();
+  make_gradients(state, batches, targets, groups, tally, report.seconds, laps);
   tally.reduce(*groups.control, report);
   report.seconds.reduce = laps.lap();
   const std::vector<at::Tensor> gradients = gradients_of(state);
@@ -219,6 +231,13 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
   report.learning_rate = update.learning_rate;
   report.seconds.optimizer = laps.lap();
   return report;
+}
+
+void rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups) {
+  Tally tally;
+  PhaseSeconds seconds;
+  Laps laps;
+  make_gradients(state, batches, targets, groups, tally, seconds, laps);
 }
 
 }  // namespace launch

@@ -48,7 +48,11 @@ struct TrainState {
   std::unique_ptr<optim::Optimizer> optimizer;
   uint64_t seed = 1;          // of the draws made in forward
   int64_t micro_batches = 1;  // of the recipe; an update may have fewer that hold something
+  moetrain::Recompute recompute = moetrain::Recompute::kNone;
 };
+
+/// The same without the optimizer, so that nothing changes but the gradients: for a profile. Collective.
+void rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups);
 
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
 /// clipping, optimizer. `targets`: counted targets of the whole update. Collective.

@@ -13,6 +13,7 @@
 #include "launch/training/build_id.h"
 #include "launch/training/description.h"
 #include "launch/training/evaluation.h"
+#include "launch/training/mesh_notes.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/trained_model.h"
 #include "parallel/comm/agreement.h"
@@ -65,6 +66,7 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
   build(teacher);
   const int64_t newest = options.resume ? newest_update(folder_.path, *groups_.control) : -1;
   if (newest >= 0) resume(checkpoint_path(folder_.path, newest));
+  choose_plan();
   parallel::all_ranks(*groups_.control, [&] {
     if (groups_.control->rank() == 0) metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
   });
@@ -97,6 +99,7 @@ void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
   length_ = updates_of(recipe_.train.length);
   state_.seed = static_cast<uint64_t>(recipe_.run.seed);
   state_.micro_batches = recipe_.train.micro_batches;
+  state_.recompute = moetrain::parse_recompute(recipe_.train.recompute);
   state_.objective =
       moetrain::builtin_objectives().at(recipe_.objective.kind)({recipe_.objective, teacher, groups_.mesh});
   state_.model = build_model(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh);
@@ -149,6 +152,24 @@ void Trainer::resume(const std::filesystem::path& checkpoint) {
   state_.reducer->gather_parameters();
 }
 
+void Trainer::choose_plan() {
+  overlap_ = std::make_unique<Overlap>(
+      recipe_.overlap, folder_, groups_,
+      describe_machine(recipe_.run.device, recipe_.run.precision, recipe_.run.threads, *groups_.mesh));
+  if (overlap_->wants_profile([&](const std::string& text) { progress_.say(text); })) {
+    measure_plan();
+  } else {
+    overlap_->use_stored();
+  }
+}
+
+void Trainer::measure_plan() {
+  std::vector<MicroBatch> batches;
+  for (const MicroBatch& batch : batches_->read(update_)) batches.push_back(to_device(batch, device_));
+  overlap_->use(measure_profile(state_, batches, agree(batches).targets, groups_, overlap_->machine(),
+                                recipe_.overlap.profile_seconds));
+}
+
 void Trainer::announce(bool resumed) {
   const moetrain::ParameterCount count = state_.model->parameter_count();
   const std::string model = describe(recipe_, state_.model->vocabulary());
@@ -158,6 +179,10 @@ void Trainer::announce(bool resumed) {
                                  groups_.mesh->shape().describe(), "; threads each: ", recipe_.run.threads, ", on ",
                                  recipe_.run.device, "; ", length_, " updates of ", scale_.tokens_per_update,
                                  " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
+  if (recipe_.overlap.schedule != "eager") progress_.say(overlap_->describe());
+  for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), scale_.tokens_per_update)) {
+    progress_.say(note);
+  }
   if (const std::string left_out = batches_->left_out(); !left_out.empty()) progress_.say(left_out);
   const int64_t tensor = groups_.mesh->shape().tensor;
   const int64_t idle = (groups_.shard.count - batches_->sequences_per_micro_batch()) * tensor;
@@ -214,6 +239,7 @@ Trainer::End Trainer::run() {
     dropped_ += report.dropped();
     for (const auto& [axis, traffic] : groups_.ledger->by_axis()) bytes_[axis] += traffic.bytes;
     if (due(updates_of(recipe_.train.log_every)) || update_ == length_) log(report);
+    if (due(updates_of(recipe_.overlap.replan_every)) && update_ < length_) measure_plan();
     if (due(updates_of(recipe_.evaluate.every)) && update_ < length_) score();
     if (due(updates_of(recipe_.checkpoint.every)) && update_ < length_) save();
   }

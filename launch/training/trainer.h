@@ -6,6 +6,7 @@
 
 #include "data/datasets/token_corpus.h"
 #include "launch/checkpoint/checkpoint.h"
+#include "launch/planning/overlap.h"
 #include "launch/training/batches.h"
 #include "launch/training/groups.h"
 #include "launch/training/interrupt.h"
@@ -38,6 +39,8 @@ class Trainer {
   void build(const std::shared_ptr<moetrain::Model>& teacher);
   std::shared_ptr<moetrain::Model> load_teacher() const;
   void resume(const std::filesystem::path& checkpoint);
+  void choose_plan();
+  void measure_plan();
   void announce(bool resumed);
   struct Agreed {
     int64_t targets = 0;
@@ -62,6 +65,7 @@ class Trainer {
   std::unique_ptr<TrainingBatches> batches_;
   std::unique_ptr<HeldOutBatches> held_out_;  // null where the run does not evaluate
   TrainState state_;
+  std::unique_ptr<Overlap> overlap_;
   parallel::SpanScale scale_;
   const Interrupt& interrupt_;
   ProgressDisplay progress_;

@@ -26,6 +26,11 @@ class FfnExperts : public torch::nn::Module {
   at::Tensor forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
   int64_t parameters_of_expert() const { return parameters_of_expert_; }
 
+  /// What forward passes to expert_pipeline: for a profile.
+  const parallel::ExpertGroup& group() const { return group_; }
+  const std::vector<at::Tensor>& weights() const { return weights_; }
+  const parallel::ExpertCompute& compute() const { return *compute_; }
+
  private:
   parallel::ExpertGroup group_;
   std::vector<at::Tensor> weights_;

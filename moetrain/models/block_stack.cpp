@@ -26,8 +26,8 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
   }
 }
 
-at::Tensor BlockStack::forward(at::Tensor x_TD, const Sequences& sequences, const BatchScope& scope,
-                               const Memory* memory, std::vector<BlockCache>* caches, ModelOutput& output) {
+at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOutput& output) {
+  const auto& [scope, sequences, memory, caches, recompute] = context;
   if (caches != nullptr) caches->resize(blocks_.size());
   at::Tensor previous_logits_TE;
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -35,7 +35,8 @@ at::Tensor BlockStack::forward(at::Tensor x_TD, const Sequences& sequences, cons
                                                     .sequences = sequences,
                                                     .memory = memory,
                                                     .cache = caches != nullptr ? &(*caches)[i] : nullptr,
-                                                    .previous_logits_TE = previous_logits_TE});
+                                                    .previous_logits_TE = previous_logits_TE,
+                                                    .recompute = recompute});
     x_TD = out_TD;
     if (!moe) continue;
     output.losses.add_all(moe->losses);

@@ -21,9 +21,17 @@ class BlockStack : public torch::nn::Module {
   BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe, const Shape& shape,
              const parallel::NameTable<RouterPreset>& routers);
 
-  /// Adds losses and routing of the MoE blocks to `output`. `caches`: one for each block, or null.
-  at::Tensor forward(at::Tensor x_TD, const Sequences& sequences, const BatchScope& scope, const Memory* memory,
-                     std::vector<BlockCache>* caches, ModelOutput& output);
+  /// What goes in besides the tokens.
+  struct Context {
+    const BatchScope& scope;
+    const Sequences& sequences;
+    const Memory* memory = nullptr;             // where the blocks attend to one
+    std::vector<BlockCache>* caches = nullptr;  // in decoding: one for each block
+    Recompute recompute = Recompute::kNone;
+  };
+
+  /// Adds losses and routing of the MoE blocks to `output`.
+  at::Tensor forward(at::Tensor x_TD, const Context& context, ModelOutput& output);
 
  private:
   int64_t first_layer_;

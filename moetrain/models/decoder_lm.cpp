@@ -27,8 +27,11 @@ ModelOutput DecoderLm::run(const TokenSide& tokens, const PassScope& pass, std::
   ModelOutput output;
   const BatchScope scope = scope_of(tokens, pass);
   const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
-  output.hidden_TD =
-      final_norm_->forward(blocks_->forward(x_TD, tokens.sequences, scope, /*memory=*/nullptr, caches, output));
+  const BlockStack::Context context{.scope = scope,
+                                    .sequences = tokens.sequences,
+                                    .caches = caches,
+                                    .recompute = caches == nullptr ? pass.recompute : Recompute::kNone};
+  output.hidden_TD = final_norm_->forward(blocks_->forward(x_TD, context, output));
   return output;
 }
 

@@ -23,7 +23,8 @@ EncoderDecoder::EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, 
 Memory EncoderDecoder::encode(const TokenSide& source, const PassScope& pass, ModelOutput& output) {
   const BatchScope scope = scope_of(source, pass);
   const at::Tensor x_TD = embedding_->forward(source.ids_T, scope, "dropout, source embedding");
-  const at::Tensor out_TD = encoder_->forward(x_TD, source.sequences, scope, nullptr, nullptr, output);
+  const BlockStack::Context context{.scope = scope, .sequences = source.sequences, .recompute = pass.recompute};
+  const at::Tensor out_TD = encoder_->forward(x_TD, context, output);
   return {scope.parts.gather(encoder_norm_->forward(out_TD)), source.sequences};
 }
 
@@ -38,8 +39,9 @@ ModelOutput EncoderDecoder::forward(const ModelInputs& inputs, const PassScope& 
   const Memory memory = encode(*inputs.source, pass, output);
   const BatchScope scope = scope_of(inputs.tokens, pass);
   const at::Tensor x_TD = embedding_->forward(inputs.tokens.ids_T, scope, "dropout, embedding");
-  output.hidden_TD = final_norm_->forward(
-      decoder_->forward(x_TD, inputs.tokens.sequences, scope, &memory, /*caches=*/nullptr, output));
+  const BlockStack::Context context{
+      .scope = scope, .sequences = inputs.tokens.sequences, .memory = &memory, .recompute = pass.recompute};
+  output.hidden_TD = final_norm_->forward(decoder_->forward(x_TD, context, output));
   return output;
 }
 
@@ -48,7 +50,9 @@ at::Tensor EncoderDecoder::decode(const TokenSide& tokens, const PassScope& pass
   ModelOutput unused;
   const BatchScope scope = scope_of(tokens, pass);
   const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
-  return final_norm_->forward(decoder_->forward(x_TD, tokens.sequences, scope, &memory, &caches, unused));
+  const BlockStack::Context context{
+      .scope = scope, .sequences = tokens.sequences, .memory = &memory, .caches = &caches};
+  return final_norm_->forward(decoder_->forward(x_TD, context, unused));
 }
 
 }  // namespace moetrain

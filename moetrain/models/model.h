@@ -9,6 +9,7 @@
 #include "moetrain/layers/sequences.h"
 #include "moetrain/losses/loss_terms.h"
 #include "moetrain/models/model_config.h"
+#include "moetrain/models/recompute.h"
 #include "moetrain/moe/moe_layer.h"
 
 namespace moetrain {
@@ -42,6 +43,7 @@ struct PassScope {
   int64_t update = 0;  // updates done before this one
   /// By number of the block: what the update's earlier micro-batches chose; see BatchScope.
   std::vector<at::Tensor> earlier_choices = {};
+  Recompute recompute = Recompute::kNone;  // what is not kept for backward
 };
 
 /// Whose tokens a block sees.

@@ -60,19 +60,72 @@ at::Tensor TransformerBlock::attend_memory(const at::Tensor& normed_TD, const Co
   return cross_->forward(normed_TD, context.sequences, kept, context.scope.parts);
 }
 
-TransformerBlock::Output TransformerBlock::forward(at::Tensor x_TD, const Context& context) {
+at::Tensor TransformerBlock::attend(at::Tensor x_TD, const Context& context) const {
   const BatchScope& scope = context.scope;
   KeyValueCache* own = context.cache != nullptr ? &context.cache->own : nullptr;
   const at::Tensor attended_TD =
       attention_->forward(attention_norm_->forward(x_TD), context.sequences, own, scope.parts);
   x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
   if (cross_) x_TD = x_TD + dropped(attend_memory(cross_norm_->forward(x_TD), context), "dropout, cross", scope);
+  return x_TD;
+}
+
+MixedTokens TransformerBlock::feed(const at::Tensor& x_TD, const BatchScope& scope,
+                                   const at::Tensor& previous_logits_TE, const RoutingChoices* injected) const {
   const at::Tensor normed_TD = ffn_norm_->forward(x_TD);
-  if (feed_forward_)
-    return {x_TD + dropped(feed_forward_->forward(normed_TD, scope.parts), "dropout, ffn", scope), std::nullopt};
-  MoeOutput moe = moe_->forward(normed_TD, scope, context.previous_logits_TE);
-  x_TD = x_TD + dropped(std::exchange(moe.out_TD, at::Tensor()), "dropout, ffn", scope);
-  return {x_TD, std::move(moe)};
+  MixedTokens mixed;
+  if (feed_forward_) {
+    mixed.out_TD = feed_forward_->forward(normed_TD, scope.parts);
+  } else {
+    mixed = moe_->mix(normed_TD, scope, previous_logits_TE, injected);
+  }
+  mixed.out_TD = x_TD + dropped(std::exchange(mixed.out_TD, at::Tensor()), "dropout, ffn", scope);
+  return mixed;
+}
+
+// What is kept for backward owns this block and copies of whatever the context refers to.
+
+MixedTokens TransformerBlock::feed_recomputed(const at::Tensor& x_TD, const Context& context) {
+  const auto self = std::static_pointer_cast<TransformerBlock>(shared_from_this());
+  std::vector<at::Tensor> parameters = ffn_norm_->parameters();
+  for (at::Tensor& parameter : moe_->parameters()) parameters.push_back(std::move(parameter));
+  return recomputed(
+      [self, scope = context.scope](const std::vector<at::Tensor>& inputs, const RoutingChoices* injected) {
+        return self->feed(inputs[0], scope, inputs[1], injected);
+      },
+      {x_TD, context.previous_logits_TE}, parameters);
+}
+
+MixedTokens TransformerBlock::all_recomputed(const at::Tensor& x_TD, const Context& context) {
+  const auto self = std::static_pointer_cast<TransformerBlock>(shared_from_this());
+  const Memory* memory = context.memory;
+  const std::optional<Sequences> source = memory != nullptr ? std::optional(memory->sequences) : std::nullopt;
+  return recomputed(
+      [self, source, scope = context.scope, sequences = context.sequences](const std::vector<at::Tensor>& inputs,
+                                                                           const RoutingChoices* injected) {
+        const std::optional<Memory> read = source ? std::optional(Memory{inputs[2], *source}) : std::nullopt;
+        const at::Tensor attended_TD =
+            self->attend(inputs[0], {.scope = scope, .sequences = sequences, .memory = read ? &*read : nullptr});
+        return self->feed(attended_TD, scope, inputs[1], injected);
+      },
+      {x_TD, context.previous_logits_TE, memory != nullptr ? memory->hidden_TD : at::Tensor()}, parameters());
+}
+
+TransformerBlock::Output TransformerBlock::forward(const at::Tensor& x_TD, const Context& context) {
+  parallel::check_internal(context.cache == nullptr || context.recompute == Recompute::kNone,
+                           "a block with a cache is not recomputed");
+  MixedTokens mixed;
+  if (context.recompute == Recompute::kBlock) {
+    mixed = all_recomputed(x_TD, context);
+  } else {
+    const at::Tensor attended_TD = attend(x_TD, context);
+    mixed = context.recompute == Recompute::kMoe && moe_
+                ? feed_recomputed(attended_TD, context)
+                : feed(attended_TD, context.scope, context.previous_logits_TE, /*injected=*/nullptr);
+  }
+  if (!moe_) return {mixed.out_TD, std::nullopt};
+  LossTerms losses = moe_->losses(*mixed.decision, context.scope);
+  return {mixed.out_TD, MoeOutput{.decision = *std::move(mixed.decision), .losses = std::move(losses)}};
 }
 
 }  // namespace moetrain

@@ -7,6 +7,7 @@
 #include "moetrain/layers/cross_attention.h"
 #include "moetrain/layers/norm.h"
 #include "moetrain/models/model_config.h"
+#include "moetrain/models/recompute.h"
 #include "moetrain/moe/moe_layer.h"
 
 namespace moetrain {
@@ -36,6 +37,7 @@ class TransformerBlock : public torch::nn::Module {
     const Memory* memory = nullptr;      // where the block attends to one
     BlockCache* cache = nullptr;         // in decoding
     at::Tensor previous_logits_TE = {};  // of the MoE block before in the same stack; undefined: none
+    Recompute recompute = Recompute::kNone;
   };
   struct Output {
     at::Tensor out_TD;
@@ -44,11 +46,18 @@ class TransformerBlock : public torch::nn::Module {
   TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
                    const BlockShape& shape, const parallel::NameTable<RouterPreset>& routers);
 
-  Output forward(at::Tensor x_TD, const Context& context);
+  Output forward(const at::Tensor& x_TD, const Context& context);
 
  private:
   at::Tensor dropped(const at::Tensor& addend_TD, const char* place, const BatchScope& scope) const;
   at::Tensor attend_memory(const at::Tensor& normed_TD, const Context& context) const;
+  /// The first half: attention, to the memory too where there is one.
+  at::Tensor attend(at::Tensor x_TD, const Context& context) const;
+  /// The second half.
+  MixedTokens feed(const at::Tensor& x_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE,
+                   const RoutingChoices* injected) const;
+  MixedTokens feed_recomputed(const at::Tensor& x_TD, const Context& context);
+  MixedTokens all_recomputed(const at::Tensor& x_TD, const Context& context);
 
   double dropout_;
   BlockShape shape_;

@@ -58,17 +58,27 @@ void MoeLayer::add_shared(const ParameterSource& source, const Shape& shape) {
 
 MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope,
                             const at::Tensor& previous_logits_TE) {
-  MoeOutput output;
-  const RoutingContext context{.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE};
-  output.decision = router_->forward(tokens_TD, context);
-  if (const std::optional<SlotMix> slots = std::exchange(output.decision.slots, std::nullopt)) {
-    output.out_TD = slots->combine(routed(slots->rows_RD, slots->assignment));
+  auto [out_TD, decision] = mix(tokens_TD, scope, previous_logits_TE, /*injected=*/nullptr);
+  LossTerms terms = losses(*decision, scope);
+  return {.out_TD = std::move(out_TD), .decision = *std::move(decision), .losses = std::move(terms)};
+}
+
+MixedTokens MoeLayer::mix(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE,
+                          const RoutingChoices* injected) const {
+  RoutingDecision decision = router_->forward(
+      tokens_TD, {.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE, .injected = injected});
+  at::Tensor out_TD;
+  if (const std::optional<SlotMix> slots = std::exchange(decision.slots, std::nullopt)) {
+    out_TD = slots->combine(routed(slots->rows_RD, slots->assignment));
   } else {
-    output.out_TD = routed(tokens_TD, output.decision.assignment);
+    out_TD = routed(tokens_TD, decision.assignment);
   }
-  if (shared_) output.out_TD = with_shared(tokens_TD, output.out_TD);
-  if (scope.training) output.losses = router_losses(output.decision, config_, context);
-  return output;
+  if (shared_) out_TD = with_shared(tokens_TD, out_TD);
+  return {std::move(out_TD), std::move(decision)};
+}
+
+LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& scope) const {
+  return scope.training ? router_losses(decision, config_, {.scope = scope, .layer = layer_}) : LossTerms();
 }
 
 at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {

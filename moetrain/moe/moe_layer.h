@@ -1,6 +1,7 @@
-// defines: MoeLayer, MoeOutput, ParameterCount: router -> experts, plus the always-on branch
+// defines: MoeLayer, MoeOutput, MixedTokens, ParameterCount: router -> experts, plus the always-on branch
 #pragma once
 #include <memory>
+#include <optional>
 
 #include "moetrain/experts/ffn_experts.h"
 #include "moetrain/experts/local_experts.h"
@@ -15,6 +16,12 @@ struct MoeOutput {
   at::Tensor out_TD;
   RoutingDecision decision;
   LossTerms losses;  // of the router: this rank's shares for one micro-batch
+};
+
+/// The same before its losses are taken; also of a layer or a part of one that routes nothing.
+struct MixedTokens {
+  at::Tensor out_TD;
+  std::optional<RoutingDecision> decision;
 };
 
 struct ParameterCount {
@@ -47,6 +54,12 @@ class MoeLayer : public torch::nn::Module {
   /// [T, D] -> [T, D]; T may be 0. previous_logits_TE: the decision's logits_TE of the MoE layer before, which a gating
   /// residual needs; undefined in the first. Collective over the scope's group.
   MoeOutput forward(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE = {});
+
+  /// The two halves of forward: router and experts, with `injected` choices where there are any (RoutingContext); and
+  /// the router's losses of such a decision, none in evaluation. Each collective over the scope's group.
+  MixedTokens mix(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE,
+                  const RoutingChoices* injected) const;
+  LossTerms losses(const RoutingDecision& decision, const BatchScope& scope) const;
 
   /// What the router learns without gradient; see Router::after_update.
   void after_update(const at::Tensor& global_choices_E) { router_->after_update(global_choices_E); }

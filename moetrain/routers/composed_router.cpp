@@ -4,9 +4,9 @@
 
 #include <utility>
 
+#include "moetrain/moe/expert_kinds.h"
 #include "moetrain/routers/capacity.h"
 #include "moetrain/routers/draws.h"
-#include "moetrain/moe/expert_kinds.h"
 #include "moetrain/routers/gates.h"
 #include "parallel/base/fault.h"
 
@@ -55,10 +55,13 @@ class ComposedRouter : public Router {
     decision.clean_logits_TE = scores.clean_logits_TE;
     decision.noise_scale_TE = scores.noise_scale_TE;
     decision.probabilities_TE = squashed.probabilities_TE;
-    decision.chosen_TK = parts_.selection(
-        {scores.logits_TE.detach(), squashed.probabilities_TE.detach(), squashed.score_TE.detach(), bias_E_}, config_,
-        context);
-    decide_weights(decision, squashed.score_TE.gather(1, decision.chosen_TK), context);
+    const RoutingChoices choices =
+        context.injected != nullptr ? *context.injected : choose(scores.logits_TE.detach(), squashed, context);
+    decision.chosen_TK = choices.chosen_TK;
+    decision.global_choices_E = choices.global_choices_E;
+    decision.global_first_E = choices.global_first_E;
+    decision.dropped = choices.dropped;
+    decide_weights(decision, squashed.score_TE.gather(1, choices.chosen_TK), choices.expert_TK);
     decision.assignment.weight_TK = decision.assignment.weight_TK.to(tokens_TD.scalar_type());
     return decision;
   }
@@ -81,24 +84,31 @@ class ComposedRouter : public Router {
     if (scores.clean_logits_TE.defined()) scores.clean_logits_TE = scores.clean_logits_TE + residual_TE;
   }
 
-  void decide_weights(RoutingDecision& decision, const at::Tensor& score_TK, const RoutingContext& context) const {
-    const CapacityOutcome kept = apply_capacity({decision.chosen_TK, score_TK.detach()}, config_, context);
-    decision.global_choices_E = kept.global_choices_KE.sum(0);
-    decision.global_first_E = kept.global_choices_KE[0];
-    decision.dropped = kept.dropped;
+  /// Without gradient. Collective.
+  RoutingChoices choose(const at::Tensor& logits_TE, const Squashed& squashed, const RoutingContext& context) const {
+    const at::Tensor score_TE = squashed.score_TE.detach();
+    const at::Tensor chosen_TK =
+        parts_.selection({logits_TE, squashed.probabilities_TE.detach(), score_TE, bias_E_}, config_, context);
+    const CapacityOutcome kept = apply_capacity({chosen_TK, score_TE.gather(1, chosen_TK)}, config_, context);
+    RoutingChoices choices{chosen_TK, kept.expert_TK, kept.global_choices_KE.sum(0), kept.global_choices_KE[0],
+                           kept.dropped};
     if (parts_.experts_choose && context.scope.training) {
-      decision.dropped = (kept.expert_TK == parallel::Assignment::kDropped).all(1).sum().item<int64_t>();
+      choices.dropped = (kept.expert_TK == parallel::Assignment::kDropped).all(1).sum().item<int64_t>();
     }
+    return choices;
+  }
+
+  void decide_weights(RoutingDecision& decision, const at::Tensor& score_TK, const at::Tensor& expert_TK) const {
     const ExpertKinds kinds = expert_kinds(config_);
     const at::Tensor true_TK = decision.chosen_TK < kinds.true_experts();
     const at::Tensor all_TK = at::ones_like(true_TK);
     decision.gate_TK = gate_weights(gate_, score_TK, {all_TK, true_TK}) * config_.route_scale;
     at::Tensor weight_TK = decision.gate_TK;
     if (gate_ == Gate::kSum1Kept) {
-      const at::Tensor kept_TK = kept.expert_TK != parallel::Assignment::kDropped;
+      const at::Tensor kept_TK = expert_TK != parallel::Assignment::kDropped;
       weight_TK = gate_weights(gate_, score_TK, {kept_TK, true_TK}) * config_.route_scale;
     }
-    decision.assignment = {kept.expert_TK, weight_TK, kinds.total()};
+    decision.assignment = {expert_TK, weight_TK, kinds.total()};
   }
 
   MoeConfig config_;

@@ -1,7 +1,9 @@
-// defines: RoutingDecision, RoutingContext: what goes into a routing and what comes out
+// defines: RoutingDecision, RoutingChoices, RoutingContext, choices_of, differentiable: what goes into a routing and
+// what comes out
 #pragma once
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "moetrain/layers/batch_scope.h"
 #include "parallel/dispatch/assignment.h"
@@ -34,11 +36,26 @@ struct RoutingDecision {
   std::optional<SlotMix> slots;  // where there are some, `assignment` is only what metrics read
 };
 
+/// The part of a decision that is selected and counted, in whole numbers: with it a router gives the same decision
+/// again, gradients and all, and neither selects nor communicates to select.
+struct RoutingChoices {
+  at::Tensor chosen_TK, expert_TK;              // before and after drops; see RoutingDecision
+  at::Tensor global_choices_E, global_first_E;  // likewise
+  int64_t dropped = 0;
+};
+
+RoutingChoices choices_of(const RoutingDecision& decision);
+
+/// The tensors of a decision that may carry gradient; some may be undefined.
+std::vector<at::Tensor*> differentiable(RoutingDecision& decision);
+
 /// Side information of a routing; grows with the routers that need more.
 struct RoutingContext {
   const BatchScope& scope;
   int64_t layer = 0;                   // number of the block, part of the key of every draw
   at::Tensor previous_logits_TE = {};  // of these tokens in the MoE layer before; undefined in the first
+  /// Choices for these tokens that are taken as they are; null: the router selects. A router of slots has none to take.
+  const RoutingChoices* injected = nullptr;
 };
 
 }  // namespace moetrain

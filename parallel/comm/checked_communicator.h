@@ -45,6 +45,7 @@ class CheckedCommunicator : public Communicator {
   Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows, const After& after) override;
   Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) override;
   void take_lane(Lane lane) override;
+  bool issues_as_called() const override { return !checker_; }  // each group's calls wait for their own checks
   /// Checked too, under a purpose such as "tokens.1", by the number of this call among these two.
   std::shared_ptr<Communicator> duplicate() override;
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override;

@@ -52,6 +52,9 @@ class Communicator {
   /// What is issued from here on takes turns with the other operations of a link. Copies and parts are made without.
   /// Local and NCCL communicators take none: the one is at once, the other has a stream of its own.
   virtual void take_lane(Lane lane) = 0;
+  /// Whether operations of several such groups are issued in the order in which they are called, so that the groups may
+  /// share a lane without yielding.
+  virtual bool issues_as_called() const { return true; }
 
   /// A second communicator over the same ranks: another traffic class, ordered apart from this one. Collective.
   virtual std::shared_ptr<Communicator> duplicate() = 0;

@@ -31,6 +31,7 @@ class CountingCommunicator : public Communicator {
   Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows, const After& after) override;
   Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) override;
   void take_lane(Lane lane) override;
+  bool issues_as_called() const override { return counted_->issues_as_called(); }
   std::shared_ptr<Communicator> duplicate() override;
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override;
 

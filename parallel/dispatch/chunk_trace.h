@@ -11,38 +11,39 @@ namespace parallel {
 class ChunkTrace {
  public:
   /// `trace` null: nothing is noted.
-  ChunkTrace(Trace* trace, int64_t layer, bool backward) : trace_(trace), layer_(layer), backward_(backward) {}
+  ChunkTrace(Trace* trace, int64_t layer, Direction direction) : trace_(trace), layer_(layer), direction_(direction) {}
 
   void arrived(const Arrival& arrival, const RowChunk& chunk, int64_t number, int64_t row_bytes) {
-    exchanged(arrival.sent(), TracedKind::kDispatch, number, chunk.sent_rows() * row_bytes);
-    exchanged(arrival.gathered(), TracedKind::kGather, number, chunk.received_rows() * row_bytes);
+    exchanged(arrival.sent(), TaskKind::kDispatch, number, chunk.sent_rows() * row_bytes);
+    exchanged(arrival.gathered(), TaskKind::kAllGather, number, chunk.received_rows() * row_bytes);
   }
   void returned(const Departure& departure, const RowChunk& chunk, int64_t number, int64_t row_bytes) {
-    exchanged(departure.reduced(), TracedKind::kScatter, number, chunk.rows() * row_bytes);
-    exchanged(departure.returned(), TracedKind::kCombine, number, chunk.received_rows() * row_bytes);
+    exchanged(departure.reduced(), TaskKind::kReduceScatter, number, chunk.rows() * row_bytes);
+    exchanged(departure.returned(), TaskKind::kCombine, number, chunk.received_rows() * row_bytes);
   }
-  void computed(TracedKind kind, const RowChunk& chunk, int64_t number, std::chrono::steady_clock::time_point begin) {
+  void computed(TaskKind kind, const RowChunk& chunk, int64_t number, std::chrono::steady_clock::time_point begin) {
     if (trace_ == nullptr) return;
-    trace_->push_back({kind, backward_, layer_, number, chunk.rows(), begin, std::chrono::steady_clock::now()});
+    trace_->tasks.push_back(
+        {kind, direction_, layer_, number, 0, chunk.rows(), begin, std::chrono::steady_clock::now()});
   }
 
  private:
-  void exchanged(const Work& work, TracedKind kind, int64_t number, int64_t bytes) {
+  void exchanged(const Work& work, TaskKind kind, int64_t number, int64_t bytes) {
     if (trace_ == nullptr || !work.state()) return;
     if (const auto span = work.state()->span()) {
-      trace_->push_back({kind, backward_, layer_, number, bytes, span->begin, span->end});
+      trace_->tasks.push_back({kind, direction_, layer_, number, bytes, 0, span->begin, span->end});
     }
   }
 
   Trace* trace_;
   int64_t layer_;
-  bool backward_;
+  Direction direction_;
 };
 
 /// Notes the scope it lives in.
 class ComputeSpan {
  public:
-  ComputeSpan(ChunkTrace& trace, TracedKind kind, const RowChunk& chunk, int64_t number)
+  ComputeSpan(ChunkTrace& trace, TaskKind kind, const RowChunk& chunk, int64_t number)
       : trace_(trace), kind_(kind), chunk_(chunk), number_(number) {}
   ~ComputeSpan() { trace_.computed(kind_, chunk_, number_, begin_); }
   ComputeSpan(const ComputeSpan&) = delete;
@@ -50,7 +51,7 @@ class ComputeSpan {
 
  private:
   ChunkTrace& trace_;
-  TracedKind kind_;
+  TaskKind kind_;
   const RowChunk& chunk_;
   int64_t number_;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();

@@ -54,8 +54,13 @@ int64_t RowChunk::sent_rows() const { return sum(sent); }
 int64_t RowChunk::received_rows() const { return sum(received); }
 int64_t RowChunk::rows() const { return sum(rows_per_expert); }
 
+void Arrival::spread() {
+  if (const auto spread = std::exchange(spread_, {})) rows_ = spread();
+}
+
 void Arrival::wait() {
   sent_.wait();
+  spread();
   gathered_.wait();
 }
 
@@ -87,8 +92,9 @@ void Departure::wait() {
   returned_.wait();
 }
 
-ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device)
-    : group_(group), device_(device), rows_(sum(rows_per_expert)), receive_rows_(rows_) {
+ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device,
+                               at::Tensor token_R)
+    : group_(group), device_(device), token_R_(std::move(token_R)), rows_(sum(rows_per_expert)), receive_rows_(rows_) {
   const Mesh& mesh = *group.mesh;
   if (alone()) {
     rows_BE_.push_back(rows_per_expert);
@@ -130,13 +136,40 @@ RowChunks ExpertExchange::cut(int64_t chunks) const {
       const int64_t first_row = c == 0 ? 0 : all.chunks.back().first_row + all.chunks.back().rows();
       RowChunk& chunk = all.chunks.emplace_back(make_chunk(window(pass, c, chunks), wire));
       chunk.begin = begin;
+      chunk.number = pass * chunks + c;
       chunk.first_row = first_row;
       if (c == 0) all.rows_per_expert.assign(chunk.rows_per_expert.size(), 0);
       for (size_t e = 0; e < chunk.rows_per_expert.size(); ++e) all.rows_per_expert[e] += chunk.rows_per_expert[e];
     }
   }
   if (!std::is_sorted(wire.begin(), wire.end())) cut.wire_R = at::tensor(wire, at::kLong).to(device_);
+  if (sends_copies_once()) cut.by_host = by_host(cut, chunks);
   return cut;
+}
+
+std::shared_ptr<const HostExchange> ExpertExchange::by_host(const RowChunks& cut, int64_t chunks) const {
+  const Mesh& mesh = *group_.mesh;
+  const auto ranks = static_cast<size_t>(mesh.shape().expert), parts = static_cast<size_t>(mesh.shape().expert_tensor);
+  const auto part = static_cast<size_t>(mesh.place().expert_tensor);
+  std::vector<RowsBetween> all;
+  for (int64_t pass = 0; pass < passes_; ++pass) {
+    for (const RowChunk& chunk : cut.passes[static_cast<size_t>(pass)].chunks) {
+      RowsBetween& between = all.emplace_back();
+      int64_t begin = chunk.begin;
+      for (const int64_t rows : chunk.sent) between.begin_X.push_back(std::exchange(begin, begin + rows));
+      const Window window = this->window(pass, chunk.number - pass * chunks, chunks);
+      between.rows_SX.assign(ranks, Rows(ranks, 0));
+      for (size_t x = 0; x < ranks; ++x) {
+        const auto rank = static_cast<int64_t>(x);
+        for_each_block(rows_BE_, group_.map.first(rank), group_.map.count(rank), window.begin[x], window.end[x],
+                       [&](size_t b, size_t, int64_t, int64_t n) {
+                         if (b % parts == part) between.rows_SX[b / parts][x] += n;
+                       });
+      }
+    }
+  }
+  const at::Tensor token_R = cut.wire_R.defined() ? token_R_.index_select(0, cut.wire_R) : token_R_;
+  return std::make_shared<const HostExchange>(group_.mesh, all, token_R);
 }
 
 /// Adds this rank's rows of the chunk to `wire`.
@@ -208,7 +241,29 @@ void ExpertExchange::set_arrival(RowChunk& chunk, const std::vector<Rows>& rows_
   chunk.arrival_N = arrival_N.to(device_);
 }
 
-Arrival ExpertExchange::dispatch(const at::Tensor& wire_RD, const RowChunk& chunk) const {
+/// To all ranks of the expert_tensor axis; `rows` themselves where there is one.
+Work ExpertExchange::gather(const at::Tensor& rows, const RowChunk& chunk, const After& after, at::Tensor& all) const {
+  all = rows;
+  if (group_.mesh->shape().expert_tensor == 1) return {};
+  all = at::empty({sum(chunk.gathered), rows.size(1)}, rows.options());
+  return group_.mesh->expert_tensor().all_gather_rows(all, rows, chunk.gathered, after);
+}
+
+Arrival ExpertExchange::dispatch(const at::Tensor& wire_RD, const RowChunks& cut, const RowChunk& chunk) const {
+  if (cut.by_host == nullptr) return dispatch_distinct(wire_RD, chunk);
+  Arrival arrival;
+  arrival.arrival_N_ = chunk.arrival_N;
+  at::Tensor crossed;
+  arrival.sent_ = cut.by_host->cross(wire_RD, chunk.number, crossed);
+  arrival.spread_ = [this, wire_RD, crossed, &cut, &chunk] {
+    at::Tensor all;
+    gather(cut.by_host->spread(wire_RD, crossed, chunk.number), chunk, {}, all).wait();
+    return all;
+  };
+  return arrival;
+}
+
+Arrival ExpertExchange::dispatch_distinct(const at::Tensor& wire_RD, const RowChunk& chunk) const {
   const Mesh& mesh = *group_.mesh;
   Arrival arrival;
   arrival.arrival_N_ = chunk.arrival_N;
@@ -218,12 +273,7 @@ Arrival ExpertExchange::dispatch(const at::Tensor& wire_RD, const RowChunk& chun
     arrival.sent_ = mesh.expert().all_to_all(received, rows, chunk.received, chunk.sent);
     rows = received;
   }
-  if (mesh.shape().expert_tensor > 1) {
-    const at::Tensor all = at::empty({sum(chunk.gathered), wire_RD.size(1)}, wire_RD.options());
-    arrival.gathered_ = mesh.expert_tensor().all_gather_rows(all, rows, chunk.gathered, arrival.sent_.state());
-    rows = all;
-  }
-  arrival.rows_ = rows;
+  arrival.gathered_ = gather(rows, chunk, arrival.sent_.state(), arrival.rows_);
   return arrival;
 }
 

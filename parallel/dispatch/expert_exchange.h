@@ -1,8 +1,10 @@
 // defines: ExpertGroup, RowChunk, RowChunks, ExpertExchange: rows travel to the ranks that hold their experts, and back
 #pragma once
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "parallel/dispatch/host_exchange.h"
 #include "parallel/dispatch/permutation.h"
 #include "parallel/mesh/mesh.h"
 
@@ -19,6 +21,7 @@ struct ExpertGroup {
 
 /// What travels at once: of every rank of the expert axis a window of the rows bound for it.
 struct RowChunk {
+  int64_t number = 0;        // among those of all passes
   int64_t begin = 0;         // of this rank's rows, in wire order
   RowCounts sent, received;  // by rank of the expert axis
   RowCounts gathered;        // by rank of the expert_tensor axis
@@ -42,6 +45,7 @@ struct RowPass {
 struct RowChunks {
   std::vector<RowPass> passes;
   at::Tensor wire_R;  // wire order (by chunk, by rank, by expert): the row at each place; undefined: rows as they are
+  std::shared_ptr<const HostExchange> by_host;  // null: every row by itself
 };
 
 /// Rows of a chunk on their way to the experts.
@@ -56,8 +60,11 @@ class Arrival {
 
  private:
   friend class ExpertExchange;
+  void spread();
+
   at::Tensor rows_, arrival_N_;
   Work sent_, gathered_;
+  std::function<at::Tensor()> spread_;  // what is to be done with rows that went by host
 };
 
 /// Results of a chunk on their way back.
@@ -84,8 +91,8 @@ class Departure {
 /// The ways of one layer's rows, raw (outside autograd); forward, backward and any repetition use the same.
 ///
 /// Counts are exchanged first, so nothing is padded. Rows go to their expert's rank of the expert axis (all-to-all),
-/// then to all its ranks of the expert_tensor axis, each of which computes with its part of the hidden units
-/// (all-gather); the way back is a reduce-scatter and an all-to-all.
+/// or by host where Mesh::dispatches_by_host() (HostExchange), then to all its ranks of the expert_tensor axis, each of
+/// which computes with its part of the hidden units (all-gather); the way back is a reduce-scatter and an all-to-all.
 ///
 /// A rank takes in at most receive_rows() rows at a time: what exceeds it goes in further passes, whose number is that
 /// of the rank with the most rows. Each pass may be cut into chunks, so that one travels while another is computed
@@ -93,18 +100,24 @@ class Departure {
 /// Mesh::experts() take part in every chunk, with or without rows.
 class ExpertExchange {
  public:
-  /// Collective over Mesh::experts(). `rows_per_expert`: of this rank's rows, sorted by expert.
-  ExpertExchange(const ExpertGroup& group, const std::vector<int64_t>& rows_per_expert, at::Device device);
+  /// Collective over Mesh::experts(). `rows_per_expert`: of this rank's rows, sorted by expert. `token_R`: rows of one
+  /// token are copies of each other; undefined: there are no copies.
+  ExpertExchange(const ExpertGroup& group, const std::vector<int64_t>& rows_per_expert, at::Device device,
+                 at::Tensor token_R = {});
 
   /// Whether no other rank takes part.
   bool alone() const { return group_.mesh->experts().size() == 1; }
   int64_t passes() const { return passes_; }
   int64_t receive_rows() const { return receive_rows_; }
-  /// Every pass in so many chunks; in one where no other rank takes part. The same number on every rank.
+  /// Every pass in so many chunks; in one where no other rank takes part. The same number on every rank. Collective.
   RowChunks cut(int64_t chunks) const;
 
-  /// [R, D] in wire order -> this chunk's rows on their way. Collective.
-  Arrival dispatch(const at::Tensor& wire_RD, const RowChunk& chunk) const;
+  /// [R, D] in wire order -> this chunk's rows on their way; rows of one token are equal. Collective.
+  Arrival dispatch(const at::Tensor& wire_RD, const RowChunks& cut, const RowChunk& chunk) const;
+  /// The same for rows of which each has values of its own.
+  Arrival dispatch_distinct(const at::Tensor& wire_RD, const RowChunk& chunk) const;
+  /// Whether dispatch sends copies of a row once to each other host: then it is for equal rows alone.
+  bool sends_copies_once() const { return token_R_.defined() && group_.mesh->dispatches_by_host() && !alone(); }
   /// [N, D], from every rank of the expert_tensor axis its summand -> this chunk's places of wire_RD [R, D], once it is
   /// waited for; made where it is undefined. Collective.
   Departure combine(const at::Tensor& out_ND, const RowChunk& chunk, at::Tensor& wire_RD) const;
@@ -116,10 +129,13 @@ class ExpertExchange {
   };
   Window window(int64_t pass, int64_t chunk, int64_t chunks) const;
   RowChunk make_chunk(const Window& window, std::vector<int64_t>& wire) const;
+  std::shared_ptr<const HostExchange> by_host(const RowChunks& cut, int64_t chunks) const;
+  Work gather(const at::Tensor& rows, const RowChunk& chunk, const After& after, at::Tensor& all) const;
   void set_arrival(RowChunk& chunk, const std::vector<std::vector<int64_t>>& rows_BE) const;
 
   ExpertGroup group_;
   at::Device device_;
+  at::Tensor token_R_;
   std::vector<std::vector<int64_t>> rows_BE_;  // [b][e]: what rank b of Mesh::experts() has for expert e
   std::vector<int64_t> rows_of_;               // by rank of the expert axis: all that is bound for it
   int64_t rows_ = 0;

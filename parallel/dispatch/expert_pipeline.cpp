@@ -41,11 +41,13 @@ int64_t rows_in(const RowPass& pass) { return pass.chunks.back().first_row + pas
 /// All chunks of one pass on their way; each is taken, in turn, into one tensor of all of the pass' rows.
 class Arrivals {
  public:
-  Arrivals(const ExpertExchange& exchange, const at::Tensor& wire_RD, const RowPass& pass, ChunkTrace& trace,
-           bool overlap)
+  /// wire_RD, and where it is defined weight_R1, a factor of each row: multiplied in on arrival.
+  Arrivals(const ExpertExchange& exchange, const at::Tensor& wire_RD, const at::Tensor& weight_R1, const RowChunks& cut,
+           const RowPass& pass, ChunkTrace& trace, bool overlap)
       : pass_(pass), trace_(trace), options_(wire_RD.options()), width_(wire_RD.size(1)) {
     for (const RowChunk& chunk : pass.chunks) {
-      arrivals_.push_back(exchange.dispatch(wire_RD, chunk));
+      arrivals_.push_back(exchange.dispatch(wire_RD, cut, chunk));
+      if (weight_R1.defined()) weights_.push_back(exchange.dispatch_distinct(weight_R1, chunk));
       if (!overlap) arrivals_.back().wait();
     }
   }
@@ -60,6 +62,7 @@ class Arrivals {
       if (!all_ND.defined()) all_ND = at::empty({rows_in(pass_), width_}, options_);
       rows = arrivals_[c].take(all_ND.narrow(0, chunk.first_row, chunk.rows()));
     }
+    if (!weights_.empty()) rows.mul_(weights_[c].take());
     trace_.arrived(arrivals_[c], chunk, static_cast<int64_t>(c), row_bytes(rows));
     return rows;
   }
@@ -69,7 +72,7 @@ class Arrivals {
   ChunkTrace& trace_;
   at::TensorOptions options_;
   int64_t width_;
-  std::vector<Arrival> arrivals_;
+  std::vector<Arrival> arrivals_, weights_;
 };
 
 /// The chunks of one pass on their way back.
@@ -108,7 +111,7 @@ class PipelineNode : public torch::autograd::Node {
   PipelineNode(Permutation permutation, std::shared_ptr<const ExpertCompute> compute, const ExpertGroup& group,
                at::Device device)
       : sorted_(std::move(permutation)),
-        exchange_(group, sorted_.rows_per_expert, device),
+        exchange_(group, sorted_.rows_per_expert, device, sorted_.token_R),
         compute_(std::move(compute)),
         schedule_(group.mesh->schedule()),
         layer_(group.layer) {
@@ -154,9 +157,13 @@ class PipelineNode : public torch::autograd::Node {
     const at::Tensor dot_R = row_dots(same_cut ? grad_RD : gather_rows(grad_TD, wire_), out_RD_);
     const at::Tensor grad_weight_TK =
         at::zeros({weight_TK.numel()}, weight_TK.options()).index_copy_(0, wire_.slot_R, dot_R).view_as(weight_TK);
-    grad_RD.mul_(weight_TK.flatten().index_select(0, wire.slot_R).unsqueeze(1));
+    at::Tensor weight_R1 = weight_TK.flatten().index_select(0, wire.slot_R).unsqueeze(1);
+    if (!exchange_.sends_copies_once()) {
+      grad_RD.mul_(weight_R1);
+      weight_R1 = at::Tensor();
+    }
     at::Tensor rows_RD;
-    Weights gradients = experts_backward(grad_RD, cut, weights, rows_RD);
+    Weights gradients = experts_backward(grad_RD, weight_R1, cut, weights, rows_RD);
     variable_list result{combine_rows(rows_RD, {}, wire), grad_weight_TK};
     result.insert(result.end(), gradients.begin(), gradients.end());
     return result;
@@ -179,15 +186,15 @@ class PipelineNode : public torch::autograd::Node {
   /// out_RD: where results return to; null: nobody wants them.
   ExpertRows run_pass(const at::Tensor& wire_RD, const RowPass& pass, const Weights& weights, bool keep,
                       at::Tensor* out_RD) const {
-    ChunkTrace trace(schedule_->trace(), layer_, /*backward=*/false);
-    Arrivals arrivals(exchange_, wire_RD, pass, trace, overlap());
+    ChunkTrace trace(schedule_->trace(), layer_, Direction::kForward);
+    Arrivals arrivals(exchange_, wire_RD, {}, forward_, pass, trace, overlap());
     Departures departures(exchange_, pass, trace, overlap());
     ExpertRows all;
     if (keep) all.saved = places(compute_->saved_widths(weights), rows_in(pass), wire_RD.options());
     for (size_t c = 0; c < pass.chunks.size(); ++c) {
       const RowChunk& chunk = pass.chunks[c];
       const at::Tensor rows_ND = arrivals.take(c, all.rows_ND);
-      const ComputeSpan span(trace, TracedKind::kExperts, chunk, static_cast<int64_t>(c));
+      const ComputeSpan span(trace, TaskKind::kExperts, chunk, static_cast<int64_t>(c));
       const RowTensors saved = keep ? rows_of(all.saved, chunk.first_row, chunk.rows())
                                     : places(compute_->saved_widths(weights), chunk.rows(), wire_RD.options());
       const at::Tensor out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
@@ -197,9 +204,11 @@ class PipelineNode : public torch::autograd::Node {
     return all;
   }
 
-  /// rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the weights.
-  Weights experts_backward(const at::Tensor& grad_RD, const RowChunks& cut, const Weights& weights,
-                           at::Tensor& rows_RD) {
+  /// weight_R1: still to be multiplied in, where it is defined; until then a token's gradients are equal, so that they
+  /// cross to another host once. rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the
+  /// weights.
+  Weights experts_backward(const at::Tensor& grad_RD, const at::Tensor& weight_R1, const RowChunks& cut,
+                           const Weights& weights, at::Tensor& rows_RD) {
     Weights all;
     at::Tensor tokens_RD;
     if (exchange_.passes() > 1) tokens_RD = gather_rows(tokens_TD_.unpack(), wire_);
@@ -207,7 +216,10 @@ class PipelineNode : public torch::autograd::Node {
       ExpertRows again;
       if (p > 0) again = run_pass(tokens_RD, forward_.passes[p], weights, /*keep=*/true, nullptr);
       const bool last = p + 1 == cut.passes.size();
-      Weights gradients = pass_backward(p > 0 ? again : first_, grad_RD, cut.passes[p], weights, last, rows_RD);
+      ChunkTrace trace(schedule_->trace(), layer_, Direction::kBackward);
+      Arrivals arrivals(exchange_, grad_RD, weight_R1, cut, cut.passes[p], trace, overlap());
+      if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
+      Weights gradients = pass_backward(p > 0 ? again : first_, arrivals, cut.passes[p], weights, trace, rows_RD);
       if (p == 0) {
         all = std::move(gradients);
       } else {
@@ -218,13 +230,10 @@ class PipelineNode : public torch::autograd::Node {
     return all;
   }
 
-  Weights pass_backward(const ExpertRows& rows, const at::Tensor& grad_RD, const RowPass& pass, const Weights& weights,
-                        bool last, at::Tensor& rows_RD) const {
-    ChunkTrace trace(schedule_->trace(), layer_, /*backward=*/true);
-    Arrivals arrivals(exchange_, grad_RD, pass, trace, overlap());
-    if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
+  Weights pass_backward(const ExpertRows& rows, Arrivals& arrivals, const RowPass& pass, const Weights& weights,
+                        ChunkTrace& trace, at::Tensor& rows_RD) const {
     Departures departures(exchange_, pass, trace, overlap());
-    const RowTensors kept = places(compute_->kept_widths(weights), rows_in(pass), grad_RD.options());
+    const RowTensors kept = places(compute_->kept_widths(weights), rows_in(pass), rows.rows_ND.options());
     Weights gradients;
     for (const at::Tensor& weight : weights) gradients.push_back(at::empty_like(weight));
     at::Tensor grad_out_ND;
@@ -234,14 +243,14 @@ class PipelineNode : public torch::autograd::Node {
       const int64_t first = chunk.first_row, count = chunk.rows();
       const at::Tensor grad_ND = arrivals.take(c, grad_out_ND);
       {
-        const ComputeSpan span(trace, TracedKind::kExperts, chunk, static_cast<int64_t>(c));
+        const ComputeSpan span(trace, TaskKind::kInputGradient, chunk, static_cast<int64_t>(c));
         departures.send(c,
                         compute_->backward_rows(rows.rows_ND.narrow(0, first, count), rows_of(rows.saved, first, count),
                                                 grad_ND, chunk.rows_per_expert, weights, rows_of(kept, first, count)),
                         rows_RD);
       }
       // Nobody waits for the weights' gradients: those of experts that now have all their rows.
-      const ComputeSpan span(trace, TracedKind::kExpertGradients, chunk, static_cast<int64_t>(c));
+      const ComputeSpan span(trace, TaskKind::kWeightGradient, chunk, static_cast<int64_t>(c));
       seen += count;
       Counts whole;
       int64_t rows_of_whole = 0;

@@ -139,6 +139,12 @@ void GradientReducer::make_bucket(const std::shared_ptr<Communicator>& group, co
   buckets_.push_back(std::move(bucket));
 }
 
+int64_t GradientReducer::element_bytes() const {
+  return static_cast<int64_t>(c10::elementSize(gradient_type(parameters_.front())));
+}
+
+Trace* GradientReducer::trace() const { return options_.schedule ? options_.schedule->trace() : nullptr; }
+
 GradientReducer::~GradientReducer() {
   if (options_.schedule) options_.schedule->on_release({});
   for (at::Tensor& parameter : parameters_) {
@@ -152,7 +158,7 @@ void GradientReducer::cut_slices() {
   if (buckets_.empty() || (!slices_.empty() && plan == plan_)) return;
   plan_ = plan;
   slices_.clear();
-  const auto element = static_cast<int64_t>(c10::elementSize(gradient_type(parameters_.front())));
+  const int64_t element = element_bytes();
   std::vector<int64_t> stops;  // [byte] where releases end, in the order of backward
   int64_t stop = 0;
   for (size_t layer = plan.layers.size(); plan.release == GradientRelease::kPlanned && layer-- > 0;) {
@@ -211,6 +217,9 @@ void GradientReducer::parameter_ready(size_t i) {
     own = at::Tensor();
   }
   if (!issuing_) return;
+  if (Trace* trace = this->trace(); trace != nullptr && bucket.group->size() > 1) {
+    trace->ready.push_back({std::chrono::steady_clock::now(), (end - begin) * element_bytes()});
+  }
   for (Slice& slice : slices_) {
     if (slice.bucket == bucket_of_[i] && slice.begin < end && begin < slice.begin + slice.count) --slice.waiting;
   }
@@ -271,12 +280,12 @@ void GradientReducer::retire(Slice& slice) {
 }
 
 void GradientReducer::note(const Slice& slice) const {
-  Trace* trace = options_.schedule ? options_.schedule->trace() : nullptr;
+  Trace* trace = this->trace();
   if (trace == nullptr || !slice.work.state()) return;
-  const auto bytes = slice.count * static_cast<int64_t>(c10::elementSize(gradient_type(parameters_.front())));
+  const int64_t bytes = slice.count * element_bytes();
   if (const auto span = slice.work.state()->span()) {
-    trace->push_back(
-        {TracedKind::kGradients, /*backward=*/true, -1, &slice - slices_.data(), bytes, span->begin, span->end});
+    trace->tasks.push_back({TaskKind::kGradient, Direction::kBackward, /*layer=*/-1, &slice - slices_.data(), bytes,
+                            /*rows=*/0, span->begin, span->end});
   }
 }
 
@@ -324,7 +333,7 @@ void GradientReducer::gather_parameters() {
 int64_t GradientReducer::bytes() const {
   int64_t total = 0;
   for (const Bucket& bucket : buckets_) {
-    total += bucket.elements * static_cast<int64_t>(c10::elementSize(gradient_type(parameters_.front())));
+    total += bucket.elements * element_bytes();
   }
   return total;
 }

@@ -80,6 +80,8 @@ class GradientReducer {
   void retire(Slice& slice);
   void note(const Slice& slice) const;
   void begin_round();
+  int64_t element_bytes() const;
+  Trace* trace() const;
   void end_round();
 
   std::vector<at::Tensor> parameters_;

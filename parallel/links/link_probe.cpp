@@ -7,6 +7,8 @@
 #include <map>
 #include <numeric>
 
+#include "parallel/base/even_part.h"
+
 namespace parallel {
 namespace {
 
@@ -14,30 +16,66 @@ constexpr int64_t kFewest = 3;  // repetitions, whatever they cost
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-/// The buffers of one size. P peers and this rank; rows are bytes.
+/// One collective with its buffers, of one size.
 class Exchange {
  public:
-  Exchange(Communicator& group, int64_t bytes, at::Device device)
-      : group_(group), rows_(static_cast<size_t>(group.size()), bytes) {
-    rows_[static_cast<size_t>(group.rank())] = 0;
-    const int64_t all = std::accumulate(rows_.begin(), rows_.end(), int64_t{0});
-    sent_ = at::zeros({all}, at::TensorOptions(at::kByte).device(device));
-    received_ = at::zeros_like(sent_);
+  Exchange(Communicator& group, Collective collective, int64_t bytes, at::Device device)
+      : group_(group), collective_(collective), rows_(static_cast<size_t>(group.size()), bytes) {
+    const auto own = static_cast<size_t>(group.rank());
+    const at::TensorOptions octets = at::TensorOptions(at::kByte).device(device);
+    const at::TensorOptions words = at::TensorOptions(at::kFloat).device(device);
+    switch (collective) {
+      case Collective::kAllToAll:
+        rows_[own] = 0;
+        in_ = at::zeros({bytes * (group.size() - 1)}, octets);
+        out_ = at::zeros_like(in_);
+        return;
+      case Collective::kAllGather:
+        in_ = at::zeros({bytes}, octets);
+        out_ = at::zeros({bytes * group.size()}, octets);
+        return;
+      case Collective::kReduceScatter:
+        for (size_t r = 0; r < rows_.size(); ++r) {
+          rows_[r] = even_part(bytes / kWord, static_cast<int64_t>(r), group.size()).count;
+        }
+        in_ = at::zeros({bytes / kWord}, words);
+        out_ = at::zeros({rows_[own]}, words);
+        return;
+      case Collective::kAllReduce:
+        out_ = at::zeros({bytes / kWord}, words);
+        return;
+    }
   }
 
   /// Seconds of one exchange on this rank.
   double run() {
     const double start = now();
-    group_.all_to_all(received_, sent_, rows_, rows_).wait();
-    // On a GPU waiting only queues; reading a byte back takes the host there.
-    if (received_.is_cuda()) received_.narrow(0, 0, 1).item();
+    issue().wait();
+    // On a GPU waiting only queues; reading an element back takes the host there.
+    if (out_.is_cuda() && out_.numel() > 0) out_.narrow(0, 0, 1).item();
     return now() - start;
   }
 
  private:
+  static constexpr int64_t kWord = sizeof(float);
+
+  Work issue() {
+    switch (collective_) {
+      case Collective::kAllToAll:
+        return group_.all_to_all(out_, in_, rows_, rows_);
+      case Collective::kAllGather:
+        return group_.all_gather_rows(out_, in_, rows_);
+      case Collective::kReduceScatter:
+        return group_.reduce_scatter_rows(out_, in_, rows_);
+      default:
+        return group_.all_reduce(out_, ReduceOp::kSum);
+    }
+  }
+
   Communicator& group_;
+  Collective collective_;
   RowCounts rows_;
-  at::Tensor sent_, received_;
+  at::Tensor in_, out_;
 };
 
 /// The slowest rank's values, the same on every rank.
@@ -104,7 +142,7 @@ std::vector<Sample> probe_link(Communicator& group, const ProbeOptions& options)
       if (bytes > 65536 && spent + static_cast<double>(kFewest + 1) * expected > options.seconds) break;
       if (spent > options.seconds) break;
     }
-    Exchange exchange(group, bytes, options.device);
+    Exchange exchange(group, options.collective, bytes, options.device);
     const double first = slowest(group, {exchange.run()}, options.device)[0];  // opens the connection: not counted
     const double share = (options.seconds - spent) / 3;
     const auto fitting = static_cast<int64_t>(share / std::max(first, 1e-7));

@@ -1,5 +1,5 @@
 // Links as training meets them: exchanges of the product's own communicators, engine thread and all.
-// defines: LinkPlan, plan_links, LinkKind, ProbeOptions, probe_link
+// defines: LinkPhase, plan_links, LinkKind, Collective, ProbeOptions, probe_link
 #pragma once
 #include <c10/core/Device.h>
 
@@ -27,15 +27,19 @@ struct LinkPhase {
 /// where they are more than two. host_of_rank[r]: any number, equal for ranks of one host.
 std::vector<LinkPhase> plan_links(const std::vector<int64_t>& host_of_rank);
 
+enum class Collective { kAllToAll, kAllGather, kReduceScatter, kAllReduce };
+
 struct ProbeOptions {
   at::Device device{at::kCPU};
-  std::vector<int64_t> bytes = {8, 64, 512, 4096, 32768, 262144, 1048576, 4194304};  // to each peer, ascending
+  Collective collective = Collective::kAllToAll;
+  // Ascending; that a rank hands in, in an all-to-all to each peer; multiples of 4 but there.
+  std::vector<int64_t> bytes = {8, 64, 512, 4096, 32768, 262144, 1048576, 4194304};
   double seconds = 1.5;      // for all sizes together; larger ones are left out where it is spent
   int64_t repetitions = 40;  // of a size, at most
 };
 
-/// Every rank of `group` sends so many bytes to each other one and gets as many from it: the median over repetitions
-/// of the slowest rank's time, for each size. The ranks agree on what is left out. Collective over `group`.
+/// Every rank of `group` takes part in the collective with so many bytes: the median over repetitions of the slowest
+/// rank's time, for each size. The ranks agree on what is left out. Collective over `group`.
 /// @pre group.size() > 1
 std::vector<Sample> probe_link(Communicator& group, const ProbeOptions& options);
 

@@ -1,5 +1,7 @@
 #include "parallel/mesh/mesh.h"
 
+#include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "parallel/base/fault.h"
@@ -24,10 +26,17 @@ std::shared_ptr<Communicator> axis(const char* name, const std::shared_ptr<Commu
 Mesh::Mesh() : Mesh({}, std::make_shared<LocalCommunicator>(), std::make_shared<LocalCommunicator>()) {}
 
 Mesh::Mesh(const MeshConfig& config, int64_t ranks, int64_t rank)
-    : config_(config), shape_(mesh_shape(config, ranks)), place_(shape_.place(rank)) {}
+    : config_(config),
+      shape_(mesh_shape(config, ranks)),
+      place_(shape_.place(rank)),
+      hosts_(static_cast<size_t>(ranks), 0) {}
 
-Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::shared_ptr<Communicator> gradients)
+Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::shared_ptr<Communicator> gradients,
+           std::vector<int64_t> hosts)
     : Mesh(config, tokens->size(), tokens->rank()) {
+  if (!hosts.empty()) hosts_ = std::move(hosts);
+  check_internal(static_cast<int64_t>(hosts_.size()) == tokens->size(), "Mesh: hosts of ", hosts_.size(),
+                 " ranks, not ", tokens->size());
   const auto& [data, tensor, expert_data, expert, expert_tensor] = place_;
   const int64_t block = shape_.expert * shape_.expert_tensor;
   tensor_ = axis("tensor", tokens, data, shape_.tensor);
@@ -35,15 +44,42 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   expert_ = axis("expert", tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
   expert_tensor_ = axis("expert_tensor", tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
   experts_ = axis("experts", tokens, expert_data, block);
+  if (config.dispatch == "hierarchical" && experts_cross_hosts()) {
+    // By all ranks of the axis, also one that is alone on its host.
+    expert_inside_ = counted_as("expert.inside", expert_->split(expert_hosts()[static_cast<size_t>(expert)], expert));
+  }
   data_gradients_ = axis("gradients.data", gradients, tensor, shape_.data);
   expert_data_gradients_ = axis("gradients.expert_data", gradients, tokens->rank() % block, shape_.expert_data);
   world_gradients_ = std::move(gradients);
   // Tokens of experts and gradients share the wire between hosts: each chunk has it whole, and gradients give way.
   expert_->take_lane({Link::kBetweenHosts});
-  expert_tensor_->take_lane({Link::kInsideHost});
   for (const auto& group : {world_gradients_, data_gradients_, expert_data_gradients_}) {
     group->take_lane({Link::kBetweenHosts, /*yields=*/true});
   }
+  follow({});
+}
+
+void Mesh::follow(Plan plan) const {
+  const bool one_link = plan.one_link && expert_tensor_->issues_as_called();  // else ranks could wait for each other
+  expert_tensor_->take_lane({one_link ? Link::kBetweenHosts : Link::kInsideHost});
+  schedule_->follow(std::move(plan));
+}
+
+std::vector<int64_t> Mesh::expert_hosts(int64_t expert_tensor) const {
+  std::vector<int64_t> hosts;
+  for (int64_t x = 0; x < shape_.expert; ++x) {
+    const int64_t rank = (place_.expert_data * shape_.expert + x) * shape_.expert_tensor + expert_tensor;
+    hosts.push_back(hosts_[static_cast<size_t>(rank)]);
+  }
+  return hosts;
+}
+
+bool Mesh::experts_cross_hosts() const {
+  for (int64_t part = 0; part < shape_.expert_tensor; ++part) {
+    const std::vector<int64_t> hosts = expert_hosts(part);
+    if (std::ranges::adjacent_find(hosts, std::not_equal_to()) != hosts.end()) return true;
+  }
+  return false;
 }
 
 int64_t Mesh::sharers(Replicas replicas) const {

@@ -1,6 +1,8 @@
 // defines: Mesh: the communicators of each axis
 #pragma once
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "parallel/comm/communicator.h"
 #include "parallel/mesh/expert_map.h"
@@ -18,12 +20,16 @@ class Mesh {
   Mesh();
   /// Shapes only, as rank `rank` would see them: no group may be used.
   Mesh(const MeshConfig& config, int64_t ranks, int64_t rank);
-  /// `tokens` and `gradients`: the same ranks, two traffic classes. UserError as mesh_shape. Collective over both.
-  Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::shared_ptr<Communicator> gradients);
+  /// `tokens` and `gradients`: the same ranks, two traffic classes. `hosts`: by rank, equal numbers share a host;
+  /// empty: all on one. UserError as mesh_shape. Collective over both.
+  Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::shared_ptr<Communicator> gradients,
+       std::vector<int64_t> hosts = {});
 
   const MeshConfig& config() const { return config_; }
   const MeshShape& shape() const { return shape_; }
   const MeshPlace& place() const { return place_; }
+  /// By rank; equal numbers share a host.
+  const std::vector<int64_t>& hosts() const { return hosts_; }
   Sharding sharding() const { return static_cast<Sharding>(config_.zero); }
 
   // What forward and backward exchange:
@@ -35,19 +41,35 @@ class Mesh {
   /// All ranks that together hold every expert once: expert x expert_tensor.
   Communicator& experts() const { return *experts_; }
 
+  /// Whether a token goes once to each other host of the expert axis, and is spread there: as config().dispatch says,
+  /// where the axis, or that of another part of the same experts, has several hosts. The same on all ranks of
+  /// experts().
+  bool dispatches_by_host() const { return expert_inside_ != nullptr; }
+  /// hosts() of the ranks of the expert axis.
+  std::vector<int64_t> expert_hosts() const { return expert_hosts(place_.expert_tensor); }
+  /// Where dispatches_by_host(): the ranks of the expert axis on this rank's host, in their order on the axis.
+  Communicator& expert_inside() const { return *expert_inside_; }
+
   /// Those that hold the same elements as this rank, in the traffic class of gradients.
   const std::shared_ptr<Communicator>& replicas(Replicas replicas) const;
   /// How many they are.
   int64_t sharers(Replicas replicas) const;
 
-  /// When what is exchanged over these axes: the one thing here that changes during a run.
+  /// What is exchanged over these axes when: the one thing here that changes during a run.
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
+  /// From the next update on. The same plan on every rank. @pre nothing is under way
+  void follow(Plan plan) const;
 
  private:
+  std::vector<int64_t> expert_hosts(int64_t expert_tensor) const;
+  /// Whether an expert axis among the ranks of experts() has several hosts.
+  bool experts_cross_hosts() const;
+
   MeshConfig config_;
   MeshShape shape_;
   MeshPlace place_;
-  std::shared_ptr<Communicator> tensor_, data_, expert_, expert_tensor_, experts_;
+  std::vector<int64_t> hosts_;
+  std::shared_ptr<Communicator> tensor_, data_, expert_, expert_tensor_, experts_, expert_inside_;
   std::shared_ptr<Communicator> world_gradients_, data_gradients_, expert_data_gradients_;
   std::shared_ptr<Schedule> schedule_ = std::make_shared<Schedule>();
 };

@@ -1,6 +1,7 @@
 // defines: MeshConfig, visit
 #pragma once
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "parallel/base/field.h"
@@ -14,6 +15,7 @@ struct MeshConfig {
   int64_t expert_tensor = 1;
   std::vector<int64_t> experts_by_rank;
   double receive_bound = 4.0;
+  std::string dispatch = "flat";
   int64_t zero = 0;
 };
 
@@ -28,6 +30,8 @@ void visit(MeshConfig& config, Visitor& field) {
         "how many experts each rank of the expert axis holds, in turn; empty: the same number each");
   field("receive_bound", config.receive_bound, at_least(1),
         "rows that a rank takes in at once, in even shares of a layer's rows; what comes above goes in further passes");
+  field("dispatch", config.dispatch, one_of({"flat", "hierarchical"}),
+        "how rows reach their experts' ranks: each by itself, or a token once to each other host and spread inside it");
   field(
       "zero", config.zero, between(0, 2),
       "what the ranks that share a parameter divide among them: 0 nothing, 1 optimizer state, 2 gradients too (ZeRO)");

@@ -52,6 +52,11 @@ MeshShape mesh_shape(const MeshConfig& config, int64_t ranks) {
     user_error("mesh.expert = ", config.expert, " does not divide the ", rest, " ranks", left,
                "; legal: ", nearest_divisors(rest, config.expert), ", or another number of ranks");
   }
+  if (config.dispatch == "hierarchical" && config.expert == 1) {
+    user_error(
+        "mesh.dispatch = \"hierarchical\" sends a token once to each host of the expert axis, but mesh.expert = 1 ",
+        "keeps every row on its rank; legal: mesh.dispatch = \"flat\", or mesh.expert of at least 2");
+  }
   return {.data = ranks / config.tensor,
           .tensor = config.tensor,
           .expert_data = rest / config.expert,

@@ -67,8 +67,41 @@ int64_t crossing(const at::Tensor& expert_TK, const MeshConfig& mesh, int64_t ra
   return rows;
 }
 
+/// Of ranks that have the whole expert axis, the halves of it on two hosts: what the ways there move when a token goes
+/// once to each host. `between`: rows handed in for the other host, its tables' entries; `inside`: rows for neighbours.
+struct ByHost {
+  int64_t between = 0, entries = 0, inside = 0;
+};
+ByHost by_host(const at::Tensor& expert_TK, int64_t ranks) {
+  ByHost rows;
+  const int64_t half = ranks / 2;
+  for (int64_t t = 0; t < kTokens; ++t) {
+    const int64_t own = t / (kTokens / ranks);
+    bool crosses = false;
+    for (int64_t k = 0; k < kTopK; ++k) {
+      const int64_t to = expert_TK[t][k].item<int64_t>() / (kExperts / ranks);
+      const bool other = to / half != own / half;
+      const int64_t taker = other ? (own + half) % ranks : own;  // of the same place in the other half
+      crosses |= other;
+      rows.entries += other;
+      rows.inside += to != taker;
+    }
+    rows.between += crosses;
+  }
+  return rows;
+}
+
+struct Layout {
+  MeshConfig mesh;
+  const char* recompute = "none";
+};
+
 /// The closed forms. `vocabulary`: rows of the embedding.
-Bytes expected(const MeshConfig& mesh, int64_t ranks, int64_t vocabulary, const at::Tensor& expert_TK) {
+Bytes expected(const Layout& layout, int64_t ranks, int64_t vocabulary, const at::Tensor& expert_TK) {
+  const MeshConfig& mesh = layout.mesh;
+  // How often each exchange is made: forward, backward, and forward again where it is recomputed.
+  const std::string recompute = layout.recompute;
+  const int64_t of_experts = recompute == "none" ? 2 : 3, counts = of_experts - 1;
   const int64_t data = ranks / mesh.tensor, block = mesh.expert * mesh.expert_tensor;
   // Parameters: what a tensor group divides (embedding, queries and outputs of attention, the dense feed-forward; keys
   // and values where their heads come out even), what nobody divides (5 norms, the router), the experts.
@@ -91,15 +124,24 @@ Bytes expected(const MeshConfig& mesh, int64_t ranks, int64_t vocabulary, const 
     // number for each token of the group from each rank. Then the gradient's square.
     bytes["tensor"] = 8 * kTokens * kWidth * 8 * (1 + (mesh.tensor - 1)) + 3 * kTokens * mesh.tensor * 8;
     if (!zero) bytes["tensor"] += ranks * 8;
+    // Both attentions and the feed-forward gather and sum once more.
+    if (recompute == "block") bytes["tensor"] += 3 * kTokens * kWidth * 8 * (1 + (mesh.tensor - 1));
   }
-  // Rows go there and back, in forward and in backward.
-  if (mesh.expert > 1) bytes["expert"] = 4 * crossing(expert_TK, mesh, ranks) * kWidth * 8;
-  // In forward and in backward every choice's row is handed in once, and its result by the other ranks.
+  // Rows go there and back each time.
+  if (mesh.expert > 1) bytes["expert"] = 2 * of_experts * crossing(expert_TK, mesh, ranks) * kWidth * 8;
+  if (mesh.dispatch == "hierarchical") {
+    // Back as before; there by host, with tables of 4 bytes a copy and, in backward, the weight of each copy.
+    const int64_t flat = crossing(expert_TK, mesh, ranks);
+    const ByHost rows = by_host(expert_TK, ranks);
+    bytes["expert"] = 2 * flat * kWidth * 8 + 2 * rows.between * kWidth * 8 + rows.entries * 4 + flat * 8;
+    bytes["expert.inside"] = 2 * rows.inside * kWidth * 8;
+  }
+  // Each time every choice's row is handed in once, and its result by the other ranks.
   if (mesh.expert_tensor > 1) {
-    bytes["expert_tensor"] = 2 * kTokens * kTopK * kWidth * 8 * (1 + (mesh.expert_tensor - 1));
+    bytes["expert_tensor"] = of_experts * kTokens * kTopK * kWidth * 8 * (1 + (mesh.expert_tensor - 1));
   }
   // Rows for each expert; then the gradient's square.
-  if (block > 1) bytes["experts"] = ranks * 8 * (kExperts + (zero ? 0 : 1));
+  if (block > 1) bytes["experts"] = ranks * 8 * (counts * kExperts + (zero ? 0 : 1));
   // All-reduce: each of `sharers` ranks hands in all it holds. ZeRO's reduce-scatter: all but its own part, so
   // sharers - 1 times what they hold; its all-gather of the new parameters: once.
   const auto shared = [&](int64_t sharers, int64_t held_by_all_ranks) {
@@ -120,7 +162,7 @@ Bytes counted(const launch::Recipe& recipe, const launch::Groups& groups, int64_
   run_updates(recipe, groups, updates);
   const auto traffic = groups.ledger->by_axis();
   Bytes bytes;
-  for (const char* axis : {"control", "world", "data", "tensor", "expert", "expert_tensor", "experts",
+  for (const char* axis : {"control", "world", "data", "tensor", "expert", "expert_tensor", "experts", "expert.inside",
                            "gradients.world", "gradients.data", "gradients.expert_data"}) {
     const auto found = traffic.find(axis);
     at::Tensor sum = at::tensor({found != traffic.end() ? found->second.bytes : int64_t{0}}, at::kLong);
@@ -130,33 +172,47 @@ Bytes counted(const launch::Recipe& recipe, const launch::Groups& groups, int64_
   return bytes;
 }
 
-std::vector<MeshConfig> layouts(int64_t ranks) {
-  if (ranks == 2) return {{}, {.expert = 2}, {.expert_tensor = 2}, {.tensor = 2}, {.zero = 1}};
+std::vector<Layout> layouts(int64_t ranks) {
+  if (ranks == 2) {
+    return {{},
+            {{.expert = 2}},
+            {{.expert_tensor = 2}},
+            {{.tensor = 2}},
+            {{.zero = 1}},
+            {{.expert = 2}, "moe"},
+            {{.tensor = 2}, "block"}};
+  }
   return {{},
-          {.expert = 2, .expert_tensor = 2},
-          {.expert = 2},
-          {.tensor = 2, .expert = 4},
-          {.tensor = 4},
-          {.tensor = 2, .expert = 2, .zero = 1}};
+          {{.expert = 2, .expert_tensor = 2}},
+          {{.expert = 2}},
+          {{.expert = 4, .dispatch = "hierarchical"}},
+          {{.tensor = 2, .expert = 4}},
+          {{.tensor = 4}},
+          {{.tensor = 2, .expert = 2, .zero = 1}},
+          {{.tensor = 2, .expert = 2, .expert_tensor = 2}, "moe"},
+          {{.tensor = 2, .expert = 2, .expert_tensor = 2}, "block"}};
 }
 
 TEST(AxisBytes, EqualClosedForms) {
   const auto world = test_world();
   const TestFolder folder("axis_bytes", *world);
-  const launch::Recipe recipe = fixed_recipe(make_tiny_corpus(folder, *world));
+  launch::Recipe recipe = fixed_recipe(make_tiny_corpus(folder, *world));
   const int64_t vocabulary = data::TokenCorpus::open(recipe.data.file).tokenizer().vocabulary_size();
   const at::Tensor expert_TK = choices(recipe);
   std::set<std::string> moving;
-  for (const MeshConfig& mesh : layouts(world->size())) {
-    const launch::Groups groups = test_groups(mesh);
+  for (const Layout& layout : layouts(world->size())) {
+    const launch::Groups groups = test_groups(layout.mesh, stated_hosts(layout.mesh, world->size()));
+    recipe.train.recompute = layout.recompute;
     const Bytes around = counted(recipe, groups, 0, *world);
     Bytes update = counted(recipe, groups, 1, *world);
     for (auto& [axis, bytes] : update) bytes -= around.at(axis);
     std::erase_if(update, [](const auto& each) { return each.second == 0; });
-    const Bytes forms = expected(mesh, world->size(), vocabulary, expert_TK);
-    EXPECT_EQ(update, forms) << groups.mesh->shape().describe() << ", zero " << mesh.zero;
+    const Bytes forms = expected(layout, world->size(), vocabulary, expert_TK);
+    EXPECT_EQ(update, forms) << groups.mesh->shape().describe() << ", zero " << layout.mesh.zero << ", recompute "
+                             << layout.recompute;
     if (world->rank() != 0) continue;
-    std::printf("%s, zero %lld:", groups.mesh->shape().describe().c_str(), static_cast<long long>(mesh.zero));
+    std::printf("%s, zero %lld, recompute %s:", groups.mesh->shape().describe().c_str(),
+                static_cast<long long>(layout.mesh.zero), layout.recompute);
     for (const auto& [axis, bytes] : update) std::printf(" %s %lld", axis.c_str(), static_cast<long long>(bytes));
     std::printf("\n");
     for (const auto& [axis, bytes] : forms) moving.insert(axis);

@@ -1,17 +1,16 @@
 // Walks layouts of the ranks it is started on, each over communicators of its own in this one process, and prints how
-// far each is from one rank: what tests/figures/{layouts_equal,layouts_adverse,rerun_bitwise,zero_memory} start.
-// One test for each: --gtest_filter=Walker.All
+// far each is from one rank: what tests/figures/{layouts_equal,layouts_adverse,rerun_bitwise,zero_memory,hosts_equal}
+// start. One test for each: --gtest_filter=Walker.All
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cstdio>
-#include <cstring>
 #include <map>
 #include <set>
 
 #include "parallel/comm/agreement.h"
-#include "tests/launch/training/training_support.h"
+#include "tests/figures/walks.h"
 #include "tests/support/tiny_corpus.h"
 #include "tests/support/world.h"
 
@@ -19,93 +18,15 @@ namespace {
 
 using parallel::MeshConfig;
 
-/// Shapes that 2, 3, 4, 6 and 8 divide; a shared expert, top-2, two micro-batches.
-launch::Recipe base_recipe(const std::string& corpus) {
-  launch::Recipe recipe = tiny_recipe(corpus);
-  recipe.model.width = 48;
-  recipe.model.heads = recipe.model.kv_heads = 24;
-  recipe.model.ffn_hidden = 48;
-  recipe.moe.layers = "odd";  // a dense block too
-  recipe.moe.experts = 24;
-  recipe.moe.hidden = 24;
-  recipe.moe.shared_hidden = 20;
-  recipe.train.micro_batches = 2;
-  recipe.train.global_batch = 12;
-  return recipe;
-}
-
-struct Walk {
-  std::string name;
-  launch::Recipe recipe;
-  MeshConfig mesh;
-};
-
-std::vector<MeshConfig> foldings(int64_t ranks) {
-  std::vector<MeshConfig> all;
-  for (int64_t tensor = 1; tensor <= ranks; ++tensor) {
-    for (int64_t expert = 1; expert <= ranks; ++expert) {
-      for (int64_t expert_tensor = 1; expert * expert_tensor <= ranks; ++expert_tensor) {
-        if (ranks % tensor == 0 && ranks % (expert * expert_tensor) == 0) {
-          all.push_back({.tensor = tensor, .expert = expert, .expert_tensor = expert_tensor});
-        }
-      }
-    }
-  }
-  return all;
-}
-
-std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
-  std::vector<Walk> walks;
-  for (const bool bounded : {false, true}) {
-    launch::Recipe recipe = base;
-    if (bounded) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 1.0;
-    for (const MeshConfig& folding : foldings(ranks)) {
-      for (const int64_t zero : {0, 1, 2}) {
-        MeshConfig mesh = folding;
-        mesh.zero = zero;
-        walks.push_back({bounded ? "capacity" : "dropless", recipe, mesh});
-      }
-    }
-  }
-  return walks;
-}
-
-/// A few of `walks` such that each pair of values of two features occurs in one of them, chosen greedily.
-std::vector<Walk> covering(const std::vector<Walk>& walks) {
-  using Pair = std::tuple<int, int64_t, int, int64_t>;
-  const auto pairs_of = [](const Walk& walk) {
-    const int64_t values[] = {walk.mesh.tensor, walk.mesh.expert, walk.mesh.expert_tensor, walk.mesh.zero,
-                              walk.name == "capacity"};
-    std::set<Pair> pairs;
-    for (int a = 0; a < 5; ++a) {
-      for (int b = a + 1; b < 5; ++b) pairs.insert({a, values[a], b, values[b]});
-    }
-    return pairs;
-  };
-  std::set<Pair> open;
-  for (const Walk& walk : walks) open.merge(pairs_of(walk));
-  std::vector<Walk> chosen;
-  while (!open.empty()) {
-    const Walk* best = nullptr;
-    size_t most = 0;
-    for (const Walk& walk : walks) {
-      size_t fresh = 0;
-      for (const Pair& pair : pairs_of(walk)) fresh += open.count(pair);
-      if (fresh > most) best = &walk, most = fresh;
-    }
-    for (const Pair& pair : pairs_of(*best)) open.erase(pair);
-    chosen.push_back(*best);
-  }
-  return chosen;
-}
-
 std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
   std::vector<Walk> walks;
   const auto add = [&](const char* name, auto change) {
-    for (MeshConfig mesh : {MeshConfig{.expert = ranks, .receive_bound = 1.0}, MeshConfig{.tensor = ranks},
-                            MeshConfig{.tensor = ranks, .expert = ranks, .zero = 2}}) {
+    for (MeshConfig mesh : {MeshConfig{.expert = ranks, .receive_bound = 1.0},
+                            MeshConfig{.expert = ranks, .receive_bound = 1.0, .dispatch = "hierarchical"},
+                            MeshConfig{.tensor = ranks}, MeshConfig{.tensor = ranks, .expert = ranks, .zero = 2}}) {
       launch::Recipe recipe = base;
       change(recipe, mesh);
+      if (mesh.zero > 0) recipe.train.recompute = "block";
       walks.push_back({name, recipe, mesh});
     }
   };
@@ -169,24 +90,30 @@ class Walker : public testing::Test {
 
   bool first() const { return world_->rank() == 0; }
 
-  /// Of one rank; computed there only, and once for each recipe.
-  const UpdateTrace& reference(const std::string& name, const launch::Recipe& recipe) {
+  /// Of one rank that keeps all activations; computed there only, and once for each name of a recipe.
+  const UpdateTrace& reference(const std::string& name, launch::Recipe recipe) {
     UpdateTrace& trace = references_[name];
+    recipe.train.recompute = "none";
     if (first() && trace.reports.empty()) trace = run_updates(recipe, launch::local_groups(), 3);
     return trace;
   }
 
-  void walk(const std::vector<Walk>& walks) {
+  /// On `hosts` as MPI finds them, or as stated_hosts has them.
+  enum class Hosts { kFound, kStated };
+
+  void walk(const std::vector<Walk>& walks, Hosts hosts = Hosts::kStated) {
     double worst = 0;
     for (const Walk& each : walks) {
       const UpdateTrace& expected = reference(each.name, each.recipe);
-      const launch::Groups groups = test_groups(each.mesh);
+      const launch::Groups groups = test_groups(
+          each.mesh, hosts == Hosts::kStated ? stated_hosts(each.mesh, world_->size()) : std::vector<int64_t>());
       const UpdateTrace trace = run_updates(each.recipe, groups, 3);
       if (!first()) continue;
       const double apart = difference(trace, expected);
       worst = std::max(worst, apart);
-      std::printf("%-28s %s, zero %lld: %.2e\n", each.name.c_str(), groups.mesh->shape().describe().c_str(),
-                  static_cast<long long>(each.mesh.zero), apart);
+      std::printf("%-28s %s, zero %lld, recompute %s%s: %.2e\n", each.name.c_str(),
+                  groups.mesh->shape().describe().c_str(), static_cast<long long>(each.mesh.zero),
+                  each.recipe.train.recompute.c_str(), groups.mesh->dispatches_by_host() ? ", by host" : "", apart);
       std::fflush(stdout);
       EXPECT_LE(apart, 1e-10) << each.name << ", " << groups.mesh->shape().describe();
     }
@@ -200,7 +127,16 @@ class Walker : public testing::Test {
   std::map<std::string, UpdateTrace> references_;
 };
 
-TEST_F(Walker, All) { walk(all_walks(base_, world_->size())); }
+/// By a multi-host mpirun only: the covering layouts, on as many hosts as MPI finds.
+TEST_F(Walker, Hosts) {
+  const auto hosts = test_groups().mesh->hosts();
+  const std::set<int64_t> distinct(hosts.begin(), hosts.end());
+  ASSERT_GT(distinct.size(), 1u);
+  if (first()) std::printf("%zu hosts\n", distinct.size());
+  walk(covering(all_walks(base_, world_->size())), Hosts::kFound);
+}
+
+TEST_F(Walker, All) { walk(on_and_off(all_walks(base_, world_->size()))); }
 
 TEST_F(Walker, Cover) { walk(covering(all_walks(base_, world_->size()))); }
 
@@ -212,7 +148,7 @@ TEST_F(Walker, Rerun) {
   for (const char* precision : {"float32", "bf16", "float64"}) {
     recipe.run.precision = precision;
     for (const Walk& each : covering(all_walks(recipe, world_->size()))) {
-      const launch::Groups groups = test_groups(each.mesh);
+      const launch::Groups groups = test_groups(each.mesh, stated_hosts(each.mesh, world_->size()));
       const UpdateTrace once = run_updates(each.recipe, groups, 3), again = run_updates(each.recipe, groups, 3);
       EXPECT_TRUE(same_bits(once, again)) << precision << ", " << each.name << ", " << groups.mesh->shape().describe();
       ++count;

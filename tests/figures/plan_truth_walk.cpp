@@ -63,23 +63,34 @@ std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
   });
   const auto two_pass =
       changed([](auto& r) { r.objective.kind = "two_pass", r.model.dropout = 0.1, r.model.activation = "relu"; });
+  const auto experts_again = changed([](auto& r) { r.train.recompute = "moe", r.moe.layers = "all"; });
+  const auto blocks_again = changed([](auto& r) { r.train.recompute = "block"; });
   switch (ranks) {
     case 1:
-      return {
-          {"mixture", base, {}},       {"all experts", experts, {}}, {"grouped", grouped, {}},   {"gelu", gelu, {}},
-          {"bf16", low, {}},           {"dense", untied, {}},        {"free", free_experts, {}}, {"latent", latent, {}},
-          {"two passes", two_pass, {}}};
+      return {{"mixture", base, {}},
+              {"all experts", experts, {}},
+              {"grouped", grouped, {}},
+              {"gelu", gelu, {}},
+              {"bf16", low, {}},
+              {"dense", untied, {}},
+              {"free", free_experts, {}},
+              {"latent", latent, {}},
+              {"two passes", two_pass, {}},
+              {"moe again", experts_again, {}},
+              {"blocks again", blocks_again, {}}};
     case 2:
       return {{"mixture", base, {.expert = 2}},
               {"all experts", experts, {.expert_tensor = 2}},
               {"grouped", grouped, {.tensor = 2}},
               {"bf16", low, {.expert = 2, .zero = 1}},
               {"two passes", two_pass, {.tensor = 2, .zero = 1}},
+              {"blocks again", blocks_again, {.tensor = 2, .expert = 2}},
               {"mixture", base, {.zero = 2}}};
     case 4:
       return {{"all experts", experts, {.expert = 2, .expert_tensor = 2}},
               {"mixture", base, {.tensor = 2, .expert = 4, .zero = 1}},
               {"gelu", gelu, {.tensor = 4, .expert = 2}},
+              {"moe again", experts_again, {.expert = 2, .expert_tensor = 2}},
               {"bf16", low, {.tensor = 2, .expert_tensor = 2}}};
     default:
       return {{"mixture", base, {.tensor = 2, .expert = 4, .expert_tensor = 2}},
@@ -169,6 +180,7 @@ PlanTruth::Peak PlanTruth::measured_peak(const Case& each) const {
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
   launch::TrainState state;
   state.micro_batches = recipe.train.micro_batches;
+  state.recompute = moetrain::parse_recompute(recipe.train.recompute);
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)({recipe.objective, nullptr, groups.mesh});
   state.model = launch::build_model(recipe, vocabulary_, at::kCPU, groups.mesh);
   expect_parameters(each, *state.model);

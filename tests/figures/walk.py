@@ -11,10 +11,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WALKER = ROOT / "build/layouts_walk"
 
 
-def walk(test, ranks, suite="Walker"):
-    """Passes its lines on; those that begin with "walked", and whether all was well."""
-    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(WALKER), "--gtest_brief=1",
-               f"--gtest_filter={suite}.{test}"]
+def walk(test, ranks, suite="Walker", hosts=1, options=()):
+    """Passes its lines on; those that begin with "walked", and whether all was well. On several hosts: by launch/emulate with
+    these options.
+    """
+    if hosts > 1:
+        command = [str(ROOT / "launch/emulate"), "--hosts", str(hosts), "--ranks-per-host", str(ranks // hosts), *options,
+                   "--program", str(WALKER), "--"]
+    else:
+        command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(WALKER)]
+    command += ["--gtest_brief=1", f"--gtest_filter={suite}.{test}"]
     environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                        OMPI_MCA_mpi_yield_when_idle="1")
     return passed_on(command, environment)
@@ -39,10 +45,10 @@ def passed_on(command, environment):
     return lines, process.wait() == 0
 
 
-def figure(name, test, quick_test, all_ranks, quick_ranks):
-    """Walks, prints the figure and ends the script."""
+def figure(name, test, quick_test, all_ranks, quick_ranks, passed=True):
+    """Walks, prints the figure and ends the script. `passed`: whether what the script did before was well."""
     quick = "--quick" in sys.argv[1:]
-    layouts, worst, passed = 0, 0.0, True
+    layouts, worst = 0, 0.0
     for ranks in quick_ranks if quick else all_ranks:
         lines, well = walk(quick_test if quick else test, ranks)
         passed &= well and bool(lines)

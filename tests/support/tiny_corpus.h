@@ -1,9 +1,10 @@
 // defines: TestFolder, make_tiny_corpus: a folder that all ranks of a test share, and a token file in it
 #pragma once
-#include <unistd.h>
+#include <ATen/ATen.h>
 
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -11,11 +12,11 @@
 #include "parallel/base/random.h"
 #include "parallel/comm/agreement.h"
 
-/// A folder of the system's temporary one, the same for all ranks of a job (they share a parent), removed at the end.
+/// A folder of the system's temporary one, the same for all ranks of a job, removed at the end.
 class TestFolder {
  public:
   TestFolder(const std::string& name, parallel::Communicator& world)
-      : path_(std::filesystem::temp_directory_path() / ("moetrain_" + name + "_" + std::to_string(getppid()))),
+      : path_(std::filesystem::temp_directory_path() / ("moetrain_" + name + "_" + unique_number(world))),
         world_(world) {
     parallel::all_ranks(world_, [&] {
       if (world_.rank() != 0) return;
@@ -35,6 +36,14 @@ class TestFolder {
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  /// Drawn by the first rank. (Ranks of several hosts have no parent in common.)
+  static std::string unique_number(parallel::Communicator& world) {
+    const int64_t drawn = world.rank() == 0 ? std::random_device()() : 0;
+    at::Tensor number = at::full({1}, drawn, at::kLong);
+    world.all_reduce(number, parallel::ReduceOp::kMax).wait();
+    return std::to_string(number.item<int64_t>());
+  }
+
   std::filesystem::path path_;
   parallel::Communicator& world_;
 };

@@ -25,6 +25,7 @@ def bad_recipes(bench, recipe):
     refused("more choices than experts", ("experts = 4", "experts = 4\ntop_k = 5"), "moe.top_k (5)", "moe.experts (4)")
     refused("heads that do not divide", ("heads = 4", "heads = 5"), "model.width (24)", "model.heads (5)")
     refused("an unknown router", ("[moe]", '[moe]\nrouter = "best"'), "unknown router 'best'", "top_k")
+    refused("an unknown way to recompute", ("[train]", '[train]\nrecompute = "blocks"'), "train.recompute", "none", "moe", "block")
     refused("a broken file", ("[moe]", "[moe"), "bad.toml:")
     refused("no data file", ("corpus.h5", "absent.h5"), "absent.h5")
     refused("a GPU that is not there", ("[run]", '[run]\ndevice = "cuda"'), "cuda", "cpu")
@@ -41,6 +42,8 @@ def bad_layouts(bench, recipe):
         bench.check_refused(name, bench.run_ranks("train", recipe, *arguments), *words)
 
     refused("a mesh that the ranks do not fill", ["mesh.expert=5"], "mesh.expert = 5", "does not divide", "legal:")
+    refused("rows by host without an expert axis", ["mesh.dispatch=hierarchical"], "mesh.expert = 1", "flat")
+    refused("a dispatch that is none", ["mesh.dispatch=by_host"], "by_host", "hierarchical")
     refused("experts that do not divide", ["mesh.expert=2", "moe.experts=5"], "mesh.expert = 2", "5 experts",
             "mesh.experts_by_rank")
     refused("a map that is too short", ["mesh.expert=2", "mesh.experts_by_rank=[4]"], "mesh.experts_by_rank has 1 numbers")

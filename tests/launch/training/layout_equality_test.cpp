@@ -104,6 +104,19 @@ const LayoutCase kLayoutCases[] = {
     {"fewer_sequences_than_ranks", [](launch::Recipe& r) { r.train.global_batch = 2; }},
     {"one_sequence", [](launch::Recipe& r) { r.train.global_batch = 1; }},
     {"experts_without_tokens", [](launch::Recipe& r) { r.moe.experts = 40, r.train.global_batch = 1; }},
+    {"recomputed_blocks", [](launch::Recipe& r) { r.train.recompute = "block", r.train.micro_batches = 2; }},
+    {"recomputed_experts_with_capacity",
+     [](launch::Recipe& r) {
+       r.train.recompute = "moe", r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "random";
+       r.moe.shared_hidden = 20;
+     }},
+    {"recomputed_blocks_noisy_with_all_losses",
+     [](launch::Recipe& r) {
+       choose(r, "noisy_top_k", 2, "sum1"), r.train.recompute = "block", r.moe.layers = "odd";
+       r.moe.importance = r.moe.load = r.moe.mutual_information = 0.1, r.moe.balance_over = "sequence";
+     }},
+    {"recomputed_blocks_of_one_sequence",
+     [](launch::Recipe& r) { r.train.recompute = "block", r.train.global_batch = 1, r.moe.experts = 40; }},
 };
 
 class LayoutEquality : public testing::TestWithParam<LayoutCase> {};
@@ -115,8 +128,9 @@ TEST_P(LayoutEquality, AgreesWithOneRankInFloat64) {
   GetParam().change(recipe);
   const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
   for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
-    const launch::Groups groups = test_groups(mesh);
-    SCOPED_TRACE(groups.mesh->shape().describe());
+    const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
+    SCOPED_TRACE(groups.mesh->shape().describe() + ", " + mesh.dispatch);
+    EXPECT_EQ(groups.mesh->dispatches_by_host(), mesh.dispatch == "hierarchical");
     expect_same_trace(run_updates(recipe, groups, 3), reference, 1e-10);
   }
 }
@@ -133,7 +147,7 @@ TEST(LayoutEqualityInLowPrecision, LossesAgree) {
     recipe.run.precision = precision;
     const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
     for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
-      const launch::Groups groups = test_groups(mesh);
+      const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
       SCOPED_TRACE(precision + (": " + groups.mesh->shape().describe()));
       const UpdateTrace trace = run_updates(recipe, groups, 3);
       for (size_t i = 0; i < 3; ++i) {

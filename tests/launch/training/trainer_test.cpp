@@ -72,6 +72,28 @@ TEST_F(TrainerTest, ResumptionIsBitwiseTheUninterruptedRun) {
   for (const auto& mesh : test_layouts(tiny_recipe(corpus_), world_->size())) expect_same_bits("bf16", mesh, number++);
 }
 
+TEST_F(TrainerTest, RecomputeMovesNoBitAndMayChangeInMidRun) {
+  launch::Recipe whole = recipe_in("kept", "float64"), cut = recipe_in("recomputed", "float64");
+  whole.mesh = cut.mesh = with_experts({}, whole, world_->size(), 1);
+  cut.train.recompute = "block";
+  ASSERT_EQ(run(whole), Trainer::End::kDone);
+  ASSERT_EQ(run(cut), Trainer::End::kDone);
+  // It did happen: rows go to the experts and back three times, and not twice.
+  if (world_->rank() == 0 && world_->size() > 1) {
+    const auto rows = [](const launch::Recipe& recipe) {
+      return metrics_of(recipe).at(1).at("bytes").at("expert").get<int64_t>();
+    };
+    EXPECT_EQ(2 * rows(cut), 3 * rows(whole));
+  }
+  parallel::all_ranks(*world_, [&] {
+    if (world_->rank() == 0) std::filesystem::remove(launch::checkpoint_path(cut.run.folder, 6));
+  });
+  cut.train.recompute = "moe";
+  ASSERT_EQ(run(cut, /*resume=*/true), Trainer::End::kDone);
+  const auto a = saved_parameters(whole, 6), b = saved_parameters(cut, 6);
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << "parameter " << i;
+}
+
 /// The bias moves after each update and is no parameter: without it in the checkpoint the choices would differ.
 TEST_F(TrainerTest, ARoutersBiasIsSavedAndGoesOn) {
   const auto biased = [&](const std::string& folder) {

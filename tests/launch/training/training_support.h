@@ -12,9 +12,9 @@
 #include "launch/training/train_step.h"
 #include "tests/support/world.h"
 
-/// All ranks of the test, every collective checked. Collective.
-inline launch::Groups test_groups(const parallel::MeshConfig& mesh = {}) {
-  return launch::make_groups(test_mpi_world(), at::kCPU, "collectives", mesh);
+/// All ranks of the test, every collective checked; on hosts as stated (make_groups). Collective.
+inline launch::Groups test_groups(const parallel::MeshConfig& mesh = {}, const std::vector<int64_t>& hosts = {}) {
+  return launch::make_groups(test_mpi_world(), at::kCPU, "collectives", mesh, hosts);
 }
 
 /// 2 blocks of width 24 with 6 experts; 3 updates take a fraction of a second.
@@ -70,8 +70,17 @@ inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch
   return mesh;
 }
 
-/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be, and both
-/// folded.
+/// Where rows go by host: the two halves of the expert axis are said to be two hosts. Otherwise as MPI finds them.
+inline std::vector<int64_t> stated_hosts(const parallel::MeshConfig& mesh, int64_t ranks) {
+  std::vector<int64_t> hosts;
+  for (int64_t rank = 0; mesh.dispatch == "hierarchical" && rank < ranks; ++rank) {
+    hosts.push_back(parallel::mesh_shape(mesh, ranks).place(rank).expert * 2 / mesh.expert);
+  }
+  return hosts;
+}
+
+/// Data parallel only with ZeRO, tensor groups, the experts spread over all ranks as far as they can be (by host too),
+/// and both folded.
 inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& recipe, int64_t ranks) {
   if (ranks == 1) return {{}};
   std::vector<parallel::MeshConfig> layouts{{.zero = 1}, {.tensor = ranks}};
@@ -80,6 +89,8 @@ inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& reci
     if (ranks > 2 && pairs) layouts.push_back({.tensor = 2});
     return layouts;
   }
+  const parallel::MeshConfig by_host = with_experts({.dispatch = "hierarchical", .zero = 1}, recipe, ranks, 1);
+  if (by_host.expert > 1) layouts.push_back(by_host);
   layouts.push_back(with_experts({.zero = 2}, recipe, ranks == 4 ? 2 : ranks, ranks == 4 ? 2 : 1));
   if (pairs) layouts.push_back(with_experts({.tensor = 2}, recipe, ranks, 1));
   return layouts;
@@ -101,6 +112,7 @@ inline parallel::Plan test_plan(const parallel::MeshConfig& mesh) {
 struct UpdateTrace {
   std::vector<launch::StepReport> reports;
   std::vector<at::Tensor> parameters;  // float64, whole on every rank
+  std::vector<at::Tensor> gradients;   // likewise, of the first update, where they are asked for
 };
 
 /// The whole of a parameter from the parts of all ranks. Collective.
@@ -120,17 +132,24 @@ inline at::Tensor whole_parameter(const at::Tensor& part, const moetrain::Model&
   return whole;
 }
 
+struct RunOptions {
+  parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();
+  bool gradients = false;  // trace them; without sharding
+};
+
 /// Trains from scratch on the ranks of `groups`, without a run folder.
-inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates) {
+inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates,
+                               const RunOptions& options = {}) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
-  groups.mesh->schedule()->follow(test_plan(groups.mesh->config()));
+  groups.mesh->follow(test_plan(groups.mesh->config()));
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
+  state.recompute = moetrain::parse_recompute(recipe.train.recompute);
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
-  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
+  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh, options.routers);
   state.reducer = std::make_unique<parallel::GradientReducer>(
       state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
       parallel::ReducerOptions{
@@ -145,6 +164,10 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
     for (const launch::MicroBatch& batch : read) targets += launch::counted_targets(batch, *groups.mesh);
     groups.control->all_reduce(targets, parallel::ReduceOp::kSum).wait();
     trace.reports.push_back(launch::train_step(state, read, targets.item<int64_t>(), groups));
+    if (update > 0 || !options.gradients || groups.mesh->sharding() != parallel::Sharding::kNone) continue;
+    for (size_t i = 0; const auto& parameter : launch::named_parameters(*state.model)) {
+      trace.gradients.push_back(whole_parameter(state.reducer->gradient(i++), *state.model, parameter.name, groups));
+    }
   }
   for (const auto& [name, tensor] : launch::named_parameters(*state.model)) {
     trace.parameters.push_back(whole_parameter(tensor.detach(), *state.model, name, groups));

@@ -79,6 +79,22 @@ const TranslationCase kTranslationCases[] = {
        r.objective.kind = "distillation", r.objective.distillation = 0.5, r.moe.capacity = "factor";
        r.model.dropout = 0.1, r.train.micro_batches = 2;
      }},
+    {"recomputed_blocks_thor_two_passes_and_dropout",
+     [](launch::Recipe& r) {
+       use_thor(r, "slices"), use_two_passes(r), r.model.dropout = 0.1, r.train.recompute = "block";
+       r.train.micro_batches = 2;
+     }},
+    {"recomputed_experts_distillation",
+     [](launch::Recipe& r) {
+       r.objective.kind = "distillation", r.model.dropout = 0.1, r.train.recompute = "moe", r.moe.layers = "odd";
+     }},
+    {"recomputed_blocks_fewer_pairs_than_ranks",
+     [](launch::Recipe& r) { r.train.batch_tokens = 90, r.train.recompute = "block", r.moe.gating_residual = true; }},
+    {"recomputed_soft_slots",
+     [](launch::Recipe& r) {
+       r.moe.router = "soft", r.moe.layers = "0", r.moe.gate = "raw", r.moe.slots = 2, r.moe.load_balance = 0;
+       r.train.recompute = "block";
+     }},
     {"fewer_pairs_than_ranks", [](launch::Recipe& r) { r.train.batch_tokens = 90, r.model.dropout = 0.1; }},
     {"fewer_pairs_than_micro_batches",
      [](launch::Recipe& r) {

@@ -133,7 +133,7 @@ TEST_F(GradientSlicesTest, NeverStandBeforeAnAllToAllThatCouldGo) {
   const MeshConfig config{.expert = size_, .experts_by_rank = std::vector<int64_t>(static_cast<size_t>(size_), 2)};
   const auto mesh = std::make_shared<const Mesh>(config, tokens_group, gradients_group);
   const int64_t experts = 2 * size_;
-  mesh->schedule()->follow({.name = "planned",
+  mesh->follow({.name = "planned",
                             .overlap = true,
                             .release = GradientRelease::kPlanned,
                             .layers = {{.forward_chunks = kForward,

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "parallel/base/fault.h"
+#include "parallel/mesh/mesh_table.h"
 
 namespace parallel {
 namespace {
@@ -40,6 +41,32 @@ TEST(MeshShape, RefusesWhatDoesNotDivide) {
   EXPECT_EQ(
       message_of([] { mesh_shape({.expert_tensor = 4}, 6); }),
       "mesh.expert_tensor = 4 does not divide the 6 ranks of this job; legal: 3 or 6, or another number of ranks");
+}
+
+TEST(MeshShape, AHierarchicalDispatchNeedsAnExpertAxis) {
+  EXPECT_EQ(message_of([] { mesh_shape({.expert_tensor = 2, .dispatch = "hierarchical"}, 4); }),
+            "mesh.dispatch = \"hierarchical\" sends a token once to each host of the expert axis, but mesh.expert = 1 "
+            "keeps every row on its rank; legal: mesh.dispatch = \"flat\", or mesh.expert of at least 2");
+  EXPECT_EQ(message_of([] { mesh_shape({.expert = 2, .dispatch = "hierarchical"}, 4); }), "no error");
+}
+
+TEST(MeshTable, SaysHowManyHostsAGroupSpans) {
+  const MeshShape shape = mesh_shape({.tensor = 2, .expert = 2, .expert_tensor = 4}, 8);
+  const std::vector<int64_t> pairs{0, 0, 2, 2, 4, 4, 6, 6}, halves{0, 0, 0, 0, 4, 4, 4, 4},
+      uneven{0, 1, 1, 1, 1, 1, 1, 1};
+  EXPECT_EQ(hosts_of_a_group(shape, Axis::kData, pairs), 4);
+  EXPECT_EQ(hosts_of_a_group(shape, Axis::kTensor, pairs), 1);
+  EXPECT_EQ(hosts_of_a_group(shape, Axis::kTensor, uneven), 2);
+  EXPECT_EQ(hosts_of_a_group(shape, Axis::kExpert, halves), 2);
+  EXPECT_EQ(hosts_of_a_group(shape, Axis::kExpertTensor, halves), 1);
+  EXPECT_EQ(hosts_of_a_group(shape, Axis::kExpertTensor, pairs), 2);
+  EXPECT_EQ(hosts_of_a_group(shape, Axis::kExpertData, pairs), 1);
+  const std::vector<std::string> lines = mesh_table(shape, halves);
+  ASSERT_EQ(lines.size(), 7u);
+  EXPECT_EQ(lines[0], "layout of 8 ranks on 2 hosts");
+  EXPECT_EQ(lines[1], "  axis           ranks  groups  hosts of a group  what the ranks of a group share");
+  EXPECT_EQ(lines[3], "  tensor         2      4       1                 dense part: heads, hidden units, vocabulary");
+  EXPECT_EQ(lines[5], "  expert         2      4       2                 experts: each whole on one rank");
 }
 
 TEST(ExpertMap, EvenAndOfOnesOwn) {

@@ -1,0 +1,160 @@
+#include "launch/planning/overlap.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "launch/planning/plan_file.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
+#include "parallel/schedule/schedules.h"
+
+namespace launch {
+namespace {
+
+using parallel::Plan;
+using parallel::user_error;
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown processor";
+}
+
+/// Empty where there is none.
+std::string read_text_file(const std::filesystem::path& path) {
+  constexpr std::streamsize kLongest = 1 << 24;
+  std::ifstream file(path, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (static_cast<std::streamsize>(text.size()) > kLongest)
+    user_error(path.string(), ": too long for a plan or profile");
+  return text;
+}
+
+nlohmann::json parse(const std::string& text, const std::string& place) {
+  try {
+    return nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    user_error(place, ": not JSON: ", error.what());
+  }
+}
+
+}  // namespace
+
+std::string describe_machine(const std::string& device, const std::string& precision, int64_t threads,
+                             const parallel::Mesh& mesh) {
+  return parallel::concat(processor_name(), "; ", mesh.shape().ranks(), " ranks (", mesh.shape().describe(), "), ",
+                          threads, " threads each, on ", device, " in ", precision);
+}
+
+Overlap::Overlap(OverlapConfig config, RunFolder folder, Groups groups, std::string machine)
+    : config_(std::move(config)),
+      folder_(std::move(folder)),
+      groups_(std::move(groups)),
+      machine_(std::move(machine)) {}
+
+bool Overlap::made_from_profile() const {
+  return config_.plan.empty() && config_.schedule != "eager" && config_.schedule != "chunked";
+}
+
+bool Overlap::wants_profile(const std::function<void(const std::string&)>& said) {
+  if (!made_from_profile()) return false;
+  // All ranks take what rank 0 sees, where views of a shared folder differ for a moment.
+  std::string plan, profile;
+  parallel::all_ranks(*groups_.control, [&] {
+    if (groups_.control->rank() != 0) return;
+    plan = read_text_file(folder_.plan());
+    profile = read_text_file(folder_.profile());
+  });
+  plan = parallel::gather_texts(*groups_.control, plan).front();
+  profile = parallel::gather_texts(*groups_.control, profile).front();
+  if (profile.empty()) return true;
+  parallel::all_ranks(*groups_.control, [&] {
+    const std::string place = folder_.profile().string();
+    profile_ = profile_from_json(parse(profile, place), place);
+    if (!plan.empty()) stored_ = plan_from_json(parse(plan, folder_.plan().string()), folder_.plan().string());
+  });
+  if (profile_->machine == machine_) return false;
+  said(parallel::concat("the profile in ", folder_.profile().string(), " is of another machine or layout (",
+                        profile_->machine, "); measured anew for: ", machine_));
+  profile_.reset();
+  stored_.reset();
+  return true;
+}
+
+void Overlap::use(const Profile& profile) {
+  profile_ = profile;
+  const Plan plan = plan_from_profile();
+  parallel::all_ranks(*groups_.control, [&] {
+    if (groups_.control->rank() != 0) return;
+    write_file(folder_.profile(), profile_to_json(profile).dump(1) + "\n");
+    write_file(folder_.plan(), plan_to_json(plan).dump(1) + "\n");
+  });
+  follow(plan);
+}
+
+void Overlap::use_stored() {
+  const auto layers = static_cast<size_t>(groups_.mesh->schedule()->layers());
+  if (!config_.plan.empty()) {
+    parallel::all_ranks(*groups_.control, [&] { stored_ = read_plan_file(config_.plan); });
+    if (!stored_->layers.empty() && stored_->layers.size() != layers) {
+      user_error("overlap.plan = \"", config_.plan, "\" is of ", stored_->layers.size(),
+                 " expert layers, and this model ", "has ", layers,
+                 "; legal: a plan of as many, or one without layers");
+    }
+    follow(*stored_);
+  } else if (config_.schedule == "eager") {
+    follow({.name = "eager"});
+  } else if (config_.schedule == "chunked") {
+    follow({.name = "chunked",
+            .overlap = true,
+            .layers = std::vector<parallel::LayerPlan>(
+                layers, {.forward_chunks = config_.forward_chunks, .backward_chunks = config_.backward_chunks})});
+  } else {
+    follow(stored_ ? *stored_ : plan_from_profile());
+  }
+}
+
+/// Rank 0's, so that not even a rounding lets two ranks differ. Layers that a step calls twice take the chunks of their
+/// first forward and of the backward that completes their gradients, and release what both calls would.
+Plan Overlap::plan_from_profile() const {
+  const parallel::PlanOptions options;
+  const Plan by_call = parallel::builtin_schedules().at(config_.schedule)(profile_->model, options);
+  Plan plan = by_call;
+  plan.layers.clear();
+  if (!by_call.layers.empty()) plan.layers.resize(static_cast<size_t>(groups_.mesh->schedule()->layers()));
+  for (size_t i = by_call.layers.size(); i-- > 0;) {
+    parallel::LayerPlan& layer = plan.layers.at(static_cast<size_t>(profile_->layer_of_call[i]));
+    layer.forward_chunks = by_call.layers[i].forward_chunks;
+    layer.backward_chunks = by_call.layers[i].backward_chunks;
+    layer.moe_gradient_bytes += by_call.layers[i].moe_gradient_bytes;
+    layer.dense_gradient_bytes += by_call.layers[i].dense_gradient_bytes;
+  }
+  const std::string text = groups_.control->rank() == 0 ? plan_to_json(plan).dump() : "";
+  return plan_from_json(parse(parallel::gather_texts(*groups_.control, text).front(), "plan"), "plan");
+}
+
+void Overlap::follow(Plan plan) const { groups_.mesh->follow(std::move(plan)); }
+
+std::string Overlap::describe() const {
+  const std::string plan = parallel::to_text(groups_.mesh->schedule()->plan());
+  if (!profile_) return plan;
+  return parallel::concat(to_text(*profile_), plan, "predicted: ", 1e3 * predicted()->seconds,
+                          " ms an update's last micro-batch and sums, ", 1e3 * profile_->seconds, " ms in one piece");
+}
+
+std::optional<parallel::Timeline> Overlap::predicted() const {
+  if (!profile_) return std::nullopt;
+  Plan by_call = groups_.mesh->schedule()->plan();
+  const std::vector<parallel::LayerPlan> layers = by_call.layers;
+  if (!layers.empty()) {
+    by_call.layers.clear();
+    for (const int64_t layer : profile_->layer_of_call) by_call.layers.push_back(layers.at(static_cast<size_t>(layer)));
+  }
+  return parallel::predicted(profile_->model, by_call, {});
+}
+
+}  // namespace launch

@@ -1,0 +1,56 @@
+// Which plan a run follows, and where it is kept.
+// defines: Overlap
+#pragma once
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "launch/planning/overlap_config.h"
+#include "launch/planning/profile.h"
+#include "launch/training/run_folder.h"
+#include "parallel/schedule/simulate.h"
+
+namespace launch {
+
+/// The plan of a run: chosen by the recipe, by a stored profile of the same machine and layout, or by a new one; kept
+/// as plan.json, and what it was made from as profile.json, in the run folder, where a resumed run finds them.
+class Overlap {
+ public:
+  Overlap(OverlapConfig config, RunFolder folder, Groups groups, std::string machine);
+
+  /// Whether a profile has to be measured: the schedule is made from one, and none is stored. Collective: rank 0 looks.
+  /// A profile of another machine or layout counts as none; `said` is told so.
+  bool wants_profile(const std::function<void(const std::string&)>& said);
+  /// What it was made from; nullopt where no profile was needed.
+  const std::optional<Profile>& profile() const { return profile_; }
+
+  /// Makes and stores the plan of a profile, and follows it. Collective.
+  void use(const Profile& profile);
+  /// Follows the plan that needs none, or the stored one. Collective. UserError where a stored or named plan does not
+  /// fit.
+  void use_stored();
+
+  const std::string& machine() const { return machine_; }
+  /// The profile, where there is one, and the plan.
+  std::string describe() const;
+  /// The followed plan's step, simulated; nullopt without a profile.
+  std::optional<parallel::Timeline> predicted() const;
+
+ private:
+  bool made_from_profile() const;
+  parallel::Plan plan_from_profile() const;
+  void follow(parallel::Plan plan) const;
+
+  OverlapConfig config_;
+  RunFolder folder_;
+  Groups groups_;
+  std::string machine_;
+  std::optional<Profile> profile_;
+  std::optional<parallel::Plan> stored_;
+};
+
+/// What a profile holds for: the processor's name, ranks, mesh, threads, device and precision.
+std::string describe_machine(const std::string& device, const std::string& precision, int64_t threads,
+                             const parallel::Mesh& mesh);
+
+}  // namespace launch
