@@ -21,9 +21,11 @@ using parallel::user_error;
 
 constexpr size_t kLargestRecipe = 1 << 20;  // [bytes]
 
+}  // namespace
+
 std::string read_text(const std::filesystem::path& file) {
   std::error_code ignored;  // what cannot be looked at cannot be opened either
-  if (std::filesystem::is_directory(file, ignored)) user_error(file.string(), ": is a folder; wanted a recipe file");
+  if (std::filesystem::is_directory(file, ignored)) user_error(file.string(), ": is a folder; wanted a TOML file");
   errno = 0;
   std::ifstream stream(file, std::ios::binary);
   if (!stream) user_error(file.string(), ": cannot be opened: ", std::strerror(errno));
@@ -33,6 +35,8 @@ std::string read_text(const std::filesystem::path& file) {
   text.resize(static_cast<size_t>(stream.gcount()));
   return text;
 }
+
+namespace {
 
 /// "; did you mean 'top_k'?" or, where no known name is near, all of them.
 std::string offer(const std::string& word, const std::vector<std::string>& known, const std::string& what) {
@@ -221,15 +225,23 @@ Recipe parse_recipe(const std::string& text, const std::string& name, const std:
   if (text.size() > kLargestRecipe) user_error(name, ": is larger than ", kLargestRecipe, " bytes; is it a recipe?");
   Recipe recipe;
   const std::vector<RecipeField> fields = list_fields(recipe);
+  read_fields(fields, text, name);
+  for (const std::string& text_of_override : overrides) apply_override(fields, text_of_override);
+  return recipe;
+}
+
+std::vector<std::string> read_fields(const std::vector<RecipeField>& fields, const std::string& text,
+                                     const std::string& name) {
+  std::vector<std::string> given;
   for (const DocumentEntry& entry : parse_document(text, name)) {
     if (entry.kind == EntryKind::kStray) refuse_stray(fields, entry);
     require_section(fields, entry.section, entry.place);
     if (entry.kind == EntryKind::kSection) continue;
     const RecipeField& field = find_field(fields, entry);
     std::visit(FieldSetter(field, entry.value, entry.place), field.value);
+    given.push_back(field.name());
   }
-  for (const std::string& text_of_override : overrides) apply_override(fields, text_of_override);
-  return recipe;
+  return given;
 }
 
 void set_field(const RecipeField& field, const std::string& value, const std::string& place) {

@@ -1,5 +1,5 @@
 // Recipes are read strictly: whatever is not understood is a UserError with place, key, value and what would be legal.
-// defines: read_recipe, parse_recipe, set_field
+// defines: read_recipe, parse_recipe, read_fields, read_text, set_field
 #pragma once
 #include <filesystem>
 #include <string>
@@ -21,6 +21,14 @@ Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::str
 
 /// The same for text that is already in memory; messages call it `name`.
 Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {});
+
+/// The TOML `text` into `fields`, of a recipe or of any other file that is a list of sections and keys. Returns the
+/// names of those that it gives, in its order. UserError as above.
+std::vector<std::string> read_fields(const std::vector<RecipeField>& fields, const std::string& text,
+                                     const std::string& name);
+
+/// A file of at most 1 MiB (of a larger one a byte more). UserError as above.
+std::string read_text(const std::filesystem::path& file);
 
 /// What `--set` does to one field; messages begin with `place`. UserError as above.
 void set_field(const RecipeField& field, const std::string& value, const std::string& place);

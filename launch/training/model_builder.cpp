@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "launch/planning/memory_model.h"
 #include "moetrain/models/models.h"
-#include "parallel/base/name_table.h"
 
 namespace launch {
 
@@ -16,12 +16,6 @@ parallel::Replicas replicas_of(const moetrain::Model& model, const std::string& 
 
 }  // namespace
 
-at::ScalarType dtype_of(const std::string& precision) {
-  return parallel::NameTable<at::ScalarType>(
-             "precision", {{"float32", at::kFloat}, {"bf16", at::kBFloat16}, {"float64", at::kDouble}})
-      .at(precision);
-}
-
 std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device,
                                              std::shared_ptr<const parallel::Mesh> mesh,
                                              const parallel::NameTable<moetrain::RouterPreset>& routers) {
@@ -31,21 +25,7 @@ std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocab
 }
 
 int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {
-  const auto type = dtype_of(recipe.run.precision);
-  const int64_t wide = type == at::kDouble ? 8 : 4;
-  const int64_t master = type == at::kBFloat16 ? wide : 0;
-  const int64_t weight = static_cast<int64_t>(c10::elementSize(type));
-  const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, rank);
-  const auto model = build_model(recipe, vocabulary, at::kMeta, mesh);
-  int64_t bytes = 0;
-  for (const auto& parameter : model->named_parameters()) {
-    const int64_t elements = parameter.value().numel(), sharers = mesh->sharers(replicas_of(*model, parameter.key()));
-    const int64_t state = master + 2 * wide;  // two moments
-    bytes += elements * weight;
-    bytes += elements * wide / (recipe.mesh.zero >= 2 ? sharers : 1);
-    bytes += elements * state / (recipe.mesh.zero >= 1 ? sharers : 1);
-  }
-  return bytes;
+  return state_memory(recipe, count_parameters(recipe, vocabulary, ranks, rank)).total();
 }
 
 std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,

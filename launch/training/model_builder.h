@@ -1,18 +1,17 @@
-// defines: build_model, training_bytes, gradient_groups, named_parameters, checkpoint_tensor, parameter_tensors,
-// dtype_of
+// defines: build_model, training_bytes, gradient_groups, owned_parameters, named_parameters, checkpoint_tensor, buffer_tensors,
+// parameter_tensors
 #pragma once
 #include <memory>
 #include <vector>
 
 #include "launch/checkpoint/checkpoint.h"
+#include "launch/recipe/precision.h"
 #include "launch/recipe/recipe.h"
 #include "moetrain/models/model.h"
 #include "optim/optimizer.h"
 #include "parallel/gradients/gradient_reducer.h"
 
 namespace launch {
-
-at::ScalarType dtype_of(const std::string& precision);  // "float32", "bf16", "float64"
 
 /// The model of a recipe with its initial weights, on `device`; of one that is spread over a mesh this rank's part.
 /// UserError where it cannot be laid out so.

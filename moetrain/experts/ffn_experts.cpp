@@ -112,8 +112,8 @@ FfnExperts::FfnExperts(const ParameterSource& source, const Shape& shape, double
   const parallel::DimPart own_experts{0, group_.map.first(mesh.place().expert), group_.map.count(mesh.place().expert)};
   const auto add = [&](const std::string& name, const std::vector<int64_t>& dims, int64_t hidden_dim, double init) {
     const parallel::DimPart own_hidden{hidden_dim, mesh.place().expert_tensor * (hidden / parts), hidden / parts};
-    const auto placement = parallel::block_placement(dims, {own_experts, own_hidden}, parallel::Replicas::kExpertData);
-    weights_.push_back(register_parameter(name, source.normal(name, placement, init)));
+    weights_.push_back(register_parameter(
+        name, source.block(name, dims, {own_experts, own_hidden}, parallel::Replicas::kExpertData, init)));
     parameters_of_expert_ += width * hidden;
   };
   if (shape.expert.activation == Activation::kSwiglu) {

@@ -40,7 +40,17 @@ at::Tensor ParameterSource::spread(const std::string& name, at::IntArrayRef shap
   const int64_t ranks = mesh_->shape().tensor;
   if (ranks == 1) return normal(name, shape, std);
   const auto [begin, count] = parallel::even_part(shape[static_cast<size_t>(dim)], mesh_->place().tensor, ranks);
-  return normal(name, parallel::block_placement(shape.vec(), {{dim, begin, count}}, parallel::Replicas::kData), std);
+  return block(name, shape, {{dim, begin, count}}, parallel::Replicas::kData, std);
+}
+
+at::Tensor ParameterSource::block(const std::string& name, at::IntArrayRef shape,
+                                  const std::vector<parallel::DimPart>& parts, parallel::Replicas replicas,
+                                  double std) const {
+  const bool shape_only = options_.device().is_meta();
+  return normal(name,
+                shape_only ? parallel::shape_of_block(shape.vec(), parts, replicas)
+                           : parallel::block_placement(shape.vec(), parts, replicas),
+                std);
 }
 
 parallel::RandomStream ParameterSource::stream(const std::string& name) const {

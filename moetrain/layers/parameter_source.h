@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "parallel/base/random.h"
 #include "parallel/mesh/mesh.h"
@@ -30,6 +31,10 @@ class ParameterSource {
   at::Tensor normal(const std::string& name, at::IntArrayRef shape, double std) const;
   /// This rank's part of it.
   at::Tensor normal(const std::string& name, const parallel::Placement& placement, double std) const;
+  /// Likewise, of the block that lies within every part. On the meta device its placement lists no runs: of a large
+  /// model's experts they would be hundreds of millions.
+  at::Tensor block(const std::string& name, at::IntArrayRef shape, const std::vector<parallel::DimPart>& parts,
+                   parallel::Replicas replicas, double std) const;
   /// Likewise, of one whose dimension `dim` is spread over the tensor group in parts as even as can be.
   at::Tensor spread(const std::string& name, at::IntArrayRef shape, int64_t dim, double std) const;
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const;

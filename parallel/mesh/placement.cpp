@@ -23,18 +23,24 @@ Placement whole_placement(std::vector<int64_t> shape) {
   return block_placement(std::move(shape), {}, Replicas::kWorld);
 }
 
-Placement block_placement(std::vector<int64_t> shape, const std::vector<DimPart>& parts, Replicas replicas) {
+Placement shape_of_block(std::vector<int64_t> shape, const std::vector<DimPart>& parts, Replicas replicas) {
   Placement placement{.global_shape = std::move(shape), .replicas = replicas};
-  const std::vector<int64_t>& global = placement.global_shape;
-  placement.local_shape = global;
-  std::vector<int64_t> begin(global.size(), 0);
+  placement.local_shape = placement.global_shape;
   for (const auto& [dim, first, count] : parts) {
     const auto d = static_cast<size_t>(dim);
-    check_internal(d < global.size() && 0 <= first && 0 <= count && first + count <= global[d],
-                   "block_placement: ", first, " .. ", first + count, " of dimension ", dim);
-    begin[d] = first;
+    check_internal(
+        d < placement.global_shape.size() && 0 <= first && 0 <= count && first + count <= placement.global_shape[d],
+        "block_placement: ", first, " .. ", first + count, " of dimension ", dim);
     placement.local_shape[d] = count;
   }
+  return placement;
+}
+
+Placement block_placement(std::vector<int64_t> shape, const std::vector<DimPart>& parts, Replicas replicas) {
+  Placement placement = shape_of_block(std::move(shape), parts, replicas);
+  const std::vector<int64_t>& global = placement.global_shape;
+  std::vector<int64_t> begin(global.size(), 0);
+  for (const DimPart& part : parts) begin[static_cast<size_t>(part.dim)] = part.begin;
   const std::vector<int64_t>& local = placement.local_shape;
   if (placement.local_elements() == 0) return placement;
   // From `inner` on the block is whole but for its first dimension: one run for each index of the dimensions before.

@@ -1,4 +1,5 @@
-// defines: Placement, ElementRange, DimPart, Replicas, Sharding: which elements of a global tensor a rank holds
+// defines: Placement, ElementRange, DimPart, Replicas, Sharding, block_placement, shape_of_block: which elements of a
+// global tensor a rank holds
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -38,6 +39,8 @@ struct DimPart {
 Placement whole_placement(std::vector<int64_t> shape);
 /// The block that lies within every part; other dimensions whole.
 Placement block_placement(std::vector<int64_t> shape, const std::vector<DimPart>& parts, Replicas replicas);
+/// The same without its runs.
+Placement shape_of_block(std::vector<int64_t> shape, const std::vector<DimPart>& parts, Replicas replicas);
 
 /// Elements begin .. begin + count of what `placement` holds, in local order, as a tensor of `local_shape`.
 Placement part_placement(const Placement& placement, const ElementRange& elements, std::vector<int64_t> local_shape);

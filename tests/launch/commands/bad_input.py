@@ -56,6 +56,34 @@ def bad_layouts(bench, recipe):
     bench.check("no run folder is left", not (bench.folder / "run").exists())
 
 
+def bad_plans(bench, recipe):
+    text = (cases.ROOT / "recipes/machines/fsmoe_b.toml").read_text()
+    machine = bench.folder / "machine.toml"
+
+    def refused(name, change, arguments, *words):
+        machine.write_text(text.replace(*change))
+        bench.check_refused(name, bench.run("plan", recipe, "--machine", machine, *arguments), *words)
+
+    same = ("", "")
+    refused("a negative slope", ("= 4.2e-11", "= -4.2e-11"), [], "machine.toml:", "inside.all_gather_beta", "-4.2e-11",
+            "above 0")
+    refused("a machine without memory", ("memory_gib = 11", "memory_gib = 0"), [], "machine.memory_gib", "above 0")
+    refused("a type that no machine has", ("float32_alpha", "float16_alpha"), [], "multiply.float16_alpha", "float32_alpha")
+    refused("a key with a typo", ("all_reduce_alpha", "all_reduced_alpha"), [], "machine.toml:", "all_reduce_alpha")
+    refused("half a line", ("all_reduce_beta = 1.4975e-10", ""), [], "between.all_reduce_beta is missing")
+    refused("a precision without a line", same, ["--set", "run.precision=bf16"], "multiply.bf16", "run.precision")
+    refused("a layout without a line", same, ["--hosts", "2", "--set", "mesh.zero=1"], "between.reduce_scatter", "mesh.zero")
+    refused("more ranks than a host has", same, ["--ranks-per-host", "8"], "--ranks-per-host 8", "1 to 4")
+    refused("no hosts", same, ["--hosts", "0"], "--hosts 0", "1 to")
+    refused("no text and no vocabulary", same, ["--set", "data.file=absent.h5"], "absent.h5", "--vocabulary")
+    refused("less than even", same, ["--imbalance", "0.5"], "--imbalance 0.5", "1 (")
+    refused("a mesh that the ranks do not fill", same, ["--set", "mesh.tensor=3"], "mesh.tensor = 3")
+    bench.check_refused("no machine file", bench.run("plan", recipe, "--machine", bench.folder / "none.toml"), "none.toml")
+    machine.write_text(text)
+    good = bench.run("plan", recipe, "--machine", machine, "--ranks-per-host", "1", "--json")
+    bench.check("a good plan", good.returncode == 0 and '"parameters"' in good.stdout, good.stderr)
+
+
 def bad_data(bench, recipe):
     folder = bench.folder
     (folder / "empty.txt").write_text("")
@@ -177,6 +205,7 @@ def body(bench):
     recipe = pathlib.Path(bench.folder / "recipe.toml")
     bad_recipes(bench, recipe)
     bad_layouts(bench, recipe)
+    bad_plans(bench, recipe)
     bad_data(bench, recipe)
     bad_runs(bench, recipe)
     bad_translations(bench, recipe)

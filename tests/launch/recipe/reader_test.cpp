@@ -288,7 +288,7 @@ TEST_F(RecipeFile, IsReadAndNamedByItsPath) {
 TEST_F(RecipeFile, ThatCannotBeReadIsOneMessage) {
   const std::string missing = (folder_ / "none.toml").string();
   EXPECT_EQ(fault(missing), missing + ": cannot be opened: No such file or directory");
-  EXPECT_EQ(fault(folder_), folder_.string() + ": is a folder; wanted a recipe file");
+  EXPECT_EQ(fault(folder_), folder_.string() + ": is a folder; wanted a TOML file");
   const std::string below_file = write("").string() + "/x";
   EXPECT_EQ(fault(below_file), below_file + ": cannot be opened: Not a directory");
   EXPECT_EQ(fault("/proc/self/mem"), "/proc/self/mem: cannot be read: Input/output error");

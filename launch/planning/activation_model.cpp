@@ -1,0 +1,248 @@
+#include "launch/planning/activation_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace launch {
+namespace {
+
+/// Sizes of one layout, and what each kind of layer adds with them. Letters as in the layers: D width, F hidden, T own
+/// tokens, G the tensor group's, R rows sent, N rows at this rank's experts.
+class StageCounter {
+ public:
+  StageCounter(const Recipe& recipe, const Workload& work, const Routing& routing)
+      : recipe_(recipe),
+        work_(work),
+        routing_(routing),
+        b_(work.element),
+        w_(work.wide),
+        D_(recipe.model.width),
+        t_(work.mesh.tensor) {}
+
+  Stage embedding(const TokenCount& tokens, const std::string& name) const {
+    Stage stage{.name = name, .kept = dropout_mask(tokens)};
+    if (t_ > 1) stage.kept += 9 * tokens.group;  // which ids are elsewhere, and the others' rows
+    stage.in_forward = (t_ > 1 ? 2 * tokens.group : tokens.own) * D_ * b_;
+    stage.in_backward = table_bytes(b_) + grads_of_input(tokens);
+    return stage;
+  }
+
+  /// keys_from: whose keys and values it sees.
+  Stage attention(const TokenCount& tokens, const TokenCount& keys_from, const std::string& name) const {
+    const bool cross = &tokens != &keys_from;
+    const int64_t query = D_ / t_, kv = kv_width();
+    Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/true) + dropout_mask(tokens)};
+    const int64_t heads = recipe_.model.heads / t_;
+    stage.kept += tokens.group * (2 * query * b_ + heads * w_) + 2 * keys_from.group * kv * b_;
+    stage.in_forward = tokens.group * (query + D_) * b_;
+    stage.in_backward = grads_of_input(tokens) + tokens.group * 2 * query * b_ + 2 * keys_from.group * kv * b_ +
+                        (cross ? keys_from.group * D_ * b_ : 0) + D_ * query * b_;
+    stage.weights = 2 * D_ * (query + kv) * b_;
+    stage.again = tokens.own * D_ * b_;
+    return stage;
+  }
+
+  Stage feed_forward(const TokenCount& tokens, const std::string& name) const {
+    const int64_t hidden = recipe_.model.ffn_hidden / t_;
+    Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/true) + dropout_mask(tokens)};
+    stage.kept += tokens.group * hidden * kept_hiddens(recipe_.model.activation) * b_;
+    stage.in_forward = tokens.group * (hidden + D_) * b_;
+    stage.in_backward = grads_of_input(tokens) + (2 * tokens.group + D_) * hidden * b_;
+    stage.weights = (recipe_.model.activation == "swiglu" ? 3 : 2) * D_ * hidden * b_;
+    stage.again = tokens.own * D_ * b_;
+    return stage;
+  }
+
+  Stage experts(const PlannedBlock& block, const std::string& name) const {
+    const TokenCount& tokens = work_.side(block);
+    const int64_t T = tokens.own, W = block.expert_width, F = block.expert_hidden, top_k = block.moe.top_k;
+    const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
+    const bool gated = recipe_.model.activation == "swiglu";
+    const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(T * top_k) * choice_share(block)));
+    const int64_t N = rows_at_experts(block, R);
+    Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/false) + dropout_mask(tokens)};
+    stage.kept += decision(block, T) + shared(block, T) + local_experts(block, T);
+    if (block.moe.latent > 0) stage.kept += T * W * b_;
+    const int64_t rows = N * (W + (gated ? 3 : 2) * F) * b_ + R * W * b_;
+    const int64_t orders = 8 * ((alone ? 1 : 2) * (2 * R + T * top_k) + (alone ? 0 : 2 * N));
+    stage.rows_kept = rows + orders;
+    stage.kept += stage.rows_kept;
+    stage.in_forward = (alone ? 1 : 3) * N * W * b_ + 2 * T * D_ * b_;
+    // Its own node runs after that of the shared expert, whose tensors are gone by then.
+    const int64_t travelling = R * W + N * ((alone ? 2 : 3) * W + (gated ? 3 : 2) * F);
+    const double share = most_experts(recipe_, block);
+    const auto experts = static_cast<int64_t>(std::llround(share * static_cast<double>(block.kinds.ffn)));
+    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + experts * (gated ? 3 : 2) * W * F * b_;
+    stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(block, T));
+    stage.rows_in_backward = std::min(stage.in_backward, travelling * b_);
+    stage.weights = (experts * W * F + D_ * block.moe.shared_hidden) * (gated ? 3 : 2) * b_;
+    stage.again = T * D_ * b_ + decision(block, T);
+    return stage;
+  }
+
+  Stage head() const {
+    const int64_t G = work_.tokens.group, P = work_.passes, V = work_.own_vocabulary;
+    const bool low = b_ < w_;
+    Stage stage{.name = "head"};
+    for (int64_t pass = 0; pass < P; ++pass) stage.kept += normed(work_.tokens, /*gathers=*/true);
+    stage.kept += P * G * D_ * b_ + table_bytes(b_);
+    const bool cpu = recipe_.run.device == "cpu";
+    const int64_t chunk =
+        std::min(G, std::max<int64_t>(cpu ? 64 : 1, (int64_t{1} << (cpu ? 18 : 22)) / std::max<int64_t>(1, V * P)));
+    const int64_t tables = (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 ? 2 : 0) + (low ? 1 : 0) +
+                           (recipe_.objective.kind == "distillation" ? 4 : 0);
+    stage.head_chunk = chunk * (V * tables * w_ + 2 * D_ * b_);
+    stage.in_forward = stage.head_chunk + (low ? table_bytes(w_) : 0);
+    stage.in_backward = P * G * D_ * b_ + table_bytes(b_);
+    // One leaf for both: the head's gradient waits for the embedding's.
+    if (recipe_.model.tie_embeddings) stage.held_after = table_bytes(b_);
+    return stage;
+  }
+
+ private:
+  int64_t table_bytes(int64_t element) const { return work_.own_vocabulary * D_ * element; }
+  int64_t dropout_mask(const TokenCount& tokens) const { return recipe_.model.dropout > 0 ? tokens.own * D_ * b_ : 0; }
+  /// The gradient of a layer's sum, and of all the group's tokens.
+  int64_t grads_of_input(const TokenCount& tokens) const {
+    return (tokens.own + (t_ > 1 ? tokens.group : 0)) * D_ * b_;
+  }
+
+  /// What a norm keeps: its input, in at least float32; RMSNorm also its output before the weight; and the output,
+  /// which the layer behind multiplies, of all the group's tokens where it gathers them.
+  int64_t normed(const TokenCount& tokens, bool gathers) const {
+    const int64_t T = tokens.own, out = gathers ? tokens.group : T;
+    if (recipe_.model.norm == "layer") return (T * D_ + out * D_) * b_ + 2 * T * w_;
+    return T * D_ * (w_ + b_) + T * w_ + out * D_ * b_;
+  }
+
+  /// Of the keys of one rank; repeated where a tensor group has more ranks than there are key/value heads.
+  int64_t kv_width() const {
+    const int64_t head = D_ / recipe_.model.heads;
+    return recipe_.model.kv_heads % t_ == 0 ? recipe_.model.kv_heads * head / t_ : D_ / t_;
+  }
+
+  /// Hidden tensors that a feed-forward keeps: swiglu gate, its SiLU, up, their product; gelu both sides of it; relu
+  /// its result alone.
+  static int64_t kept_hiddens(const std::string& activation) {
+    return activation == "swiglu" ? 4 : activation == "gelu" ? 2 : 1;
+  }
+
+  int64_t decision(const PlannedBlock& block, int64_t T) const {
+    const int64_t wide_copy = b_ < w_ ? T * D_ * w_ : 0;  // of the tokens, for the router
+    return T * (3 * block.kinds.total() * w_ + block.moe.top_k * (16 + 2 * w_ + b_)) + wide_copy;
+  }
+
+  int64_t shared(const PlannedBlock& block, int64_t T) const {
+    const moetrain::MoeConfig& moe = block.moe;
+    if (moe.shared_hidden == 0) return 0;
+    int64_t elements = moe.shared_hidden * kept_hiddens(recipe_.model.activation);
+    if (moe.shared_combine == "residual")
+      elements += 2 * D_;
+    else if (moe.shared_gate)
+      elements += D_;
+    return T * elements * b_;
+  }
+
+  int64_t local_experts(const PlannedBlock& block, int64_t T) const {
+    const int64_t C = block.kinds.constant;
+    return block.kinds.copy + C > 0 ? T * (2 + 8 * C) * b_ : 0;
+  }
+
+  int64_t rows_at_experts(const PlannedBlock& block, int64_t R) const {
+    const auto sharing = static_cast<double>(work_.mesh.expert * work_.mesh.expert_tensor);
+    const double all = sharing * static_cast<double>(R);
+    const double bound = recipe_.mesh.receive_bound * all / static_cast<double>(work_.mesh.expert);
+    const double busiest = routing_.bounded ? all : routing_.imbalance * all * most_experts(recipe_, block);
+    return std::llround(work_.mesh.expert == 1 ? all : std::min({all, bound, busiest}));
+  }
+
+  const Recipe& recipe_;
+  const Workload& work_;
+  const Routing& routing_;
+  int64_t b_, w_, D_, t_;
+};
+
+/// One node for all of `parts`: only what is needed to make them again is kept until backward, which then holds all
+/// that they keep, and their weights' gradients until it is through.
+Stage made_again(std::vector<Stage> parts, const std::string& name) {
+  Stage stage{.name = name + ", made again", .again = parts.front().again};
+  int64_t rows = 0;
+  for (Stage& part : parts) {
+    part.held_after += part.weights;
+    stage.weights += part.weights;
+    stage.again = std::max(stage.again, part.again);
+    stage.in_forward = std::max(stage.in_forward, part.kept + part.in_forward);
+    rows += part.rows_kept;
+    stage.parameters.insert(stage.parameters.end(), part.parameters.begin(), part.parameters.end());
+  }
+  const ActivationPeak peak = activation_peak(parts);
+  stage.kept = stage.again;
+  stage.in_backward = peak.bytes;
+  stage.rows_in_backward = std::min(peak.bytes, std::max(rows, peak.rows));
+  return stage;
+}
+
+}  // namespace
+
+std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work, const Routing& routing) {
+  const StageCounter counter(recipe, work, routing);
+  std::vector<Stage> stages;
+  for (int64_t pass = 0; pass < work.passes; ++pass) {
+    if (work.source.world > 0) stages.push_back(counter.embedding(work.source, "source embedding"));
+    bool decodes = false;
+    for (const PlannedBlock& block : work.blocks) {
+      const TokenCount& tokens = work.side(block);
+      const std::string name = "block " + std::to_string(block.number);
+      std::vector<Stage> parts;
+      const auto add = [&](Stage stage, const std::vector<std::string>& names) {
+        for (const std::string& each : names) stage.parameters.push_back(block.parameters + each);
+        parts.push_back(std::move(stage));
+      };
+      if (!std::exchange(decodes, decodes || block.side == moetrain::Side::kTokens) &&
+          block.side == moetrain::Side::kTokens) {
+        stages.push_back(counter.embedding(work.tokens, "embedding"));
+      }
+      add(counter.attention(tokens, tokens, name + ", attention"), {"attention"});
+      if (block.cross) add(counter.attention(tokens, work.source, name + ", cross-attention"), {"cross"});
+      add(block.experts ? counter.experts(block, name + ", experts")
+                        : counter.feed_forward(tokens, name + ", feed-forward"),
+          {"moe.", "feed_forward.", "ffn_norm."});
+      if (recipe.train.recompute == "block") {
+        parts = {made_again(std::move(parts), name)};
+      } else if (recipe.train.recompute == "moe" && block.experts) {
+        parts.back() = made_again({parts.back()}, name + ", experts");
+      }
+      stages.insert(stages.end(), parts.begin(), parts.end());
+    }
+  }
+  stages.push_back(counter.head());
+  stages.back().parameters = {"final_norm.", "head."};
+  return stages;
+}
+
+ActivationPeak activation_peak(const std::vector<Stage>& stages) {
+  ActivationPeak peak;
+  int64_t kept = 0, rows = 0;
+  for (const Stage& stage : stages) {
+    kept += stage.kept;
+    rows += stage.rows_kept;
+    if (kept + stage.in_forward <= peak.bytes) continue;
+    peak = {.bytes = kept + stage.in_forward, .stage = stage.name, .rows = rows, .head_chunk = stage.head_chunk};
+  }
+  int64_t held = 0, reduction = 0;
+  for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+    const int64_t bytes = kept + held + reduction + stage->in_backward;
+    if (bytes > peak.bytes) {
+      peak = {.bytes = bytes, .stage = stage->name, .backward = true, .rows = rows + stage->rows_in_backward};
+      peak.reduction = reduction;
+    }
+    reduction = stage->reduction;
+    kept -= stage->kept;
+    rows -= stage->rows_kept;
+    held += stage->held_after;
+  }
+  return peak;
+}
+
+}  // namespace launch

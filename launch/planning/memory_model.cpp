@@ -1,0 +1,63 @@
+#include "launch/planning/memory_model.h"
+
+#include <algorithm>
+
+#include "launch/planning/reduction_model.h"
+#include "launch/recipe/precision.h"
+
+namespace launch {
+namespace {
+
+/// Elements that this rank owns where each is divided among its sharers.
+int64_t owned_elements(const ParameterTable& parameters) {
+  int64_t sum = 0;
+  for (const ParameterShare& share : parameters.own) sum += (share.elements + share.sharers - 1) / share.sharers;
+  return sum;
+}
+
+int64_t token_bytes(const Recipe& recipe, const Workload& work) {
+  const auto id = static_cast<int64_t>(sizeof(int64_t));
+  const int64_t ids = work.micro_batches * id * (2 * work.tokens.group + work.source.group);
+  const int64_t positions = work.element * static_cast<int64_t>(work.blocks.size()) * work.tokens.length *
+                            (recipe.model.width / recipe.model.heads);
+  return ids + positions;
+}
+
+}  // namespace
+
+StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters) {
+  const auto type = dtype_of(recipe.run.precision);
+  const int64_t weight = static_cast<int64_t>(c10::elementSize(type)), wide = std::max<int64_t>(4, weight);
+  const int64_t master = type == at::kBFloat16 ? wide : 0;
+  const int64_t all = parameters.elements(), own = recipe.mesh.zero > 0 ? owned_elements(parameters) : all;
+  return {.weights = all * weight,
+          .gradients = (recipe.mesh.zero < 2 ? all : 0) * wide + (recipe.mesh.zero > 0 ? own : 0) * wide,
+          .optimizer = own * (master + 2 * wide)};
+}
+
+MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
+                     const Routing& routing) {
+  MemoryUse use{.state = state_memory(recipe, parameters), .batch = token_bytes(recipe, work)};
+  std::vector<Stage> stages = activation_stages(recipe, work, routing);
+  add_reductions(recipe, parameters, work, stages);
+  const ActivationPeak peak = activation_peak(stages);
+  const int64_t own = owned_elements(parameters), wide = work.wide;
+  // When backward has ended, ZeRO gathers parameters, and clipping scales float64 gradients in copies.
+  int64_t update = recipe.mesh.zero > 0 ? own * work.element : 0;
+  if (recipe.run.precision == "float64" && recipe.optimizer.clip_norm > 0) {
+    update += (recipe.mesh.zero > 0 ? own : parameters.elements()) * wide;
+  }
+  if (update > peak.bytes) {
+    use.reduction = update;
+    use.peak = "the optimizer's update";
+    return use;
+  }
+  use.reduction = peak.reduction;
+  use.activations = peak.bytes - peak.rows - peak.head_chunk - peak.reduction;
+  use.dispatch = peak.rows;
+  use.head = peak.head_chunk;
+  use.peak = peak.stage + (peak.backward ? ", backward" : ", forward");
+  return use;
+}
+
+}  // namespace launch

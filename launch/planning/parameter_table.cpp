@@ -1,0 +1,56 @@
+#include "launch/planning/parameter_table.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "launch/recipe/precision.h"
+#include "moetrain/models/models.h"
+
+namespace launch {
+
+int64_t ParameterTable::elements() const {
+  int64_t sum = 0;
+  for (const ParameterShare& share : own) sum += share.elements;
+  return sum;
+}
+
+int64_t ParameterTable::whole(parallel::Replicas replicas) const {
+  int64_t sum = 0;
+  for (const ParameterShare& share : own) sum += share.replicas == replicas ? share.whole : 0;
+  return sum;
+}
+
+int64_t ParameterTable::largest() const {
+  int64_t most = 0;
+  for (const ParameterShare& share : own) most = std::max(most, share.elements);
+  return most;
+}
+
+const ParameterShare* ParameterTable::find(const std::string& name) const {
+  const auto found = std::ranges::find(own, name, &ParameterShare::name);
+  return found == own.end() ? nullptr : &*found;
+}
+
+ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {
+  const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, rank);
+  const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed),
+                                         at::TensorOptions(dtype_of(recipe.run.precision)).device(at::kMeta), mesh);
+  const auto model = moetrain::builtin_models().at(recipe.model.kind)(
+      {recipe.model, recipe.moe, vocabulary, source, moetrain::builtin_routers()});
+  const moetrain::ParameterCount count = model->parameter_count();
+  ParameterTable table{.total = count.total, .active = count.active};
+  for (const auto& parameter : model->named_parameters()) {
+    ParameterShare share{.name = parameter.key(), .elements = parameter.value().numel()};
+    share.whole = share.elements;
+    const auto found = model->placements().find(share.name);
+    if (found != model->placements().end()) {
+      share.whole = found->second.global_elements();
+      share.replicas = found->second.replicas;
+    }
+    share.sharers = mesh->sharers(share.replicas);
+    table.own.push_back(std::move(share));
+  }
+  return table;
+}
+
+}  // namespace launch

@@ -1,0 +1,35 @@
+// What a model's parameters are on one rank of a layout, counted on the model itself without its weights.
+// defines: ParameterShare, ParameterTable, count_parameters
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "launch/recipe/recipe.h"
+#include "parallel/mesh/mesh.h"
+
+namespace launch {
+
+struct ParameterShare {
+  std::string name;
+  int64_t elements = 0;  // on this rank
+  int64_t whole = 0;     // of the whole tensor
+  parallel::Replicas replicas = parallel::Replicas::kWorld;
+  int64_t sharers = 1;  // ranks that hold the same elements
+};
+
+struct ParameterTable {
+  int64_t total = 0, active = 0;  // of the whole model, whatever of it lies on this rank
+  std::vector<ParameterShare> own;
+
+  int64_t elements() const;                                   // on this rank
+  int64_t whole(parallel::Replicas replicas) const;           // of the whole model, of those shared so
+  int64_t largest() const;                                    // elements of the largest on this rank
+  const ParameterShare* find(const std::string& name) const;  // null: there is none
+};
+
+/// Builds the model's shapes on LibTorch's meta device, so a model of any size takes milliseconds and no memory.
+/// UserError where it cannot be laid out so.
+ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank);
+
+}  // namespace launch

@@ -1,0 +1,142 @@
+#include "launch/planning/step_prediction.h"
+
+#include <algorithm>
+
+#include "parallel/schedule/schedules.h"
+
+namespace launch {
+namespace {
+
+using parallel::Resource;
+using parallel::Timeline;
+
+struct BusySpan {
+  double begin = 0, end = 0;
+};
+
+std::vector<BusySpan> busy_spans(const Timeline& timeline, Resource resource) {
+  std::vector<BusySpan> spans;
+  for (size_t i = 0; i < timeline.tasks.size(); ++i) {
+    if (timeline.tasks[i].resource != resource) continue;
+    spans.push_back({timeline.times[i].begin, timeline.times[i].end});
+  }
+  std::ranges::sort(spans, {}, &BusySpan::begin);
+  return spans;
+}
+
+double seconds_of(const std::vector<BusySpan>& spans) {
+  double sum = 0;
+  for (const BusySpan& span : spans) sum += span.end - span.begin;
+  return sum;
+}
+
+/// Of a serial resource's spans, what lies in none of `others`.
+std::vector<BusySpan> without(const std::vector<BusySpan>& spans, const std::vector<BusySpan>& others) {
+  std::vector<BusySpan> left;
+  for (BusySpan span : spans) {
+    for (const BusySpan& other : others) {
+      if (other.end <= span.begin || other.begin >= span.end) continue;
+      if (other.begin > span.begin) left.push_back({span.begin, other.begin});
+      span.begin = std::min(span.end, other.end);
+    }
+    if (span.end > span.begin) left.push_back(span);
+  }
+  return left;
+}
+
+struct Shares {
+  double compute = 0, exposed_first = 0, exposed_second = 0, first = 0, second = 0;
+};
+
+/// `first`: the link that gradients take. Where both are busy and compute is not, it is the one that counts.
+Shares shares_of(const Timeline& timeline) {
+  const auto compute = busy_spans(timeline, Resource::kCompute);
+  const auto first = busy_spans(timeline, Resource::kBetweenHosts);
+  const auto second = busy_spans(timeline, Resource::kInsideHost);
+  Shares shares{.compute = seconds_of(compute), .first = seconds_of(first), .second = seconds_of(second)};
+  shares.exposed_first = seconds_of(without(first, compute));
+  shares.exposed_second = seconds_of(without(without(second, compute), first));
+  return shares;
+}
+
+void add_micro_batch(const StepCosts& costs, const Timeline& timeline, double times, PlannedStep& step) {
+  const Shares shares = shares_of(timeline);
+  double& exposed_first = costs.between ? step.exposed_between : step.exposed_inside;
+  double& hidden_first = costs.between ? step.hidden_between : step.hidden_inside;
+  // With experts' exchanges all on one kind of link the simulator's second resource is that link too.
+  double& exposed_second = costs.one_link ? exposed_first : costs.between ? step.exposed_inside : step.exposed_between;
+  double& hidden_second = costs.one_link ? hidden_first : costs.between ? step.hidden_inside : step.hidden_between;
+  // Dense layers wait for their exchanges, which the simulator sees as theirs.
+  const double exchanges = costs.exchanges_inside + costs.exchanges_between;
+  step.compute += times * (shares.compute - exchanges);
+  step.exposed_inside += times * costs.exchanges_inside;
+  step.exposed_between += times * costs.exchanges_between;
+  exposed_first += times * shares.exposed_first;
+  exposed_second += times * shares.exposed_second;
+  hidden_first += times * (shares.first - shares.exposed_first);
+  hidden_second += times * (shares.second - shares.exposed_second);
+  step.seconds += times * timeline.seconds;
+}
+
+/// Without gradients: those of a micro-batch after which others follow.
+parallel::StepModel without_gradients(parallel::StepModel model) {
+  model.head_gradient_bytes = 0;
+  for (parallel::LayerLoad& load : model.layers) load.dense_gradient_bytes = 0;
+  return model;
+}
+
+parallel::Plan without_gradients(parallel::Plan plan) {
+  for (parallel::LayerPlan& layer : plan.layers) layer.moe_gradient_bytes = layer.dense_gradient_bytes = 0;
+  return plan;
+}
+
+/// As the cluster has its links, not as the scheduler numbers them.
+void name_links(const StepCosts& costs, Timeline& timeline) {
+  const Resource first = costs.between ? Resource::kBetweenHosts : Resource::kInsideHost;
+  const Resource second = costs.one_link ? first : Resource::kInsideHost;
+  for (parallel::Task& task : timeline.tasks) {
+    if (task.resource == Resource::kBetweenHosts) {
+      task.resource = first;
+    } else if (task.resource == Resource::kInsideHost) {
+      task.resource = second;
+    }
+  }
+}
+
+}  // namespace
+
+PlannedStep predict_step(const StepCosts& costs, const parallel::Plan& plan, const parallel::PlanOptions& options) {
+  PlannedStep step{.plan = plan, .timeline = predicted(costs.model, plan, options)};
+  add_micro_batch(costs, step.timeline, 1, step);
+  if (costs.micro_batches > 1) {
+    const Timeline earlier =
+        costs.sums_each ? step.timeline : predicted(without_gradients(costs.model), without_gradients(plan), options);
+    add_micro_batch(costs, earlier, static_cast<double>(costs.micro_batches - 1), step);
+  }
+  name_links(costs, step.timeline);
+  step.compute += costs.update_seconds;
+  step.exposed_inside += costs.gather_inside;
+  step.exposed_between += costs.gather_between;
+  step.seconds += costs.update_seconds + costs.gather_inside + costs.gather_between;
+  step.idle = std::max(0.0, step.seconds - step.compute - step.exposed_inside - step.exposed_between);
+  return step;
+}
+
+PlannedStep best_schedule(const StepCosts& costs, const parallel::PlanOptions& options,
+                          std::map<std::string, double>* by_name) {
+  const parallel::NameTable<parallel::ScheduleMaker> schedules = parallel::builtin_schedules();
+  PlannedStep best = predict_step(costs, schedules.at("sequential")(costs.model, options), options);
+  if (by_name != nullptr) (*by_name)["sequential"] = best.seconds;
+  for (const char* name : {"planned", "tutel", "tutel_improved", "lina", "fsmoe_no_split", "fsmoe"}) {
+    if (costs.model.layers.empty()) break;  // nothing can be cut into chunks
+    const parallel::Plan plan = schedules.at(name)(costs.model, options);
+    // Two links may be busy at once only where there are two.
+    if (costs.one_link && plan.overlap && !plan.one_link) continue;
+    PlannedStep step = predict_step(costs, plan, options);
+    if (by_name != nullptr) (*by_name)[name] = step.seconds;
+    if (step.seconds < best.seconds * (1 - 1e-9)) best = std::move(step);
+  }
+  return best;
+}
+
+}  // namespace launch

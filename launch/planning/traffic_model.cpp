@@ -1,0 +1,185 @@
+#include "launch/planning/traffic_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel/mesh/expert_map.h"
+
+namespace launch {
+namespace {
+
+constexpr int64_t kNumber = 8;  // [bytes] counts, sums and indices travel as such
+
+/// The forms, with the letters of parallel/README.md.
+class TrafficForms {
+ public:
+  TrafficForms(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
+               const TrafficOptions& options)
+      : recipe_(recipe), parameters_(parameters), work_(work), options_(options) {}
+
+  std::map<std::string, AxisTraffic> all() const {
+    std::map<std::string, AxisTraffic> axes;
+    const std::string odd = unmodelled();
+    if (work_.mesh.ranks() > 1) {
+      axes["control"] = {control(), ""};
+      axes["world"] = {world(), odd};
+      axes["tensor"] = {tensor(), ""};
+      axes["expert"] = {expert(), expert_expects()};
+      axes["expert_tensor"] = {expert_tensor(), drops() ? "nothing dropped" : ""};
+      axes["experts"] = {experts(), ""};
+      const auto gradients = [&](parallel::Replicas replicas, int64_t sharers) {
+        return AxisTraffic{sharers > 1 ? shared(parameters_.whole(replicas), sharers) : 0, ""};
+      };
+      axes["gradients.world"] = gradients(parallel::Replicas::kWorld, work_.mesh.ranks());
+      axes["gradients.data"] = gradients(parallel::Replicas::kData, work_.mesh.data);
+      axes["gradients.expert_data"] = gradients(parallel::Replicas::kExpertData, work_.mesh.expert_data);
+      // A translator's batches are counted in tokens; how they fall is known only with them.
+      if (work_.source.world > 0 && axes["tensor"].bytes > 0) axes["tensor"].expects = "sentences of half the longest";
+    }
+    std::erase_if(axes, [](const auto& each) { return each.second.bytes == 0; });
+    return axes;
+  }
+
+ private:
+  int64_t micro() const { return work_.micro_batches; }
+  int64_t ranks() const { return work_.mesh.ranks(); }
+  bool zero() const { return recipe_.mesh.zero > 0; }
+  bool again(const char* part) const { return recipe_.train.recompute == part; }
+  /// How often rows go there and back: forward, backward, and forward again where it is recomputed.
+  int64_t ways() const { return recipe_.train.recompute == "none" ? 2 : 3; }
+  bool drops() const { return recipe_.moe.capacity != "dropless"; }
+
+  std::string expert_expects() const {
+    const std::string even = options_.crossing < 0 ? "choices spread evenly over experts" : "";
+    if (recipe_.mesh.dispatch == "flat") return even;
+    return even + (even.empty() ? "" : ", ") + "rows went flat (by host they are fewer between hosts)";
+  }
+
+  /// What the `world` form leaves out, by name.
+  std::string unmodelled() const {
+    if (work_.expert_layers() == 0) return "";
+    const std::string& router = recipe_.moe.router;
+    if (router == "soft" || router == "sinkhorn" || router == "expert_choice") {
+      return "what router \"" + router + "\" exchanges besides is not counted";
+    }
+    if (drops() && recipe_.moe.drop != "position")
+      return "what drop = \"" + recipe_.moe.drop + "\" exchanges is not counted";
+    return "";
+  }
+
+  int64_t control() const {
+    const moetrain::MoeConfig& moe = recipe_.moe;
+    const bool second = recipe_.objective.kind == "two_pass" || recipe_.objective.kind == "distillation";
+    int64_t losses = second ? 2 : 1;
+    if (work_.expert_layers() > 0) {
+      for (const auto* weight : {&moe.load_balance, &moe.router_z, &moe.importance, &moe.load, &moe.mutual_information,
+                                 &moe.concentration, &moe.entropy}) {
+        losses += weight->is_on();
+      }
+    }
+    return kNumber * ranks() * (options_.control_numbers + losses + 2 * work_.expert_layers());
+  }
+
+  int64_t world() const {
+    const moetrain::MoeConfig& moe = recipe_.moe;
+    int64_t numbers = 0;
+    for (const PlannedBlock& block : work_.blocks) {
+      if (!block.experts) continue;
+      const int64_t experts = block.kinds.total();
+      numbers += kNumber * moe.top_k * experts;
+      if (moe.load_balance.is_on() && moe.balance_over == "sequence") {
+        numbers += kNumber * work_.side(block).sequences * (experts + 1);
+      }
+      for (const auto* weight : {&moe.importance, &moe.load, &moe.mutual_information, &moe.concentration}) {
+        if (weight->is_on()) numbers += work_.wide * experts;
+      }
+    }
+    return ranks() * (micro() * work_.passes * numbers + (zero() ? kNumber : 0));
+  }
+
+  int64_t tensor() const {
+    const int64_t t = work_.mesh.tensor, width = recipe_.model.width;
+    if (t == 1) return 0;
+    const bool translates = work_.source.world > 0;
+    int64_t rows = work_.tokens.world + (translates ? 2 * work_.source.world : 0);  // embeddings, the encoder's output
+    for (const PlannedBlock& block : work_.blocks) {
+      const int64_t layers = 1 + (block.cross ? 1 : 0) + (block.experts ? 0 : 1);
+      rows += (again("block") ? 3 : 2) * layers * work_.side(block).world;
+    }
+    rows = work_.passes * (rows + work_.tokens.world);  // the head
+    // Each exchange is a gather, in which every row is handed in once, and, one of the two being the other's gradient,
+    // a sum in at least float32, in which the other ranks hand it in.
+    const int64_t layers = rows * width * (work_.element + (t - 1) * work_.wide);
+    const int64_t head = head_numbers() * t * work_.tokens.world * work_.wide;
+    return micro() * (layers + head) + (zero() ? 0 : kNumber * ranks());
+  }
+
+  /// All-reduced numbers of a token: each softmax's largest logit and normaliser, the target's logit, and what else a
+  /// sum over the vocabulary is for.
+  int64_t head_numbers() const {
+    const int64_t smoothing = recipe_.objective.label_smoothing > 0 ? 1 : 0;
+    if (recipe_.objective.kind == "two_pass") return 2 * (3 + smoothing) + 2;
+    if (recipe_.objective.kind == "distillation") return 3 + smoothing + 2 * 2 + 1;
+    return 3 + smoothing;
+  }
+
+  int64_t expert() const {
+    if (work_.mesh.expert == 1) return 0;
+    double elements = 0;
+    for (const PlannedBlock& block : work_.blocks) {
+      if (!block.experts) continue;
+      double crossing = static_cast<double>(options_.crossing) / static_cast<double>(work_.expert_layers());
+      if (options_.crossing < 0) {
+        const double choices = static_cast<double>(work_.side(block).world * block.moe.top_k * micro() * work_.passes);
+        // As many of all tokens are on each rank of the axis, so as large a part of a rank's rows crosses as it has
+        // not.
+        crossing = choices * choice_share(block) * (1 - 1 / static_cast<double>(work_.mesh.expert));
+      }
+      elements += crossing * static_cast<double>(block.expert_width);
+    }
+    return std::llround(static_cast<double>(2 * ways() * work_.element) * elements);
+  }
+
+  int64_t expert_tensor() const {
+    const int64_t y = work_.mesh.expert_tensor;
+    if (y == 1) return 0;
+    double elements = 0;
+    for (const PlannedBlock& block : work_.blocks) {
+      if (!block.experts) continue;
+      elements +=
+          static_cast<double>(work_.side(block).world * block.moe.top_k * block.expert_width) * choice_share(block);
+    }
+    const double times = static_cast<double>(ways() * micro() * work_.passes);
+    return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide));
+  }
+
+  int64_t experts() const {
+    if (work_.mesh.expert * work_.mesh.expert_tensor == 1) return 0;
+    int64_t numbers = zero() ? 0 : 1;
+    for (const PlannedBlock& block : work_.blocks) {
+      if (block.experts) numbers += (ways() - 1) * micro() * work_.passes * block.kinds.ffn;
+    }
+    return kNumber * ranks() * numbers;
+  }
+
+  /// `sharers` ranks hold each of `elements`, of the whole model.
+  int64_t shared(int64_t elements, int64_t sharers) const {
+    if (!zero()) return sharers * elements * work_.wide;
+    const int64_t rounds = recipe_.mesh.zero == 2 ? micro() : 1;  // each micro-batch is reduced by itself
+    return rounds * (sharers - 1) * elements * work_.wide + elements * work_.element;
+  }
+
+  const Recipe& recipe_;
+  const ParameterTable& parameters_;
+  const Workload& work_;
+  const TrafficOptions& options_;
+};
+
+}  // namespace
+
+std::map<std::string, AxisTraffic> traffic_of(const Recipe& recipe, const ParameterTable& parameters,
+                                              const Workload& work, const TrafficOptions& options) {
+  return TrafficForms(recipe, parameters, work, options).all();
+}
+
+}  // namespace launch

@@ -1,0 +1,62 @@
+// One micro-batch as the busiest rank of a layout sees it: the sizes that memory, traffic and time are made of.
+// defines: PlannedBlock, TokenCount, Workload, workload_of, choice_share, cannot_predict
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "launch/recipe/recipe.h"
+#include "moetrain/models/model.h"
+#include "moetrain/moe/expert_kinds.h"
+#include "parallel/mesh/mesh_shape.h"
+
+namespace launch {
+
+/// A transformer block. Of a dense one the experts' members mean nothing.
+struct PlannedBlock {
+  int64_t number = 0;
+  moetrain::Side side = moetrain::Side::kTokens;
+  bool causal = true, cross = false, experts = false;
+  moetrain::MoeConfig moe;  // this layer's
+  moetrain::ExpertKinds kinds;
+  int64_t expert_width = 0;   // of the rows that travel
+  int64_t expert_hidden = 0;  // of an expert, on one rank
+  std::string parameters;     // how their names begin, such as "blocks.3."
+};
+
+/// Tokens of one side in a micro-batch.
+struct TokenCount {
+  int64_t world = 0;      // of all ranks
+  int64_t group = 0;      // of the tensor group with most
+  int64_t own = 0;        // of the rank with most
+  int64_t length = 0;     // of a sequence
+  int64_t sequences = 0;  // of all ranks
+};
+
+struct Workload {
+  parallel::MeshShape mesh;
+  int64_t element = 4, wide = 4;  // bytes of a number, and of one that is summed
+  int64_t micro_batches = 1;
+  int64_t passes = 1;  // forward passes over a micro-batch
+  int64_t vocabulary = 0, own_vocabulary = 0;
+  TokenCount tokens, source;  // the source's are 0 without an encoder
+  std::vector<PlannedBlock> blocks;
+
+  const TokenCount& side(const PlannedBlock& block) const {
+    return block.side == moetrain::Side::kSource ? source : tokens;
+  }
+  int64_t expert_layers() const;
+};
+
+/// Of a translator, whose batches are counted in tokens, half of them are taken to be source, and sentences to be half
+/// as long as the longest.
+Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks);
+
+/// Rows that a rank's experts get where tokens choose evenly, as a share of a layer's: largest over the expert axis.
+double most_experts(const Recipe& recipe, const PlannedBlock& block);
+
+/// Choices that are dispatched to feed-forward experts where tokens choose evenly among experts of all kinds, as a
+/// share of all.
+double choice_share(const PlannedBlock& block);
+
+}  // namespace launch

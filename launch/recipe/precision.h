@@ -1,0 +1,11 @@
+// defines: dtype_of
+#pragma once
+#include <c10/core/ScalarType.h>
+
+#include <string>
+
+namespace launch {
+
+at::ScalarType dtype_of(const std::string& precision);  // "float32", "bf16", "float64"
+
+}  // namespace launch

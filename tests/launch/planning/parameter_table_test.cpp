@@ -1,0 +1,82 @@
+#include "launch/planning/parameter_table.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <map>
+
+#include "launch/planning/memory_model.h"
+#include "launch/training/model_builder.h"
+#include "tests/launch/planning/planning_support.h"
+
+namespace {
+
+using launch::count_parameters;
+using launch::ParameterTable;
+
+TEST(ParameterTable, EqualsRealModelsOnEveryRank) {
+  for (const LayoutCase& each : small_cases()) {
+    launch::Recipe recipe = each.recipe;
+    recipe.mesh = each.mesh;
+    const auto whole = launch::build_model(each.recipe, kOddVocabulary, at::kCPU)->parameter_count();
+    std::map<std::string, double> held;  // by name, each rank's part of it
+    for (int64_t rank = 0; rank < each.ranks; ++rank) {
+      const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, each.ranks, rank);
+      const auto model = launch::build_model(recipe, kOddVocabulary, at::kCPU, mesh);
+      const ParameterTable table = count_parameters(recipe, kOddVocabulary, each.ranks, rank);
+      EXPECT_EQ(table.total, whole.total) << each.name << ", rank " << rank << " of " << each.ranks;
+      EXPECT_EQ(table.active, whole.active) << each.name << ", rank " << rank << " of " << each.ranks;
+      int64_t elements = 0;
+      for (const auto& parameter : model->named_parameters()) {
+        const auto* share = table.find(parameter.key());
+        ASSERT_NE(share, nullptr) << parameter.key();
+        EXPECT_EQ(share->elements, parameter.value().numel()) << each.name << ": " << parameter.key();
+        elements += parameter.value().numel();
+        held[parameter.key()] += static_cast<double>(share->elements) / static_cast<double>(share->sharers);
+      }
+      EXPECT_EQ(table.elements(), elements) << each.name;
+    }
+    double sum = 0;
+    for (const auto& [name, elements] : held) sum += elements;
+    EXPECT_NEAR(sum, static_cast<double>(whole.total), 1e-6) << each.name << ": the ranks hold the model once";
+  }
+}
+
+TEST(ParameterTable, CountsWhatNoMachineHolds) {
+  launch::Recipe recipe = small_recipe();
+  recipe.run.precision = "bf16";
+  recipe.model.layers = 60;
+  recipe.model.width = 7168;
+  recipe.model.heads = recipe.model.kv_heads = 128;
+  recipe.moe.experts = 256;
+  recipe.moe.hidden = 2048;
+  recipe.mesh = {.tensor = 8, .expert = 16, .expert_tensor = 8, .zero = 1};
+  const auto start = std::chrono::steady_clock::now();
+  const ParameterTable table = count_parameters(recipe, 128000, 1024, 1023);
+  // Of a block: queries, keys, values and outputs; router; experts; two norms.
+  const int64_t width = 7168, block = 4 * width * width + 256 * width + 256 * 3 * width * 2048 + 2 * width;
+  EXPECT_EQ(table.total, 60 * block + 128000 * width + width);
+  EXPECT_EQ(table.active, table.total - 60 * int64_t{254} * 3 * width * 2048);
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 20);
+}
+
+TEST(StateMemory, DividesWhatZeroDivides) {
+  launch::Recipe recipe = small_recipe();
+  const int64_t all = count_parameters(recipe, kOddVocabulary, 8, 7).elements();
+  const auto of = [&](const char* precision, int64_t zero) {
+    recipe.run.precision = precision;
+    recipe.mesh.zero = zero;
+    return launch::state_memory(recipe, count_parameters(recipe, kOddVocabulary, 8, 7));
+  };
+  EXPECT_EQ(of("float32", 0).total(), all * (4 + 4 + 8));
+  EXPECT_EQ(of("float64", 0).total(), all * (8 + 8 + 16));
+  EXPECT_EQ(of("bf16", 0).total(), all * (2 + 4 + 12));
+  const auto eighth = static_cast<double>(all) / 8;
+  EXPECT_NEAR(static_cast<double>(of("bf16", 1).optimizer), 12 * eighth, 12 * 50) << "rounded up by parameter";
+  EXPECT_NEAR(static_cast<double>(of("bf16", 1).gradients), 4 * (static_cast<double>(all) + eighth), 4 * 50);
+  EXPECT_NEAR(static_cast<double>(of("bf16", 2).gradients), 4 * eighth, 4 * 50);
+  EXPECT_EQ(of("bf16", 2).weights, all * 2);
+}
+
+}  // namespace
