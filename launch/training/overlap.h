@@ -7,6 +7,7 @@
 
 #include "launch/planning/overlap_config.h"
 #include "launch/planning/profile.h"
+#include "launch/training/groups.h"
 #include "launch/training/run_folder.h"
 #include "parallel/schedule/simulate.h"
 

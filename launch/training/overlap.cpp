@@ -1,12 +1,12 @@
-#include "launch/planning/overlap.h"
+#include "launch/training/overlap.h"
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "launch/planning/plan_file.h"
+#include "launch/planning/profile_plan.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
-#include "parallel/schedule/schedules.h"
 
 namespace launch {
 namespace {
@@ -40,6 +40,12 @@ nlohmann::json parse(const std::string& text, const std::string& place) {
   } catch (const nlohmann::json::exception& error) {
     user_error(place, ": not JSON: ", error.what());
   }
+}
+
+void check_layers(const Plan& plan, int64_t layers, const std::string& place) {
+  if (plan.layers.empty() || static_cast<int64_t>(plan.layers.size()) == layers) return;
+  user_error(place, " is of ", plan.layers.size(), " expert layers, and this model has ", layers,
+             "; legal: a plan of as many, or one without layers");
 }
 
 }  // namespace
@@ -97,14 +103,12 @@ void Overlap::use(const Profile& profile) {
 }
 
 void Overlap::use_stored() {
-  const auto layers = static_cast<size_t>(groups_.mesh->schedule()->layers());
+  const int64_t layers = groups_.mesh->schedule()->layers();
   if (!config_.plan.empty()) {
-    parallel::all_ranks(*groups_.control, [&] { stored_ = read_plan_file(config_.plan); });
-    if (!stored_->layers.empty() && stored_->layers.size() != layers) {
-      user_error("overlap.plan = \"", config_.plan, "\" is of ", stored_->layers.size(),
-                 " expert layers, and this model ", "has ", layers,
-                 "; legal: a plan of as many, or one without layers");
-    }
+    parallel::all_ranks(*groups_.control, [&] {
+      stored_ = read_plan_file(config_.plan);
+      check_layers(*stored_, layers, parallel::concat("overlap.plan = \"", config_.plan, "\""));
+    });
     follow(*stored_);
   } else if (config_.schedule == "eager") {
     follow({.name = "eager"});
@@ -112,28 +116,23 @@ void Overlap::use_stored() {
     follow({.name = "chunked",
             .overlap = true,
             .layers = std::vector<parallel::LayerPlan>(
-                layers, {.forward_chunks = config_.forward_chunks, .backward_chunks = config_.backward_chunks})});
+                static_cast<size_t>(layers),
+                {.forward_chunks = config_.forward_chunks, .backward_chunks = config_.backward_chunks})});
+  } else if (stored_ && stored_->name == config_.schedule) {
+    parallel::all_ranks(*groups_.control, [&] { check_layers(*stored_, layers, folder_.plan().string()); });
+    follow(*stored_);
   } else {
-    follow(stored_ ? *stored_ : plan_from_profile());
+    use(Profile(*profile_));  // the schedule has changed since, the ranks have not
   }
 }
 
-/// Rank 0's, so that not even a rounding lets two ranks differ. Layers that a step calls twice take the chunks of their
-/// first forward and of the backward that completes their gradients, and release what both calls would.
+/// Rank 0's, so that not even a rounding lets two ranks differ.
 Plan Overlap::plan_from_profile() const {
-  const parallel::PlanOptions options;
-  const Plan by_call = parallel::builtin_schedules().at(config_.schedule)(profile_->model, options);
-  Plan plan = by_call;
-  plan.layers.clear();
-  if (!by_call.layers.empty()) plan.layers.resize(static_cast<size_t>(groups_.mesh->schedule()->layers()));
-  for (size_t i = by_call.layers.size(); i-- > 0;) {
-    parallel::LayerPlan& layer = plan.layers.at(static_cast<size_t>(profile_->layer_of_call[i]));
-    layer.forward_chunks = by_call.layers[i].forward_chunks;
-    layer.backward_chunks = by_call.layers[i].backward_chunks;
-    layer.moe_gradient_bytes += by_call.layers[i].moe_gradient_bytes;
-    layer.dense_gradient_bytes += by_call.layers[i].dense_gradient_bytes;
-  }
-  const std::string text = groups_.control->rank() == 0 ? plan_to_json(plan).dump() : "";
+  std::string text;
+  parallel::all_ranks(*groups_.control, [&] {
+    const Plan plan = plan_of(config_.schedule, *profile_, groups_.mesh->schedule()->layers());
+    if (groups_.control->rank() == 0) text = plan_to_json(plan).dump();
+  });
   return plan_from_json(parse(parallel::gather_texts(*groups_.control, text).front(), "plan"), "plan");
 }
 
@@ -148,13 +147,7 @@ std::string Overlap::describe() const {
 
 std::optional<parallel::Timeline> Overlap::predicted() const {
   if (!profile_) return std::nullopt;
-  Plan by_call = groups_.mesh->schedule()->plan();
-  const std::vector<parallel::LayerPlan> layers = by_call.layers;
-  if (!layers.empty()) {
-    by_call.layers.clear();
-    for (const int64_t layer : profile_->layer_of_call) by_call.layers.push_back(layers.at(static_cast<size_t>(layer)));
-  }
-  return parallel::predicted(profile_->model, by_call, {});
+  return launch::predicted(*profile_, groups_.mesh->schedule()->plan());
 }
 
 }  // namespace launch
