@@ -40,6 +40,7 @@ int run_command_line(int argc, char** argv) {
   add_inspect_command(app, result);
   add_report_command(app, result);
   add_doctor_command(app, result);
+  add_profile_command(app, result);
   try {
     check_command(app, argc > 1 ? argv[1] : "");
     app.parse(argc, argv);
