@@ -42,6 +42,7 @@ int run_command_line(int argc, char** argv) {
   add_doctor_command(app, result);
   add_bench_command(app, result);
   add_plan_command(app, result);
+  add_profile_command(app, result);
   try {
     check_command(app, argc > 1 ? argv[1] : "");
     app.parse(argc, argv);

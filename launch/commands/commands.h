@@ -26,6 +26,7 @@ void add_report_command(CLI::App& app, CommandResult& result);
 void add_doctor_command(CLI::App& app, CommandResult& result);
 void add_bench_command(CLI::App& app, CommandResult& result);
 void add_plan_command(CLI::App& app, CommandResult& result);
+void add_profile_command(CLI::App& app, CommandResult& result);
 
 /// Parses the command line, runs its command and turns every exception into a message and an exit code.
 int run_command_line(int argc, char** argv);

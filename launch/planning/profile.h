@@ -1,12 +1,10 @@
 // What a training step costs on the ranks at hand: links and experts measured alone, the rest read off a traced step.
-// defines: Profile, ExpertSize, measure_profile, profile_of, to_text, profile_to_json, profile_from_json
+// defines: Profile, ExpertSize, profile_of, to_text, profile_to_json, profile_from_json
 #pragma once
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
-#include "launch/planning/overlap_config.h"
-#include "launch/training/groups.h"
-#include "launch/training/train_step.h"
 #include "parallel/schedule/costs.h"
 #include "parallel/schedule/trace.h"
 
@@ -19,12 +17,6 @@ struct Profile {
   std::vector<int64_t> layer_of_call;
   double seconds = 0;  // of an update's last micro-batch in one piece, to the end of its sums, as traced
 };
-
-/// Measures for about `seconds`: each collective over the group that uses it, at the sizes of this recipe; the experts'
-/// multiplications on ranges of their rows; and the dense parts, by rehearsing the update of `batches` in one piece.
-/// Every rank gets the slowest rank's numbers. Leaves weights, optimizer and draws as they were. Collective.
-Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets,
-                        const Groups& groups, const std::string& machine, double seconds);
 
 /// What computes a layer's rows.
 struct ExpertSize {

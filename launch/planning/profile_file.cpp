@@ -33,9 +33,13 @@ std::string to_text(const Profile& profile) {
   for_each_line(profile.model.lines, [&](const std::string& name, const Line& line) {
     if (line.beta == 0 && line.alpha == 0) return;
     const bool computes = name.starts_with("expert");
-    text << "  " << std::left << std::setw(24) << name << std::right << std::setw(9) << 1e6 * line.alpha << " us + "
-         << std::setw(9) << (computes ? 2e-9 / line.beta : 1e-6 / line.beta) << (computes ? " GFLOP/s" : " MB/s   ")
-         << "   r2 " << line.r2 << "\n";
+    text << "  " << std::left << std::setw(24) << name << std::right << std::setw(9) << 1e6 * line.alpha << " us";
+    if (line.beta > 0) {
+      text << " + " << std::setw(9) << (computes ? 2e-9 : 1e-6) / line.beta << (computes ? " GFLOP/s" : " MB/s   ");
+    } else {
+      text << ", the same for every size";
+    }
+    text << "   r2 " << line.r2 << "\n";
   });
   for (size_t i = 0; i < profile.model.layers.size(); ++i) {
     const parallel::LayerLoad& layer = profile.model.layers[i];

@@ -1,7 +1,7 @@
 'use strict';
 // Colours, number formats, small DOM helpers and the line and bar charts.
 
-const drawn = {charts: {}, load_maps: [], routing_maps: [], scores: []};
+const drawn = {charts: {}, load_maps: [], routing_maps: [], scores: [], timelines: [], exposed: []};
 const redraws = [];  // one function per chart or map, called again for another colour scheme
 
 // ---- Colours, from the style sheet so that both schemes stand in one place. ----

@@ -21,11 +21,12 @@ std::string json_for_script(const nlohmann::ordered_json& data) {
 
 std::string assemble_page(const Assets& assets, const nlohmann::ordered_json& data) {
   const std::string json = json_for_script(data);
-  const std::array<std::pair<std::string_view, std::string_view>, 6> fillings{{{"{{css}}", assets.css},
+  const std::array<std::pair<std::string_view, std::string_view>, 7> fillings{{{"{{css}}", assets.css},
                                                                                {"{{data}}", json},
                                                                                {"{{chart_js}}", assets.chart_js},
                                                                                {"{{drawing_js}}", assets.drawing_js},
                                                                                {"{{maps_js}}", assets.maps_js},
+                                                                               {"{{timeline_js}}", assets.timeline_js},
                                                                                {"{{page_js}}", assets.page_js}}};
   std::string page;
   std::string_view rest = assets.html;

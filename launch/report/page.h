@@ -10,7 +10,7 @@ namespace launch::run_report {
 /// The files of this folder that the binary carries, and Chart.js.
 struct Assets {
   std::string_view html, css, chart_js;
-  std::string_view drawing_js, maps_js, page_js;
+  std::string_view drawing_js, maps_js, timeline_js, page_js;
 };
 
 const Assets& embedded_assets();

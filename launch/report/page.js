@@ -227,7 +227,9 @@ function describe_drawn() {
   }]));
   const texts = (cells) => [...cells].map((cell) => cell.textContent);
   return {
-    charts, load_maps: drawn.load_maps,
+    charts, load_maps: drawn.load_maps, timelines: describe_timelines(),
+    hidden: Object.fromEntries([...document.querySelectorAll('section')].map((section) => [section.id, section.hidden])),
+    exposed: drawn.exposed.map((row) => texts(row.querySelectorAll('th, td'))),
     routing_maps: drawn.routing_maps.map(({layer, group, begin, cells}) => ({layer, group, begin, cells: texts(cells)})),
     translation: (drawn.translation || []).map((row) => texts(row.querySelectorAll('th, td'))),
     scores: drawn.scores.map((row) => texts(row.querySelectorAll('th, td:not(.bar)'))),
@@ -237,7 +239,7 @@ function describe_drawn() {
 
 function fill_page() {
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-  for (const fill of [fill_header, fill_cards, fill_learning, fill_held_out, fill_translation, fill_balance, fill_specialisation, fill_speed, fill_rest]) fill();
+  for (const fill of [fill_header, fill_cards, fill_learning, fill_held_out, fill_translation, fill_balance, fill_specialisation, fill_speed, fill_timeline, fill_rest]) fill();
   draw_legends();
   redraws.push(draw_legends);
   const holder = element('script', {type: 'application/json', id: 'drawn'});

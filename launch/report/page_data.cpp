@@ -8,6 +8,7 @@
 #include <set>
 
 #include "launch/report/thinning.h"
+#include "launch/report/timeline_data.h"
 #include "parallel/base/fault.h"
 
 namespace launch::run_report {
@@ -339,6 +340,7 @@ nlohmann::ordered_json page_data(const RunRecord& run) {
   data["translation"] = translation(run);
   data["time"] = phases(run);
   data["checkpoints"] = checkpoints(run);
+  data["timeline"] = run.trace ? timeline_data(*run.trace) : Json(nullptr);
   data["recipe"] = run.recipe ? Json(*run.recipe) : Json(nullptr);
   return data;
 }

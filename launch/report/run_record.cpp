@@ -289,6 +289,7 @@ RunRecord read_run(const fs::path& run_folder) {
     parallel::user_error(metrics.string(), ": has no line of a step or an evaluation: nothing to report yet");
   run.name = folder_name(run_folder);
   read_evaluation(run_folder / "evaluation.json", run);
+  if (fs::exists(run_folder / "trace.json")) run.trace = read_trace(run_folder / "trace.json");
   run.recipe = read_text(run_folder / "recipe.toml");
   return run;
 }

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "launch/planning/trace_file.h"
+
 namespace launch::run_report {
 
 /// Names with numbers, in the order of the file.
@@ -88,6 +90,7 @@ struct RunRecord {
   std::optional<Evaluation> evaluation;        // evaluation.json
   std::vector<RoutingMap> routing;             // evaluation.json
   std::vector<TranslationRecord> translation;  // evaluation.json
+  std::optional<StepRecording> trace;          // trace.json
   std::optional<std::string> recipe;           // text of recipe.toml
   std::vector<int64_t> cut_lines;              // numbers of lines cut short by a kill, left out
 };

@@ -1,8 +1,6 @@
 #include "launch/training/trainer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <ctime>
@@ -15,8 +13,7 @@
 #include "launch/training/evaluation.h"
 #include "launch/training/mesh_notes.h"
 #include "launch/training/model_builder.h"
-#include "launch/training/train_state.h"
-#include "launch/training/trained_model.h"
+#include "launch/training/step_recording.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -50,21 +47,19 @@ json phases(const PhaseSeconds& seconds, int64_t updates) {
 
 Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const Interrupt& interrupt,
                  const TrainerOptions& options)
-    : recipe_(recipe),
-      groups_(std::move(groups)),
-      device_(device),
+    : setup_(recipe, std::move(groups), device),
       folder_{recipe.run.folder},
       interrupt_(interrupt),
       progress_(groups_.control->rank() == 0 ? options.progress : ProgressDisplay::Style::kSilent) {
-  at::set_num_threads(static_cast<int>(recipe_.run.threads));
-  at::globalContext().setDeterministicAlgorithms(recipe_.run.deterministic, /*warn_only=*/false);
-  open_corpus();
-  const std::shared_ptr<moetrain::Model> teacher = load_teacher();  // may fail, so before the run folder is made
   parallel::all_ranks(*groups_.control, [&] {
-    check_memory();
+    if (recipe_.evaluate.every.count > 0) {
+      held_out_ = make_held_out_batches(*setup_.corpus, recipe_, groups_.shard);
+    }
+  });
+  parallel::all_ranks(*groups_.control, [&] {  // what may be refused has been
     if (groups_.control->rank() == 0) open_run_folder(folder_, recipe_, options.resume);
   });
-  build(teacher);
+  setup_.build();
   const int64_t newest = options.resume ? newest_update(folder_.path, *groups_.control) : -1;
   if (newest >= 0) resume(checkpoint_path(folder_.path, newest));
   choose_plan();
@@ -74,79 +69,26 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
   announce(newest >= 0);
 }
 
-void Trainer::check_memory() const {
-  if (!device_.is_cpu()) return;  // the GPU says it itself, before anything is lost
-  const double needed = static_cast<double>(training_bytes(recipe_, corpus_->tokenizer().vocabulary_size(),
-                                                           groups_.control->size(), groups_.control->rank()));
-  const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  if (needed <= there) return;
-  parallel::user_error("weights, gradients and optimizer state of this model take ", needed / 1e9,
-                       " GB on each rank, and ", "this host has ", there / 1e9,
-                       " GB; make model.layers, model.width, moe.experts or moe.hidden smaller");
-}
-
-void Trainer::open_corpus() {
-  parallel::all_ranks(*groups_.control, [&] {
-    // One rank reads every token once to check them; the file is the same for all.
-    const auto verify = groups_.control->rank() == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
-    corpus_ = std::make_unique<data::TokenCorpus>(data::TokenCorpus::open(recipe_.data.file, verify));
-    batches_ = make_training_batches(*corpus_, recipe_, groups_.shard);
-    if (recipe_.evaluate.every.count > 0) held_out_ = make_held_out_batches(*corpus_, recipe_, groups_.shard);
-  });
-}
-
-void Trainer::build(const std::shared_ptr<moetrain::Model>& teacher) {
-  scale_ = batches_->scale();
-  length_ = updates_of(recipe_.train.length);
-  state_ = make_train_state(recipe_, corpus_->tokenizer().vocabulary_size(), device_, groups_.mesh, teacher, length_,
-                            scale_);
-}
-
-/// The frozen model that a distillation learns from; null elsewhere.
-std::shared_ptr<moetrain::Model> Trainer::load_teacher() const {
-  if (recipe_.objective.kind != "distillation") return nullptr;
-  const std::filesystem::path folder = recipe_.objective.teacher;
-  parallel::all_ranks(*groups_.control, [&] {
-    if (std::filesystem::exists(RunFolder{folder}.recipe())) return;
-    parallel::user_error("objective.teacher = \"", folder.string(), "\" is no run folder (no recipe.toml in it); ",
-                         "legal: the run.folder of a trained model with this token file's tokenizer");
-  });
-  const int64_t update = newest_update(folder, *groups_.control);
-  std::shared_ptr<moetrain::Model> teacher;
-  parallel::all_ranks(*groups_.control, [&] {
-    // With the student's token file: the tokenizers must agree, and the teacher's own file may be gone.
-    TrainedModel trained = load_trained_model(folder, update, device_, {.data_file = recipe_.data.file});
-    if (trained.recipe.model.kind != recipe_.model.kind) {
-      parallel::user_error("objective.teacher = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
-                           "\", the student a \"", recipe_.model.kind, "\"; legal: the same model.kind");
-    }
-    teacher = std::move(trained.model);
-  });
-  return teacher;
-}
-
 void Trainer::resume(const std::filesystem::path& checkpoint) {
   parallel::all_ranks(*groups_.control, [&] {
     const CheckpointInfo info = read_checkpoint_info(checkpoint);
-    if (info.tokenizer_hash != corpus_->tokenizer_hash()) {
+    if (info.tokenizer_hash != setup_.corpus->tokenizer_hash()) {
       parallel::user_error(checkpoint.string(), " was trained with another tokenizer (", info.tokenizer_hash,
-                           ") than that of ", recipe_.data.file, " (", corpus_->tokenizer_hash(), ")");
+                           ") than that of ", recipe_.data.file, " (", setup_.corpus->tokenizer_hash(), ")");
     }
-    if (info.corpus != corpus_->fingerprint()) {
+    if (info.corpus != setup_.corpus->fingerprint()) {
       parallel::user_error(checkpoint.string(), " was trained on another text than ", recipe_.data.file,
                            " holds, so its data position means nothing there; legal: the token file of that run");
     }
     read_checkpoint(checkpoint, checkpoint_tensors());
-    state_.optimizer->resume_at(info.update);
+    setup_.state.optimizer->resume_at(info.update);
     update_ = last_saved_ = logged_update_ = info.update;
   });
-  state_.reducer->gather_parameters();
+  setup_.state.reducer->gather_parameters();
 }
 
 void Trainer::choose_plan() {
-  overlap_ = std::make_unique<Overlap>(
-      recipe_.overlap, folder_, groups_,
-      describe_machine(recipe_.run.device, recipe_.run.precision, recipe_.run.threads, *groups_.mesh));
+  overlap_ = std::make_unique<Overlap>(recipe_.overlap, folder_, groups_, setup_.machine());
   if (overlap_->wants_profile([&](const std::string& text) { progress_.say(text); })) {
     measure_plan();
   } else {
@@ -154,32 +96,27 @@ void Trainer::choose_plan() {
   }
 }
 
-void Trainer::measure_plan() {
-  std::vector<MicroBatch> batches;
-  for (const MicroBatch& batch : batches_->read(update_)) batches.push_back(to_device(batch, device_));
-  overlap_->use(measure_profile(state_, batches, agree(batches).targets, groups_, overlap_->machine(),
-                                recipe_.overlap.profile_seconds));
-}
+void Trainer::measure_plan() { overlap_->use(setup_.profile(update_)); }
 
 void Trainer::announce(bool resumed) {
-  const moetrain::ParameterCount count = state_.model->parameter_count();
-  const std::string model = describe(recipe_, state_.model->vocabulary());
+  const moetrain::ParameterCount count = setup_.state.model->parameter_count();
+  const std::string model = describe(recipe_, setup_.state.model->vocabulary());
   progress_.say(parallel::concat(resumed ? "resuming at update " + std::to_string(update_) : "training", " in ",
                                  folder_.path.string(), ": ", model));
-  progress_.say(parallel::concat(count.total, " parameters, ", count.active, " active for a token; ",
-                                 groups_.mesh->shape().describe(), "; threads each: ", recipe_.run.threads, ", on ",
-                                 recipe_.run.device, "; ", length_, " updates of ", scale_.tokens_per_update,
-                                 " tokens; ", scale_.tokens_per_epoch, " tokens an epoch"));
+  progress_.say(parallel::concat(
+      count.total, " parameters, ", count.active, " active for a token; ", groups_.mesh->shape().describe(),
+      "; threads each: ", recipe_.run.threads, ", on ", recipe_.run.device, "; ", setup_.length, " updates of ",
+      setup_.scale.tokens_per_update, " tokens; ", setup_.scale.tokens_per_epoch, " tokens an epoch"));
   if (recipe_.overlap.schedule != "eager") progress_.say(overlap_->describe());
-  for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), scale_.tokens_per_update)) {
+  for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), setup_.scale.tokens_per_update)) {
     progress_.say(note);
   }
-  if (const std::string left_out = batches_->left_out(); !left_out.empty()) progress_.say(left_out);
+  if (const std::string left_out = setup_.batches->left_out(); !left_out.empty()) progress_.say(left_out);
   const int64_t tensor = groups_.mesh->shape().tensor;
-  const int64_t idle = (groups_.shard.count - batches_->sequences_per_micro_batch()) * tensor;
+  const int64_t idle = (groups_.shard.count - setup_.batches->sequences_per_micro_batch()) * tensor;
   if (idle > 0) {
     progress_.say(parallel::concat("warning: ", idle, " of ", groups_.control->size(), " ranks have no sequence in a ",
-                                   "micro-batch of ", batches_->sequences_per_micro_batch(), " and only wait"));
+                                   "micro-batch of ", setup_.batches->sequences_per_micro_batch(), " and only wait"));
   }
   if (!metrics_) return;
   metrics_->write(resumed ? "resume" : "start", {{"step", update_},
@@ -213,9 +150,9 @@ void Trainer::check_metrics_written() {
 
 Trainer::End Trainer::run() {
   End end = End::kDone;
-  while (update_ < length_) {
+  while (update_ < setup_.length) {
     const auto start = std::chrono::steady_clock::now();
-    const auto batches = batches_->read(update_);
+    const auto batches = setup_.batches->read(update_);
     const double read_seconds = seconds_since(start);
     groups_.ledger->reset();  // evaluations and checkpoints are not an update's
     const Agreed agreed = agree(batches);
@@ -229,10 +166,10 @@ Trainer::End Trainer::run() {
     phase_seconds_ += report.seconds;
     dropped_ += report.dropped();
     for (const auto& [axis, traffic] : groups_.ledger->by_axis()) bytes_[axis] += traffic.bytes;
-    if (due(updates_of(recipe_.train.log_every)) || update_ == length_) log(report);
-    if (due(updates_of(recipe_.overlap.replan_every)) && update_ < length_) measure_plan();
-    if (due(updates_of(recipe_.evaluate.every)) && update_ < length_) score();
-    if (due(updates_of(recipe_.checkpoint.every)) && update_ < length_) save();
+    if (due(setup_.updates_of(recipe_.train.log_every)) || update_ == setup_.length) log(report);
+    if (due(setup_.updates_of(recipe_.overlap.replan_every)) && update_ < setup_.length) measure_plan();
+    if (due(setup_.updates_of(recipe_.evaluate.every)) && update_ < setup_.length) score();
+    if (due(setup_.updates_of(recipe_.checkpoint.every)) && update_ < setup_.length) save();
   }
   if (last_saved_ != update_) save();
   if (end == End::kDone && recipe_.evaluate.every.count > 0) score();
@@ -247,25 +184,38 @@ Trainer::End Trainer::run() {
 
 StepReport Trainer::step(const std::vector<MicroBatch>& batches, int64_t targets) {
   const auto start = std::chrono::steady_clock::now();
-  std::vector<MicroBatch> on_device;
-  for (const MicroBatch& batch : batches) on_device.push_back(to_device(batch, device_));
+  const std::vector<MicroBatch> on_device = setup_.to_own_device(batches);
   const double copy_seconds = seconds_since(start);
-  StepReport report = train_step(state_, on_device, targets, groups_);
+  const bool traced = recipe_.overlap.trace_update == update_ + 1;
+  parallel::Trace trace;
+  if (traced) groups_.mesh->schedule()->record(&trace);
+  StepReport report = train_step(setup_.state, on_device, targets, groups_);
+  groups_.mesh->schedule()->record(nullptr);
   report.seconds.data = copy_seconds;
+  if (traced) keep_trace(trace);
   return report;
+}
+
+void Trainer::keep_trace(const parallel::Trace& trace) {
+  const StepRecording recording = gather_recording(trace, update_ + 1, *overlap_, groups_);
+  parallel::all_ranks(*groups_.control, [&] {
+    if (groups_.control->rank() == 0) write_file(folder_.trace(), trace_to_text(recording));
+  });
+  if (metrics_) metrics_->write("trace", summary_of(recording));
 }
 
 void Trainer::log(const StepReport& report) {
   const int64_t updates = update_ - logged_update_;
   const double seconds = phase_seconds_.total();
-  const double tokens_per_second = static_cast<double>(updates * scale_.tokens_per_update) / seconds;
-  progress_.show({.update = update_,
-                  .length = length_,
-                  .loss = report.total_loss(),
-                  .gradient_norm = report.gradient_norm,
-                  .imbalance = report.imbalance(),
-                  .tokens_per_second = tokens_per_second,
-                  .seconds_left = seconds / static_cast<double>(updates) * static_cast<double>(length_ - update_)});
+  const double tokens_per_second = static_cast<double>(updates * setup_.scale.tokens_per_update) / seconds;
+  progress_.show(
+      {.update = update_,
+       .length = setup_.length,
+       .loss = report.total_loss(),
+       .gradient_norm = report.gradient_norm,
+       .imbalance = report.imbalance(),
+       .tokens_per_second = tokens_per_second,
+       .seconds_left = seconds / static_cast<double>(updates) * static_cast<double>(setup_.length - update_)});
   if (metrics_) {
     json losses{{"total", report.total_loss()}};
     for (const auto& [name, value] : report.losses) losses[name] = value;
@@ -280,7 +230,7 @@ void Trainer::log(const StepReport& report) {
     const double engine = groups_.engine != nullptr ? groups_.engine->cpu_seconds() : 0;
     const double engine_share = (engine - std::exchange(engine_seconds_, engine)) / seconds;
     metrics_->write("step", {{"step", update_},
-                             {"tokens", update_ * scale_.tokens_per_update},
+                             {"tokens", update_ * setup_.scale.tokens_per_update},
                              {"loss", losses},
                              {"gradient_norm", report.gradient_norm},
                              {"learning_rate", report.learning_rate},
@@ -301,27 +251,27 @@ void Trainer::log(const StepReport& report) {
 std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
   std::vector<CheckpointTensor> tensors;
   std::map<std::string, size_t> number;
-  for (const auto& parameter : state_.model->named_parameters()) number.emplace(parameter.key(), number.size());
+  for (const auto& parameter : setup_.state.model->named_parameters()) number.emplace(parameter.key(), number.size());
   const auto add = [&](const std::string& path, const at::Tensor& tensor, const std::string& name) {
-    tensors.push_back(
-        checkpoint_tensor(path, tensor, *state_.model, name, *groups_.mesh, state_.reducer->owned(number.at(name))));
+    tensors.push_back(checkpoint_tensor(path, tensor, *setup_.state.model, name, *groups_.mesh,
+                                        setup_.state.reducer->owned(number.at(name))));
   };
-  for (const auto& [name, tensor] : state_.optimizer->masters()) add("parameters/" + name, tensor, name);
-  for (const auto& [slot, name, tensor] : state_.optimizer->state()) {
+  for (const auto& [name, tensor] : setup_.state.optimizer->masters()) add("parameters/" + name, tensor, name);
+  for (const auto& [slot, name, tensor] : setup_.state.optimizer->state()) {
     add("optimizer/" + slot + "/" + name, tensor, name);
   }
-  for (CheckpointTensor& buffer : buffer_tensors(*state_.model)) tensors.push_back(std::move(buffer));
+  for (CheckpointTensor& buffer : buffer_tensors(*setup_.state.model)) tensors.push_back(std::move(buffer));
   return tensors;
 }
 
 void Trainer::save() {
   const auto start = std::chrono::steady_clock::now();
   const CheckpointInfo info{.update = update_,
-                            .sequences = batches_->sequences_before(update_),
-                            .tokens = update_ * scale_.tokens_per_update,
-                            .vocabulary = state_.model->vocabulary(),
-                            .tokenizer_hash = corpus_->tokenizer_hash(),
-                            .corpus = corpus_->fingerprint(),
+                            .sequences = setup_.batches->sequences_before(update_),
+                            .tokens = update_ * setup_.scale.tokens_per_update,
+                            .vocabulary = setup_.state.model->vocabulary(),
+                            .tokenizer_hash = setup_.corpus->tokenizer_hash(),
+                            .corpus = setup_.corpus->fingerprint(),
                             .recipe = write_recipe(recipe_),
                             .build = build_id()};
   const int64_t bytes =
@@ -332,7 +282,7 @@ void Trainer::save() {
 }
 
 void Trainer::score() {
-  const Evaluation result = evaluate(*state_.model, *held_out_, groups_);
+  const Evaluation result = evaluate(*setup_.state.model, *held_out_, groups_);
   progress_.say(parallel::concat("held out, after update ", update_, ": loss ", result.overall.loss(), " nats/token, ",
                                  result.overall.bits_per_byte(), " bits per byte"));
   if (!metrics_) return;

@@ -4,16 +4,13 @@
 #include <memory>
 #include <string>
 
-#include "data/datasets/token_corpus.h"
 #include "launch/checkpoint/checkpoint.h"
-#include "launch/planning/overlap.h"
-#include "launch/training/batches.h"
-#include "launch/training/groups.h"
 #include "launch/training/interrupt.h"
 #include "launch/training/metrics.h"
+#include "launch/training/overlap.h"
 #include "launch/training/progress.h"
 #include "launch/training/run_folder.h"
-#include "launch/training/train_step.h"
+#include "launch/training/setup.h"
 
 namespace launch {
 
@@ -35,9 +32,6 @@ class Trainer {
   End run();
 
  private:
-  void open_corpus();
-  void build(const std::shared_ptr<moetrain::Model>& teacher);
-  std::shared_ptr<moetrain::Model> load_teacher() const;
   void resume(const std::filesystem::path& checkpoint);
   void choose_plan();
   void measure_plan();
@@ -46,33 +40,27 @@ class Trainer {
     int64_t targets = 0;
     bool stop = false;
   };
-  void check_memory() const;
   void check_metrics_written();
   Agreed agree(const std::vector<MicroBatch>& batches);
   StepReport step(const std::vector<MicroBatch>& batches, int64_t targets);
+  void keep_trace(const parallel::Trace& trace);
   void log(const StepReport& report);
   void save();
   void score();
   bool due(int64_t every) const { return every > 0 && update_ % every == 0; }
   std::vector<CheckpointTensor> checkpoint_tensors() const;
-  int64_t updates_of(const parallel::Span& span) const { return parallel::to_updates(span, scale_); }
 
-  Recipe recipe_;
-  Groups groups_;
-  at::Device device_;
+  TrainingSetup setup_;
+  const Recipe& recipe_ = setup_.recipe;
+  const Groups& groups_ = setup_.groups;
   RunFolder folder_;
-  std::unique_ptr<data::TokenCorpus> corpus_;
-  std::unique_ptr<TrainingBatches> batches_;
   std::unique_ptr<HeldOutBatches> held_out_;  // null where the run does not evaluate
-  TrainState state_;
   std::unique_ptr<Overlap> overlap_;
-  parallel::SpanScale scale_;
   const Interrupt& interrupt_;
   ProgressDisplay progress_;
   std::unique_ptr<MetricsFile> metrics_;  // of rank 0; null elsewhere
 
   int64_t update_ = 0;  // updates done
-  int64_t length_ = 0;  // updates to do
   int64_t last_saved_ = -1;
   // Since the last line of metrics:
   PhaseSeconds phase_seconds_;

@@ -13,6 +13,11 @@ import tempfile
 HOSTILE = '</script><script>document.title="taken"</script><img src=x onerror=document.title="taken">&amp;'
 LOADS = {1: [0.5, 0.25, 0.25, 0.0], 4: [0.1, 0.2, 0.3, 0.4]}
 ROUTING = {"en": [0.7, 0.1, 0.2, 0.0], HOSTILE: [0.25, 0.25, 0.25, 0.25]}
+# kind, resource, layer, chunk, bytes, rows, begin, end [us]; of one rank, after a first micro-batch of 5 ms.
+TASKS = [("dense", "compute", 0, 0, 0, 0, 1000, 4000), ("dense", "compute", 0, 0, 0, 0, 5000, 9000),
+         ("dispatch", "between_hosts", 0, 0, 4096, 0, 9000, 11000), ("dispatch", "between_hosts", 0, 1, 4096, 0, 9500, 12000),
+         ("all_gather", "inside_host", 0, 0, 2048, 0, 11000, 11500), ("experts", "compute", 0, 0, 0, 64, 11500, 13500),
+         ("combine", "between_hosts", 0, 0, 4096, 0, 13000, 15000), ("gradient", "between_hosts", -1, 2, 1e6, 0, 15000, 21000)]
 failures = []
 
 
@@ -61,6 +66,19 @@ def evaluation(step, loss):
     groups = {name: {"loss": loss + i, "bits_per_byte": (loss + i) / 2, "tokens": 1000 + i, "bytes": 4000}
               for i, name in enumerate(ROUTING)}
     return {"step": step, "loss": loss, "bits_per_byte": loss / 2, "groups": groups}
+
+
+def trace_of(tasks, ranks, predicted=True):
+    """As the trainer writes it: each rank a tenth slower than the one before, the prediction last."""
+    processes = ranks + (1 if predicted else 0)
+    events = [{"name": f"{kind} {layer}", "cat": kind, "ph": "X", "pid": pid, "tid": 0, "ts": begin * (1 + pid / 10),
+               "dur": (end - begin) * (1 + pid / 10),
+               "args": {"kind": kind, "resource": resource, "direction": "forward", "layer": layer, "chunk": chunk,
+                        "bytes": size, "rows": rows}}
+              for pid in range(processes) for kind, resource, layer, chunk, size, rows, begin, end in tasks]
+    ends = [{"last_begin": 5000 * (1 + pid / 10), "end": 25000 * (1 + pid / 10)} for pid in range(processes)]
+    return {"otherData": {"format": "moetrain step, 1", "update": 7, "predicted": predicted, "processes": ends},
+            "traceEvents": [{"name": HOSTILE, "ph": "M", "pid": 0, "args": {"name": HOSTILE}}] + events}
 
 
 def open_page(binary, chromium, folder, lines, extra):
@@ -160,6 +178,34 @@ def check_bare_run(binary, chromium, folder):
     _, drawn = open_page(binary, chromium, folder, [{"event": "step", "step": 1, "loss": {"total": 2.5}}], {})
     expect("loss", dataset(drawn, "loss", "training, total"), [[1, 2.5]])
     expect("charts", list(drawn["charts"]), ["loss"])
+    expect("no timeline", [drawn["timelines"], drawn["exposed"], drawn["hidden"]["timeline"]], [[], [], True])
+
+
+def check_timelines(binary, chromium, folder):
+    """Two ranks and a prediction: the first rank above the prediction, on one scale, and what of it was exposed."""
+    _, drawn = open_page(binary, chromium, folder, [step_line(1, 2.5)], {"trace.json": json.dumps(trace_of(TASKS, 2))})
+    expect("timelines", [one["name"] for one in drawn["timelines"]], ["rank 0", "predicted"])
+    lanes = ["compute", "inside_host", "between_hosts"]
+    for one, slower in zip(drawn["timelines"], (1.0, 1.2)):
+        found = sorted((task["lane"], round(task["begin"], 6), round(task["end"], 6), task["kind"]) for task in one["tasks"])
+        expect(f"tasks of {one['name']}", found,
+               sorted((lanes.index(resource), round(slower * (begin - 5000) / 1000, 6), round(slower * (end - 5000) / 1000, 6), kind)
+                      for kind, resource, _, _, _, _, begin, end in TASKS[1:]))
+    texts = {task["text"] for task in drawn["timelines"][0]["tasks"]}
+    expect("hover texts", texts,
+           {"dense, forward, at layer 0: 4 ms, from 0 to 4", "dispatch, forward, layer 0, chunk 0, 4.1 kB: 2 ms, from 4 to 6",
+            "dispatch, forward, layer 0, chunk 1, 4.1 kB: 2.5 ms, from 4.5 to 7", "all gather, forward, layer 0, chunk 0, 2.05 kB: 0.5 ms, from 6 to 6.5",
+            "experts, forward, layer 0, chunk 0, 64 rows: 2 ms, from 6.5 to 8.5", "combine, forward, layer 0, chunk 0, 4.1 kB: 2 ms, from 8 to 10",
+            "gradient, forward, slice 2, 1 MB: 6 ms, from 10 to 16"})
+    # Links are busy from 4 to 7 and from 8 to 16 ms, and compute up to 4 and from 6.5 to 8.5.
+    numbers = {"Step": 20, "Compute busy": 6, "Link inside the host busy": 0.5, "Link between hosts busy": 11,
+               "Communication exposed": 10, "Communication hidden": 1}
+    expect("exposed and hidden", drawn["exposed"],
+           [[name] + [f"{number * slower:.2f} ms" for slower in (1, 1.05, 1.2)] for name, number in numbers.items()])
+    _, alone = open_page(binary, chromium, folder.with_name("unpredicted"), [step_line(1, 2.5)],
+                         {"trace.json": json.dumps(trace_of(TASKS, 1, predicted=False))})
+    expect("one rank, no prediction", [[one["name"] for one in alone["timelines"]], [len(row) for row in alone["exposed"]]],
+           [["rank 0"], [2] * 6])
 
 
 def main():
@@ -167,11 +213,12 @@ def main():
         sys.exit(__doc__)
     binary, chromium = sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else "chromium"
     with tempfile.TemporaryDirectory() as place:
-        for name, check in (("short_run", check_short_run), ("long_run", check_long_run), ("bare_run", check_bare_run)):
+        for name, check in (("short_run", check_short_run), ("long_run", check_long_run), ("bare_run", check_bare_run),
+                            ("traced_run", check_timelines)):
             check(binary, chromium, pathlib.Path(place) / name)
     if failures:
         sys.exit("the page differs from the run:\n" + "\n".join(failures))
-    print("the charts, maps and tables of 3 pages hold their runs' numbers")
+    print("the charts, maps, timelines and tables of 5 pages hold their runs' numbers")
 
 
 if __name__ == "__main__":

@@ -303,18 +303,20 @@ TEST(Page, JsonForAScriptHasNoTagAndNoBrokenText) {
 }
 
 TEST(Page, FillingsAreNotSearchedForMarkers) {
-  const Assets assets{.html = "{{css}}|{{data}}|{{chart_js}}|{{drawing_js}}|{{maps_js}}|{{page_js}}!",
+  const Assets assets{.html = "{{css}}|{{data}}|{{chart_js}}|{{drawing_js}}|{{maps_js}}|{{timeline_js}}|{{page_js}}!",
                       .css = "C",
                       .chart_js = "L",
                       .drawing_js = "D",
                       .maps_js = "M",
+                      .timeline_js = "T",
                       .page_js = "P"};
-  EXPECT_EQ(assemble_page(assets, "{{chart_js}}"), "C|\"{{chart_js}}\"|L|D|M|P!");
+  EXPECT_EQ(assemble_page(assets, "{{chart_js}}"), "C|\"{{chart_js}}\"|L|D|M|T|P!");
 }
 
 TEST(Page, OurOwnFilesNameNoNetworkHost) {
   const Assets& assets = embedded_assets();
-  for (const std::string_view text : {assets.html, assets.css, assets.drawing_js, assets.maps_js, assets.page_js}) {
+  for (const std::string_view text :
+       {assets.html, assets.css, assets.drawing_js, assets.maps_js, assets.timeline_js, assets.page_js}) {
     EXPECT_GT(text.size(), 1000u);
     EXPECT_EQ(text.find("//cdn"), std::string_view::npos);
     EXPECT_EQ(text.find("://"), std::string_view::npos);

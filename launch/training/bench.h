@@ -6,14 +6,13 @@
 #include <vector>
 
 #include "launch/planning/profile.h"
-#include "launch/recipe/recipe.h"
+#include "launch/training/setup.h"
 
 namespace launch {
 
 struct BenchOptions {
   std::vector<std::string> schedules;  // the first is what the others are held against; "fixed:4": 4 chunks each way
   int64_t rounds = 15;                 // counted updates of each schedule
-  double profile_seconds = 10;
 };
 
 /// Middle of the rounds with a 95 % interval by order statistics.
@@ -29,19 +28,20 @@ struct BenchRow {
   Middle seconds;
   Middle speed_up;  // of pairs: the first schedule's seconds over this one's in the same round
   double predicted = 0;
-  double exposed = 0;  // share of the step in which the slowest rank neither computed nor waited for another to compute
+  double exposed = 0, hidden = 0;  // shares of the step in which a link was busy while compute stood still, or worked
 };
 
 struct BenchResult {
   Profile profile;
   std::vector<BenchRow> rows;
-  double communication_share = 0;  // of the first schedule's step that is exchanges
-  double engine_share = 0;         // processor share of the thread that carries MPI
+  double engine_share = 0;  // processor share of the thread that carries MPI
 };
 
+/// UserError for a name that is none.
+void check_schedule_name(const std::string& name);
+
 /// Rehearses the recipe's first update under each schedule in turn; weights stay as they are. Collective.
-BenchResult bench(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups,
-                  const std::string& machine, const BenchOptions& options);
+BenchResult bench(TrainingSetup& setup, const BenchOptions& options);
 
 std::string to_text(const BenchResult& result);
 nlohmann::ordered_json bench_to_json(const BenchResult& result);

@@ -7,6 +7,7 @@
 
 #include "launch/planning/overlap_config.h"
 #include "launch/planning/profile.h"
+#include "launch/training/groups.h"
 #include "launch/training/run_folder.h"
 #include "parallel/schedule/simulate.h"
 
@@ -38,6 +39,7 @@ class Overlap {
 
  private:
   bool made_from_profile() const;
+  parallel::Plan plan_from_profile() const;
   void follow(parallel::Plan plan) const;
 
   OverlapConfig config_;
@@ -47,16 +49,6 @@ class Overlap {
   std::optional<Profile> profile_;
   std::optional<parallel::Plan> stored_;
 };
-
-/// "eager", or a name of builtin_schedules(), or "fixed:N": UserError for others.
-void check_schedule_name(const std::string& name);
-
-/// The plan of a schedule that is made from a profile, the same on every rank. Layers that a step calls twice take the
-/// chunks of their first forward and of the backward that completes their gradients, and release what both calls would.
-/// Collective.
-parallel::Plan make_plan(const std::string& schedule, const Profile& profile, const Groups& groups);
-/// The profile's step under a plan, simulated.
-parallel::Timeline predicted_step(const Profile& profile, const parallel::Plan& plan);
 
 /// What a profile holds for: the processor's name, ranks, mesh, threads, device and precision.
 std::string describe_machine(const std::string& device, const std::string& precision, int64_t threads,

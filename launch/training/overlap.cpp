@@ -1,12 +1,12 @@
-#include "launch/planning/overlap.h"
+#include "launch/training/overlap.h"
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "launch/planning/plan_file.h"
+#include "launch/planning/profile_plan.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
-#include "parallel/schedule/schedules.h"
 
 namespace launch {
 namespace {
@@ -40,6 +40,12 @@ nlohmann::json parse(const std::string& text, const std::string& place) {
   } catch (const nlohmann::json::exception& error) {
     user_error(place, ": not JSON: ", error.what());
   }
+}
+
+void check_layers(const Plan& plan, int64_t layers, const std::string& place) {
+  if (plan.layers.empty() || static_cast<int64_t>(plan.layers.size()) == layers) return;
+  user_error(place, " is of ", plan.layers.size(), " expert layers, and this model has ", layers,
+             "; legal: a plan of as many, or one without layers");
 }
 
 }  // namespace
@@ -87,7 +93,7 @@ bool Overlap::wants_profile(const std::function<void(const std::string&)>& said)
 
 void Overlap::use(const Profile& profile) {
   profile_ = profile;
-  const Plan plan = make_plan(config_.schedule, *profile_, groups_);
+  const Plan plan = plan_from_profile();
   parallel::all_ranks(*groups_.control, [&] {
     if (groups_.control->rank() != 0) return;
     write_file(folder_.profile(), profile_to_json(profile).dump(1) + "\n");
@@ -97,14 +103,12 @@ void Overlap::use(const Profile& profile) {
 }
 
 void Overlap::use_stored() {
-  const auto layers = static_cast<size_t>(groups_.mesh->schedule()->layers());
+  const int64_t layers = groups_.mesh->schedule()->layers();
   if (!config_.plan.empty()) {
-    parallel::all_ranks(*groups_.control, [&] { stored_ = read_plan_file(config_.plan); });
-    if (!stored_->layers.empty() && stored_->layers.size() != layers) {
-      user_error("overlap.plan = \"", config_.plan, "\" is of ", stored_->layers.size(),
-                 " expert layers, and this model ", "has ", layers,
-                 "; legal: a plan of as many, or one without layers");
-    }
+    parallel::all_ranks(*groups_.control, [&] {
+      stored_ = read_plan_file(config_.plan);
+      check_layers(*stored_, layers, parallel::concat("overlap.plan = \"", config_.plan, "\""));
+    });
     follow(*stored_);
   } else if (config_.schedule == "eager") {
     follow({.name = "eager"});
@@ -112,46 +116,24 @@ void Overlap::use_stored() {
     follow({.name = "chunked",
             .overlap = true,
             .layers = std::vector<parallel::LayerPlan>(
-                layers, {.forward_chunks = config_.forward_chunks, .backward_chunks = config_.backward_chunks})});
+                static_cast<size_t>(layers),
+                {.forward_chunks = config_.forward_chunks, .backward_chunks = config_.backward_chunks})});
+  } else if (stored_ && stored_->name == config_.schedule) {
+    parallel::all_ranks(*groups_.control, [&] { check_layers(*stored_, layers, folder_.plan().string()); });
+    follow(*stored_);
   } else {
-    follow(stored_ ? *stored_ : make_plan(config_.schedule, *profile_, groups_));
+    use(Profile(*profile_));  // the schedule has changed since, the ranks have not
   }
 }
 
 /// Rank 0's, so that not even a rounding lets two ranks differ.
-Plan make_plan(const std::string& schedule, const Profile& profile, const Groups& groups) {
-  const Plan by_call = parallel::builtin_schedules().at(schedule)(profile.model, {});
-  Plan plan = by_call;
-  plan.layers.clear();
-  if (!by_call.layers.empty()) plan.layers.resize(static_cast<size_t>(groups.mesh->schedule()->layers()));
-  for (size_t i = by_call.layers.size(); i-- > 0;) {
-    parallel::LayerPlan& layer = plan.layers.at(static_cast<size_t>(profile.layer_of_call[i]));
-    layer.forward_chunks = by_call.layers[i].forward_chunks;
-    layer.backward_chunks = by_call.layers[i].backward_chunks;
-    layer.moe_gradient_bytes += by_call.layers[i].moe_gradient_bytes;
-    layer.dense_gradient_bytes += by_call.layers[i].dense_gradient_bytes;
-  }
-  const std::string text = groups.control->rank() == 0 ? plan_to_json(plan).dump() : "";
-  return plan_from_json(parse(parallel::gather_texts(*groups.control, text).front(), "plan"), "plan");
-}
-
-parallel::Timeline predicted_step(const Profile& profile, const Plan& plan) {
-  Plan by_call = plan;
-  by_call.layers.clear();
-  if (!plan.layers.empty()) {
-    for (const int64_t layer : profile.layer_of_call)
-      by_call.layers.push_back(plan.layers.at(static_cast<size_t>(layer)));
-  }
-  return parallel::predicted(profile.model, by_call, {});
-}
-
-void check_schedule_name(const std::string& name) {
-  if (name == "eager") return;
-  constexpr std::string_view kFixed = "fixed:";
-  const auto digits = name.size() > kFixed.size() ? name.substr(kFixed.size()) : "";
-  const bool number = name.starts_with(kFixed) && digits.size() <= 3 && !digits.empty() &&
-                      digits.find_first_not_of("0123456789") == std::string::npos && digits != "0";
-  if (!number) parallel::builtin_schedules().at(name);
+Plan Overlap::plan_from_profile() const {
+  std::string text;
+  parallel::all_ranks(*groups_.control, [&] {
+    const Plan plan = plan_of(config_.schedule, *profile_, groups_.mesh->schedule()->layers());
+    if (groups_.control->rank() == 0) text = plan_to_json(plan).dump();
+  });
+  return plan_from_json(parse(parallel::gather_texts(*groups_.control, text).front(), "plan"), "plan");
 }
 
 void Overlap::follow(Plan plan) const { groups_.mesh->follow(std::move(plan)); }
@@ -165,7 +147,7 @@ std::string Overlap::describe() const {
 
 std::optional<parallel::Timeline> Overlap::predicted() const {
   if (!profile_) return std::nullopt;
-  return predicted_step(*profile_, groups_.mesh->schedule()->plan());
+  return launch::predicted(*profile_, groups_.mesh->schedule()->plan());
 }
 
 }  // namespace launch

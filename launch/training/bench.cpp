@@ -1,4 +1,4 @@
-#include "launch/planning/bench.h"
+#include "launch/training/bench.h"
 
 #include <ATen/ATen.h>
 
@@ -9,8 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "launch/planning/overlap.h"
 #include "launch/planning/plan_file.h"
+#include "launch/planning/profile_plan.h"
+#include "launch/planning/step_trace.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/schedule/schedules.h"
@@ -32,35 +33,15 @@ int64_t fixed_chunks(const std::string& schedule) {
   return error == std::errc{} && stop == end && chunks >= 1 && chunks <= 256 ? chunks : 0;
 }
 
-Plan plan_of(const std::string& schedule, const Profile& profile, const Groups& groups) {
-  if (const int64_t chunks = fixed_chunks(schedule); chunks > 0) {
-    return {.name = schedule,
-            .overlap = true,
-            .release = parallel::GradientRelease::kAfterBackward,
-            .layers = std::vector<parallel::LayerPlan>(static_cast<size_t>(groups.mesh->schedule()->layers()),
-                                                       {.forward_chunks = chunks, .backward_chunks = chunks})};
-  }
+Plan bench_plan(const std::string& schedule, const Profile& profile, int64_t layers) {
   if (schedule == "eager") return {.name = "eager"};
-  return make_plan(schedule, profile, groups);
-}
-
-/// Seconds in which this rank's trace has an exchange under way.
-double communication(const parallel::Trace& trace) {
-  std::vector<std::pair<parallel::TracePoint, parallel::TracePoint>> spans;
-  for (const parallel::TracedTask& task : trace.tasks) {
-    const bool computes = task.kind == TaskKind::kExperts || task.kind == TaskKind::kInputGradient ||
-                          task.kind == TaskKind::kWeightGradient;
-    if (!computes) spans.emplace_back(task.begin, task.end);
-  }
-  std::ranges::sort(spans);
-  double seconds = 0;
-  parallel::TracePoint until{};
-  for (const auto& [begin, end] : spans) {
-    if (end <= until) continue;
-    seconds += seconds_between(std::max(begin, until), end);
-    until = end;
-  }
-  return seconds;
+  const int64_t chunks = fixed_chunks(schedule);
+  if (chunks == 0) return plan_of(schedule, profile, layers);
+  return {.name = schedule,
+          .overlap = true,
+          .release = parallel::GradientRelease::kAfterBackward,
+          .layers = std::vector<parallel::LayerPlan>(static_cast<size_t>(layers),
+                                                     {.forward_chunks = chunks, .backward_chunks = chunks})};
 }
 
 double slowest(double seconds, const Groups& groups) {
@@ -80,64 +61,82 @@ Middle middle(std::vector<double> values) {
   return {parallel::median(values), values[k], values[values.size() - 1 - k]};
 }
 
-BenchResult bench(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups,
-                  const std::string& machine, const BenchOptions& options) {
+void check_schedule_name(const std::string& name) {
+  if (name != "eager" && fixed_chunks(name) == 0) parallel::builtin_schedules().at(name);
+}
+
+BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {
   parallel::check_internal(!options.schedules.empty() && options.rounds > 0, "bench: nothing to run");
-  BenchResult result{.profile = measure_profile(state, batches, targets, groups, machine, options.profile_seconds)};
+  const Groups& groups = setup.groups;
+  const int64_t layers = groups.mesh->schedule()->layers();
+  const std::vector<MicroBatch> batches = setup.to_own_device(setup.batches->read(0));
+  at::Tensor targets = at::zeros({1}, at::kLong);
+  for (const MicroBatch& batch : batches) targets += counted_targets(batch, *groups.mesh);
+  groups.control->all_reduce(targets, parallel::ReduceOp::kSum).wait();
+
+  BenchResult result{.profile = setup.profile(/*update=*/0)};
   for (const std::string& schedule : options.schedules) {
     BenchRow& row = result.rows.emplace_back();
     row.schedule = schedule;
-    row.plan = plan_of(schedule, result.profile, groups);
-    row.predicted = predicted_step(result.profile, row.plan).seconds;
+    row.plan = bench_plan(schedule, result.profile, layers);
+    row.predicted = predicted(result.profile, row.plan).seconds;
   }
-  std::vector<std::vector<double>> seconds(result.rows.size());
-  std::vector<double> exchanging;
+  struct Rounds {
+    std::vector<double> seconds, exposed, hidden;
+  };
+  std::vector<Rounds> rounds(result.rows.size());
   const double engine_before = groups.engine != nullptr ? groups.engine->cpu_seconds() : 0;
   const auto start = std::chrono::steady_clock::now();
   for (int64_t round = -1; round < options.rounds; ++round) {  // the first warms up
     for (size_t i = 0; i < result.rows.size(); ++i) {
-      groups.mesh->follow(result.rows[i].plan);
+      const Plan& plan = result.rows[i].plan;
+      groups.mesh->follow(plan);
       parallel::Trace trace;
       groups.mesh->schedule()->record(&trace);
       groups.control->all_reduce(at::zeros({1}, at::kLong), parallel::ReduceOp::kSum).wait();  // all begin together
-      rehearse(state, batches, targets, groups);
+      rehearse(setup.state, batches, targets.item<int64_t>(), groups);
       groups.mesh->schedule()->record(nullptr);
-      const double taken = slowest(seconds_between(trace.phases.front().forward_begin, trace.reduced), groups);
+      const StepShares shares = shares_of(measured_step(trace, layers, plan.one_link));
+      const double seconds = slowest(seconds_between(trace.phases.back().forward_begin, trace.reduced), groups);
+      const double exposed = slowest(shares.exposed / shares.seconds, groups);
+      const double hidden = slowest(shares.hidden / shares.seconds, groups);
       if (round < 0) continue;
-      seconds[i].push_back(taken);
-      if (i == 0) exchanging.push_back(slowest(communication(trace), groups));
+      rounds[i].seconds.push_back(seconds);
+      rounds[i].exposed.push_back(exposed);
+      rounds[i].hidden.push_back(hidden);
     }
   }
   const double all = seconds_between(start, std::chrono::steady_clock::now());
   const double engine = groups.engine != nullptr ? groups.engine->cpu_seconds() - engine_before : 0;
   result.engine_share = slowest(engine / all, groups);
-  state.reducer->zero();
-  const double whole = parallel::median(seconds[0]);
-  result.communication_share = parallel::median(exchanging) / whole;
-  const double computing = whole * (1 - result.communication_share);
+  setup.state.reducer->zero();
   for (size_t i = 0; i < result.rows.size(); ++i) {
     BenchRow& row = result.rows[i];
-    row.seconds = middle(seconds[i]);
+    row.seconds = middle(rounds[i].seconds);
+    row.exposed = parallel::median(rounds[i].exposed);
+    row.hidden = parallel::median(rounds[i].hidden);
     std::vector<double> pairs;
-    for (size_t round = 0; round < seconds[i].size(); ++round) pairs.push_back(seconds[0][round] / seconds[i][round]);
+    for (size_t round = 0; round < rounds[i].seconds.size(); ++round) {
+      pairs.push_back(rounds[0].seconds[round] / rounds[i].seconds[round]);
+    }
     row.speed_up = middle(pairs);
-    row.exposed = std::max(0.0, 1 - computing / row.seconds.value);
   }
   return result;
 }
 
 std::string to_text(const BenchResult& result) {
   std::ostringstream text;
-  text << to_text(result.profile) << std::fixed << std::setprecision(1) << "exchanges are "
-       << 100 * result.communication_share << " % of a step under " << result.rows.front().schedule
-       << "; the thread that carries MPI took " << 100 * result.engine_share << " % of a core\n"
-       << "schedule            step [ms] (95 %)             speed-up (95 %)          predicted [ms]  exposed\n";
+  text
+      << to_text(result.profile) << std::fixed << std::setprecision(1) << "the thread that carries MPI took "
+      << 100 * result.engine_share << " % of a core\n"
+      << "schedule         step [ms] (95 %)                   speed-up (95 %)        predicted [ms]  exposed  hidden\n";
   for (const BenchRow& row : result.rows) {
     text << std::left << std::setw(16) << row.schedule << std::right << std::setprecision(1) << std::setw(10)
          << 1e3 * row.seconds.value << " (" << std::setw(8) << 1e3 * row.seconds.low << " to " << std::setw(8)
          << 1e3 * row.seconds.high << ")  " << std::setprecision(3) << std::setw(7) << row.speed_up.value << " ("
          << row.speed_up.low << " to " << row.speed_up.high << ")" << std::setprecision(1) << std::setw(12)
-         << 1e3 * row.predicted << std::setw(12) << 100 * row.exposed << " %\n";
+         << 1e3 * row.predicted << std::setw(12) << 100 * row.exposed << " %" << std::setw(6) << 100 * row.hidden
+         << " %\n";
   }
   for (const BenchRow& row : result.rows) text << to_text(row.plan);
   return text.str();
@@ -154,12 +153,10 @@ nlohmann::ordered_json bench_to_json(const BenchResult& result) {
                     {"speed_up", of(row.speed_up)},
                     {"predicted", row.predicted},
                     {"exposed", row.exposed},
+                    {"hidden", row.hidden},
                     {"plan", plan_to_json(row.plan)}});
   }
-  return {{"profile", profile_to_json(result.profile)},
-          {"communication_share", result.communication_share},
-          {"engine_share", result.engine_share},
-          {"schedules", rows}};
+  return {{"profile", profile_to_json(result.profile)}, {"engine_share", result.engine_share}, {"schedules", rows}};
 }
 
 }  // namespace launch

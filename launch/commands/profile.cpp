@@ -1,0 +1,131 @@
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <iomanip>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "launch/commands/commands.h"
+#include "launch/commands/job.h"
+#include "launch/planning/plan_file.h"
+#include "launch/planning/profile_plan.h"
+#include "launch/recipe/reader.h"
+#include "launch/recipe/rules.h"
+#include "launch/training/same_start.h"
+#include "launch/training/setup.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
+#include "parallel/process/deadline.h"
+#include "parallel/schedule/schedules.h"
+
+namespace launch {
+namespace {
+
+struct ProfileArguments {
+  std::string recipe;
+  std::vector<std::string> overrides;
+  bool json = false;
+  double limit = 600;  // [s]
+  double start_limit = JobStart{}.limit;
+};
+
+/// What a schedule makes of the profile.
+struct Candidate {
+  parallel::Plan plan;
+  double seconds = 0;
+};
+
+std::vector<Candidate> candidates_of(const Profile& profile, int64_t layers) {
+  std::vector<Candidate> all;
+  for (const std::string& name : parallel::builtin_schedules().names()) {
+    Candidate& each = all.emplace_back();
+    each.plan = plan_of(name, profile, layers);
+    each.seconds = predicted(profile, each.plan).seconds;
+  }
+  std::ranges::stable_sort(all, {}, &Candidate::seconds);
+  return all;
+}
+
+std::string table_of(const Profile& profile, const std::vector<Candidate>& candidates) {
+  std::ostringstream text;
+  text << to_text(profile) << "\n";
+  for (const Candidate& each : candidates) text << to_text(each.plan) << "\n";
+  text << "schedule         predicted [ms] of an update's last micro-batch and sums\n" << std::fixed;
+  for (const Candidate& each : candidates) {
+    text << std::left << std::setw(16) << each.plan.name << std::right << std::setw(10) << std::setprecision(3)
+         << 1e3 * each.seconds << "\n";
+  }
+  return text.str();
+}
+
+std::string json_of(const Profile& profile, const std::vector<Candidate>& candidates) {
+  nlohmann::ordered_json schedules = nlohmann::ordered_json::array();
+  for (const Candidate& each : candidates) {
+    schedules.push_back({{"schedule", each.plan.name}, {"seconds", each.seconds}, {"plan", plan_to_json(each.plan)}});
+  }
+  return nlohmann::ordered_json{{"profile", profile_to_json(profile)}, {"schedules", schedules}}.dump(1) + "\n";
+}
+
+[[noreturn]] void give_up(int64_t rank, const char* part, double limit) {
+  if (rank == 0) {
+    std::fprintf(stderr,
+                 "moetrain: profile: %s: not over within %g s. A rank does not answer (moetrain doctor tries the "
+                 "links), or the recipe's update takes longer: legal is a larger --limit\n",
+                 part, limit);
+  } else {
+    std::this_thread::sleep_for(std::chrono::seconds(2));  // the first rank speaks
+  }
+  std::_Exit(kUserFault);
+}
+
+int profile(const ProfileArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
+  Recipe recipe;
+  at::Device device(at::kCPU);
+  parallel::all_ranks(*world, [&] {
+    recipe = read_recipe(arguments.recipe, arguments.overrides);
+    check_rules(recipe);
+    parallel::mesh_shape(recipe.mesh, world->size());  // refused here, before any group is made
+  });
+  require_same(*world, facts_of(recipe));
+  const int64_t rank = world->rank();
+  std::atomic<const char*> part = "reading the text and building the model";
+  const parallel::Deadline deadline(arguments.limit, "profile_limit",
+                                    [&] { give_up(rank, part.load(), arguments.limit); });
+  parallel::all_ranks(*world, [&] { device = open_device(recipe.run.device, *world); });
+  TrainingSetup setup(recipe, make_groups(world, device, recipe.run.checks, recipe.mesh), device);
+  setup.build();
+  part = "measuring";
+  const Profile measured = setup.profile(/*update=*/0);
+  const std::vector<Candidate> candidates = candidates_of(measured, setup.groups.mesh->schedule()->layers());
+  if (rank == 0) {
+    std::printf("%s", (arguments.json ? json_of(measured, candidates) : table_of(measured, candidates)).c_str());
+  }
+  return kDone;
+}
+
+}  // namespace
+
+void add_profile_command(CLI::App& app, CommandResult& result) {
+  auto arguments = std::make_shared<ProfileArguments>();
+  CLI::App* command = app.add_subcommand(
+      "profile", "measure what a recipe's step costs on these ranks, and what each schedule would make of it");
+  command->add_option("recipe", arguments->recipe, "TOML recipe; overlap.profile_seconds is what measuring may take")
+      ->required();
+  command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
+      ->allow_extra_args(false);
+  command->add_flag("--json", arguments->json, "print the profile and the plans as JSON");
+  command->add_option("--limit", arguments->limit, "seconds after which the process ends and says where it was")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 86400.0));
+  add_start_limit(*command, arguments->start_limit);
+  command->callback([arguments, &result] {
+    result.exit_code =
+        run_job({"profile", arguments->start_limit}, [&](auto world) { return profile(*arguments, std::move(world)); });
+  });
+}
+
+}  // namespace launch

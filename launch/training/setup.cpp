@@ -1,0 +1,101 @@
+#include "launch/training/setup.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "launch/training/measure_profile.h"
+#include "launch/training/model_builder.h"
+#include "launch/training/overlap.h"
+#include "launch/training/run_folder.h"
+#include "launch/training/trained_model.h"
+#include "parallel/comm/agreement.h"
+
+namespace launch {
+
+TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device device_)
+    : recipe(recipe_), groups(std::move(groups_)), device(device_) {
+  at::set_num_threads(static_cast<int>(recipe.run.threads));
+  at::globalContext().setDeterministicAlgorithms(recipe.run.deterministic, /*warn_only=*/false);
+  parallel::all_ranks(*groups.control, [&] {
+    // One rank reads every token once to check them; the file is the same for all.
+    const auto verify = groups.control->rank() == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
+    corpus = std::make_unique<data::TokenCorpus>(data::TokenCorpus::open(recipe.data.file, verify));
+    batches = make_training_batches(*corpus, recipe, groups.shard);
+  });
+  teacher_ = load_teacher();
+  parallel::all_ranks(*groups.control, [&] { check_memory(); });
+}
+
+void TrainingSetup::check_memory() const {
+  if (!device.is_cpu()) return;  // the GPU says it itself, before anything is lost
+  const double needed = static_cast<double>(
+      training_bytes(recipe, corpus->tokenizer().vocabulary_size(), groups.control->size(), groups.control->rank()));
+  const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (needed <= there) return;
+  parallel::user_error("weights, gradients and optimizer state of this model take ", needed / 1e9,
+                       " GB on each rank, and ", "this host has ", there / 1e9,
+                       " GB; make model.layers, model.width, moe.experts or moe.hidden smaller");
+}
+
+void TrainingSetup::build() {
+  scale = batches->scale();
+  length = updates_of(recipe.train.length);
+  state.seed = static_cast<uint64_t>(recipe.run.seed);
+  state.micro_batches = recipe.train.micro_batches;
+  state.recompute = moetrain::parse_recompute(recipe.train.recompute);
+  state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
+      {recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
+  state.model = build_model(recipe, corpus->tokenizer().vocabulary_size(), device, groups.mesh);
+  state.reducer = std::make_unique<parallel::GradientReducer>(
+      state.model->parameters(), gradient_groups(*state.model, *groups.mesh),
+      parallel::ReducerOptions{.sharding = groups.mesh->sharding(), .schedule = groups.mesh->schedule()});
+  state.optimizer = std::make_unique<optim::Optimizer>(owned_parameters(*state.model, *state.reducer), recipe.optimizer,
+                                                       optim::resolve(recipe.schedule, length, scale));
+}
+
+/// The frozen model that a distillation learns from; null elsewhere.
+std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
+  if (recipe.objective.kind != "distillation") return nullptr;
+  const std::filesystem::path folder = recipe.objective.teacher;
+  parallel::all_ranks(*groups.control, [&] {
+    if (std::filesystem::exists(RunFolder{folder}.recipe())) return;
+    parallel::user_error("objective.teacher = \"", folder.string(), "\" is no run folder (no recipe.toml in it); ",
+                         "legal: the run.folder of a trained model with this token file's tokenizer");
+  });
+  const int64_t update = newest_update(folder, *groups.control);
+  std::shared_ptr<moetrain::Model> teacher;
+  parallel::all_ranks(*groups.control, [&] {
+    // With the student's token file: the tokenizers must agree, and the teacher's own file may be gone.
+    TrainedModel trained = load_trained_model(folder, update, device, {.data_file = recipe.data.file});
+    if (trained.recipe.model.kind != recipe.model.kind) {
+      parallel::user_error("objective.teacher = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
+                           "\", the student a \"", recipe.model.kind, "\"; legal: the same model.kind");
+    }
+    teacher = std::move(trained.model);
+  });
+  return teacher;
+}
+
+std::string TrainingSetup::machine() const {
+  return describe_machine(recipe.run.device, recipe.run.precision, recipe.run.threads, *groups.mesh);
+}
+
+std::vector<MicroBatch> TrainingSetup::to_own_device(const std::vector<MicroBatch>& read) const {
+  std::vector<MicroBatch> own;
+  for (const MicroBatch& batch : read) own.push_back(to_device(batch, device));
+  return own;
+}
+
+Profile TrainingSetup::profile(int64_t update) {
+  const std::vector<MicroBatch> own = to_own_device(batches->read(update));
+  int64_t targets = 0;
+  for (const MicroBatch& batch : own) targets += counted_targets(batch, *groups.mesh);
+  at::Tensor sum = at::full({1}, targets, at::kLong);
+  groups.control->all_reduce(sum, parallel::ReduceOp::kSum).wait();
+  return measure_profile(state, own, sum.item<int64_t>(), groups, machine(), recipe.overlap.profile_seconds);
+}
+
+}  // namespace launch

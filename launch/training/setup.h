@@ -1,0 +1,46 @@
+// defines: TrainingSetup: what updates are made of, built from a recipe
+#pragma once
+#include <memory>
+#include <string>
+
+#include "data/datasets/token_corpus.h"
+#include "launch/planning/profile.h"
+#include "launch/training/batches.h"
+#include "launch/training/groups.h"
+#include "launch/training/train_step.h"
+
+namespace launch {
+
+/// Text, batches, model, reducer and optimizer of a recipe on the ranks of `groups`; no run folder.
+class TrainingSetup {
+ public:
+  /// Reads what can be refused: the text, the teacher of a distillation, the memory there is. UserError, on all ranks.
+  /// Collective.
+  TrainingSetup(const Recipe& recipe, Groups groups, at::Device device);
+  /// The rest; weights as the seed has them. Collective.
+  void build();
+
+  /// What an update's step costs here: about overlap.profile_seconds, changes nothing (measure_profile). Collective.
+  Profile profile(int64_t update);
+  std::vector<MicroBatch> to_own_device(const std::vector<MicroBatch>& read) const;
+  /// What a profile holds for.
+  std::string machine() const;
+  int64_t updates_of(const parallel::Span& span) const { return parallel::to_updates(span, scale); }
+
+  const Recipe recipe;
+  const Groups groups;
+  const at::Device device;
+  std::unique_ptr<data::TokenCorpus> corpus;
+  std::unique_ptr<TrainingBatches> batches;
+  parallel::SpanScale scale;
+  int64_t length = 0;  // updates to do
+  TrainState state;
+
+ private:
+  void check_memory() const;
+  std::shared_ptr<moetrain::Model> load_teacher() const;
+
+  std::shared_ptr<moetrain::Model> teacher_;  // until build
+};
+
+}  // namespace launch
