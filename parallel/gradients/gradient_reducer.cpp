@@ -281,7 +281,7 @@ void GradientReducer::retire(Slice& slice) {
 
 void GradientReducer::note(const Slice& slice) const {
   Trace* trace = this->trace();
-  if (trace == nullptr || !slice.work.state()) return;
+  if (trace == nullptr || !slice.work.state() || buckets_[slice.bucket].group->size() == 1) return;
   const int64_t bytes = slice.count * element_bytes();
   if (const auto span = slice.work.state()->span()) {
     trace->tasks.push_back({TaskKind::kGradient, Direction::kBackward, /*layer=*/-1, &slice - slices_.data(), bytes,
