@@ -50,6 +50,8 @@ def a_plan_is_followed(bench, recipe):
     plan = next(one["plan"] for one in measured["schedules"] if one["schedule"] == "tutel")
     (bench.folder / "plan.json").write_text(json.dumps(plan))
     done = bench.run("train", recipe, "--set", f"overlap.plan={bench.folder}/plan.json", "--set", "overlap.schedule=planned")
+    inspected = bench.run("inspect", bench.folder / "run")
+    bench.check("inspected", inspected.returncode == 0 and "plan tutel: " in inspected.stdout, inspected)
     bench.check("followed", done.returncode == 0 and "plan tutel" in done.stdout + done.stderr, done.stdout + done.stderr)
 
 
