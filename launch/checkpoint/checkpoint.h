@@ -36,6 +36,7 @@ struct CheckpointInfo {
   std::string tokenizer_hash;  // of the vocabulary it was trained with
   std::string corpus;          // fingerprint of the token file: what the data position counts in
   std::string recipe;          // the resolved recipe
+  std::string plan;            // the plan followed, as JSON; empty in older files
   std::string build;
 };
 

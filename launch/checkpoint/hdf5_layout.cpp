@@ -37,6 +37,17 @@ void write_number(hid_t object, const char* name, hid_t type, const void* value)
   if (H5Awrite(attribute.id(), type, value) < 0) throw std::runtime_error(name);
 }
 
+/// A dataset, as an attribute holds no more than 64 KiB.
+void write_long_text(hid_t file, const char* name, const std::string& text) {
+  const hsize_t length = text.size();
+  const auto space = checked(H5Screate_simple(1, &length, nullptr), H5Sclose, "H5Screate_simple");
+  const auto dataset = checked(
+      H5Dcreate2(file, name, H5T_NATIVE_UINT8, space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, name);
+  if (H5Dwrite(dataset.id(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0) {
+    throw std::runtime_error(concat("HDF5: writing ", name, " failed"));
+  }
+}
+
 void write_info(hid_t file, const CheckpointInfo& info) {
   const int64_t format = kCheckpointFormat;
   write_number(file, "format", H5T_NATIVE_INT64, &format);
@@ -47,15 +58,8 @@ void write_info(hid_t file, const CheckpointInfo& info) {
   write_text(file, "tokenizer_hash", info.tokenizer_hash);
   write_text(file, "corpus", info.corpus);
   write_text(file, "build", info.build);
-  // A recipe may be longer than an attribute can be (64 KiB), so it is a dataset.
-  const hsize_t length = info.recipe.size();
-  const auto space = checked(H5Screate_simple(1, &length, nullptr), H5Sclose, "H5Screate_simple");
-  const auto recipe =
-      checked(H5Dcreate2(file, "recipe", H5T_NATIVE_UINT8, space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose,
-              "recipe");
-  if (H5Dwrite(recipe.id(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, info.recipe.data()) < 0) {
-    throw std::runtime_error("HDF5: writing the recipe failed");
-  }
+  write_long_text(file, "recipe", info.recipe);
+  if (!info.plan.empty()) write_long_text(file, "plan", info.plan);
 }
 
 void create_dataset(hid_t file, hid_t link_properties, hid_t creation, DatasetPlan& plan) {

@@ -71,17 +71,22 @@ std::string read_text(const File& from, const char* name) {
   return text;
 }
 
-std::string read_recipe_text(const File& from) {
-  const data::Hdf5Handle dataset(H5Dopen2(from.id.id(), "recipe", H5P_DEFAULT), H5Dclose);
-  if (!dataset.ok()) user_error(from.path, ": not a moetrain checkpoint (no dataset 'recipe')");
+std::string read_long_text(const File& from, const std::string& name) {
+  const data::Hdf5Handle dataset(H5Dopen2(from.id.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
+  if (!dataset.ok()) user_error(from.path, ": not a moetrain checkpoint (no dataset '", name, "')");
   const data::Hdf5Handle space(H5Dget_space(dataset.id()), H5Sclose);
   const auto size = static_cast<int64_t>(H5Sget_simple_extent_npoints(space.id()));
-  if (size < 0 || size > kLongestText) user_error(from.path, ": dataset 'recipe' has ", size, " bytes");
+  if (size < 0 || size > kLongestText) user_error(from.path, ": dataset '", name, "' has ", size, " bytes");
   std::string text(static_cast<size_t>(size), '\0');
   if (H5Dread(dataset.id(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0) {
-    user_error(from.path, ": dataset 'recipe' is unreadable");
+    user_error(from.path, ": dataset '", name, "' is unreadable");
   }
   return text;
+}
+
+/// Empty where an older file has none.
+std::string read_plan_text(const File& from) {
+  return H5Lexists(from.id.id(), "plan", H5P_DEFAULT) > 0 ? read_long_text(from, "plan") : "";
 }
 
 std::string shape_text(const std::vector<hsize_t>& shape) {
@@ -172,7 +177,8 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
           .vocabulary = read_number(from, "vocabulary", 1),
           .tokenizer_hash = read_text(from, "tokenizer_hash"),
           .corpus = read_text(from, "corpus"),
-          .recipe = read_recipe_text(from),
+          .recipe = read_long_text(from, "recipe"),
+          .plan = read_plan_text(from),
           .build = read_text(from, "build")};
 }
 

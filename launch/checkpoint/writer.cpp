@@ -164,7 +164,8 @@ int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo
   std::error_code folder_error;
   std::filesystem::create_directories(path.parent_path(), folder_error);
   agree(group, path, temporary, folder_error ? folder_error.message() : "");
-  const int room_error = group.rank() == 0 ? try_room(temporary, host, static_cast<int64_t>(info.recipe.size())) : 0;
+  const int room_error =
+      group.rank() == 0 ? try_room(temporary, host, static_cast<int64_t>(info.recipe.size() + info.plan.size())) : 0;
   agree(group, path, temporary, room_error != 0 ? std::strerror(room_error) : "");
   agree(group, path, temporary, create_layout(temporary, info, plans, group));
   const int write_error = write_runs(temporary, host, plans, group);

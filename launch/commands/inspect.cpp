@@ -8,6 +8,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/planning/plan_file.h"
 #include "launch/training/trained_model.h"
 #include "moetrain/models/decoder_lm.h"
 #include "parallel/base/fault.h"
@@ -38,6 +39,14 @@ void print_logits(const std::string& run, const std::string& text) {
   std::printf("%s\n", json.dump().c_str());
 }
 
+/// The plan that the run followed at that update, where the file is new enough to say.
+std::string plan_text(const CheckpointInfo& info) {
+  if (info.plan.empty()) return "";
+  const auto json = nlohmann::json::parse(info.plan, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) parallel::user_error("the checkpoint of update ", info.update, ": plan: not JSON");
+  return to_text(plan_from_json(json, parallel::concat("the checkpoint of update ", info.update, ": plan")));
+}
+
 void print_checkpoint(const std::filesystem::path& run) {
   const TrainedModel trained = load_newest_model(run);
   const auto count = trained.model->parameter_count();
@@ -45,6 +54,7 @@ void print_checkpoint(const std::filesystem::path& run) {
               static_cast<long long>(trained.info.update), static_cast<long long>(trained.info.tokens),
               static_cast<long long>(count.total), static_cast<long long>(count.active),
               trained.info.tokenizer_hash.c_str(), trained.info.build.c_str());
+  std::printf("%s", plan_text(trained.info).c_str());
   for (const auto& parameter : trained.model->named_parameters()) {
     std::printf("%-48s %s\n", parameter.key().c_str(), parallel::concat(parameter.value().sizes()).c_str());
   }

@@ -40,12 +40,16 @@ double microseconds(double seconds) { return std::round(seconds * 1e9) / 1e3; }
 /// The first lane of its resource that is free, so that what overlaps on a link stands in lanes of its own.
 class LanePicker {
  public:
-  int64_t lane(Resource resource, double begin, double end) {
+  /// Moves `begin` to where the task before ends, if rounding alone made them overlap.
+  int64_t lane(Resource resource, double& begin, double end) {
+    constexpr double kRounding = 0.002;  // [us]
     std::vector<double>& ends = ends_[static_cast<size_t>(resource)];
-    const auto free = std::ranges::find_if(ends, [&](double busy_until) { return busy_until <= begin; });
+    const auto free = std::ranges::find_if(ends, [&](double busy_until) { return busy_until <= begin + kRounding; });
     const auto lane = free - ends.begin();
-    if (free == ends.end()) ends.push_back(end);
-    ends[static_cast<size_t>(lane)] = end;
+    if (free == ends.end()) ends.push_back(begin);
+    double& busy_until = ends[static_cast<size_t>(lane)];
+    begin = std::max(begin, busy_until);
+    busy_until = std::max(begin, end);
     return static_cast<int64_t>(lane);
   }
   int64_t lanes(Resource resource) const { return static_cast<int64_t>(ends_[static_cast<size_t>(resource)].size()); }
@@ -68,16 +72,18 @@ void add_process(ordered_json& events, int64_t process, const std::string& name,
       {{"name", "process_sort_index"}, {"ph", "M"}, {"pid", process}, {"tid", 0}, {"args", {{"sort_index", process}}}});
   LanePicker lanes;
   for (const StepTask& task : step.tasks) {
-    const double begin = microseconds(task.begin), end = microseconds(task.end);
+    double begin = microseconds(task.begin);
+    const double end = microseconds(task.end);
+    const int64_t lane = lanes.lane(task.resource, begin, end);
     const std::string place =
         task.layer >= 0 ? parallel::concat(" ", task.layer, ".", task.chunk) : parallel::concat(" ", task.chunk);
     events.push_back({{"name", to_string(task.kind) + place},
                       {"cat", to_string(task.kind)},
                       {"ph", "X"},
                       {"pid", process},
-                      {"tid", thread_of(task.resource, lanes.lane(task.resource, begin, end))},
+                      {"tid", thread_of(task.resource, lane)},
                       {"ts", begin},
-                      {"dur", std::max(0.0, end - begin)},
+                      {"dur", std::max(0.0, std::round((end - begin) * 1e3) / 1e3)},
                       {"args",
                        {{"kind", to_string(task.kind)},
                         {"resource", to_string(task.resource)},

@@ -1,6 +1,6 @@
 // One step, task by task: a measured timeline above the predicted one, on one scale, and what was exposed.
 
-const kLanes = ['compute', 'link inside the host', 'link between hosts'];
+const kLanes = ['compute', 'inside host', 'between hosts'];
 const kLaneHeight = 26;
 const kTimelineWidth = 1000;  // of the drawing's own units, stretched to the panel
 
@@ -70,7 +70,7 @@ function draw_timeline(process, scale) {
 
 function draw_clock(scale) {
   const step = [1, 2, 5].map((digit) => digit * 10 ** Math.floor(Math.log10(scale / 5))).concat(10 ** Math.ceil(Math.log10(scale / 5)))
-    .find((size) => scale / size <= 8) || scale;
+    .find((size) => scale / size <= 6) || scale;
   const ticks = element('div', {class: 'clock'});
   for (let at = 0; at <= scale; at += step) {
     const tick = element('span', {}, `${plain_number(at)} ms`);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "launch/planning/plan_file.h"
 #include "launch/recipe/writer.h"
 #include "launch/training/build_id.h"
 #include "launch/training/description.h"
@@ -273,6 +274,7 @@ void Trainer::save() {
                             .tokenizer_hash = setup_.corpus->tokenizer_hash(),
                             .corpus = setup_.corpus->fingerprint(),
                             .recipe = write_recipe(recipe_),
+                            .plan = plan_to_json(groups_.mesh->schedule()->plan()).dump(),
                             .build = build_id()};
   const int64_t bytes =
       write_checkpoint(checkpoint_path(folder_.path, update_), info, checkpoint_tensors(), *groups_.control);

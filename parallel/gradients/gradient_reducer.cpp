@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "parallel/base/even_part.h"
@@ -166,14 +167,18 @@ void GradientReducer::cut_slices() {
     stops.push_back(stop += plan.layers[layer].dense_gradient_bytes);
   }
   int64_t sent = 0;
+  // Ranks of one group hold the same elements, ranks of two groups may not: cuts look at the group's own alone.
+  std::map<const Communicator*, int64_t> sent_by;
   for (size_t b = 0; b < buckets_.size(); ++b) {
     Bucket& bucket = buckets_[b];
     const bool wire = bucket.group->size() > 1;
     for (int64_t begin = 0; begin < bucket.elements;) {
       int64_t count = bucket.elements - begin;
       if (plan.slice_bytes > 0) count = std::min(count, std::max<int64_t>(1, plan.slice_bytes / element));
-      const auto next = std::ranges::upper_bound(stops, sent);
-      if (wire && next != stops.end()) count = std::min(count, std::max<int64_t>(1, (*next - sent) / element));
+      int64_t& place = sent_by[bucket.group.get()];
+      const auto next = std::ranges::upper_bound(stops, place);
+      if (wire && next != stops.end()) count = std::min(count, std::max<int64_t>(1, (*next - place) / element));
+      place += count * element;
       if (wire) sent += count * element;
       slices_.push_back({.bucket = b, .begin = begin, .count = count, .bytes_up_to = sent});
       for (const size_t i : bucket.members) {
@@ -281,7 +286,7 @@ void GradientReducer::retire(Slice& slice) {
 
 void GradientReducer::note(const Slice& slice) const {
   Trace* trace = this->trace();
-  if (trace == nullptr || !slice.work.state()) return;
+  if (trace == nullptr || !slice.work.state() || buckets_[slice.bucket].group->size() == 1) return;
   const int64_t bytes = slice.count * element_bytes();
   if (const auto span = slice.work.state()->span()) {
     trace->tasks.push_back({TaskKind::kGradient, Direction::kBackward, /*layer=*/-1, &slice - slices_.data(), bytes,

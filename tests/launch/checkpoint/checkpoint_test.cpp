@@ -22,6 +22,7 @@ const launch::CheckpointInfo kInfo{.update = 12,
                                    .tokenizer_hash = "0123456789abcdef",
                                    .corpus = "fedcba9876543210",
                                    .recipe = "[run]\nfolder = \"x\"\n",
+                                   .plan = "{\"name\": \"by hand\"}",
                                    .build = "test"};
 
 /// Odd sizes, so that slices of ranks end inside rows; one tensor smaller than the number of ranks.
@@ -79,9 +80,21 @@ TEST_F(CheckpointTest, GivesBackEveryBit) {
   EXPECT_EQ(info.vocabulary, 257);
   EXPECT_EQ(info.tokenizer_hash, kInfo.tokenizer_hash);
   EXPECT_EQ(info.recipe, kInfo.recipe);
+  EXPECT_EQ(info.plan, kInfo.plan);
+  EXPECT_EQ(info.build, "test");
   EXPECT_EQ(info.corpus, kInfo.corpus);
   EXPECT_EQ(launch::newest_update(folder_.path(), *world_), 12);
   EXPECT_FALSE(std::filesystem::exists(path_.string() + ".writing"));
+}
+
+TEST_F(CheckpointTest, APlanMayBeLongOrAbsentAsInOlderFiles) {
+  launch::CheckpointInfo info = kInfo;
+  for (const size_t length : {size_t{0}, size_t{200'000}}) {
+    info.plan = std::string(length, 'p');
+    launch::write_checkpoint(path_, info, example_tensors(), *world_);
+    EXPECT_EQ(launch::read_checkpoint_info(path_).plan, info.plan);
+    parallel::all_ranks(*world_, [] {});  // all have read
+  }
 }
 
 TEST_F(CheckpointTest, ReadsIntoAnotherPrecision) {

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""`moetrain profile` alone and under the real mpirun, what it refuses, and that nothing lets it wait for ever."""
+import json
+import os
+import subprocess
+import time
+
+import cases
+
+SCHEDULES = ["fsmoe", "fsmoe_no_split", "lina", "planned", "sequential", "tutel", "tutel_improved"]
+QUICK = ["--set", "overlap.profile_seconds=0.5"]
+
+
+def mpirun(*words, limit=100):
+    """KILL after `limit` seconds."""
+    return subprocess.run(["timeout", "-s", "KILL", str(limit), "mpirun", "--quiet", "--oversubscribe", "--bind-to", "none",
+                           *map(str, words)], capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"))
+
+
+def measures(bench, recipe):
+    for ranks in (1, 2):
+        layout = ["--set", f"mesh.expert={ranks}", *QUICK]
+        words = [bench.program, "profile", recipe, *layout]
+        start = time.time()
+        done = mpirun("-n", ranks, *words, "--json") if ranks > 1 else bench.run(*words[1:], "--json")
+        name = f"{ranks} ranks"
+        bench.check(name, done.returncode == 0, done.stderr)
+        bench.check(f"{name}: bounded time", time.time() - start < 60, time.time() - start)
+        measured = json.loads(done.stdout)
+        profile = measured["profile"]
+        bench.check(f"{name}: what it holds for", f"{ranks} ranks" in profile["machine"], profile["machine"])
+        bench.check(f"{name}: a call for each layer", [one["layer"] for one in profile["layers"]] == [0, 1], profile)
+        bench.check(f"{name}: bytes", all((one["all_to_all_bytes"] > 0) == (ranks > 1) for one in profile["layers"]), profile)
+        bench.check(f"{name}: dense parts", all(one["dense_forward_seconds"] > 0 for one in profile["layers"]), profile)
+        bench.check(f"{name}: experts", profile["lines"]["expert_forward"]["beta"] > 0, profile["lines"])
+        schedules = measured["schedules"]
+        bench.check(f"{name}: schedules", sorted(one["schedule"] for one in schedules) == SCHEDULES, schedules)
+        seconds = {one["schedule"]: one["seconds"] for one in schedules}
+        bench.check(f"{name}: ours is the fastest", seconds["planned"] <= min(seconds.values()) * (1 + 1e-9), seconds)
+        bench.check(f"{name}: a plan is one", all(one["plan"]["name"] == one["schedule"] for one in schedules), schedules)
+        done = mpirun("-n", ranks, *words)
+        for expected in ["expert_forward", "layer 1", "schedule "] + [f"plan {schedule}" for schedule in SCHEDULES]:
+            bench.check(f"{name}: text", expected in done.stdout, done.stdout)
+        bench.check(f"{name}: no run folder", not (bench.folder / "run").exists())
+
+
+def a_plan_is_followed(bench, recipe):
+    """A plan of the profile, as a file, is what a run then follows."""
+    measured = json.loads(bench.run("profile", recipe, *QUICK, "--json").stdout)
+    plan = next(one["plan"] for one in measured["schedules"] if one["schedule"] == "tutel")
+    (bench.folder / "plan.json").write_text(json.dumps(plan))
+    done = bench.run("train", recipe, "--set", f"overlap.plan={bench.folder}/plan.json", "--set", "overlap.schedule=planned")
+    inspected = bench.run("inspect", bench.folder / "run")
+    bench.check("inspected", inspected.returncode == 0 and "plan tutel: " in inspected.stdout, inspected)
+    bench.check("followed", done.returncode == 0 and "plan tutel" in done.stdout + done.stderr, done.stdout + done.stderr)
+
+
+def refuses(bench, recipe):
+    refused = lambda name, done, *words: bench.check_refused(name, done, *words)
+    refused("no such recipe", bench.run("profile", bench.folder / "none.toml"), "none.toml")
+    refused("a layout that is none", mpirun("-n", 2, bench.program, "profile", recipe, "--set", "mesh.expert=3"), "mesh.expert")
+    refused("too little time", bench.run("profile", recipe, "--set", "overlap.profile_seconds=0"), "overlap.profile_seconds")
+    refused("different values", mpirun("-n", 1, bench.program, "profile", recipe, ":", "-n", 1, bench.program, "profile", recipe,
+                                       "--set", "moe.experts=8"), "moe.experts", "rank 1 has 8")
+    # 200 MB of gradients, summed again and again, take longer than a second.
+    start = time.time()
+    large = ["--set", "moe.experts=16", "--set", "moe.hidden=2048", "--set", "model.width=256",
+             "--set", "overlap.profile_seconds=100"]
+    refused("a limit", mpirun("-n", 2, bench.program, "profile", recipe, *large, "--limit", 1), "not over within 1 s", "--limit")
+    bench.check("a limit: bounded time", time.time() - start < 60, time.time() - start)
+    wrapper = bench.folder / "wrapper"
+    wrapper.write_text('#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec sleep 600; fi\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    done = mpirun("-n", 2, wrapper, bench.program, "profile", recipe, "--start-limit", 4)
+    refused("a rank that never starts", done, "after 4 s", "in place of rank 1 runs sleep")
+
+
+def body(bench):
+    recipe = bench.folder / "recipe.toml"
+    measures(bench, recipe)
+    a_plan_is_followed(bench, recipe)
+    refuses(bench, recipe)
+
+
+cases.main(body)
