@@ -157,32 +157,32 @@ GradientReducer::~GradientReducer() {
 void GradientReducer::cut_slices() {
   const Plan plan = options_.schedule ? options_.schedule->plan() : Plan{};
   if (buckets_.empty() || (!slices_.empty() && plan == plan_)) return;
-  plan_ = plan;
   slices_.clear();
+  plan_ = plan;
   const int64_t element = element_bytes();
-  std::vector<int64_t> stops;  // [byte] where releases end, in the order of backward
   int64_t stop = 0;
+  std::vector<int64_t> stops;  // [byte] where releases end, in the order of backward
   for (size_t layer = plan.layers.size(); plan.release == GradientRelease::kPlanned && layer-- > 0;) {
     stops.push_back(stop += plan.layers[layer].moe_gradient_bytes);
     stops.push_back(stop += plan.layers[layer].dense_gradient_bytes);
   }
   int64_t sent = 0;
   // Ranks of one group hold the same elements, ranks of two groups may not: cuts look at the group's own alone.
-  std::map<const Communicator*, int64_t> sent_by;
+  std::map<const Communicator*, int64_t> places;
   for (size_t b = 0; b < buckets_.size(); ++b) {
-    Bucket& bucket = buckets_[b];
+    const Bucket& bucket = buckets_[b];
     const bool wire = bucket.group->size() > 1;
+    int64_t& place = places[bucket.group.get()];
     for (int64_t begin = 0; begin < bucket.elements;) {
       int64_t count = bucket.elements - begin;
       if (plan.slice_bytes > 0) count = std::min(count, std::max<int64_t>(1, plan.slice_bytes / element));
-      int64_t& place = sent_by[bucket.group.get()];
       const auto next = std::ranges::upper_bound(stops, place);
       if (wire && next != stops.end()) count = std::min(count, std::max<int64_t>(1, (*next - place) / element));
       place += count * element;
-      if (wire) sent += count * element;
+      sent += wire ? count * element : 0;
       slices_.push_back({.bucket = b, .begin = begin, .count = count, .bytes_up_to = sent});
       for (const size_t i : bucket.members) {
-        if (offset_[i] < begin + count && begin < offset_[i] + parameters_[i].numel()) ++slices_.back().parameters;
+        slices_.back().parameters += offset_[i] < begin + count && begin < offset_[i] + parameters_[i].numel();
       }
       begin += count;
     }
@@ -238,8 +238,8 @@ void GradientReducer::release(int64_t bytes) {
 }
 
 bool GradientReducer::released(const Slice& slice) const {
-  if (ending_ || plan_.release == GradientRelease::kWhenReady) return true;
-  return plan_.release == GradientRelease::kPlanned && slice.bytes_up_to <= released_bytes_;
+  return ending_ || plan_.release == GradientRelease::kWhenReady ||
+         (plan_.release == GradientRelease::kPlanned && slice.bytes_up_to <= released_bytes_);
 }
 
 void GradientReducer::issue(Slice& slice) {
@@ -305,7 +305,6 @@ void GradientReducer::end_round() {
 void GradientReducer::end_micro_batch() {
   if (options_.sharding == Sharding::kGradients) end_round();
 }
-
 void GradientReducer::finish() {
   if (options_.sharding != Sharding::kGradients) end_round();
 }
@@ -337,18 +336,14 @@ void GradientReducer::gather_parameters() {
 
 int64_t GradientReducer::bytes() const {
   int64_t total = 0;
-  for (const Bucket& bucket : buckets_) {
-    total += bucket.elements * element_bytes();
-  }
+  for (const Bucket& bucket : buckets_) total += bucket.elements * element_bytes();
   return total;
 }
 
 int64_t GradientReducer::kept_bytes() const {
   int64_t total = 0;
-  for (const Bucket& bucket : buckets_) {
-    const bool whole = options_.sharding != Sharding::kGradients;
-    total += static_cast<int64_t>((whole ? bucket.flat : bucket.part).nbytes());
-  }
+  const bool whole = options_.sharding != Sharding::kGradients;
+  for (const Bucket& bucket : buckets_) total += static_cast<int64_t>((whole ? bucket.flat : bucket.part).nbytes());
   return total;
 }
 
