@@ -135,6 +135,7 @@ inline at::Tensor whole_parameter(const at::Tensor& part, const moetrain::Model&
 struct RunOptions {
   parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();
   bool gradients = false;  // trace them; without sharding
+  bool in_pieces = true;   // by test_plan; else everything in one piece
 };
 
 /// Trains from scratch on the ranks of `groups`, without a run folder.
@@ -142,14 +143,15 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
                                const RunOptions& options = {}) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
-  groups.mesh->follow(test_plan(groups.mesh->config()));
+  groups.mesh->follow(options.in_pieces ? test_plan(groups.mesh->config()) : parallel::Plan{});
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
   state.recompute = moetrain::parse_recompute(recipe.train.recompute);
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
-  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh, options.routers);
+  state.model =
+      launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh, options.routers);
   state.reducer = std::make_unique<parallel::GradientReducer>(
       state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
       parallel::ReducerOptions{
