@@ -72,7 +72,8 @@ Profile profile_of(const Trace& trace, const std::vector<ExpertSize>& experts) {
   StepModel& model = profile.model;
   TracePoint last = phases.forward_begin;
   for (const Call& call : calls) {
-    if (call.direction != Direction::kForward) continue;
+    // Made again in backward (recompute, further passes) it is part of the dense time there.
+    if (call.direction != Direction::kForward || call.begin >= phases.backward_begin) continue;
     const ExpertSize& size = experts.at(static_cast<size_t>(call.layer));
     model.layers.push_back({.all_to_all_bytes = call.all_to_all_bytes,
                             .all_gather_bytes = call.all_gather_bytes,
