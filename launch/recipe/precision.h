@@ -6,6 +6,6 @@
 
 namespace launch {
 
-at::ScalarType dtype_of(const std::string& precision);  // "float32", "bf16", "float64"
+c10::ScalarType dtype_of(const std::string& precision);  // "float32", "bf16", "float64"
 
 }  // namespace launch
