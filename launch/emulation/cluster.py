@@ -104,6 +104,7 @@ class Cluster:
         tool("ip", "link", "add", f"port{host}", "type", "veth", "peer", "name", "eth0", "address", delay_line.mac(host),
              "netns", holder)
         self.in_host(holder, "ip", "address", "add", f"{self.address(host)}/24", "dev", "eth0")
+        self.in_host(holder, "sh", "-c", "echo reno > /proc/sys/net/ipv4/tcp_congestion_control")  # every kernel has it
         self.shape(host, holder)
         self.in_host(holder, "ip", "link", "set", "eth0", "up")
         tool("ip", "link", "set", f"port{host}", "up")
@@ -115,15 +116,18 @@ class Cluster:
     def entry(self, holder):
         return ["nsenter", f"--net=/proc/{holder}/ns/net", f"--uts=/proc/{holder}/ns/uts", "--"]
 
+    def frame(self):
+        """[byte] The largest piece that the sender's network card takes at once: a millisecond of the link."""
+        return int(min(max(self.rate / 8 * 1e-3, 16384), 65536))
+
     def bucket(self):
-        """tbf's words. What is not sent within 100 us waits, in whole frames of the size that the sender makes."""
-        burst = int(min(max(self.rate / 8 * 100e-6, 4000), 65536))
-        return ["tbf", "rate", f"{int(self.rate)}bit", "burst", burst, "limit", 1 << 26]
+        """tbf's words. A frame larger than the bucket would be cut up and timed packet by packet, on the ranks' cores."""
+        return ["tbf", "rate", f"{int(self.rate)}bit", "burst", self.frame() * 5 // 4, "limit", 1 << 26]
 
     def shape(self, host, holder):
         """A link's rate holds in both directions. (Between two hosts the sender's end is enough.)"""
         if self.rate:
-            self.in_host(holder, "ip", "link", "set", "eth0", "gso_max_size", self.bucket()[4])
+            self.in_host(holder, "ip", "link", "set", "eth0", "gso_max_size", self.frame())
         self.delayed_by_kernel = False
         if self.delay:
             words = ["rate", f"{int(self.rate)}bit"] if self.rate else []

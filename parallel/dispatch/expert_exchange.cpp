@@ -31,19 +31,33 @@ std::vector<Rows> exchange_counts(Communicator& group, const Rows& own, at::Devi
   return rows;
 }
 
-/// One rank's rows lie one after another in a stream: sorted by expert, then by the rank they come from. Calls
-/// action(source, expert, first, rows) for each block of it, cut to the window [begin, end) of the stream; first: of
-/// the source's rows for this expert.
+/// A chunk should ask the same of all links, so an expert's rows lie in parts of which each has its share of every
+/// rank's rows. So many parts for all experts of a rank together: two for a sixteenth of its rows.
+constexpr int64_t kPartsOfStream = 32;
+
+/// One rank's rows lie one after another in a stream: sorted by expert, then by part, then by the rank they come from.
+/// Calls action(source, expert, first, rows) for each block of it, cut to the window [begin, end) of the stream; first:
+/// of the source's rows for this expert.
 template <class Action>
 void for_each_block(const std::vector<Rows>& rows_BE, int64_t first, int64_t count, int64_t begin, int64_t end,
                     Action&& action) {
+  const int64_t parts = (kPartsOfStream + count - 1) / std::max<int64_t>(1, count);
   int64_t place = 0;
   for (int64_t e = first; e < first + count; ++e) {
-    for (size_t b = 0; b < rows_BE.size(); ++b) {
-      const int64_t rows = rows_BE[b][static_cast<size_t>(e)];
-      const int64_t from = std::max(begin, place), to = std::min(end, place + rows);
-      if (to > from) action(b, static_cast<size_t>(e), from - place, to - from);
-      place += rows;
+    const auto expert = static_cast<size_t>(e);
+    int64_t all = 0;
+    for (const Rows& rows_E : rows_BE) all += rows_E[expert];
+    if (place + all <= begin || place >= end) {
+      place += all;
+      continue;
+    }
+    for (int64_t part = 0; part < parts; ++part) {
+      for (size_t b = 0; b < rows_BE.size(); ++b) {
+        const auto [of_source, rows] = even_part(rows_BE[b][expert], part, parts);
+        const int64_t from = std::max(begin, place), to = std::min(end, place + rows);
+        if (to > from) action(b, expert, of_source + from - place, to - from);
+        place += rows;
+      }
     }
   }
 }
@@ -176,42 +190,42 @@ std::shared_ptr<const HostExchange> ExpertExchange::by_host(const RowChunks& cut
 RowChunk ExpertExchange::make_chunk(const Window& window, Rows& wire) const {
   const Mesh& mesh = *group_.mesh;
   const auto own = static_cast<size_t>(mesh.experts().rank());
+  Rows first_E(rows_BE_[own].size(), 0);  // of this rank's rows, sorted by expert
+  std::exclusive_scan(rows_BE_[own].begin(), rows_BE_[own].end(), first_E.begin(), int64_t{0});
   RowChunk chunk;
-  int64_t offset = 0;  // of this rank's rows, sorted by expert
   for (int64_t x = 0; x < mesh.shape().expert; ++x) {
-    const int64_t first = group_.map.first(x), count = group_.map.count(x);
     const auto at = static_cast<size_t>(x);
     const size_t before = wire.size();
-    for_each_block(rows_BE_, first, count, window.begin[at], window.end[at],
+    for_each_block(rows_BE_, group_.map.first(x), group_.map.count(x), window.begin[at], window.end[at],
                    [&](size_t b, size_t e, int64_t from, int64_t rows) {
                      if (b != own) return;
-                     int64_t row = offset + from;
-                     for (int64_t earlier = first; earlier < static_cast<int64_t>(e); ++earlier) {
-                       row += rows_BE_[own][static_cast<size_t>(earlier)];
-                     }
-                     for (int64_t i = 0; i < rows; ++i) wire.push_back(row + i);
+                     for (int64_t i = 0; i < rows; ++i) wire.push_back(first_E[e] + from + i);
                    });
     chunk.sent.push_back(static_cast<int64_t>(wire.size() - before));
-    for (int64_t e = first; e < first + count; ++e) offset += rows_BE_[own][static_cast<size_t>(e)];
   }
-  const int64_t first = group_.map.first(mesh.place().expert), count = group_.map.count(mesh.place().expert);
-  std::vector<Rows> inside_BE(rows_BE_.size(), Rows(static_cast<size_t>(count), 0));
-  const auto expert = static_cast<size_t>(mesh.place().expert);
-  for_each_block(rows_BE_, first, count, window.begin[expert], window.end[expert],
-                 [&](size_t b, size_t e, int64_t, int64_t n) { inside_BE[b][e - static_cast<size_t>(first)] = n; });
-  set_arrival(chunk, inside_BE);
+  set_arrival(chunk, window);
   return chunk;
 }
 
-/// rows_BE: what this rank's experts get in the chunk. Rows arrive by rank of the expert_tensor axis, then by rank of
-/// the expert axis, then by expert.
-void ExpertExchange::set_arrival(RowChunk& chunk, const std::vector<Rows>& rows_BE) const {
+/// Rows arrive by rank of the expert_tensor axis, then by rank of the expert axis, then by expert.
+void ExpertExchange::set_arrival(RowChunk& chunk, const Window& window) const {
   const Mesh& mesh = *group_.mesh;
   const auto parts = static_cast<size_t>(mesh.shape().expert_tensor),
-             experts = static_cast<size_t>(mesh.shape().expert);
-  const size_t count = rows_BE.front().size();
+             experts = static_cast<size_t>(mesh.shape().expert), own = static_cast<size_t>(mesh.place().expert);
+  const int64_t first = group_.map.first(mesh.place().expert), count = group_.map.count(mesh.place().expert);
+  const auto for_each = [&](auto&& action) {
+    for_each_block(
+        rows_BE_, first, count, window.begin[own], window.end[own],
+        [&](size_t b, size_t e, int64_t from, int64_t n) { action(b, e - static_cast<size_t>(first), from, n); });
+  };
+  std::vector<Rows> rows_BE(rows_BE_.size(), Rows(static_cast<size_t>(count), 0)), first_BE = rows_BE;
+  for_each([&](size_t b, size_t e, int64_t from, int64_t n) {
+    if (rows_BE[b][e] == 0) first_BE[b][e] = from;
+    rows_BE[b][e] += n;
+  });
   chunk.received.assign(experts, 0);
   chunk.gathered.assign(parts, 0);
+  chunk.rows_per_expert.assign(static_cast<size_t>(count), 0);
   std::vector<Rows> place_BE = rows_BE;
   int64_t place = 0;
   for (size_t t = 0; t < parts; ++t) {
@@ -220,20 +234,16 @@ void ExpertExchange::set_arrival(RowChunk& chunk, const std::vector<Rows>& rows_
       const int64_t rows = sum(rows_BE[b]);
       chunk.gathered[t] += rows;
       if (t == static_cast<size_t>(mesh.place().expert_tensor)) chunk.received[x] = rows;
-      for (size_t e = 0; e < count; ++e) {
-        place_BE[b][e] = place;
-        place += rows_BE[b][e];
+      for (size_t e = 0; e < rows_BE[b].size(); ++e) {
+        place_BE[b][e] = std::exchange(place, place + rows_BE[b][e]);
+        chunk.rows_per_expert[e] += rows_BE[b][e];
       }
     }
   }
-  chunk.rows_per_expert.assign(count, 0);
   Rows arrival;
-  for (size_t e = 0; e < count; ++e) {
-    for (size_t b = 0; b < rows_BE.size(); ++b) {
-      for (int64_t i = 0; i < rows_BE[b][e]; ++i) arrival.push_back(place_BE[b][e] + i);
-      chunk.rows_per_expert[e] += rows_BE[b][e];
-    }
-  }
+  for_each([&](size_t b, size_t e, int64_t from, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) arrival.push_back(place_BE[b][e] + from - first_BE[b][e] + i);
+  });
   if (std::is_sorted(arrival.begin(), arrival.end())) return;
   const at::Tensor arrival_N = at::tensor(arrival, at::kLong);
   chunk.sorted_N =

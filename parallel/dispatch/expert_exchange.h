@@ -52,8 +52,8 @@ struct RowChunks {
 class Arrival {
  public:
   void wait();
-  /// Waits: [N, D], sorted by expert and then by the rank they come from, which is global token order; in `place` where
-  /// it is defined.
+  /// Waits: [N, D], sorted by expert and then by part, of which each has its share of every rank's rows; in `place`
+  /// where it is defined.
   at::Tensor take(at::Tensor place = {});
   const Work& sent() const { return sent_; }
   const Work& gathered() const { return gathered_; }
@@ -96,8 +96,9 @@ class Departure {
 ///
 /// A rank takes in at most receive_rows() rows at a time: what exceeds it goes in further passes, whose number is that
 /// of the rank with the most rows. Each pass may be cut into chunks, so that one travels while another is computed
-/// (FSMoE); a rank's rows are cut where they lie sorted by expert, so that an expert's rows stay together. All ranks of
-/// Mesh::experts() take part in every chunk, with or without rows.
+/// (FSMoE); a rank's rows are cut where they lie sorted by expert, so that an expert's rows stay together, and an
+/// expert's rows lie mixed by the rank they come from, so that every chunk asks its share of every link. The order does
+/// not depend on the number of chunks. All ranks of Mesh::experts() take part in every chunk, with or without rows.
 class ExpertExchange {
  public:
   /// Collective over Mesh::experts(). `rows_per_expert`: of this rank's rows, sorted by expert. `token_R`: rows of one
@@ -131,7 +132,7 @@ class ExpertExchange {
   RowChunk make_chunk(const Window& window, std::vector<int64_t>& wire) const;
   std::shared_ptr<const HostExchange> by_host(const RowChunks& cut, int64_t chunks) const;
   Work gather(const at::Tensor& rows, const RowChunk& chunk, const After& after, at::Tensor& all) const;
-  void set_arrival(RowChunk& chunk, const std::vector<std::vector<int64_t>>& rows_BE) const;
+  void set_arrival(RowChunk& chunk, const Window& window) const;
 
   ExpertGroup group_;
   at::Device device_;

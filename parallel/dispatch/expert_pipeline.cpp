@@ -194,10 +194,13 @@ class PipelineNode : public torch::autograd::Node {
     for (size_t c = 0; c < pass.chunks.size(); ++c) {
       const RowChunk& chunk = pass.chunks[c];
       const at::Tensor rows_ND = arrivals.take(c, all.rows_ND);
-      const ComputeSpan span(trace, TaskKind::kExperts, chunk, static_cast<int64_t>(c));
-      const RowTensors saved = keep ? rows_of(all.saved, chunk.first_row, chunk.rows())
-                                    : places(compute_->saved_widths(weights), chunk.rows(), wire_RD.options());
-      const at::Tensor out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
+      at::Tensor out_ND;
+      {
+        const ComputeSpan span(trace, TaskKind::kExperts, chunk, static_cast<int64_t>(c));
+        const RowTensors saved = keep ? rows_of(all.saved, chunk.first_row, chunk.rows())
+                                      : places(compute_->saved_widths(weights), chunk.rows(), wire_RD.options());
+        out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
+      }
       if (out_RD != nullptr) departures.send(c, out_ND, *out_RD);
     }
     departures.wait();
@@ -242,13 +245,13 @@ class PipelineNode : public torch::autograd::Node {
       const RowChunk& chunk = pass.chunks[c];
       const int64_t first = chunk.first_row, count = chunk.rows();
       const at::Tensor grad_ND = arrivals.take(c, grad_out_ND);
+      at::Tensor grad_in_ND;
       {
         const ComputeSpan span(trace, TaskKind::kInputGradient, chunk, static_cast<int64_t>(c));
-        departures.send(c,
-                        compute_->backward_rows(rows.rows_ND.narrow(0, first, count), rows_of(rows.saved, first, count),
-                                                grad_ND, chunk.rows_per_expert, weights, rows_of(kept, first, count)),
-                        rows_RD);
+        grad_in_ND = compute_->backward_rows(rows.rows_ND.narrow(0, first, count), rows_of(rows.saved, first, count),
+                                             grad_ND, chunk.rows_per_expert, weights, rows_of(kept, first, count));
       }
+      departures.send(c, grad_in_ND, rows_RD);
       // Nobody waits for the weights' gradients: those of experts that now have all their rows.
       const ComputeSpan span(trace, TaskKind::kWeightGradient, chunk, static_cast<int64_t>(c));
       seen += count;

@@ -6,10 +6,11 @@ namespace parallel {
 /// What an operation occupies while it is under way.
 enum class Link { kNone, kInsideHost, kBetweenHosts };
 
-/// The turn of an operation on its link. Operations of one link that do not yield go one after another, in the order of
-/// posting, which must be the same on every rank: the link is a serial resource, as the planner has it, and the first
-/// chunk arrives before the second begins. One that yields starts once those posted before it are done and holds up
-/// nothing: a rank where it comes early and one where it comes late cannot wait for each other.
+/// The turn of an operation on its link. Operations of one link that do not yield start in the order of posting, which
+/// must be the same on every rank, and only one starts before the one ahead of it is done: the link is a serial
+/// resource, as the planner has it, and the wire does not rest between two chunks. One that yields starts once those
+/// posted before it are done and holds up nothing: a rank where it comes early and one where it comes late cannot wait
+/// for each other.
 struct Lane {
   Link link = Link::kNone;  // kNone: starts at once
   bool yields = false;

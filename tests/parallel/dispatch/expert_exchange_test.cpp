@@ -75,12 +75,30 @@ TEST_F(ExpertExchangeTest, WhatExceedsTheBoundGoesInFurtherPasses) {
     const bool last = world_->rank() == ranks - 1;
     ASSERT_EQ(got.size(0), last ? 10 : 0);
     EXPECT_EQ(rows_of_pass.rows_per_expert, std::vector<int64_t>{last ? 10 : 0});
-    if (last) {
-      EXPECT_TRUE(got.equal(at::arange(10, at::kDouble).unsqueeze(1) + 100.0 * static_cast<double>(pass)));
+    if (last) {  // of every rank its share: row 0 of each, then row 1 of each, ...
+      const at::Tensor place = at::arange(10 * pass, 10 * (pass + 1), at::kLong).unsqueeze(1);
+      EXPECT_TRUE(got.equal((place.floor_divide(ranks) + 100 * place.remainder(ranks)).to(at::kDouble)));
     }
     exchange.combine(got * 2, rows_of_pass.chunks[0], back_RD).wait();
   }
   EXPECT_TRUE(back_RD.equal(rows_RD * 2));
+}
+
+TEST_F(ExpertExchangeTest, EveryChunkAsksItsShareOfEveryLink) {
+  const int64_t ranks = world_->size(), experts = 3 * ranks;
+  const MeshConfig config{.expert = ranks, .experts_by_rank = std::vector<int64_t>(static_cast<size_t>(ranks), 3)};
+  const ExpertGroup group{std::make_shared<const Mesh>(config, world_->duplicate(), world_->duplicate()),
+                          expert_map(config, experts)};
+  std::vector<int64_t> rows;  // uneven; of every rank 640 for each rank's experts
+  for (int64_t e = 0; e < experts; ++e) rows.push_back(std::vector<int64_t>{400, 160, 80}[static_cast<size_t>(e % 3)]);
+  const ExpertExchange exchange(group, rows, at::kCPU);
+  for (const int64_t chunks : {2, 5, 16}) {
+    const RowChunks cut = exchange.cut(chunks);
+    for (const RowChunk& chunk : cut.passes[0].chunks) {
+      for (const int64_t sent : chunk.sent)
+        EXPECT_NEAR(static_cast<double>(sent), 640.0 / static_cast<double>(chunks), 20);
+    }
+  }
 }
 
 TEST_F(ExpertExchangeTest, LowPrecisionTravelsUnchanged) {
