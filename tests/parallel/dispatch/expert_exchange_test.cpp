@@ -96,7 +96,7 @@ TEST_F(ExpertExchangeTest, EveryChunkAsksItsShareOfEveryLink) {
     const RowChunks cut = exchange.cut(chunks);
     for (const RowChunk& chunk : cut.passes[0].chunks) {
       for (const int64_t sent : chunk.sent)
-        EXPECT_NEAR(static_cast<double>(sent), 640.0 / static_cast<double>(chunks), 20);
+        EXPECT_NEAR(static_cast<double>(sent), 640.0 / static_cast<double>(chunks), 37);  // a part of the largest
     }
   }
 }
