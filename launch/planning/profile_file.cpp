@@ -51,7 +51,8 @@ std::string to_text(const Profile& profile) {
   text << "  after them: " << 1e3 * profile.model.head_forward_seconds << " + "
        << 1e3 * profile.model.head_backward_seconds << " ms and "
        << 1e-6 * static_cast<double>(profile.model.head_gradient_bytes) << " MB of gradients; in one piece "
-       << 1e3 * profile.seconds << " ms\n";
+       << 1e3 * profile.seconds << " ms; beside each other compute takes " << 1 + profile.model.contention.compute
+       << " and an exchange " << 1 + profile.model.contention.link << " times as long\n";
   return text.str();
 }
 
@@ -74,6 +75,7 @@ ordered_json profile_to_json(const Profile& profile) {
   }
   return {{"machine", profile.machine},
           {"seconds", profile.seconds},
+          {"contention", {{"compute", profile.model.contention.compute}, {"link", profile.model.contention.link}}},
           {"lines", lines},
           {"layers", layers},
           {"head_forward_seconds", profile.model.head_forward_seconds},
@@ -86,6 +88,12 @@ Profile profile_from_json(const json& object, const std::string& place) {
   JsonMembers members(object, place);
   members.text("machine", profile.machine);
   members.number("seconds", 0, profile.seconds);
+  if (const json* contention = members.take("contention")) {
+    JsonMembers shares(*contention, place + ": contention");
+    shares.number("compute", 0, profile.model.contention.compute);
+    shares.number("link", 0, profile.model.contention.link);
+    shares.refuse_others();
+  }
   members.number("head_forward_seconds", 0, profile.model.head_forward_seconds);
   members.number("head_backward_seconds", 0, profile.model.head_backward_seconds);
   members.integer("head_gradient_bytes", 0, profile.model.head_gradient_bytes);

@@ -112,7 +112,8 @@ BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {
   setup.state.reducer->zero();
   for (size_t i = 0; i < result.rows.size(); ++i) {
     BenchRow& row = result.rows[i];
-    row.seconds = middle(rounds[i].seconds);
+    row.rounds = rounds[i].seconds;
+    row.seconds = middle(row.rounds);
     row.exposed = parallel::median(rounds[i].exposed);
     row.hidden = parallel::median(rounds[i].hidden);
     std::vector<double> pairs;
@@ -149,6 +150,7 @@ nlohmann::ordered_json bench_to_json(const BenchResult& result) {
   };
   for (const BenchRow& row : result.rows) {
     rows.push_back({{"schedule", row.schedule},
+                    {"rounds", row.rounds},
                     {"seconds", of(row.seconds)},
                     {"speed_up", of(row.speed_up)},
                     {"predicted", row.predicted},

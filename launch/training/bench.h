@@ -25,6 +25,7 @@ Middle middle(std::vector<double> values);
 struct BenchRow {
   std::string schedule;
   parallel::Plan plan;
+  std::vector<double> rounds;  // [s] of each
   Middle seconds;
   Middle speed_up;  // of pairs: the first schedule's seconds over this one's in the same round
   double predicted = 0;

@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "moetrain/experts/ffn_experts.h"
 #include "parallel/links/link_probe.h"
@@ -33,7 +35,8 @@ void for_each_number(StepModel& model, Action&& action) {
     action(layer.all_to_all_bytes), action(layer.all_gather_bytes), action(layer.reduce_scatter_bytes);
     action(layer.multiply_adds), action(layer.dense_forward_seconds), action(layer.dense_backward_seconds);
   }
-  action(model.head_forward_seconds), action(model.head_backward_seconds);
+  action(model.head_forward_seconds), action(model.head_backward_seconds), action(model.contention.compute);
+  action(model.contention.link);
 }
 
 /// The slowest rank's, on every rank.
@@ -84,6 +87,33 @@ double time_of(Action&& action, double seconds) {
   return parallel::median(times);
 }
 
+/// `compute` (none: nothing) again and again beside sums of `bytes`, which alone take as `line` says. Collective.
+parallel::Contention measure_contention(Communicator& group, int64_t bytes, const Line& line,
+                                        const std::function<void()>& compute, double seconds) {
+  const double alone_summed = line.seconds(static_cast<double>(bytes));
+  if (group.size() == 1 || bytes < 4 || alone_summed <= 0) return {};
+  const double alone = compute ? time_of(compute, seconds) : 0;
+  const at::Tensor payload = at::zeros({bytes / 4}, at::kFloat);
+  std::vector<double> computed, summed;
+  for (int64_t repetition = 0; repetition < 5; ++repetition) {
+    group.all_reduce(at::zeros({1}), parallel::ReduceOp::kSum).wait();  // all begin together
+    TracePoint begin = std::chrono::steady_clock::now();
+    parallel::Work work = group.all_reduce(payload, parallel::ReduceOp::kSum);
+    while (compute) {
+      compute();
+      const TracePoint end = std::chrono::steady_clock::now();
+      if (work.done()) break;
+      computed.push_back(seconds_between(std::exchange(begin, end), end));
+    }
+    work.wait();
+    if (const auto span = work.state()->span()) summed.push_back(seconds_between(span->begin, span->end));
+  }
+  // An exchange that is over before one call of `compute` takes little from a step.
+  if (computed.size() < 5 || summed.empty() || alone <= 0) return {};
+  return {.compute = std::max(0.0, parallel::median(computed) / alone - 1),
+          .link = std::max(0.0, parallel::median(summed) / alone_summed - 1)};
+}
+
 ExpertSize size_of(const moetrain::FfnExperts& experts) {
   ExpertSize size{.matrices = static_cast<int64_t>(experts.weights().size())};
   for (const at::Tensor& weight : experts.weights()) {
@@ -93,7 +123,9 @@ ExpertSize size_of(const moetrain::FfnExperts& experts) {
 }
 
 /// The experts' lines over multiply-adds, on the first 1/8, 1/4, 1/2 and all of `rows`, an even share for each expert.
-void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double seconds, parallel::CostLines& lines) {
+/// Returns the smallest forward, to be computed again; none where there are too few rows.
+std::function<void()> measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double seconds,
+                                      parallel::CostLines& lines) {
   const at::NoGradGuard no_gradient;
   std::vector<at::Tensor> weights, gradients;
   for (const at::Tensor& weight : experts.weights()) {
@@ -108,6 +140,7 @@ void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double s
     return tensors;
   };
   std::vector<Sample> forward, input, weight;
+  std::function<void()> smallest;
   for (const int64_t part : {8, 4, 2, 1}) {
     const int64_t n = rows / part;
     if (n < count || (!forward.empty() && n * static_cast<int64_t>(of_row) <= forward.back().bytes)) continue;
@@ -119,14 +152,19 @@ void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double s
     const auto saved = places(experts.compute().saved_widths(weights), n),
                kept = places(experts.compute().kept_widths(weights), n);
     const auto of = [&](double taken) { return Sample{static_cast<int64_t>(of_row) * n, taken}; };
-    const double limit = seconds / 12;
-    forward.push_back(of(time_of([&] { experts.compute().forward(rows_RD, counts, weights, saved); }, limit)));
+    const double limit = seconds / 15;
+    const auto compute = [&experts, rows_RD, counts, weights, saved] {
+      const at::NoGradGuard none_here;
+      experts.compute().forward(rows_RD, counts, weights, saved);
+    };
+    if (!smallest) smallest = compute;
+    forward.push_back(of(time_of(compute, limit)));
     input.push_back(
         of(time_of([&] { experts.compute().backward_rows(rows_RD, saved, rows_RD, counts, weights, kept); }, limit)));
     weight.push_back(of(
         time_of([&] { experts.compute().backward_weights(rows_RD, saved, rows_RD, kept, counts, gradients); }, limit)));
   }
-  if (forward.size() < 2) return;
+  if (forward.size() < 2) return smallest;
   const auto fit = [&](const std::vector<Sample>& samples) {
     Line line = fit_line(samples);
     line.alpha /= static_cast<double>(weights.size());
@@ -135,6 +173,7 @@ void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double s
   lines.expert_forward = fit(forward);
   lines.expert_input_gradient = fit(input);
   lines.expert_weight_gradient = fit(weight);
+  return smallest;
 }
 
 }  // namespace
@@ -194,11 +233,16 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
     const double size = each == nullptr ? 0 : static_cast<double>(each->weights()[0].numel());
     if (size > most) largest = each, most = size;
   }
+  std::function<void()> compute;
   if (largest != nullptr) {
     double multiply_adds = 0;
     for (const parallel::LayerLoad& layer : model.layers) multiply_adds = std::max(multiply_adds, layer.multiply_adds);
-    measure_experts(*largest, static_cast<int64_t>(multiply_adds / size_of(*largest).multiply_adds_of_row), seconds / 5,
-                    model.lines);
+    compute = measure_experts(*largest, static_cast<int64_t>(multiply_adds / size_of(*largest).multiply_adds_of_row),
+                              seconds / 5, model.lines);
+  }
+  if (device.is_cpu()) {  // a GPU computes behind the host's back
+    model.contention = measure_contention(*mesh.replicas(parallel::Replicas::kWorld), static_cast<int64_t>(gradients),
+                                          model.lines.all_reduce, compute, seconds / 50);
   }
   agree(model, *groups.control);
   mesh.follow(plan);

@@ -1,6 +1,7 @@
 // What a training step costs, as lines over sizes: all that scheduling knows of machine and model.
 // Source: FSMoE, section 3.2 (a task takes alpha + beta * size; one of r chunks alpha + beta * size / r).
-// defines: Direction, ExpertBackward, CostLines, LayerLoad, StepModel, ChunkTimes, chunk_times, GradientCost
+// defines: Direction, ExpertBackward, CostLines, LayerLoad, Contention, StepModel, ChunkTimes, chunk_times,
+// GradientCost
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -33,6 +34,12 @@ struct LayerLoad {
   int64_t dense_gradient_bytes = 0;  // of the dense part, to be summed over hosts
 };
 
+/// What computing beside an exchange takes longer, and what the exchange does, as shares: who carries the exchange has
+/// the same cores.
+struct Contention {
+  double compute = 0, link = 0;
+};
+
 /// A step: dense part 0, MoE layer 0, dense part 1, ..., the head; then backward. Of several micro-batches the last:
 /// only its backward completes gradients.
 struct StepModel {
@@ -40,6 +47,7 @@ struct StepModel {
   std::vector<LayerLoad> layers;  // in forward order
   double head_forward_seconds = 0, head_backward_seconds = 0;
   int64_t head_gradient_bytes = 0;  // of all that follows the last MoE layer
+  Contention contention;
 };
 
 /// [s] of one of a layer's chunks on each resource.

@@ -41,6 +41,7 @@ std::vector<ChunkOption> chunk_options(const CostLines& lines, const LayerLoad& 
 BackwardPass backward_pass(const StepModel& model, const Lanes& lanes, const PlanOptions& options) {
   BackwardPass pass{.first_bytes = model.head_gradient_bytes,
                     .cost = {.all_reduce = model.lines.all_reduce, .slice_bytes = options.slice_bytes}};
+  pass.cost.all_reduce.beta *= 1 + model.contention.link;  // what lies in a gap lies beside compute
   for (auto load = model.layers.rbegin(); load != model.layers.rend(); ++load) {
     pass.layers.push_back({.options = chunk_options(model.lines, *load, Direction::kBackward, lanes, options),
                            .dense_seconds = load->dense_backward_seconds,
@@ -77,7 +78,7 @@ Plan planned(const StepModel& model, const PlanOptions& options) {
 }
 
 Timeline predicted(const StepModel& model, const Plan& plan, const PlanOptions& options) {
-  return simulate(step_tasks(model, plan, options.experts));
+  return simulate_contended(step_tasks(model, plan, options.experts), model.contention);
 }
 
 }  // namespace parallel

@@ -1,6 +1,7 @@
 #include "parallel/schedule/simulate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <limits>
 #include <numeric>
@@ -103,6 +104,37 @@ class Simulation {
   std::priority_queue<Waiting, std::vector<Waiting>, std::greater<>> waiting_;  // by readiness
 };
 
+constexpr int64_t kContentionRounds = 8;
+
+/// Where compute is busy, or any link; in order and apart.
+std::vector<TaskTime> busy_spans(const Timeline& timeline, bool compute) {
+  std::vector<TaskTime> spans;
+  for (size_t i = 0; i < timeline.tasks.size(); ++i) {
+    const bool counts = (timeline.tasks[i].resource == Resource::kCompute) == compute;
+    if (counts && timeline.times[i].end > timeline.times[i].begin) spans.push_back(timeline.times[i]);
+  }
+  std::ranges::sort(spans, {}, &TaskTime::begin);
+  std::vector<TaskTime> busy;
+  for (const TaskTime& span : spans) {
+    if (busy.empty() || span.begin > busy.back().end) {
+      busy.push_back(span);
+    } else {
+      busy.back().end = std::max(busy.back().end, span.end);
+    }
+  }
+  return busy;
+}
+
+/// [s] of `time` that lie in `busy`.
+double overlap(const TaskTime& time, const std::vector<TaskTime>& busy) {
+  double seconds = 0;
+  auto span = std::ranges::lower_bound(busy, time.begin, {}, &TaskTime::end);
+  for (; span != busy.end() && span->begin < time.end; ++span) {
+    seconds += std::max(0.0, std::min(time.end, span->end) - std::max(time.begin, span->begin));
+  }
+  return seconds;
+}
+
 }  // namespace
 
 Timeline simulate(std::vector<Task> tasks, InsideOrder inside) {
@@ -110,6 +142,27 @@ Timeline simulate(std::vector<Task> tasks, InsideOrder inside) {
   timeline.times = Simulation(tasks, inside).run();
   timeline.tasks = std::move(tasks);
   for (const TaskTime& time : timeline.times) timeline.seconds = std::max(timeline.seconds, time.end);
+  return timeline;
+}
+
+Timeline simulate_contended(const std::vector<Task>& tasks, const Contention& contention) {
+  Timeline timeline = simulate(tasks);
+  const bool contended = contention.compute > 0 || contention.link > 0;
+  for (int64_t round = 0; contended && round < kContentionRounds; ++round) {
+    const std::vector<TaskTime> compute = busy_spans(timeline, true), links = busy_spans(timeline, false);
+    std::vector<Task> longer = tasks;
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      const bool computes = tasks[i].resource == Resource::kCompute;
+      const double span = timeline.times[i].end - timeline.times[i].begin;
+      const double beside = span > 0 ? overlap(timeline.times[i], computes ? links : compute) / span : 0;
+      // Beside the other it does 1 / (1 + share) of a second's work in a second.
+      const double share = computes ? contention.compute : contention.link;
+      longer[i].seconds /= 1 - beside * share / (1 + share);
+    }
+    const double before = timeline.seconds;
+    timeline = simulate(std::move(longer));
+    if (std::abs(timeline.seconds - before) <= 1e-4 * before) break;
+  }
   return timeline;
 }
 

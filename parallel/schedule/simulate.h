@@ -1,5 +1,5 @@
 // A list schedule: each resource serves one task at a time, as early as its order and the tasks before it allow.
-// defines: InsideOrder, TaskTime, Timeline, simulate, to_text
+// defines: InsideOrder, TaskTime, Timeline, simulate, simulate_contended, to_text
 #pragma once
 #include <string>
 #include <vector>
@@ -28,6 +28,11 @@ struct Timeline {
 /// Links between hosts and compute serve in the tasks' order. A task that waits for one that stands behind it on the
 /// same resource never starts: InternalError.
 Timeline simulate(std::vector<Task> tasks, InsideOrder inside = InsideOrder::kFixed);
+
+/// The same where a second of compute takes (1 + contention.compute) while a link is busy, and one of a link (1 +
+/// contention.link) while compute is: simulated again with tasks as long as what ran beside them made them, until that
+/// no longer moves the end.
+Timeline simulate_contended(const std::vector<Task>& tasks, const Contention& contention);
 
 /// A row for each task in order of begin: begin, end [ms], resource, direction, kind, layer, chunk, bytes.
 std::string to_text(const Timeline& timeline);

@@ -46,6 +46,7 @@ Profile of_two_calls() {
   profile.model.head_forward_seconds = next();
   profile.model.head_backward_seconds = next();
   profile.model.head_gradient_bytes = 7;
+  profile.model.contention = {.compute = 0.125, .link = 0.5};
   return profile;
 }
 
@@ -59,6 +60,8 @@ TEST(ProfileFile, ComesBackAsItWas) {
   EXPECT_EQ(back.model.layers.at(1).dense_backward_seconds, of_two_calls().model.layers.at(1).dense_backward_seconds);
   EXPECT_EQ(back.model.layers.at(1).matrices, 4);
   EXPECT_EQ(back.model.head_gradient_bytes, 7);
+  EXPECT_EQ(back.model.contention.compute, 0.125);
+  EXPECT_EQ(back.model.contention.link, 0.5);
   // Every number is there, under a name of its own.
   const json file = json::parse(text);
   std::vector<double> numbers;

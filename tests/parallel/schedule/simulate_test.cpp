@@ -119,6 +119,21 @@ TEST(Simulate, ATaskWaitsForBothBeforeIt) {
   EXPECT_EQ(simulate(tasks).times[2].begin, 5);
 }
 
+TEST(Simulate, ComputeBesideALinkTakesLonger) {
+  std::vector<Task> tasks(3);
+  tasks[0] = {.resource = Resource::kCompute, .seconds = 10};
+  tasks[1] = {.resource = Resource::kBetweenHosts, .seconds = 4};
+  tasks[2] = {.resource = Resource::kInsideHost, .seconds = 2, .after = {0, -1}};
+  EXPECT_EQ(simulate_contended(tasks, {}).seconds, 12);
+  // In 4 s beside the link it does 3.2 s of its work; what comes after it is alone.
+  const Timeline timeline = simulate_contended(tasks, {.compute = 0.25});
+  EXPECT_NEAR(timeline.times[0].end, 10.8, 2e-3);
+  EXPECT_NEAR(timeline.seconds, 12.8, 2e-3);
+  EXPECT_NEAR(simulate_contended(tasks, {.link = 0.5}).times[1].end, 6, 2e-3);
+  tasks[1].after = {2, -1};  // nothing beside compute
+  EXPECT_EQ(simulate_contended(tasks, {.compute = 0.25}).seconds, 16);
+}
+
 TEST(Simulate, TasksThatWaitForEachOtherAreAFault) {
   std::vector<Task> tasks(2);
   tasks[0] = {.seconds = 1, .after = {1, -1}};
