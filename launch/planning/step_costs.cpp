@@ -123,10 +123,7 @@ class StepCounter {
 
   void add_embedding(const TokenCount& tokens) {
     add_sweeps(2 * static_cast<double>(tokens.own) * width_);
-    if (work_.mesh.tensor > 1) {
-      const int64_t pairs = 1;
-      add_tensor_exchanges(pairs, tokens);
-    }
+    add_tensor_exchanges(1, tokens);
   }
 
   void add_attention(const TokenCount& tokens, const TokenCount& keys_from, bool causal) {

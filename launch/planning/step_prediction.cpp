@@ -1,47 +1,24 @@
 #include "launch/planning/step_prediction.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "parallel/schedule/intervals.h"
 #include "parallel/schedule/schedules.h"
 
 namespace launch {
 namespace {
 
+using parallel::Interval;
 using parallel::Resource;
 using parallel::Timeline;
 
-struct BusySpan {
-  double begin = 0, end = 0;
-};
-
-std::vector<BusySpan> busy_spans(const Timeline& timeline, Resource resource) {
-  std::vector<BusySpan> spans;
+std::vector<Interval> busy(const Timeline& timeline, Resource resource) {
+  std::vector<Interval> spans;
   for (size_t i = 0; i < timeline.tasks.size(); ++i) {
-    if (timeline.tasks[i].resource != resource) continue;
-    spans.push_back({timeline.times[i].begin, timeline.times[i].end});
+    if (timeline.tasks[i].resource == resource) spans.push_back(timeline.times[i]);
   }
-  std::ranges::sort(spans, {}, &BusySpan::begin);
-  return spans;
-}
-
-double seconds_of(const std::vector<BusySpan>& spans) {
-  double sum = 0;
-  for (const BusySpan& span : spans) sum += span.end - span.begin;
-  return sum;
-}
-
-/// Of a serial resource's spans, what lies in none of `others`.
-std::vector<BusySpan> without(const std::vector<BusySpan>& spans, const std::vector<BusySpan>& others) {
-  std::vector<BusySpan> left;
-  for (BusySpan span : spans) {
-    for (const BusySpan& other : others) {
-      if (other.end <= span.begin || other.begin >= span.end) continue;
-      if (other.begin > span.begin) left.push_back({span.begin, other.begin});
-      span.begin = std::min(span.end, other.end);
-    }
-    if (span.end > span.begin) left.push_back(span);
-  }
-  return left;
+  return joined(std::move(spans));
 }
 
 struct Shares {
@@ -50,12 +27,14 @@ struct Shares {
 
 /// `first`: the link that gradients take. Where both are busy and compute is not, it is the one that counts.
 Shares shares_of(const Timeline& timeline) {
-  const auto compute = busy_spans(timeline, Resource::kCompute);
-  const auto first = busy_spans(timeline, Resource::kBetweenHosts);
-  const auto second = busy_spans(timeline, Resource::kInsideHost);
-  Shares shares{.compute = seconds_of(compute), .first = seconds_of(first), .second = seconds_of(second)};
-  shares.exposed_first = seconds_of(without(first, compute));
-  shares.exposed_second = seconds_of(without(without(second, compute), first));
+  const auto compute = busy(timeline, Resource::kCompute);
+  const auto first = busy(timeline, Resource::kBetweenHosts);
+  const auto second = busy(timeline, Resource::kInsideHost);
+  std::vector<Interval> others = compute;
+  others.insert(others.end(), first.begin(), first.end());
+  Shares shares{.compute = length(compute), .first = length(first), .second = length(second)};
+  shares.exposed_first = shares.first - length_of_both(first, compute);
+  shares.exposed_second = shares.second - length_of_both(second, joined(std::move(others)));
   return shares;
 }
 

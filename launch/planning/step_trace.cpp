@@ -4,51 +4,17 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/schedule/intervals.h"
 
 namespace launch {
 namespace {
 
 using parallel::Direction;
+using parallel::Interval;
 using parallel::Resource;
 using parallel::TaskKind;
 using parallel::TracedTask;
 using parallel::TracePoint;
-
-struct Interval {
-  double begin = 0, end = 0;
-};
-
-/// Their union, in order, without what lies outside `bounds`.
-std::vector<Interval> joined(std::vector<Interval> all, const Interval& bounds) {
-  std::ranges::sort(all, {}, &Interval::begin);
-  std::vector<Interval> result;
-  for (Interval each : all) {
-    each = {std::max(each.begin, bounds.begin), std::min(each.end, bounds.end)};
-    if (each.end <= each.begin) continue;
-    if (!result.empty() && each.begin <= result.back().end) {
-      result.back().end = std::max(result.back().end, each.end);
-    } else {
-      result.push_back(each);
-    }
-  }
-  return result;
-}
-
-double length(const std::vector<Interval>& all) {
-  double sum = 0;
-  for (const Interval& each : all) sum += each.end - each.begin;
-  return sum;
-}
-
-/// What lies in both; each is joined.
-double length_of_both(const std::vector<Interval>& a, const std::vector<Interval>& b) {
-  double sum = 0;
-  for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
-    sum += std::max(0.0, std::min(a[i].end, b[j].end) - std::max(a[i].begin, b[j].begin));
-    a[i].end < b[j].end ? ++i : ++j;
-  }
-  return sum;
-}
 
 Resource resource_of(TaskKind kind, bool one_link) {
   switch (kind) {
@@ -116,7 +82,7 @@ void add_dense(std::vector<StepTask>& dense, const std::vector<LayerCall>& calls
 StepTrace measured_step(const parallel::Trace& trace, int64_t layers, bool one_link) {
   parallel::check_internal(!trace.phases.empty(), "measured_step: the trace holds no step");
   const TracePoint origin = trace.phases.front().forward_begin;
-  const auto since = [&](TracePoint point) { return std::chrono::duration<double>(point - origin).count(); };
+  const auto since = [&](TracePoint point) { return parallel::seconds_between(origin, point); };
   StepTrace step{.last_begin = since(trace.phases.back().forward_begin), .seconds = since(trace.reduced)};
   for (const TracedTask& task : trace.tasks) {
     step.tasks.push_back({.kind = task.kind,

@@ -1,5 +1,5 @@
 // One micro-batch as the busiest rank of a layout sees it: the sizes that memory, traffic and time are made of.
-// defines: PlannedBlock, TokenCount, Workload, workload_of, choice_share, cannot_predict
+// defines: PlannedBlock, TokenCount, Workload, workload_of, most_experts, choice_share
 #pragma once
 #include <cstdint>
 #include <string>

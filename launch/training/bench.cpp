@@ -81,10 +81,7 @@ BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {
     row.plan = bench_plan(schedule, result.profile, layers);
     row.predicted = predicted(result.profile, row.plan).seconds;
   }
-  struct Rounds {
-    std::vector<double> seconds, exposed, hidden;
-  };
-  std::vector<Rounds> rounds(result.rows.size());
+  std::vector<std::vector<double>> exposed_of(result.rows.size()), hidden_of(result.rows.size());
   const double engine_before = groups.engine != nullptr ? groups.engine->cpu_seconds() : 0;
   const auto start = std::chrono::steady_clock::now();
   for (int64_t round = -1; round < options.rounds; ++round) {  // the first warms up
@@ -101,9 +98,9 @@ BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {
       const double exposed = slowest(shares.exposed / shares.seconds, groups);
       const double hidden = slowest(shares.hidden / shares.seconds, groups);
       if (round < 0) continue;
-      rounds[i].seconds.push_back(seconds);
-      rounds[i].exposed.push_back(exposed);
-      rounds[i].hidden.push_back(hidden);
+      result.rows[i].rounds.push_back(seconds);
+      exposed_of[i].push_back(exposed);
+      hidden_of[i].push_back(hidden);
     }
   }
   const double all = seconds_between(start, std::chrono::steady_clock::now());
@@ -112,13 +109,12 @@ BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {
   setup.state.reducer->zero();
   for (size_t i = 0; i < result.rows.size(); ++i) {
     BenchRow& row = result.rows[i];
-    row.rounds = rounds[i].seconds;
     row.seconds = middle(row.rounds);
-    row.exposed = parallel::median(rounds[i].exposed);
-    row.hidden = parallel::median(rounds[i].hidden);
+    row.exposed = parallel::median(exposed_of[i]);
+    row.hidden = parallel::median(hidden_of[i]);
     std::vector<double> pairs;
-    for (size_t round = 0; round < rounds[i].seconds.size(); ++round) {
-      pairs.push_back(rounds[0].seconds[round] / rounds[i].seconds[round]);
+    for (size_t round = 0; round < row.rounds.size(); ++round) {
+      pairs.push_back(result.rows[0].rounds[round] / row.rounds[round]);
     }
     row.speed_up = middle(pairs);
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -34,33 +35,6 @@ std::vector<Rows> exchange_counts(Communicator& group, const Rows& own, at::Devi
 /// A chunk should ask the same of all links, so an expert's rows lie in parts of which each has its share of every
 /// rank's rows. So many parts for all experts of a rank together: two for a sixteenth of its rows.
 constexpr int64_t kPartsOfStream = 32;
-
-/// One rank's rows lie one after another in a stream: sorted by expert, then by part, then by the rank they come from.
-/// Calls action(source, expert, first, rows) for each block of it, cut to the window [begin, end) of the stream; first:
-/// of the source's rows for this expert.
-template <class Action>
-void for_each_block(const std::vector<Rows>& rows_BE, int64_t first, int64_t count, int64_t begin, int64_t end,
-                    Action&& action) {
-  const int64_t parts = (kPartsOfStream + count - 1) / std::max<int64_t>(1, count);
-  int64_t place = 0;
-  for (int64_t e = first; e < first + count; ++e) {
-    const auto expert = static_cast<size_t>(e);
-    int64_t all = 0;
-    for (const Rows& rows_E : rows_BE) all += rows_E[expert];
-    if (place + all <= begin || place >= end) {
-      place += all;
-      continue;
-    }
-    for (int64_t part = 0; part < parts; ++part) {
-      for (size_t b = 0; b < rows_BE.size(); ++b) {
-        const auto [of_source, rows] = even_part(rows_BE[b][expert], part, parts);
-        const int64_t from = std::max(begin, place), to = std::min(end, place + rows);
-        if (to > from) action(b, expert, of_source + from - place, to - from);
-        place += rows;
-      }
-    }
-  }
-}
 
 }  // namespace
 
@@ -112,20 +86,46 @@ ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_ex
   const Mesh& mesh = *group.mesh;
   if (alone()) {
     rows_BE_.push_back(rows_per_expert);
-    rows_of_ = {rows_};
-    return;
+  } else {
+    rows_BE_ = exchange_counts(mesh.experts(), rows_per_expert, device);
   }
-  rows_BE_ = exchange_counts(mesh.experts(), rows_per_expert, device);
+  rows_E_.assign(rows_per_expert.size(), 0);
+  for (const Rows& rows : rows_BE_) std::ranges::transform(rows_E_, rows, rows_E_.begin(), std::plus<>());
   for (int64_t x = 0; x < mesh.shape().expert; ++x) {
-    int64_t rows = 0;
-    for_each_block(rows_BE_, group.map.first(x), group.map.count(x), 0, INT64_MAX,
-                   [&](size_t, size_t, int64_t, int64_t count) { rows += count; });
-    rows_of_.push_back(rows);
+    const auto first = rows_E_.begin() + group.map.first(x);
+    rows_of_.push_back(std::accumulate(first, first + group.map.count(x), int64_t{0}));
   }
+  if (alone()) return;
   const double share = static_cast<double>(sum(rows_of_)) / static_cast<double>(mesh.shape().expert);
   receive_rows_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(mesh.config().receive_bound * share)));
   const int64_t most = *std::ranges::max_element(rows_of_);
   passes_ = std::max<int64_t>(1, (most + receive_rows_ - 1) / receive_rows_);
+}
+
+/// The rows bound for rank x of the expert axis lie one after another in a stream: sorted by expert, then by part, then
+/// by the rank they come from. Calls action(source, expert, first, rows) for each block of it, cut to the rank's
+/// window; first: of the source's rows for this expert.
+template <class Action>
+void ExpertExchange::for_each_block(int64_t x, const Window& window, Action&& action) const {
+  const int64_t first = group_.map.first(x), count = group_.map.count(x);
+  const int64_t begin = window.begin[static_cast<size_t>(x)], end = window.end[static_cast<size_t>(x)];
+  const int64_t parts = (kPartsOfStream + count - 1) / std::max<int64_t>(1, count);
+  int64_t place = 0;
+  for (int64_t e = first; e < first + count; ++e) {
+    const auto expert = static_cast<size_t>(e);
+    if (place + rows_E_[expert] <= begin || place >= end) {
+      place += rows_E_[expert];
+      continue;
+    }
+    for (int64_t part = 0; part < parts; ++part) {
+      for (size_t b = 0; b < rows_BE_.size(); ++b) {
+        const auto [of_source, rows] = even_part(rows_BE_[b][expert], part, parts);
+        const int64_t from = std::max(begin, place), to = std::min(end, place + rows);
+        if (to > from) action(b, expert, of_source + from - place, to - from);
+        place += rows;
+      }
+    }
+  }
 }
 
 ExpertExchange::Window ExpertExchange::window(int64_t pass, int64_t chunk, int64_t chunks) const {
@@ -175,10 +175,9 @@ std::shared_ptr<const HostExchange> ExpertExchange::by_host(const RowChunks& cut
       between.rows_SX.assign(ranks, Rows(ranks, 0));
       for (size_t x = 0; x < ranks; ++x) {
         const auto rank = static_cast<int64_t>(x);
-        for_each_block(rows_BE_, group_.map.first(rank), group_.map.count(rank), window.begin[x], window.end[x],
-                       [&](size_t b, size_t, int64_t, int64_t n) {
-                         if (b % parts == part) between.rows_SX[b / parts][x] += n;
-                       });
+        for_each_block(rank, window, [&](size_t b, size_t, int64_t, int64_t n) {
+          if (b % parts == part) between.rows_SX[b / parts][x] += n;
+        });
       }
     }
   }
@@ -194,13 +193,11 @@ RowChunk ExpertExchange::make_chunk(const Window& window, Rows& wire) const {
   std::exclusive_scan(rows_BE_[own].begin(), rows_BE_[own].end(), first_E.begin(), int64_t{0});
   RowChunk chunk;
   for (int64_t x = 0; x < mesh.shape().expert; ++x) {
-    const auto at = static_cast<size_t>(x);
     const size_t before = wire.size();
-    for_each_block(rows_BE_, group_.map.first(x), group_.map.count(x), window.begin[at], window.end[at],
-                   [&](size_t b, size_t e, int64_t from, int64_t rows) {
-                     if (b != own) return;
-                     for (int64_t i = 0; i < rows; ++i) wire.push_back(first_E[e] + from + i);
-                   });
+    for_each_block(x, window, [&](size_t b, size_t e, int64_t from, int64_t rows) {
+      if (b != own) return;
+      for (int64_t i = 0; i < rows; ++i) wire.push_back(first_E[e] + from + i);
+    });
     chunk.sent.push_back(static_cast<int64_t>(wire.size() - before));
   }
   set_arrival(chunk, window);
@@ -211,12 +208,12 @@ RowChunk ExpertExchange::make_chunk(const Window& window, Rows& wire) const {
 void ExpertExchange::set_arrival(RowChunk& chunk, const Window& window) const {
   const Mesh& mesh = *group_.mesh;
   const auto parts = static_cast<size_t>(mesh.shape().expert_tensor),
-             experts = static_cast<size_t>(mesh.shape().expert), own = static_cast<size_t>(mesh.place().expert);
+             experts = static_cast<size_t>(mesh.shape().expert);
   const int64_t first = group_.map.first(mesh.place().expert), count = group_.map.count(mesh.place().expert);
   const auto for_each = [&](auto&& action) {
-    for_each_block(
-        rows_BE_, first, count, window.begin[own], window.end[own],
-        [&](size_t b, size_t e, int64_t from, int64_t n) { action(b, e - static_cast<size_t>(first), from, n); });
+    for_each_block(mesh.place().expert, window, [&](size_t b, size_t e, int64_t from, int64_t n) {
+      action(b, e - static_cast<size_t>(first), from, n);
+    });
   };
   std::vector<Rows> rows_BE(rows_BE_.size(), Rows(static_cast<size_t>(count), 0)), first_BE = rows_BE;
   for_each([&](size_t b, size_t e, int64_t from, int64_t n) {

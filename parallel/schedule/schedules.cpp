@@ -102,14 +102,25 @@ Plan fsmoe(const StepModel& model, const PlanOptions& options) {
   return assemble(pass, exact(pass, options.quanta), forward, plan);
 }
 
+NameTable<ScheduleMaker> published() {
+  return {"schedule",
+          {{"sequential", sequential},
+           {"tutel", tutel},
+           {"tutel_improved", tutel_improved},
+           {"lina", lina},
+           {"fsmoe_no_split", fsmoe_no_split},
+           {"fsmoe", fsmoe}}};
+}
+
 /// Where compute and links slow each other down the planner's enumeration, which does not count that, can be beaten by
 /// a published rule: then that rule's plan is ours.
 Plan planned_under_contention(const StepModel& model, const PlanOptions& options) {
   Plan best = planned(model, options);
   if (model.contention.compute <= 0 && model.contention.link <= 0) return best;
   double seconds = predicted(model, best, options).seconds;
-  for (const auto& schedule : {sequential, tutel, tutel_improved, lina, fsmoe_no_split, fsmoe}) {
-    Plan other = schedule(model, options);
+  const NameTable<ScheduleMaker> others = published();
+  for (const std::string& name : others.names()) {
+    Plan other = others.at(name)(model, options);
     const double taken = predicted(model, other, options).seconds;
     if (taken < seconds) seconds = taken, best = std::move(other);
   }
@@ -120,14 +131,9 @@ Plan planned_under_contention(const StepModel& model, const PlanOptions& options
 }  // namespace
 
 NameTable<ScheduleMaker> builtin_schedules() {
-  return {"schedule",
-          {{"sequential", sequential},
-           {"tutel", tutel},
-           {"tutel_improved", tutel_improved},
-           {"lina", lina},
-           {"fsmoe_no_split", fsmoe_no_split},
-           {"fsmoe", fsmoe},
-           {"planned", planned_under_contention}}};
+  NameTable<ScheduleMaker> all = published();
+  all.add("planned", planned_under_contention);
+  return all;
 }
 
 }  // namespace parallel

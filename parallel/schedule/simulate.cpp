@@ -25,7 +25,7 @@ class Simulation {
     }
   }
 
-  std::vector<TaskTime> run() {
+  std::vector<Interval> run() {
     for (size_t started = 0; started < tasks_.size(); ++started) {
       const size_t next = earliest();
       check_internal(next < tasks_.size(), "simulate: ", tasks_.size() - started, " tasks wait for each other");
@@ -93,7 +93,7 @@ class Simulation {
 
   const std::vector<Task>& tasks_;
   InsideOrder inside_;
-  std::vector<TaskTime> times_;
+  std::vector<Interval> times_;
   std::vector<double> ready_;    // when the last task before it ends, as far as known
   std::vector<size_t> missing_;  // tasks before it that have not been started
   std::vector<size_t> first_, successors_;
@@ -106,33 +106,13 @@ class Simulation {
 
 constexpr int64_t kContentionRounds = 8;
 
-/// Where compute is busy, or any link; in order and apart.
-std::vector<TaskTime> busy_spans(const Timeline& timeline, bool compute) {
-  std::vector<TaskTime> spans;
+/// Where compute is busy, or any link.
+std::vector<Interval> busy(const Timeline& timeline, bool compute) {
+  std::vector<Interval> spans;
   for (size_t i = 0; i < timeline.tasks.size(); ++i) {
-    const bool counts = (timeline.tasks[i].resource == Resource::kCompute) == compute;
-    if (counts && timeline.times[i].end > timeline.times[i].begin) spans.push_back(timeline.times[i]);
+    if ((timeline.tasks[i].resource == Resource::kCompute) == compute) spans.push_back(timeline.times[i]);
   }
-  std::ranges::sort(spans, {}, &TaskTime::begin);
-  std::vector<TaskTime> busy;
-  for (const TaskTime& span : spans) {
-    if (busy.empty() || span.begin > busy.back().end) {
-      busy.push_back(span);
-    } else {
-      busy.back().end = std::max(busy.back().end, span.end);
-    }
-  }
-  return busy;
-}
-
-/// [s] of `time` that lie in `busy`.
-double overlap(const TaskTime& time, const std::vector<TaskTime>& busy) {
-  double seconds = 0;
-  auto span = std::ranges::lower_bound(busy, time.begin, {}, &TaskTime::end);
-  for (; span != busy.end() && span->begin < time.end; ++span) {
-    seconds += std::max(0.0, std::min(time.end, span->end) - std::max(time.begin, span->begin));
-  }
-  return seconds;
+  return joined(std::move(spans));
 }
 
 }  // namespace
@@ -141,7 +121,7 @@ Timeline simulate(std::vector<Task> tasks, InsideOrder inside) {
   Timeline timeline;
   timeline.times = Simulation(tasks, inside).run();
   timeline.tasks = std::move(tasks);
-  for (const TaskTime& time : timeline.times) timeline.seconds = std::max(timeline.seconds, time.end);
+  for (const Interval& time : timeline.times) timeline.seconds = std::max(timeline.seconds, time.end);
   return timeline;
 }
 
@@ -149,12 +129,12 @@ Timeline simulate_contended(const std::vector<Task>& tasks, const Contention& co
   Timeline timeline = simulate(tasks);
   const bool contended = contention.compute > 0 || contention.link > 0;
   for (int64_t round = 0; contended && round < kContentionRounds; ++round) {
-    const std::vector<TaskTime> compute = busy_spans(timeline, true), links = busy_spans(timeline, false);
+    const std::vector<Interval> compute = busy(timeline, true), links = busy(timeline, false);
     std::vector<Task> longer = tasks;
     for (size_t i = 0; i < tasks.size(); ++i) {
       const bool computes = tasks[i].resource == Resource::kCompute;
       const double span = timeline.times[i].end - timeline.times[i].begin;
-      const double beside = span > 0 ? overlap(timeline.times[i], computes ? links : compute) / span : 0;
+      const double beside = span > 0 ? length_of_both({timeline.times[i]}, computes ? links : compute) / span : 0;
       // Beside the other it does 1 / (1 + share) of a second's work in a second.
       const double share = computes ? contention.compute : contention.link;
       longer[i].seconds /= 1 - beside * share / (1 + share);

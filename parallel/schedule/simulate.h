@@ -1,9 +1,10 @@
 // A list schedule: each resource serves one task at a time, as early as its order and the tasks before it allow.
-// defines: InsideOrder, TaskTime, Timeline, simulate, simulate_contended, to_text
+// defines: InsideOrder, Timeline, simulate, simulate_contended, to_text
 #pragma once
 #include <string>
 #include <vector>
 
+#include "parallel/schedule/intervals.h"
 #include "parallel/schedule/task_graph.h"
 
 namespace parallel {
@@ -14,14 +15,10 @@ enum class InsideOrder {
   kReady,  // whichever is ready first; as listed where two are at once
 };
 
-struct TaskTime {
-  double begin = 0, end = 0;  // [s] from the step's start
-};
-
 /// When each task runs; a measured trace has the same form.
 struct Timeline {
   std::vector<Task> tasks;
-  std::vector<TaskTime> times;  // of each task
+  std::vector<Interval> times;  // of each task
   double seconds = 0;           // when the last task ends
 };
 

@@ -55,14 +55,15 @@ TEST(MpiEngine, SleepsWhereNothingIsUnderWay) {
 }
 
 TEST(MpiEngine, TakesLittleTimeWhileTheCallerSleepsWithAnOperationOutstanding) {
-  // The least of three: a machine that is busy elsewhere makes each look cost more, never less.
+  // The least of three: a machine that is busy elsewhere makes each look cost more, never less. A thousand looks a
+  // second take 1 to 6 % of a core; a thread that spins takes all of it.
   double share = 1;
   for (int attempt = 0; attempt < 3; ++attempt) {
     share = std::min(
         share, share_until_rank_0_comes([](Work&) { std::this_thread::sleep_for(std::chrono::milliseconds(400)); }));
   }
   RecordProperty("share", std::to_string(share));
-  EXPECT_LT(share, 0.05);
+  EXPECT_LT(share, 0.15);
 }
 
 TEST(MpiEngine, DoesNotSpinWhileTheCallerWaits) {
