@@ -16,7 +16,8 @@ struct PlanOptions {
   int64_t quanta = 40;      // of the mean layer's gradient, for its placing
   int64_t slice_bytes = 0;  // what the executor cuts gradients into; 0: all of one place are one message
   ExpertBackward experts = ExpertBackward::kTwoTasks;
-  double least_gain = 1e-9;  // share of a layer's time; with less to gain it stays in one chunk
+  double least_gain = 1e-9;    // share of a layer's time; with less to gain it stays in one chunk
+  double least_step_gain = 0;  // share of the sequential step; with less to gain the schedule `planned` is sequential
 };
 
 /// Every number of chunks, simulated; only that of one where none gains enough.

@@ -112,17 +112,23 @@ NameTable<ScheduleMaker> published() {
            {"fsmoe", fsmoe}}};
 }
 
-/// Where compute and links slow each other down the planner's enumeration, which does not count that, can be beaten by
-/// a published rule: then that rule's plan is ours.
-Plan planned_under_contention(const StepModel& model, const PlanOptions& options) {
+/// The planner's own, with two ways out. Where compute and links slow each other down, which its enumeration does not
+/// count, a published rule can beat it: then that rule's plan is ours. And where the whole step gains too little, less
+/// than a prediction can be trusted for, it is the sequential one.
+Plan planned_or_published(const StepModel& model, const PlanOptions& options) {
   Plan best = planned(model, options);
-  if (model.contention.compute <= 0 && model.contention.link <= 0) return best;
   double seconds = predicted(model, best, options).seconds;
   const NameTable<ScheduleMaker> others = published();
-  for (const std::string& name : others.names()) {
+  const bool contended = model.contention.compute > 0 || model.contention.link > 0;
+  for (const std::string& name : contended ? others.names() : std::vector<std::string>{}) {
     Plan other = others.at(name)(model, options);
     const double taken = predicted(model, other, options).seconds;
     if (taken < seconds) seconds = taken, best = std::move(other);
+  }
+  if (options.least_step_gain > 0) {
+    Plan plain = sequential(model, options);
+    const double taken = predicted(model, plain, options).seconds;
+    if (seconds > taken * (1 - options.least_step_gain)) best = std::move(plain);
   }
   best.name = "planned";
   return best;
@@ -132,7 +138,7 @@ Plan planned_under_contention(const StepModel& model, const PlanOptions& options
 
 NameTable<ScheduleMaker> builtin_schedules() {
   NameTable<ScheduleMaker> all = published();
-  all.add("planned", planned_under_contention);
+  all.add("planned", planned_or_published);
   return all;
 }
 

@@ -17,7 +17,8 @@ using ScheduleMaker = std::function<Plan(const StepModel&, const PlanOptions&)>;
 /// lina            the same chunks, gradients in pieces of 30 MB as soon as one is full (Lina)
 /// fsmoe_no_split  planned chunks and gradients, but the links inside and between hosts count as one
 /// fsmoe           FSMoE's own rule: chunks a power of two up to 8 by its four cases, gradients by its two steps
-/// planned         ours (planner.h), or a published one where contention makes that faster
+/// planned         ours (planner.h), or a published one where contention makes that faster, or the sequential one where
+///                 less than PlanOptions::least_step_gain is gained
 NameTable<ScheduleMaker> builtin_schedules();
 
 }  // namespace parallel

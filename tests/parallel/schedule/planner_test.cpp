@@ -183,6 +183,19 @@ TEST(Planned, ALittleGainMayBeTooLittle) {
   }
 }
 
+TEST(Schedules, ALittleGainOfTheStepMayBeTooLittle) {
+  const StepModel model = model_of(parallel::fsmoe_b(), kShapes);
+  const auto planned = parallel::builtin_schedules().at("planned");
+  const Plan sequential = parallel::builtin_schedules().at("sequential")(model, {}), best = planned(model, {});
+  const double gain = 1 - predicted(model, best, {}).seconds / predicted(model, sequential, {}).seconds;
+  EXPECT_GT(gain, 0.1);
+  EXPECT_EQ(planned(model, {.least_step_gain = 0.99 * gain}), best);
+  Plan plain = planned(model, {.least_step_gain = 1.01 * gain});
+  EXPECT_EQ(plain.name, "planned");
+  plain.name = sequential.name;
+  EXPECT_EQ(plain, sequential);
+}
+
 TEST(Planned, GoldenLayerInFiveChunksForwardFourBackward) {
   const StepModel model = model_of(parallel::fsmoe_b(), {kShapes[1]});
   const Plan plan = planned(model, {.experts = ExpertBackward::kOneTask});

@@ -1,0 +1,60 @@
+"""What the figures about time share: a median with its interval, and schedules rehearsed in turn by `moetrain bench`."""
+import json
+import math
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Median(NamedTuple):
+    """A median and the order statistics that hold it with 95 % (binomial)."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def unclear(self):
+        """Wider than 10 %: not measurable."""
+        return self.high - self.low > 0.1 * self.median
+
+    def __str__(self):
+        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def median_of(values):
+    ordered, count = sorted(values), len(values)
+    below, tail = 0, 1 / 2**count
+    while tail <= 0.025:
+        below += 1
+        tail += math.comb(count, below) / 2**count
+    below = max(below - 1, 0)
+    return Median(statistics.median(ordered), ordered[below], ordered[count - 1 - below])
+
+
+class Bench:
+    """`moetrain bench recipes/bench/overlap.toml` started by `start` (launch/run or launch/emulate with their options)."""
+
+    def __init__(self, start, settings, schedules, rounds):
+        command = [str(ROOT / start[0]), *start[1:], "--", "bench", "recipes/bench/overlap.toml"]
+        for key, value in settings.items():
+            command += ["--set", f"{key}={value}"]
+        command += ["--schedules", ",".join(schedules), "--rounds", str(rounds), "--json"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3600,
+                              env=dict(os.environ, OMP_NUM_THREADS="1"))
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}\n{sys.argv[0]}: exit code {done.returncode}")
+        self.result = json.loads(done.stdout.strip().splitlines()[-1])
+        self.rows = {row["schedule"]: row for row in self.result["schedules"]}
+
+    def seconds(self, schedule):
+        return median_of(self.rows[schedule]["rounds"])
+
+    def speed_up(self, schedule, over):
+        """Of pairs of one round."""
+        return median_of([a / b for a, b in zip(self.rows[over]["rounds"], self.rows[schedule]["rounds"])])
