@@ -23,6 +23,8 @@ using parallel::Plan;
 using parallel::seconds_between;
 using parallel::TaskKind;
 
+constexpr int64_t kMostFixedChunks = 256;
+
 /// "fixed:4": all layers in 4 chunks, gradients after backward. 0: no such text.
 int64_t fixed_chunks(const std::string& schedule) {
   constexpr std::string_view kFixed = "fixed:";
@@ -30,7 +32,7 @@ int64_t fixed_chunks(const std::string& schedule) {
   int64_t chunks = 0;
   const char* end = schedule.data() + schedule.size();
   const auto [stop, error] = std::from_chars(schedule.data() + kFixed.size(), end, chunks);
-  return error == std::errc{} && stop == end && chunks >= 1 && chunks <= 256 ? chunks : 0;
+  return error == std::errc{} && stop == end && chunks >= 1 && chunks <= kMostFixedChunks ? chunks : 0;
 }
 
 Plan bench_plan(const std::string& schedule, const Profile& profile, int64_t layers) {
@@ -62,7 +64,10 @@ Middle middle(std::vector<double> values) {
 }
 
 void check_schedule_name(const std::string& name) {
-  if (name != "eager" && fixed_chunks(name) == 0) parallel::builtin_schedules().at(name);
+  const std::vector<std::string> names = parallel::builtin_schedules().names();
+  if (name == "eager" || fixed_chunks(name) > 0 || std::ranges::find(names, name) != names.end()) return;
+  parallel::user_error("unknown schedule '", name, "'; known: ", parallel::list_names(names),
+                       ", eager, and fixed:1 to fixed:", kMostFixedChunks);
 }
 
 BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {

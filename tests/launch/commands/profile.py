@@ -36,7 +36,9 @@ def measures(bench, recipe):
         schedules = measured["schedules"]
         bench.check(f"{name}: schedules", sorted(one["schedule"] for one in schedules) == SCHEDULES, schedules)
         seconds = {one["schedule"]: one["seconds"] for one in schedules}
-        bench.check(f"{name}: ours is the fastest", seconds["planned"] <= min(seconds.values()) * (1 + 1e-9), seconds)
+        fastest = min(seconds.values())  # the sequential plan is ours where less than 5 % is to be gained
+        ours = seconds["sequential"] if fastest > 0.95 * seconds["sequential"] else fastest
+        bench.check(f"{name}: ours is the fastest", abs(seconds["planned"] - ours) <= 1e-9 * ours, seconds)
         bench.check(f"{name}: a plan is one", all(one["plan"]["name"] == one["schedule"] for one in schedules), schedules)
         done = mpirun("-n", ranks, *words)
         for expected in ["expert_forward", "layer 1", "schedule "] + [f"plan {schedule}" for schedule in SCHEDULES]:
