@@ -159,7 +159,7 @@ Bytes expected(const Layout& layout, int64_t ranks, int64_t vocabulary, const at
 Bytes counted(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates,
               parallel::Communicator& world) {
   groups.ledger->reset();
-  run_updates(recipe, groups, updates, {.in_pieces = false});  // by host, each chunk has tables of its own
+  run_updates(recipe, groups, updates, {.plan = parallel::Plan{}});  // by host, each chunk has tables of its own
   const auto traffic = groups.ledger->by_axis();
   Bytes bytes;
   for (const char* axis : {"control", "world", "data", "tensor", "expert", "expert_tensor", "experts", "expert.inside",

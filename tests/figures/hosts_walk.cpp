@@ -72,7 +72,7 @@ TEST_P(HostBytes, Move) {
   if (dispatch == "hierarchical") mesh.dispatch = dispatch;
   const launch::Groups groups = launch::make_groups(test_mpi_world(), at::kCPU, "off", mesh);
   ASSERT_EQ(groups.mesh->dispatches_by_host(), dispatch == "hierarchical");
-  run_updates(recipe, groups, dispatch == "none" ? 0 : 1, {.in_pieces = false});
+  run_updates(recipe, groups, dispatch == "none" ? 0 : 1, {.plan = parallel::Plan{}});
   if (world->rank() != 0) return;
   const auto [copies, once] = crossing(choices(recipe), experts, groups.mesh->hosts());
   // There and back, in forward and in backward. By host: there, each token once; tables of 4 bytes a copy; weights.

@@ -258,7 +258,7 @@ int64_t PlanTruth::crossing(const launch::Recipe& recipe) const {
 
 Bytes PlanTruth::measured_bytes(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates) const {
   groups.ledger->reset();
-  run_updates(recipe, groups, updates, {.in_pieces = false});
+  run_updates(recipe, groups, updates, {.plan = parallel::Plan{}});
   Bytes bytes;
   for (const char* axis : {"control", "world", "data", "tensor", "expert", "expert_tensor", "experts",
                            "gradients.world", "gradients.data", "gradients.expert_data"}) {

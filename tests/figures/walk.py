@@ -26,10 +26,10 @@ def walk(test, ranks, suite="Walker", hosts=1, options=()):
     return passed_on(command, environment)
 
 
-def walk_alone(program, tests, settings={}):
+def walk_alone(program, tests):
     """The same for a program that needs no MPI. Lines come without their end."""
     command = [str(ROOT / "build" / program), "--gtest_brief=1", f"--gtest_filter={tests}"]
-    lines, well = passed_on(command, dict(os.environ, **settings))
+    lines, well = passed_on(command, dict(os.environ))
     return [line.rstrip() for line in lines], well
 
 

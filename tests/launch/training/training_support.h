@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "data/datasets/token_corpus.h"
@@ -134,8 +135,8 @@ inline at::Tensor whole_parameter(const at::Tensor& part, const moetrain::Model&
 
 struct RunOptions {
   parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();
-  bool gradients = false;  // trace them; without sharding
-  bool in_pieces = true;   // by test_plan; else everything in one piece
+  bool gradients = false;                             // trace them; without sharding
+  std::optional<parallel::Plan> plan = std::nullopt;  // none: by test_plan
 };
 
 /// Trains from scratch on the ranks of `groups`, without a run folder.
@@ -143,7 +144,7 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
                                const RunOptions& options = {}) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
-  groups.mesh->follow(options.in_pieces ? test_plan(groups.mesh->config()) : parallel::Plan{});
+  groups.mesh->follow(options.plan.value_or(test_plan(groups.mesh->config())));
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
