@@ -1,5 +1,7 @@
 #include "optim/optimizer.h"
 
+#include <ATen/core/Tensor.h>
+
 namespace optim {
 namespace {
 
@@ -12,14 +14,23 @@ std::vector<at::Tensor> tensors_of(const std::vector<NamedTensor>& parameters) {
 }  // namespace
 
 Optimizer::Optimizer(const std::vector<NamedTensor>& parameters, const AdamwConfig& config, const Schedule& schedule)
-    : config_(config), schedule_(schedule), masters_(tensors_of(parameters)), adamw_(masters_.tensors(), config) {
+    : config_(config),
+      schedule_(schedule),
+      masters_(tensors_of(parameters), config.offload),
+      adamw_(masters_.tensors(), config) {
   for (const NamedTensor& parameter : parameters) names_.push_back(parameter.name);
 }
 
 UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients, double norm) {
   const double learning_rate = config_.learning_rate * learning_rate_scale(schedule_, adamw_.updates());
   const double scale = clip_scale(norm, config_.clip_norm);
-  adamw_.step(gradients, learning_rate, scale);
+  if (config_.offload) {
+    std::vector<at::Tensor> on_host;
+    for (const at::Tensor& gradient : gradients) on_host.push_back(gradient.to(at::kCPU));
+    adamw_.step(on_host, learning_rate, scale);
+  } else {
+    adamw_.step(gradients, learning_rate, scale);
+  }
   masters_.publish();
   return {learning_rate, scale};
 }

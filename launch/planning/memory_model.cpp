@@ -30,9 +30,14 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
   const int64_t weight = static_cast<int64_t>(c10::elementSize(type)), wide = std::max<int64_t>(4, weight);
   const int64_t master = type == at::kBFloat16 ? wide : 0;
   const int64_t all = parameters.elements(), own = recipe.mesh.zero > 0 ? owned_elements(parameters) : all;
-  return {.weights = all * weight,
-          .gradients = (recipe.mesh.zero < 2 ? all : 0) * wide + (recipe.mesh.zero > 0 ? own : 0) * wide,
-          .optimizer = own * (master + 2 * wide)};
+  StateMemory state{.weights = all * weight,
+                    .gradients = (recipe.mesh.zero < 2 ? all : 0) * wide + (recipe.mesh.zero > 0 ? own : 0) * wide};
+  if (recipe.optimizer.offload) {
+    state.host = own * 3 * wide;
+  } else {
+    state.optimizer = own * (master + 2 * wide);
+  }
+  return state;
 }
 
 MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,

@@ -16,6 +16,8 @@ struct StateMemory {
   int64_t gradients = 0;  // in float32 (of float64 weights float64); with ZeRO 1 whole and the own part of the sum,
                           // with ZeRO 2 the own part alone
   int64_t optimizer = 0;  // two moments, and of bf16 weights float32 masters
+  int64_t host = 0;       // optimizer.offload: moments and masters of all weights, in the host's memory instead; not
+                          // in the total
   int64_t total() const { return weights + gradients + optimizer; }
 };
 StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters);

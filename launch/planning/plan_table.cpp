@@ -62,6 +62,10 @@ void append_memory(std::string& text, const PlanRequest& request, const LayoutPl
   }
   append_line(text, "%-16s %14.2f %14.2f  of %.2f; peak in %s", "all", mebi(plan.memory.total()),
               mebi(plan.bounded.total()), request.machine.memory_gib * 1024, plan.memory.peak.c_str());
+  if (plan.memory.state.host > 0) {
+    append_line(text, "%-16s %14.2f %14s  moments and masters of a rank (optimizer.offload)", "on the host",
+                mebi(plan.memory.state.host), "");
+  }
   if (plan.imbalance > 1)
     append_line(text, "uneven: the busiest rank has %g times the mean one's rows", plan.imbalance);
   append_line(text,

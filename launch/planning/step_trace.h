@@ -16,9 +16,9 @@ struct StepTask {
   parallel::Direction direction = parallel::Direction::kForward;
   int64_t layer = -1;  // expert layer; of a dense task the one it leads to, in backward the one it comes after; the
                        // head counts as the layer after the last; -1: of none (a measured slice of gradients)
-  int64_t chunk = 0;          // or the number of the slice
-  double bytes = 0;           // [byte] that the rank hands in
-  int64_t rows = 0;           // measured only
+  int64_t chunk = 0;   // or the number of the slice
+  double bytes = 0;    // [byte] that the rank hands in
+  int64_t rows = 0;    // measured only
   double begin = 0, end = 0;  // [s] since the rank's own first forward of the update began
   bool operator==(const StepTask&) const = default;
 };

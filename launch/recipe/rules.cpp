@@ -151,6 +151,10 @@ void check_rules(const Recipe& recipe) {
   check_objective(recipe);
   check_train(recipe.train, recipe.model);
   check_schedule(recipe.schedule, recipe.train.length);
+  if (recipe.optimizer.offload && recipe.run.device != "cuda") {
+    user_error("optimizer.offload = true, but with run.device = \"", recipe.run.device,
+               "\" all memory is the host's; legal: optimizer.offload = false, or run.device = \"cuda\"");
+  }
 }
 
 }  // namespace launch

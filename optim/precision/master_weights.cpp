@@ -6,11 +6,13 @@
 
 namespace optim {
 
-MasterWeights::MasterWeights(std::vector<at::Tensor> parameters) : parameters_(std::move(parameters)) {
+MasterWeights::MasterWeights(std::vector<at::Tensor> parameters, bool offload) : parameters_(std::move(parameters)) {
   for (const at::Tensor& parameter : parameters_) {
     const bool low = parameter.scalar_type() != at::kFloat && parameter.scalar_type() != at::kDouble;
-    copies_ = copies_ || low;
-    masters_.push_back(low ? parameter.detach().to(at::kFloat) : parameter.detach());
+    const at::Tensor weight = low ? parameter.detach().to(at::kFloat) : parameter.detach();
+    masters_.push_back(offload ? weight.to(at::kCPU, weight.scalar_type(), /*non_blocking=*/false, /*copy=*/true)
+                               : weight);
+    copies_ = copies_ || low || offload;
   }
 }
 

@@ -12,6 +12,7 @@ struct AdamwConfig {
   double epsilon = 1e-8;
   double weight_decay = 0.1;
   double clip_norm = 1.0;
+  bool offload = false;
 };
 
 template <class Visitor>
@@ -24,6 +25,8 @@ void visit(AdamwConfig& config, Visitor& field) {
   field("weight_decay", config.weight_decay, at_least(0),
         "decoupled decay of matrices; norms and gains are never decayed");
   field("clip_norm", config.clip_norm, at_least(0), "largest global gradient norm; 0: no clipping");
+  field("offload", config.offload, anything(),
+        "of a CUDA run: moments and float32 master weights lie in the host's memory, and are updated there");
 }
 
 }  // namespace optim

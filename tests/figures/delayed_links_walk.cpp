@@ -1,5 +1,5 @@
 // The real executor on 2 ranks whose exchanges end when a modelled link would end them, at no cost in processor time:
-// FSMoE's fifth experiment, the third part of tests/figures/simulator_cases.
+// FSMoE's fifth experiment, the third part of tests/figures/simulator_cases; and the control of overlap_emulated.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <numeric>
 #include <string>
 
+#include "launch/recipe/reader.h"
 #include "launch/training/bench.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/delaying_communicator.h"
@@ -147,6 +148,26 @@ TEST_F(DelayedExchanges, StepsTakeAsLongAsPredicted) {
       "walked the executor over delayed links: 1 to 8 chunks ranked as predicted (Spearman %.3f), planned %.3f x "
       "sequential, predicted %.3f\n",
       correlation, gain, predicted_gain);
+}
+
+/// The recipe of tests/figures/overlap_emulated on text and link (bytes a second) that it names, as its control: what
+/// is left of a gain when carrying bytes takes no processor time from the ranks that compute.
+TEST_F(DelayedExchanges, OverlapRecipe) {
+  const char *text = std::getenv("MOETRAIN_BENCH_TEXT"), *rate = std::getenv("MOETRAIN_BENCH_RATE");
+  ASSERT_TRUE(text != nullptr && rate != nullptr) << "started by tests/figures/overlap_emulated";
+  const launch::Recipe recipe =
+      launch::read_recipe("recipes/bench/overlap.toml", {std::string("data.file=") + text, "mesh.expert=2"});
+  launch::TrainingSetup setup(recipe, delayed_groups({.alpha = 2e-4, .beta = 1 / std::atof(rate)}), at::kCPU);
+  setup.build();
+  const launch::BenchResult result =
+      bench(setup, {.schedules = {"sequential", "fixed:2", "fixed:4", "fixed:8", "planned"}, .rounds = 15});
+  if (!first()) return;
+  for (const launch::BenchRow& row : result.rows) {
+    std::printf("walked %-10s %6.0f ms, predicted %6.0f; %.3f (%.3f to %.3f) x sequential; exposed %2.0f %%\n",
+                row.schedule.c_str(), 1e3 * row.seconds.value, 1e3 * row.predicted, row.speed_up.value,
+                row.speed_up.low, row.speed_up.high, 100 * row.exposed);
+  }
+  std::printf("walked MPI thread %.1f %% of a core\n", 100 * result.engine_share);
 }
 
 }  // namespace

@@ -86,6 +86,27 @@ TEST(MasterWeights, LowPrecisionWeightsAreRoundedMasters) {
   EXPECT_EQ(single[0].item<double>(), 1.0);
 }
 
+/// Bit for bit what it is without; the weights are copies of masters that lie apart.
+TEST(Optimizer, OffloadedUpdatesAreTheSame) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const std::vector<NamedTensor> here = two_parameters(type), there = two_parameters(type);
+    Optimizer plain(here, {.clip_norm = 0.5}, kFalling),
+        offloaded(there, {.clip_norm = 0.5, .offload = true}, kFalling);
+    for (const NamedTensor& master : offloaded.masters()) {
+      EXPECT_TRUE(master.tensor.device().is_cpu());
+      EXPECT_EQ(master.tensor.scalar_type(), at::kFloat);
+    }
+    EXPECT_NE(offloaded.masters()[0].tensor.data_ptr(), there[0].tensor.data_ptr());
+    step_times(plain, 0, 5);
+    step_times(offloaded, 0, 5);
+    for (size_t i = 0; i < here.size(); ++i) {
+      EXPECT_TRUE(there[i].tensor.equal(here[i].tensor)) << here[i].name;
+      EXPECT_FALSE(there[i].tensor.equal(two_parameters(type)[i].tensor)) << here[i].name << " has not moved";
+      EXPECT_TRUE(offloaded.state()[2 * i].tensor.equal(plain.state()[2 * i].tensor)) << here[i].name;
+    }
+  }
+}
+
 TEST(Optimizer, SmallUpdatesOfLowPrecisionWeightsAreNotLost) {
   // Each update moves a weight of 1 by 1e-3: a quarter of the half-step at which bfloat16 below 1 rounds back.
   const AdamwConfig config{.learning_rate = 1e-3, .epsilon = 1e-12, .weight_decay = 0, .clip_norm = 0};

@@ -96,6 +96,19 @@ TEST(LayoutPlan, MemoryGrowsWithImbalanceUpToTheBound) {
   EXPECT_EQ(plan_of(recipe, {1, 4}).bounded.total(), total(4));
 }
 
+TEST(LayoutPlan, OffloadMovesTheOptimizerToTheHost) {
+  launch::Recipe recipe = mixture({.expert = 2, .zero = 1});
+  recipe.run.precision = "bf16";
+  const auto here = plan_of(recipe, {1, 4}).memory;
+  recipe.optimizer.offload = true;
+  const auto there = plan_of(recipe, {1, 4}).memory;
+  EXPECT_GT(here.state.optimizer, 0);
+  EXPECT_EQ(here.state.host, 0);
+  EXPECT_EQ(there.state.optimizer, 0);
+  EXPECT_EQ(there.state.host, here.state.optimizer) << "of bf16 weights there are masters anyway";
+  EXPECT_EQ(there.total(), here.total() - here.state.optimizer);
+}
+
 TEST(LayoutPlan, AMissingLineIsNamed) {
   try {
     plan_of(mixture({.zero = 1}), {2, 4});

@@ -62,6 +62,14 @@ TEST(Rules, TheTensorGroupDividesHeadsAndDenseHiddenUnits) {
   EXPECT_EQ(broken_rule({"mesh.tensor=3", "moe.layers=all"}), "no fault") << "no feed-forward is dense";
 }
 
+TEST(Rules, OffloadIsOfCudaRuns) {
+  EXPECT_EQ(broken_rule({"optimizer.offload=true", "run.device=cuda"}), "no fault");
+  EXPECT_EQ(
+      broken_rule({"optimizer.offload=true"}),
+      "optimizer.offload = true, but with run.device = \"cpu\" all memory is the host's; legal: optimizer.offload = "
+      "false, or run.device = \"cuda\"");
+}
+
 TEST(Rules, TopKIsAtMostTheExperts) {
   EXPECT_EQ(broken_rule({"moe.top_k=9"}),
             "moe.top_k (9) must be at most moe.experts (8); nearest legal: top_k = 8 or experts = 9");

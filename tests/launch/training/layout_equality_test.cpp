@@ -104,6 +104,7 @@ const LayoutCase kLayoutCases[] = {
     {"fewer_sequences_than_ranks", [](launch::Recipe& r) { r.train.global_batch = 2; }},
     {"one_sequence", [](launch::Recipe& r) { r.train.global_batch = 1; }},
     {"experts_without_tokens", [](launch::Recipe& r) { r.moe.experts = 40, r.train.global_batch = 1; }},
+    {"offloaded_optimizer", [](launch::Recipe& r) { r.optimizer.offload = true, r.train.micro_batches = 2; }},
     {"recomputed_blocks", [](launch::Recipe& r) { r.train.recompute = "block", r.train.micro_batches = 2; }},
     {"recomputed_experts_with_capacity",
      [](launch::Recipe& r) {
