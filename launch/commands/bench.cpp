@@ -7,10 +7,9 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/recipe/reader.h"
-#include "launch/recipe/rules.h"
 #include "launch/training/same_start.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/nearest.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -25,16 +24,14 @@ struct BenchArguments {
 };
 
 int run_bench(const BenchArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
-  Recipe recipe;
+  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, *world,
+                                         {{"--schedules", parallel::list_names(arguments.options.schedules)},
+                                          {"--rounds", std::to_string(arguments.options.rounds)}});
   at::Device device(at::kCPU);
   parallel::all_ranks(*world, [&] {
-    recipe = read_recipe(arguments.recipe, arguments.overrides);
-    check_rules(recipe);
-    parallel::mesh_shape(recipe.mesh, world->size());
     for (const std::string& schedule : arguments.options.schedules) check_schedule_name(schedule);
     device = open_device(recipe.run.device, *world);
   });
-  require_same(*world, facts_of(recipe));
   TrainingSetup setup(recipe, make_groups(world, device, recipe.run.checks, recipe.mesh), device);
   setup.build();
   const BenchResult result = bench(setup, arguments.options);

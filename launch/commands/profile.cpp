@@ -13,8 +13,6 @@
 #include "launch/commands/job.h"
 #include "launch/planning/plan_file.h"
 #include "launch/planning/profile_plan.h"
-#include "launch/recipe/reader.h"
-#include "launch/recipe/rules.h"
 #include "launch/training/same_start.h"
 #include "launch/training/setup.h"
 #include "parallel/base/fault.h"
@@ -83,14 +81,8 @@ std::string json_of(const Profile& profile, const std::vector<Candidate>& candid
 }
 
 int profile(const ProfileArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
-  Recipe recipe;
+  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, *world);
   at::Device device(at::kCPU);
-  parallel::all_ranks(*world, [&] {
-    recipe = read_recipe(arguments.recipe, arguments.overrides);
-    check_rules(recipe);
-    parallel::mesh_shape(recipe.mesh, world->size());  // refused here, before any group is made
-  });
-  require_same(*world, facts_of(recipe));
   const int64_t rank = world->rank();
   std::atomic<const char*> part = "reading the text and building the model";
   const parallel::Deadline deadline(arguments.limit, "profile_limit",

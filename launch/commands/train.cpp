@@ -5,8 +5,6 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/recipe/keys.h"
-#include "launch/recipe/reader.h"
-#include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
 #include "launch/training/mesh_notes.h"
 #include "launch/training/model_builder.h"
@@ -27,12 +25,6 @@ struct TrainArguments {
   bool keys = false;
   double start_limit = JobStart{}.limit;
 };
-
-Recipe read_checked_recipe(const TrainArguments& arguments) {
-  Recipe recipe = read_recipe(arguments.recipe, arguments.overrides);
-  check_rules(recipe);
-  return recipe;
-}
 
 /// What would run: the resolved recipe, the model's size and how the batch is spread.
 void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
@@ -62,16 +54,10 @@ void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
 
 int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world,
           const Interrupt& interrupt) {
-  Recipe recipe;
+  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, *world,
+                                         {{"--resume", arguments.resume ? "given" : "not given"},
+                                          {"--dry-run", arguments.dry_run ? "given" : "not given"}});
   at::Device device(at::kCPU);
-  parallel::all_ranks(*world, [&] {
-    recipe = read_checked_recipe(arguments);
-    parallel::mesh_shape(recipe.mesh, world->size());  // refused here, before any group is made
-  });
-  std::vector<StartFact> chosen = facts_of(recipe);
-  chosen.push_back({"--resume", arguments.resume ? "given" : "not given"});
-  chosen.push_back({"--dry-run", arguments.dry_run ? "given" : "not given"});
-  require_same(*world, chosen);
   if (arguments.dry_run) {
     const std::vector<int64_t> hosts = world->host_leaders();
     parallel::all_ranks(*world, [&] {

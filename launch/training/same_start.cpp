@@ -6,10 +6,13 @@
 #include <map>
 #include <sstream>
 
+#include "launch/recipe/reader.h"
+#include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/rank_list.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/mesh/mesh_shape.h"
 
 namespace launch {
 namespace {
@@ -91,6 +94,20 @@ void require_same(parallel::Communicator& group, const std::vector<StartFact>& f
     parallel::user_error("the ranks were started differently: ", describe_differences(of_ranks),
                          "; legal: the same program, recipe and options on every rank");
   });
+}
+
+Recipe read_same_recipe(const std::string& path, const std::vector<std::string>& overrides,
+                        parallel::Communicator& world, const std::vector<StartFact>& others) {
+  Recipe recipe;
+  parallel::all_ranks(world, [&] {
+    recipe = read_recipe(path, overrides);
+    check_rules(recipe);
+    parallel::mesh_shape(recipe.mesh, world.size());  // refused here, before any group is made
+  });
+  std::vector<StartFact> facts = facts_of(recipe);
+  facts.insert(facts.end(), others.begin(), others.end());
+  require_same(world, facts);
+  return recipe;
 }
 
 }  // namespace launch

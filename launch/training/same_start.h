@@ -1,4 +1,5 @@
-// defines: StartFact, facts_of, describe_differences, require_same: ranks that were started differently
+// defines: StartFact, facts_of, describe_differences, require_same, read_same_recipe: ranks that were started
+// differently
 #pragma once
 #include <string>
 #include <vector>
@@ -23,5 +24,10 @@ std::string describe_differences(const std::vector<std::vector<StartFact>>& of_r
 /// UserError where the ranks' facts differ, thrown by the first rank; the others throw ReportedElsewhere. Their hashes
 /// are compared first, so that the facts travel only where they differ. Collective over `group` (CPU tensors).
 void require_same(parallel::Communicator& group, const std::vector<StartFact>& facts);
+
+/// The recipe of a command on all ranks: read, held against the rules and the ranks there are (UserError), and then the
+/// same everywhere, as are the `others`. Collective over `world`.
+Recipe read_same_recipe(const std::string& path, const std::vector<std::string>& overrides,
+                        parallel::Communicator& world, const std::vector<StartFact>& others = {});
 
 }  // namespace launch
