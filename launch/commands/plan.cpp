@@ -91,7 +91,7 @@ void add_plan_command(CLI::App& app, CommandResult&) {
   command->add_option("--vocabulary", arguments->vocabulary,
                       "tokens of the vocabulary, where data.file is not at hand");
   command->add_option("--imbalance", arguments->imbalance,
-                      "rows of the busiest rank over the mean one's (1), for its memory");
+                      "rows of the busiest rank over the mean one's (1), for its memory and the time");
   command->add_flag("--search", arguments->search, "rank all legal layouts of these ranks by predicted time");
   command->add_flag("--json", arguments->json, "print everything as JSON");
   command->callback([arguments] { run_once([&] { plan_recipe(*arguments); }); });

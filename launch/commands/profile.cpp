@@ -1,9 +1,14 @@
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <iomanip>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -11,6 +16,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/planning/machine_profile.h"
 #include "launch/planning/plan_file.h"
 #include "launch/planning/profile_plan.h"
 #include "launch/training/same_start.h"
@@ -26,6 +32,7 @@ namespace {
 struct ProfileArguments {
   std::string recipe;
   std::vector<std::string> overrides;
+  std::string machine;  // file to write
   bool json = false;
   double limit = 600;  // [s]
   double start_limit = JobStart{}.limit;
@@ -68,6 +75,25 @@ std::string json_of(const Profile& profile, const std::vector<Candidate>& candid
   return nlohmann::ordered_json{{"profile", profile_to_json(profile)}, {"schedules", schedules}}.dump(1) + "\n";
 }
 
+/// The machine file of the ranks that were profiled. Where hosts have different numbers of ranks, the largest counts.
+void write_machine_file(const std::string& path, const Profile& profile, const TrainingSetup& setup) {
+  std::map<int64_t, int64_t> ranks_of;
+  for (const int64_t host : setup.groups.mesh->hosts()) ++ranks_of[host];
+  int64_t most = 1;
+  for (const auto& [host, ranks] : ranks_of) most = std::max(most, ranks);
+  const double bytes = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const Machine machine = machine_of(profile, {.recipe = setup.recipe,
+                                               .vocabulary = setup.corpus->tokenizer().vocabulary_size(),
+                                               .cluster = {static_cast<int64_t>(ranks_of.size()), most},
+                                               .memory_gib = bytes / (1 << 30) / static_cast<double>(most),
+                                               .name = profile.machine});
+  std::ofstream file(path);
+  file << to_text(machine);
+  file.close();
+  if (!file)
+    parallel::user_error("--write-machine ", path, ": cannot be written; legal: a file of a folder that is there");
+}
+
 [[noreturn]] void give_up(int64_t rank, const char* part, double limit) {
   if (rank == 0) {
     std::fprintf(stderr,
@@ -93,6 +119,9 @@ int profile(const ProfileArguments& arguments, std::shared_ptr<parallel::MpiComm
   part = "measuring";
   const Profile measured = setup.profile(/*update=*/0);
   const std::vector<Candidate> candidates = candidates_of(measured, setup.groups.mesh->schedule()->layers());
+  parallel::all_ranks(*world, [&] {
+    if (rank == 0 && !arguments.machine.empty()) write_machine_file(arguments.machine, measured, setup);
+  });
   if (rank == 0) {
     std::printf("%s", (arguments.json ? json_of(measured, candidates) : table_of(measured, candidates)).c_str());
   }
@@ -109,6 +138,8 @@ void add_profile_command(CLI::App& app, CommandResult& result) {
       ->required();
   command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
       ->allow_extra_args(false);
+  command->add_option("--write-machine", arguments->machine,
+                      "a machine file of these ranks' measured lines, for `moetrain plan --machine`");
   command->add_flag("--json", arguments->json, "print the profile and the plans as JSON");
   command->add_option("--limit", arguments->limit, "seconds after which the process ends and says where it was")
       ->capture_default_str()

@@ -80,7 +80,7 @@ std::optional<Candidate> candidate(Recipe recipe, const parallel::MeshConfig& me
     return found;
   }
   try {
-    found.costs = step_costs(recipe, parameters, work, machine, cluster);
+    found.costs = step_costs(recipe, parameters, work, machine, cluster, imbalance);
     const parallel::ScheduleMaker sequential = parallel::builtin_schedules().at("sequential");
     const PlannedStep step = predict_step(*found.costs, sequential(found.costs->model, {}));
     found.layout.seconds = step.seconds;
@@ -107,7 +107,7 @@ LayoutPlan plan_layout(const Recipe& recipe, int64_t vocabulary, const Machine& 
   plan.memory = memory_use(recipe, plan.parameters, plan.work, {.imbalance = imbalance});
   plan.bounded = memory_use(recipe, plan.parameters, plan.work, {.bounded = true});
   plan.traffic = traffic_of(recipe, plan.parameters, plan.work);
-  const StepCosts costs = step_costs(recipe, plan.parameters, plan.work, machine, cluster);
+  const StepCosts costs = step_costs(recipe, plan.parameters, plan.work, machine, cluster, imbalance);
   plan.step = best_schedule(costs, affordable(plan.work.expert_layers()), &plan.schedules);
   plan.assumptions = costs.assumptions;
   plan.fits = static_cast<double>(plan.memory.total()) <= machine.memory_bytes();

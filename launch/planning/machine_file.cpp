@@ -7,6 +7,7 @@
 
 #include "launch/recipe/fields.h"
 #include "launch/recipe/reader.h"
+#include "launch/recipe/toml_text.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -20,6 +21,9 @@ class MachineFields {
     add("machine", "name", &machine.name, anything(), "what tables call it");
     add("machine", "memory_gib", &machine.memory_gib, above(0), "memory of one rank");
     add("machine", "ranks_per_host", &machine.ranks_per_host, between(1, 1 << 16), "ranks of one host");
+    add("machine", "compute_contention", &machine.compute_contention, at_least(0),
+        "share of a computation's time that an exchange beside it adds (ranks on CPUs)");
+    add("machine", "link_contention", &machine.link_contention, at_least(0), "likewise of an exchange's time");
     add_line("machine", "sweep", machine.sweep, "over bytes read and written outside of matrix multiplications");
     add_line("multiply", "float32", machine.float32, "over multiply-adds of one matrix multiplication");
     add_line("multiply", "bf16", machine.bf16, "likewise");
@@ -99,6 +103,22 @@ Machine parse_machine(const std::string& text, const std::string& name) {
                          "float32_alpha = 1e-5 and float32_beta = 1e-11");
   }
   return machine;
+}
+
+std::string to_text(const Machine& machine) {
+  Machine copy = machine;  // fields hand out mutable references
+  const MachineFields fields(copy);
+  std::string text, section;
+  for (const RecipeField& field : fields.fields()) {
+    const auto* const* number = std::get_if<double*>(&field.value);
+    if (number != nullptr && **number < 0) continue;  // a line that is not given
+    if (field.section != section) {
+      text += (text.empty() ? "[" : "\n[") + field.section + "]\n";
+      section = field.section;
+    }
+    text += field.key + " = " + toml_text(field.value) + "\n";
+  }
+  return text;
 }
 
 Machine read_machine(const std::filesystem::path& file) { return parse_machine(read_text(file), file.string()); }

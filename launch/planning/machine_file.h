@@ -1,5 +1,5 @@
 // A machine as lines: what planning knows of hosts, links and processors. TOML, read as strictly as a recipe.
-// defines: Machine, LinkLines, MachineLine, read_machine, parse_machine
+// defines: Machine, LinkLines, MachineLine, read_machine, parse_machine, to_text
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -29,7 +29,8 @@ struct Machine {
   MachineLine sweep;                   // over bytes: reading and writing tensors outside of multiplications
   MachineLine float32, bf16, float64;  // over multiply-adds
   LinkLines inside, between;
-  std::string place;  // the file, for messages
+  double compute_contention = 0, link_contention = 0;  // parallel::Contention: of ranks on CPUs
+  std::string place;                                   // the file, for messages
 
   double memory_bytes() const { return memory_gib * 1024 * 1024 * 1024; }
   /// UserError naming the line where the file does not give it.
@@ -44,5 +45,7 @@ parallel::Line line_of(const Machine& machine, const MachineLine& line, const st
 /// without a name, memory, ranks or a multiplication.
 Machine read_machine(const std::filesystem::path& file);
 Machine parse_machine(const std::string& text, const std::string& name);
+/// As a machine file: what parse_machine reads as the same machine.
+std::string to_text(const Machine& machine);
 
 }  // namespace launch

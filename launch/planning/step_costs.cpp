@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -10,12 +11,13 @@ namespace {
 class StepCounter {
  public:
   StepCounter(const Recipe& recipe, const ParameterTable& parameters, const Workload& work, const Machine& machine,
-              const Cluster& cluster)
+              const Cluster& cluster, double imbalance)
       : recipe_(recipe),
         parameters_(parameters),
         work_(work),
         machine_(machine),
         axes_(host_axes(work.mesh, cluster)),
+        imbalance_(imbalance),
         multiply_(machine.multiply(recipe.run.precision)),
         width_(static_cast<double>(recipe.model.width)) {}
 
@@ -23,6 +25,7 @@ class StepCounter {
     costs_.micro_batches = work_.micro_batches;
     costs_.sums_each = recipe_.mesh.zero == 2;
     set_lines();
+    costs_.model.contention = {.compute = machine_.compute_contention, .link = machine_.link_contention};
     open_ = {};
     if (work_.source.world > 0) add_embedding(work_.source);
     bool decodes = false;
@@ -32,7 +35,8 @@ class StepCounter {
     }
     add_head();
     add_update();
-    costs_.assumptions.push_back("choices spread evenly over experts");
+    costs_.assumptions.push_back(imbalance_ > 1 ? "the busiest rank's experts have as many rows as --imbalance says"
+                                                : "choices spread evenly over experts");
     if (recipe_.train.recompute != "none") {
       costs_.assumptions.push_back("what is made again in backward stands there as computation, its exchanges too");
     }
@@ -176,7 +180,7 @@ class StepCounter {
     const double sent = static_cast<double>(work_.side(block).own * block.moe.top_k) * choice_share(block);
     const double row = static_cast<double>(block.expert_width) * static_cast<double>(work_.element);
     const double sharing = static_cast<double>(mesh.expert * mesh.expert_tensor);
-    const double at_experts = sent * sharing * most_experts(recipe_, block);
+    const double at_experts = sent * sharing * std::min(1.0, imbalance_ * most_experts(recipe_, block));
     parallel::LayerLoad load;
     if (mesh.expert > 1) load.all_to_all_bytes = sent * row;
     if (mesh.expert_tensor > 1) {
@@ -247,6 +251,7 @@ class StepCounter {
   const Workload& work_;
   const Machine& machine_;
   std::vector<HostAxis> axes_;
+  double imbalance_;
   parallel::Line multiply_;
   double width_;
   StepCosts costs_;
@@ -256,8 +261,8 @@ class StepCounter {
 }  // namespace
 
 StepCosts step_costs(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
-                     const Machine& machine, const Cluster& cluster) {
-  return StepCounter(recipe, parameters, work, machine, cluster).count();
+                     const Machine& machine, const Cluster& cluster, double imbalance) {
+  return StepCounter(recipe, parameters, work, machine, cluster, imbalance).count();
 }
 
 }  // namespace launch

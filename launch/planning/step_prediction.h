@@ -27,9 +27,10 @@ struct StepCosts {
   std::vector<std::string> assumptions;
 };
 
+/// imbalance: rows of the busiest rank's experts over the mean one's; the others wait for them.
 /// UserError where the machine gives no line for what the layout does.
 StepCosts step_costs(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
-                     const Machine& machine, const Cluster& cluster);
+                     const Machine& machine, const Cluster& cluster, double imbalance = 1);
 
 /// A whole update under a plan.
 struct PlannedStep {

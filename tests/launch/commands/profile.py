@@ -57,6 +57,20 @@ def a_plan_is_followed(bench, recipe):
     bench.check("followed", done.returncode == 0 and "plan tutel" in done.stdout + done.stderr, done.stdout + done.stderr)
 
 
+def writes_a_machine(bench, recipe):
+    """The ranks' measured lines as a machine file, by which `plan` answers for this recipe and for another."""
+    file = bench.folder / "measured.toml"
+    words = [bench.program, "profile", recipe, "--set", "mesh.expert=2", *QUICK, "--write-machine", file]
+    done = mpirun("-n", 2, *words)
+    bench.check("machine", done.returncode == 0 and file.exists(), done.stderr)
+    for other in ([], ["--set", "moe.hidden=32", "--set", "model.layers=3"]):
+        planned = bench.run("plan", recipe, "--machine", file, "--set", "mesh.expert=2", *other, "--json")
+        bench.check("planned on it", planned.returncode == 0, planned.stderr)
+        bench.check("planned on it: a step", json.loads(planned.stdout)["plan"]["step"]["seconds"] > 0, planned.stdout[-500:])
+    bench.check_refused("a file nowhere", mpirun("-n", 2, *words[:-1], bench.folder / "none" / "m.toml"), "none/m.toml")
+    bench.check_refused("dense parts that exchange", mpirun("-n", 2, *words, "--set", "mesh.zero=1"), "mesh.zero = 1")
+
+
 def refuses(bench, recipe):
     refused = lambda name, done, *words: bench.check_refused(name, done, *words)
     refused("no such recipe", bench.run("profile", bench.folder / "none.toml"), "none.toml")
@@ -81,6 +95,7 @@ def body(bench):
     recipe = bench.folder / "recipe.toml"
     measures(bench, recipe)
     a_plan_is_followed(bench, recipe)
+    writes_a_machine(bench, recipe)
     refuses(bench, recipe)
 
 

@@ -39,6 +39,21 @@ TEST(MachineFile, IsRead) {
   EXPECT_FALSE(machine.sweep.given());
 }
 
+TEST(MachineFile, IsWrittenAsItIsRead) {
+  Machine machine = small_machine();
+  machine.sweep = {.alpha = 0, .beta = 3.25e-11};
+  machine.link_contention = 0.5;
+  const std::string text = to_text(machine);
+  EXPECT_EQ(text.find("bf16"), std::string::npos) << "is not given";
+  const Machine again = parse_machine(text, "again.toml");
+  EXPECT_EQ(again.name, "small");
+  EXPECT_EQ(again.ranks_per_host, 4);
+  EXPECT_EQ(again.sweep.beta, 3.25e-11);
+  EXPECT_EQ(again.link_contention, 0.5);
+  EXPECT_EQ(again.between.all_reduce.beta, machine.between.all_reduce.beta);
+  EXPECT_EQ(to_text(again), text);
+}
+
 TEST(MachineFile, NonsenseIsRefusedWithItsPlace) {
   expect_refused("float32_beta = 1e-11", "float32_beta = -1e-11",
                  {"small.toml:8", "multiply.float32_beta", "-1e-11", "above 0"});
