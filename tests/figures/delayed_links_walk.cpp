@@ -135,7 +135,9 @@ TEST_F(DelayedExchanges, StepsTakeAsLongAsPredicted) {
     correlation = rank_correlation({measured.begin() + 2, measured.end()}, {predicted.begin() + 2, predicted.end()});
     gain = measured[0] / measured[1];
     predicted_gain = predicted[0] / predicted[1];
-    if (correlation > 0.9 && std::abs(gain / predicted_gain - 1) < 0.1) break;
+    const bool fits =
+        std::abs(fitted.alpha / kLink.alpha - 1) < 0.15 && std::abs(2 * fitted.beta / kLink.beta - 1) < 0.1;
+    if (fits && correlation > 0.9 && std::abs(gain / predicted_gain - 1) < 0.1) break;
   }
   if (!first()) return;
   std::printf("%s", table.c_str());
