@@ -24,13 +24,9 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& parameters, const AdamwConf
 UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients, double norm) {
   const double learning_rate = config_.learning_rate * learning_rate_scale(schedule_, adamw_.updates());
   const double scale = clip_scale(norm, config_.clip_norm);
-  if (config_.offload) {
-    std::vector<at::Tensor> on_host;
-    for (const at::Tensor& gradient : gradients) on_host.push_back(gradient.to(at::kCPU));
-    adamw_.step(on_host, learning_rate, scale);
-  } else {
-    adamw_.step(gradients, learning_rate, scale);
-  }
+  std::vector<at::Tensor> beside_masters = gradients;
+  for (at::Tensor& gradient : beside_masters) gradient = config_.offload ? gradient.to(at::kCPU) : gradient;
+  adamw_.step(beside_masters, learning_rate, scale);
   masters_.publish();
   return {learning_rate, scale};
 }

@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
@@ -81,11 +79,10 @@ void write_machine_file(const std::string& path, const Profile& profile, const T
   for (const int64_t host : setup.groups.mesh->hosts()) ++ranks_of[host];
   int64_t most = 1;
   for (const auto& [host, ranks] : ranks_of) most = std::max(most, ranks);
-  const double bytes = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const Machine machine = machine_of(profile, {.recipe = setup.recipe,
                                                .vocabulary = setup.corpus->tokenizer().vocabulary_size(),
                                                .cluster = {static_cast<int64_t>(ranks_of.size()), most},
-                                               .memory_gib = bytes / (1 << 30) / static_cast<double>(most),
+                                               .memory_gib = physical_memory() / (1 << 30) / static_cast<double>(most),
                                                .name = profile.machine});
   std::ofstream file(path);
   file << to_text(machine);

@@ -107,18 +107,12 @@ Machine parse_machine(const std::string& text, const std::string& name) {
 
 std::string to_text(const Machine& machine) {
   Machine copy = machine;  // fields hand out mutable references
-  const MachineFields fields(copy);
-  std::string text, section;
-  for (const RecipeField& field : fields.fields()) {
+  std::vector<RecipeField> given = MachineFields(copy).fields();
+  std::erase_if(given, [](const RecipeField& field) {
     const auto* const* number = std::get_if<double*>(&field.value);
-    if (number != nullptr && **number < 0) continue;  // a line that is not given
-    if (field.section != section) {
-      text += (text.empty() ? "[" : "\n[") + field.section + "]\n";
-      section = field.section;
-    }
-    text += field.key + " = " + toml_text(field.value) + "\n";
-  }
-  return text;
+    return number != nullptr && **number < 0;  // a line that is not given
+  });
+  return toml_document(given);
 }
 
 Machine read_machine(const std::filesystem::path& file) { return parse_machine(read_text(file), file.string()); }

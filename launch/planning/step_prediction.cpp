@@ -9,17 +9,8 @@
 namespace launch {
 namespace {
 
-using parallel::Interval;
 using parallel::Resource;
 using parallel::Timeline;
-
-std::vector<Interval> busy(const Timeline& timeline, Resource resource) {
-  std::vector<Interval> spans;
-  for (size_t i = 0; i < timeline.tasks.size(); ++i) {
-    if (timeline.tasks[i].resource == resource) spans.push_back(timeline.times[i]);
-  }
-  return joined(std::move(spans));
-}
 
 struct Shares {
   double compute = 0, exposed_first = 0, exposed_second = 0, first = 0, second = 0;
@@ -27,14 +18,13 @@ struct Shares {
 
 /// `first`: the link that gradients take. Where both are busy and compute is not, it is the one that counts.
 Shares shares_of(const Timeline& timeline) {
-  const auto compute = busy(timeline, Resource::kCompute);
-  const auto first = busy(timeline, Resource::kBetweenHosts);
-  const auto second = busy(timeline, Resource::kInsideHost);
-  std::vector<Interval> others = compute;
-  others.insert(others.end(), first.begin(), first.end());
+  const auto compute = busy(timeline, {Resource::kCompute});
+  const auto first = busy(timeline, {Resource::kBetweenHosts});
+  const auto second = busy(timeline, {Resource::kInsideHost});
   Shares shares{.compute = length(compute), .first = length(first), .second = length(second)};
   shares.exposed_first = shares.first - length_of_both(first, compute);
-  shares.exposed_second = shares.second - length_of_both(second, joined(std::move(others)));
+  shares.exposed_second =
+      shares.second - length_of_both(second, busy(timeline, {Resource::kCompute, Resource::kBetweenHosts}));
   return shares;
 }
 

@@ -140,6 +140,12 @@ void check_schedule(const optim::ScheduleConfig& schedule, const Span& length) {
   }
 }
 
+void check_offload(bool offload, const std::string& device) {
+  if (!offload || device == "cuda") return;
+  user_error("optimizer.offload = true, but with run.device = \"", device,
+             "\" all memory is the host's; legal: optimizer.offload = false, or run.device = \"cuda\"");
+}
+
 }  // namespace
 
 void check_rules(const Recipe& recipe) {
@@ -151,10 +157,7 @@ void check_rules(const Recipe& recipe) {
   check_objective(recipe);
   check_train(recipe.train, recipe.model);
   check_schedule(recipe.schedule, recipe.train.length);
-  if (recipe.optimizer.offload && recipe.run.device != "cuda") {
-    user_error("optimizer.offload = true, but with run.device = \"", recipe.run.device,
-               "\" all memory is the host's; legal: optimizer.offload = false, or run.device = \"cuda\"");
-  }
+  check_offload(recipe.optimizer.offload, recipe.run.device);
 }
 
 }  // namespace launch

@@ -43,6 +43,18 @@ struct TomlWriter {
 
 std::string toml_text(const FieldPointer& value) { return std::visit(TomlWriter{}, value); }
 
+std::string toml_document(const std::vector<RecipeField>& fields) {
+  std::string text, section;
+  for (const RecipeField& field : fields) {
+    if (field.section != section) {
+      text += (text.empty() ? "[" : "\n[") + field.section + "]\n";
+      section = field.section;
+    }
+    text += field.key + " = " + toml_text(field.value) + "\n";
+  }
+  return text;
+}
+
 std::string quoted_text(std::string_view text) {
   std::string result = "\"";
   for (const char c : text) result += escaped(c);

@@ -1,8 +1,9 @@
 // Values as TOML writes them.
-// defines: toml_text, quoted_text, shortest_text
+// defines: toml_text, toml_document, quoted_text, shortest_text
 #pragma once
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "launch/recipe/fields.h"
 
@@ -10,6 +11,9 @@ namespace launch {
 
 /// The value a field holds as a TOML value which reads back as the same value, e.g. 2, 0.1, true, "cpu", "2000u".
 std::string toml_text(const FieldPointer& value);
+
+/// A line for each field under its section's head, in their order. Fields of one section stand together.
+std::string toml_document(const std::vector<RecipeField>& fields);
 
 /// A TOML basic string: in double quotes, with escapes. UTF-8 in, UTF-8 out.
 std::string quoted_text(std::string_view text);

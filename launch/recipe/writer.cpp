@@ -8,15 +8,7 @@ namespace launch {
 
 std::string write_recipe(const Recipe& recipe) {
   Recipe copy = recipe;  // visit() hands out mutable references
-  std::string text, section;
-  for (const RecipeField& field : list_fields(copy)) {
-    if (field.section != section) {
-      text += (text.empty() ? "[" : "\n[") + field.section + "]\n";
-      section = field.section;
-    }
-    text += field.key + " = " + toml_text(field.value) + "\n";
-  }
-  return text;
+  return toml_document(list_fields(copy));
 }
 
 uint64_t recipe_hash(const Recipe& recipe) {

@@ -33,7 +33,7 @@ void TrainingSetup::check_memory() const {
   if (!device.is_cpu()) return;  // the GPU says it itself, before anything is lost
   const double needed = static_cast<double>(
       training_bytes(recipe, corpus->tokenizer().vocabulary_size(), groups.control->size(), groups.control->rank()));
-  const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const double there = physical_memory();
   if (needed <= there) return;
   parallel::user_error("weights, gradients and optimizer state of this model take ", needed / 1e9,
                        " GB on each rank, and ", "this host has ", there / 1e9,
@@ -96,6 +96,10 @@ Profile TrainingSetup::profile(int64_t update) {
   at::Tensor sum = at::full({1}, targets, at::kLong);
   groups.control->all_reduce(sum, parallel::ReduceOp::kSum).wait();
   return measure_profile(state, own, sum.item<int64_t>(), groups, machine(), recipe.overlap.profile_seconds);
+}
+
+double physical_memory() {
+  return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace launch

@@ -1,4 +1,4 @@
-// defines: TrainingSetup: what updates are made of, built from a recipe
+// defines: TrainingSetup, physical_memory: what updates are made of, built from a recipe
 #pragma once
 #include <memory>
 #include <string>
@@ -42,5 +42,8 @@ class TrainingSetup {
 
   std::shared_ptr<moetrain::Model> teacher_;  // until build
 };
+
+/// [byte] of this host.
+double physical_memory();
 
 }  // namespace launch

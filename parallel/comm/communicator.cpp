@@ -65,4 +65,10 @@ int64_t row_bytes(const at::Tensor& tensor) {
   return bytes;
 }
 
+int64_t bytes_for_others(const at::Tensor& rows, const RowCounts& by_rank, int64_t rank) {
+  int64_t others = 0;
+  for (size_t r = 0; r < by_rank.size(); ++r) others += static_cast<int64_t>(r) == rank ? 0 : by_rank[r];
+  return others == 0 ? 0 : others * row_bytes(rows);
+}
+
 }  // namespace parallel

@@ -73,5 +73,7 @@ void check_row_parts(const at::Tensor& whole, const at::Tensor& part, const RowC
                      int64_t ranks);
 /// Bytes of one row.
 int64_t row_bytes(const at::Tensor& tensor);
+/// Bytes of the rows that go to ranks other than `rank`. Counts of too few ranks are no fault here.
+int64_t bytes_for_others(const at::Tensor& rows, const RowCounts& by_rank, int64_t rank);
 
 }  // namespace parallel

@@ -12,13 +12,6 @@ void CountingCommunicator::note(const char* operation, int64_t bytes) {
   ledger_->add(axis_, operation, size() > 1 ? bytes : 0);
 }
 
-/// Whoever calls with counts of too few ranks is told so below.
-int64_t CountingCommunicator::bytes_for_others(const at::Tensor& rows, const RowCounts& by_rank) const {
-  int64_t others = 0;
-  for (size_t r = 0; r < by_rank.size(); ++r) others += static_cast<int64_t>(r) == rank() ? 0 : by_rank[r];
-  return others == 0 ? 0 : others * row_bytes(rows);
-}
-
 Work CountingCommunicator::all_reduce(at::Tensor tensor, ReduceOp op) {
   note("all_reduce", static_cast<int64_t>(tensor.nbytes()));
   return counted_->all_reduce(std::move(tensor), op);
@@ -31,7 +24,7 @@ Work CountingCommunicator::all_gather(at::Tensor gathered, at::Tensor part) {
 
 Work CountingCommunicator::all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows,
                                       const RowCounts& sent_rows, const After& after) {
-  note("all_to_all", bytes_for_others(sent, sent_rows));
+  note("all_to_all", bytes_for_others(sent, sent_rows, rank()));
   return counted_->all_to_all(std::move(received), std::move(sent), received_rows, sent_rows, after);
 }
 
@@ -42,7 +35,7 @@ Work CountingCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part,
 }
 
 Work CountingCommunicator::reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) {
-  note("reduce_scatter_rows", bytes_for_others(whole, rows));
+  note("reduce_scatter_rows", bytes_for_others(whole, rows, rank()));
   return counted_->reduce_scatter_rows(std::move(part), std::move(whole), rows);
 }
 

@@ -41,7 +41,6 @@ class CountingCommunicator : public Communicator {
 
  private:
   void note(const char* operation, int64_t bytes);
-  int64_t bytes_for_others(const at::Tensor& rows, const RowCounts& by_rank) const;
 
   std::shared_ptr<Communicator> counted_;
   std::string axis_;

@@ -106,16 +106,16 @@ class Simulation {
 
 constexpr int64_t kContentionRounds = 8;
 
-/// Where compute is busy, or any link.
-std::vector<Interval> busy(const Timeline& timeline, bool compute) {
+}  // namespace
+
+std::vector<Interval> busy(const Timeline& timeline, const std::vector<Resource>& resources) {
   std::vector<Interval> spans;
   for (size_t i = 0; i < timeline.tasks.size(); ++i) {
-    if ((timeline.tasks[i].resource == Resource::kCompute) == compute) spans.push_back(timeline.times[i]);
+    const bool counts = std::ranges::find(resources, timeline.tasks[i].resource) != resources.end();
+    if (counts) spans.push_back(timeline.times[i]);
   }
   return joined(std::move(spans));
 }
-
-}  // namespace
 
 Timeline simulate(std::vector<Task> tasks, InsideOrder inside) {
   Timeline timeline;
@@ -129,7 +129,8 @@ Timeline simulate_contended(const std::vector<Task>& tasks, const Contention& co
   Timeline timeline = simulate(tasks);
   const bool contended = contention.compute > 0 || contention.link > 0;
   for (int64_t round = 0; contended && round < kContentionRounds; ++round) {
-    const std::vector<Interval> compute = busy(timeline, true), links = busy(timeline, false);
+    const std::vector<Interval> compute = busy(timeline, {Resource::kCompute}),
+                                links = busy(timeline, {Resource::kInsideHost, Resource::kBetweenHosts});
     std::vector<Task> longer = tasks;
     for (size_t i = 0; i < tasks.size(); ++i) {
       const bool computes = tasks[i].resource == Resource::kCompute;

@@ -1,5 +1,5 @@
 // A list schedule: each resource serves one task at a time, as early as its order and the tasks before it allow.
-// defines: InsideOrder, Timeline, simulate, simulate_contended, to_text
+// defines: InsideOrder, Timeline, busy, simulate, simulate_contended, to_text
 #pragma once
 #include <string>
 #include <vector>
@@ -21,6 +21,9 @@ struct Timeline {
   std::vector<Interval> times;  // of each task
   double seconds = 0;           // when the last task ends
 };
+
+/// When any of these resources serves a task; joined.
+std::vector<Interval> busy(const Timeline& timeline, const std::vector<Resource>& resources);
 
 /// Links between hosts and compute serve in the tasks' order. A task that waits for one that stands behind it on the
 /// same resource never starts: InternalError.

@@ -10,7 +10,7 @@
 
 #include "launch/recipe/reader.h"
 #include "launch/training/bench.h"
-#include "tests/launch/training/training_support.h"
+#include "tests/figures/walks.h"
 #include "tests/support/delaying_communicator.h"
 #include "tests/support/tiny_corpus.h"
 
@@ -65,10 +65,7 @@ TEST_F(DelayedExchanges, TrajectoriesAreEqual) {
                                                                        .moe_gradient_bytes = 5000,
                                                                        .dense_gradient_bytes = 2500})};
         const UpdateTrace trace = run_updates(recipe, groups, 3, {.plan = plan});
-        for (size_t i = 0; i < one.reports.size(); ++i) {
-          const double loss = trace.reports[i].total_loss(), expected = one.reports[i].total_loss();
-          apart = std::max(apart, std::abs(loss - expected) / expected);
-        }
+        apart = std::max(apart, losses_apart(trace, one));
         expect_same_trace(trace, one, 1e-10);
         ++plans;
       }

@@ -24,17 +24,6 @@ struct Bars {
 // draw moves that by a factor of three. Whatever goes to a wrong place is apart by far more.
 constexpr Bars kBars[] = {{"float32", 2e-6, 1e-5}, {"bf16", 4e-3, 5e-2}};
 
-double losses_apart(const UpdateTrace& trace, const UpdateTrace& reference) {
-  double worst = 0;
-  for (size_t i = 0; i < reference.reports.size(); ++i) {
-    for (size_t l = 0; l < reference.reports[i].losses.size(); ++l) {
-      const double a = trace.reports[i].losses[l].second, b = reference.reports[i].losses[l].second;
-      worst = std::max(worst, std::abs(a - b) / std::abs(b));
-    }
-  }
-  return worst;
-}
-
 /// 0 where they are sharded. A tensor whose true gradient is zero holds only noise, so the scale of a tensor is at
 /// least a hundredth of the largest element of all.
 double gradients_apart(const UpdateTrace& trace, const UpdateTrace& reference) {

@@ -37,19 +37,25 @@ def median_of(values):
     return Median(statistics.median(ordered), ordered[below], ordered[count - 1 - below])
 
 
+def output_of(command):
+    """What it prints, run from the project's folder with one thread a rank; where it fails, so does the figure."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=3600,
+                          env=dict(os.environ, OMP_NUM_THREADS="1"))
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(words)}\n{done.stdout}{done.stderr}\n{sys.argv[0]}: exit code {done.returncode}")
+    return done.stdout
+
+
 class Bench:
     """`moetrain bench recipes/bench/overlap.toml` started by `start` (launch/run or launch/emulate with their options)."""
 
     def __init__(self, start, settings, schedules, rounds):
-        command = [str(ROOT / start[0]), *start[1:], "--", "bench", "recipes/bench/overlap.toml"]
+        command = [ROOT / start[0], *start[1:], "--", "bench", "recipes/bench/overlap.toml"]
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]
-        command += ["--schedules", ",".join(schedules), "--rounds", str(rounds), "--json"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3600,
-                              env=dict(os.environ, OMP_NUM_THREADS="1"))
-        if done.returncode != 0:
-            sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}\n{sys.argv[0]}: exit code {done.returncode}")
-        self.result = json.loads(done.stdout.strip().splitlines()[-1])
+        command += ["--schedules", ",".join(schedules), "--rounds", rounds, "--json"]
+        self.result = json.loads(output_of(command).strip().splitlines()[-1])
         self.rows = {row["schedule"]: row for row in self.result["schedules"]}
 
     def seconds(self, schedule):

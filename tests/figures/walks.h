@@ -1,6 +1,8 @@
-// defines: Walk, base_recipe, foldings, all_walks, on_and_off, covering: the layouts that figures walk
+// defines: losses_apart, Walk, base_recipe, foldings, all_walks, on_and_off, covering: the layouts that figures walk
 #pragma once
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <set>
 #include <string>
 #include <tuple>
@@ -21,6 +23,18 @@ inline launch::Recipe base_recipe(const std::string& corpus) {
   recipe.train.micro_batches = 2;
   recipe.train.global_batch = 12;
   return recipe;
+}
+
+/// The largest relative difference of a loss term.
+inline double losses_apart(const UpdateTrace& trace, const UpdateTrace& reference) {
+  double worst = 0;
+  for (size_t i = 0; i < reference.reports.size(); ++i) {
+    for (size_t l = 0; l < reference.reports[i].losses.size(); ++l) {
+      const double a = trace.reports[i].losses[l].second, b = reference.reports[i].losses[l].second;
+      worst = std::max(worst, std::abs(a - b) / std::max(std::abs(b), 1e-300));
+    }
+  }
+  return worst;
 }
 
 struct Walk {

@@ -106,7 +106,7 @@ class DelayingCommunicator : public parallel::Communicator {
   }
   parallel::Work all_to_all(at::Tensor received, at::Tensor sent, const parallel::RowCounts& received_rows,
                             const parallel::RowCounts& sent_rows, const parallel::After& after) override {
-    const int64_t bytes = for_others(sent, sent_rows);
+    const int64_t bytes = parallel::bytes_for_others(sent, sent_rows, rank());
     return delayed(inner_->all_to_all(std::move(received), std::move(sent), received_rows, sent_rows, after), bytes,
                    after);
   }
@@ -116,7 +116,7 @@ class DelayingCommunicator : public parallel::Communicator {
     return delayed(inner_->all_gather_rows(std::move(gathered), std::move(part), rows, after), bytes, after);
   }
   parallel::Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const parallel::RowCounts& rows) override {
-    const int64_t bytes = for_others(whole, rows);
+    const int64_t bytes = parallel::bytes_for_others(whole, rows, rank());
     return delayed(inner_->reduce_scatter_rows(std::move(part), std::move(whole), rows), bytes, {});
   }
   void take_lane(parallel::Lane lane) override {
@@ -151,10 +151,6 @@ class DelayingCommunicator : public parallel::Communicator {
     std::shared_ptr<DelayedLinks> links_;
     std::shared_ptr<const DelayedLinks::Operation> operation_;
   };
-
-  int64_t for_others(const at::Tensor& tensor, const parallel::RowCounts& rows) const {
-    return static_cast<int64_t>(tensor.nbytes()) - parallel::row_bytes(tensor) * rows[static_cast<size_t>(rank())];
-  }
 
   parallel::Work delayed(parallel::Work work, int64_t bytes, const parallel::After& after) {
     if (lane_.link == parallel::Link::kNone) return work;

@@ -2,7 +2,6 @@
 """`moetrain bench` on 1 and 2 ranks: every schedule rehearsed as often as said, its figures those of its rounds; refusals."""
 import json
 import statistics
-import subprocess
 
 import cases
 
@@ -45,9 +44,8 @@ def refuses(bench, recipe):
     bench.check_refused("no such schedule", bench.run("bench", recipe, "--schedules", "planed"), "planed", "planned")
     bench.check_refused("too many chunks", bench.run("bench", recipe, "--schedules", "fixed:257"), "fixed:257",
                         "fixed:1 to fixed:256", "eager")
-    mixed = ["mpirun", "--quiet", "--oversubscribe", "--bind-to", "none", "-n", "1", bench.program, "bench", recipe, ":", "-n",
-             "1", bench.program, "bench", recipe, "--rounds", "3"]
-    done = subprocess.run(list(map(str, mixed)), capture_output=True, text=True, timeout=100)
+    words = [bench.program, "bench", recipe]
+    done = cases.mpirun("-n", 1, *words, ":", "-n", 1, *words, "--rounds", 3)
     bench.check_refused("different rounds", done, "--rounds", "rank 1 has 3")
     bench.check_refused("a layout that is none", bench.run_ranks("bench", recipe, "--set", "mesh.expert=3"), "mesh.expert")
 

@@ -33,6 +33,13 @@ every = "2u"
 """
 
 
+def mpirun(*words, limit=100, **variables):
+    """Ranks as mpirun takes them, several programs side by side too; KILL after `limit` seconds."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1", **variables)
+    return subprocess.run(["timeout", "-s", "KILL", str(limit), "mpirun", "--quiet", "--oversubscribe", "--bind-to", "none",
+                           *map(str, words)], capture_output=True, text=True, env=environment)
+
+
 class Bench:
     """A scratch folder with a corpus and a recipe, and the program to try on them."""
 

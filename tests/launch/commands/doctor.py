@@ -8,13 +8,6 @@ import time
 import cases
 
 
-def mpirun(*words, limit=100, **variables):
-    """Ranks as mpirun takes them, several programs side by side too; KILL after `limit` seconds."""
-    environment = dict(os.environ, OMP_NUM_THREADS="1", **variables)
-    return subprocess.run(["timeout", "-s", "KILL", str(limit), "mpirun", "--quiet", "--oversubscribe", "--bind-to", "none",
-                           *map(str, words)], capture_output=True, text=True, env=environment)
-
-
 def check_numbers(bench, name, facts, ranks):
     check = lambda condition, what: bench.check(f"{name}: {what}", condition, json.dumps(facts)[:2000])
     check([rank["rank"] for rank in facts["ranks"]] == list(range(ranks)), "every rank once")
@@ -37,7 +30,7 @@ def healthy(bench):
     for ranks in (1, 2, 3):
         start = time.time()
         words = [bench.program, "doctor", "--json", file]
-        done = mpirun("-n", ranks, *words) if ranks > 1 else bench.run(*words[1:])
+        done = cases.mpirun("-n", ranks, *words) if ranks > 1 else bench.run(*words[1:])
         name = f"{ranks} ranks"
         bench.check(name, done.returncode == 0, done.stderr)
         bench.check(f"{name}: bounded time", time.time() - start < 60, time.time() - start)
@@ -61,10 +54,10 @@ def warned(bench):
     bench.check("too many threads", done.returncode == 0 and "oversubscribed_threads" in codes, done.stdout)
     bench.check("too many threads: what to do", "what to do: --set run.threads=" in done.stdout, done.stdout)
     if not facts["ranks"][0]["gpus"]:
-        done = mpirun("-n", 2, bench.program, "doctor", "--set", "run.device=cuda")
+        done = cases.mpirun("-n", 2, bench.program, "doctor", "--set", "run.device=cuda")
         bench.check("no GPU", done.returncode == 1, done.stderr)
         bench.check("no GPU: said", "cannot train (no_gpu)" in done.stdout, done.stdout)
-    done = mpirun("-n", 2, "-x", "OMPI_MCA_btl", bench.program, "doctor", OMPI_MCA_btl="self,tcp")
+    done = cases.mpirun("-n", 2, "-x", "OMPI_MCA_btl", bench.program, "doctor", OMPI_MCA_btl="self,tcp")
     bench.check("transport settings", "OMPI_MCA_btl=self,tcp" in done.stdout, done.stdout)
     bench.check_refused("an unknown recipe", bench.run("doctor", bench.folder / "none.toml"), "none.toml")
     bench.check_refused("a file that cannot be written", bench.run("doctor", "--json", bench.folder / "no/such.json"),
@@ -75,7 +68,7 @@ def different(bench, recipe):
     """Two app contexts of one mpirun: each refused at start, by one message, within the time that a start takes."""
     program, train = bench.program, ["train", recipe]
     refused = lambda name, first, second, *words: bench.check_refused(
-        name, mpirun("-n", 2, *first, ":", "-n", 1, *second), *words)
+        name, cases.mpirun("-n", 2, *first, ":", "-n", 1, *second), *words)
     refused("another value", [program, *train], [program, *train, "--set", "moe.experts=8"], "moe.experts",
             "ranks 0-1 have 4", "rank 2 has 8")
     refused("--resume on one rank", [program, *train], [program, *train, "--resume"], "--resume", "rank 2 has given")
@@ -96,7 +89,7 @@ def missing(bench, recipe):
     wrapper.chmod(0o755)
     for command in (["train", recipe], ["doctor"]):
         start = time.time()
-        done = mpirun("-n", 3, wrapper, bench.program, *command, "--start-limit", 4)
+        done = cases.mpirun("-n", 3, wrapper, bench.program, *command, "--start-limit", 4)
         seconds = time.time() - start
         name = f"a rank that never starts, {command[0]}"
         bench.check(name, seconds < 60, f"{seconds} s")

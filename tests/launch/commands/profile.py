@@ -11,18 +11,12 @@ SCHEDULES = ["fsmoe", "fsmoe_no_split", "lina", "planned", "sequential", "tutel"
 QUICK = ["--set", "overlap.profile_seconds=0.5"]
 
 
-def mpirun(*words, limit=100):
-    """KILL after `limit` seconds."""
-    return subprocess.run(["timeout", "-s", "KILL", str(limit), "mpirun", "--quiet", "--oversubscribe", "--bind-to", "none",
-                           *map(str, words)], capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"))
-
-
 def measures(bench, recipe):
     for ranks in (1, 2):
         layout = ["--set", f"mesh.expert={ranks}", *QUICK]
         words = [bench.program, "profile", recipe, *layout]
         start = time.time()
-        done = mpirun("-n", ranks, *words, "--json") if ranks > 1 else bench.run(*words[1:], "--json")
+        done = cases.mpirun("-n", ranks, *words, "--json") if ranks > 1 else bench.run(*words[1:], "--json")
         name = f"{ranks} ranks"
         bench.check(name, done.returncode == 0, done.stderr)
         bench.check(f"{name}: bounded time", time.time() - start < 60, time.time() - start)
@@ -40,7 +34,7 @@ def measures(bench, recipe):
         ours = seconds["sequential"] if fastest > 0.95 * seconds["sequential"] else fastest
         bench.check(f"{name}: ours is the fastest", abs(seconds["planned"] - ours) <= 1e-9 * ours, seconds)
         bench.check(f"{name}: a plan is one", all(one["plan"]["name"] == one["schedule"] for one in schedules), schedules)
-        done = mpirun("-n", ranks, *words)
+        done = cases.mpirun("-n", ranks, *words)
         for expected in ["expert_forward", "layer 1", "schedule "] + [f"plan {schedule}" for schedule in SCHEDULES]:
             bench.check(f"{name}: text", expected in done.stdout, done.stdout)
         bench.check(f"{name}: no run folder", not (bench.folder / "run").exists())
@@ -61,33 +55,33 @@ def writes_a_machine(bench, recipe):
     """The ranks' measured lines as a machine file, by which `plan` answers for this recipe and for another."""
     file = bench.folder / "measured.toml"
     words = [bench.program, "profile", recipe, "--set", "mesh.expert=2", *QUICK, "--write-machine", file]
-    done = mpirun("-n", 2, *words)
+    done = cases.mpirun("-n", 2, *words)
     bench.check("machine", done.returncode == 0 and file.exists(), done.stderr)
     for other in ([], ["--set", "moe.hidden=32", "--set", "model.layers=3"]):
         planned = bench.run("plan", recipe, "--machine", file, "--set", "mesh.expert=2", *other, "--json")
         bench.check("planned on it", planned.returncode == 0, planned.stderr)
         bench.check("planned on it: a step", json.loads(planned.stdout)["plan"]["step"]["seconds"] > 0, planned.stdout[-500:])
-    bench.check_refused("a file nowhere", mpirun("-n", 2, *words[:-1], bench.folder / "none" / "m.toml"), "none/m.toml")
-    bench.check_refused("dense parts that exchange", mpirun("-n", 2, *words, "--set", "mesh.zero=1"), "mesh.zero = 1")
+    bench.check_refused("a file nowhere", cases.mpirun("-n", 2, *words[:-1], bench.folder / "none" / "m.toml"), "none/m.toml")
+    bench.check_refused("dense parts that exchange", cases.mpirun("-n", 2, *words, "--set", "mesh.zero=1"), "mesh.zero = 1")
 
 
 def refuses(bench, recipe):
     refused = lambda name, done, *words: bench.check_refused(name, done, *words)
     refused("no such recipe", bench.run("profile", bench.folder / "none.toml"), "none.toml")
-    refused("a layout that is none", mpirun("-n", 2, bench.program, "profile", recipe, "--set", "mesh.expert=3"), "mesh.expert")
+    refused("a layout that is none", cases.mpirun("-n", 2, bench.program, "profile", recipe, "--set", "mesh.expert=3"), "mesh.expert")
     refused("too little time", bench.run("profile", recipe, "--set", "overlap.profile_seconds=0"), "overlap.profile_seconds")
-    refused("different values", mpirun("-n", 1, bench.program, "profile", recipe, ":", "-n", 1, bench.program, "profile", recipe,
+    refused("different values", cases.mpirun("-n", 1, bench.program, "profile", recipe, ":", "-n", 1, bench.program, "profile", recipe,
                                        "--set", "moe.experts=8"), "moe.experts", "rank 1 has 8")
     # 200 MB of gradients, summed again and again, take longer than a second.
     start = time.time()
     large = ["--set", "moe.experts=16", "--set", "moe.hidden=2048", "--set", "model.width=256",
              "--set", "overlap.profile_seconds=100"]
-    refused("a limit", mpirun("-n", 2, bench.program, "profile", recipe, *large, "--limit", 1), "not over within 1 s", "--limit")
+    refused("a limit", cases.mpirun("-n", 2, bench.program, "profile", recipe, *large, "--limit", 1), "not over within 1 s", "--limit")
     bench.check("a limit: bounded time", time.time() - start < 60, time.time() - start)
     wrapper = bench.folder / "wrapper"
     wrapper.write_text('#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec sleep 600; fi\nexec "$@"\n')
     wrapper.chmod(0o755)
-    done = mpirun("-n", 2, wrapper, bench.program, "profile", recipe, "--start-limit", 4)
+    done = cases.mpirun("-n", 2, wrapper, bench.program, "profile", recipe, "--start-limit", 4)
     refused("a rank that never starts", done, "after 4 s", "in place of rank 1 runs sleep")
 
 
