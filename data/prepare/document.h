@@ -7,7 +7,7 @@ namespace data {
 /// One document as a source gives it.
 struct SourceDocument {
   std::string name;   // for people: its file, or file and line
-  std::string key;    // what decides about held-out: all documents of one key go together
+  std::string key;    // what decides about held-out and order: all documents of one key go together
   std::string group;  // its language, or another label
   std::string text;   // valid UTF-8
 };

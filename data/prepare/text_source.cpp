@@ -7,6 +7,7 @@
 #include "data/prepare/file_bytes.h"
 #include "data/tokenizers/utf8.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/random.h"
 
 namespace data {
 namespace {
@@ -19,6 +20,9 @@ const std::string* string_member(const nlohmann::json& object, const char* key, 
   return member->get_ptr<const std::string*>();
 }
 
+/// Copies of a text go together, and the same texts in another folder are split alike.
+std::string key_of(std::string_view text) { return std::to_string(parallel::hash_name(text)); }
+
 SourceDocument json_document(std::string_view line, const std::string& place, const std::string& group) {
   const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded() || !object.is_object()) {
@@ -30,7 +34,7 @@ SourceDocument json_document(std::string_view line, const std::string& place, co
   if (language != nullptr && (language->empty() || language->find('\0') != std::string::npos)) {
     parallel::user_error(place, ": \"language\" is empty or holds a zero byte");
   }
-  return {place, place, language != nullptr ? *language : group, *text};
+  return {place, key_of(*text), language != nullptr ? *language : group, *text};
 }
 
 std::vector<SourceDocument> json_documents(std::string_view content, const std::string& path,
@@ -61,7 +65,8 @@ std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, co
   }
   if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);
   if (holds_json_lines(path)) return json_documents(content, path.string(), options.group);
-  return {{path.string(), path.string(), options.group, std::move(content)}};
+  std::string key = key_of(content);
+  return {{path.string(), std::move(key), options.group, std::move(content)}};
 }
 
 }  // namespace data

@@ -204,6 +204,25 @@ TEST(Prepare, TwiceGivesTheSameBytesWithAnyNumberOfThreads) {
   EXPECT_EQ(files[0], files[1]);
 }
 
+TEST(Prepare, TheSameTextsInAnotherFolderGiveTheSameCorpus) {
+  const TemporaryFolder here, elsewhere;
+  std::vector<TokenCorpus> corpora;
+  for (const TemporaryFolder* folder : {&here, &elsewhere}) {
+    write_library(*folder);
+    PrepareOptions options = options_for(*folder, {"lib/*.jsonl"});
+    options.heldout = 0.3;
+    data::prepare(options);
+    corpora.push_back(TokenCorpus::open(options.output));
+  }
+  ASSERT_EQ(corpora[0].documents(), 40);
+  ASSERT_EQ(corpora[1].documents(), 40);
+  for (int64_t i = 0; i < 40; ++i) {
+    EXPECT_EQ(corpora[0].document_text(i), corpora[1].document_text(i));
+    EXPECT_EQ(corpora[0].document(i).split, corpora[1].document(i).split);
+  }
+  EXPECT_EQ(corpora[0].fingerprint(), corpora[1].fingerprint());
+}
+
 TEST(Prepare, SummaryCountsWhatTheFileHolds) {
   const TemporaryFolder folder;
   write_library(folder);
