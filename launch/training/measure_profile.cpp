@@ -162,7 +162,8 @@ std::function<void()> measure_experts(const moetrain::FfnExperts& experts, int64
     input.push_back(
         of(time_of([&] { experts.compute().backward_rows(rows_RD, saved, rows_RD, counts, weights, kept); }, limit)));
     weight.push_back(of(
-        time_of([&] { experts.compute().backward_weights(rows_RD, saved, rows_RD, kept, counts, gradients); }, limit)));
+        time_of([&] { experts.compute().backward_weights(rows_RD, saved, rows_RD, kept, counts, weights, gradients); },
+                limit)));
   }
   if (forward.size() < 2) return smallest;
   const auto fit = [&](const std::vector<Sample>& samples) {

@@ -42,7 +42,8 @@ class SwigluCompute : public ExpertCompute {
   }
 
   void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
-                        const RowTensors& kept, const Counts& counts, const Weights& gradients) const override {
+                        const RowTensors& kept, const Counts& counts, const Weights&,
+                        const Weights& gradients) const override {
     grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
     grouped_weight_gradient_out(gradients[1], rows_RD, kept[1], counts);
     grouped_weight_gradient_out(gradients[2], saved[2], grad_RD, counts);
@@ -89,7 +90,8 @@ class UngatedCompute : public ExpertCompute {
   }
 
   void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
-                        const RowTensors& kept, const Counts& counts, const Weights& gradients) const override {
+                        const RowTensors& kept, const Counts& counts, const Weights&,
+                        const Weights& gradients) const override {
     grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
     grouped_weight_gradient_out(gradients[1], saved[1], grad_RD, counts);
   }

@@ -264,12 +264,15 @@ class PipelineNode : public torch::autograd::Node {
         rows_of_whole += whole.back();
       }
       if (whole.empty()) continue;
-      Weights parts;
-      for (const at::Tensor& each : gradients)
-        parts.push_back(each.narrow(0, expert, static_cast<int64_t>(whole.size())));
+      const auto experts_of = [&](const Weights& all_experts) {
+        Weights parts;
+        for (const at::Tensor& each : all_experts)
+          parts.push_back(each.narrow(0, expert, static_cast<int64_t>(whole.size())));
+        return parts;
+      };
       compute_->backward_weights(rows.rows_ND.narrow(0, row, rows_of_whole), rows_of(rows.saved, row, rows_of_whole),
                                  grad_out_ND.narrow(0, row, rows_of_whole), rows_of(kept, row, rows_of_whole), whole,
-                                 parts);
+                                 experts_of(weights), experts_of(gradients));
       expert += static_cast<int64_t>(whole.size());
       row += rows_of_whole;
     }

@@ -34,10 +34,10 @@ class ExpertCompute {
   virtual at::Tensor backward_rows(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,
                                    const Counts& rows_per_expert, const Weights& weights,
                                    const RowTensors& kept) const = 0;
-  /// Writes the gradients of the weights of all experts that rows_per_expert counts: `gradients`, a range of experts of
-  /// each weight's; zero for an expert without rows.
+  /// Writes the gradients of the weights of all experts that rows_per_expert counts; `weights` and `gradients`: theirs,
+  /// a range of experts of each weight. Zero for an expert without rows.
   virtual void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,
-                                const RowTensors& kept, const Counts& rows_per_expert,
+                                const RowTensors& kept, const Counts& rows_per_expert, const Weights& weights,
                                 const Weights& gradients) const = 0;
 };
 

@@ -155,7 +155,7 @@ TEST_F(DelayedExchanges, OverlapRecipe) {
   const char *text = std::getenv("MOETRAIN_BENCH_TEXT"), *rate = std::getenv("MOETRAIN_BENCH_RATE");
   ASSERT_TRUE(text != nullptr && rate != nullptr) << "started by tests/figures/overlap_emulated";
   const launch::Recipe recipe =
-      launch::read_recipe("recipes/bench/overlap.toml", {std::string("data.file=") + text, "mesh.expert=2"});
+      launch::read_recipe("recipes/bench/overlap_top2.toml", {std::string("data.file=") + text, "mesh.expert=2"});
   launch::TrainingSetup setup(recipe, delayed_groups({.alpha = 2e-4, .beta = 1 / std::atof(rate)}), at::kCPU);
   setup.build();
   const launch::BenchResult result =

@@ -9,6 +9,7 @@ import sys
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "recipes/bench/overlap_top2.toml"
 
 
 class Median(NamedTuple):
@@ -48,10 +49,10 @@ def output_of(command):
 
 
 class Bench:
-    """`moetrain bench recipes/bench/overlap.toml` started by `start` (launch/run or launch/emulate with their options)."""
+    """`moetrain bench` started by `start` (launch/run or launch/emulate with their options)."""
 
-    def __init__(self, start, settings, schedules, rounds):
-        command = [ROOT / start[0], *start[1:], "--", "bench", "recipes/bench/overlap.toml"]
+    def __init__(self, start, settings, schedules, rounds, recipe=RECIPE):
+        command = [ROOT / start[0], *start[1:], "--", "bench", recipe]
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]
         command += ["--schedules", ",".join(schedules), "--rounds", rounds, "--json"]

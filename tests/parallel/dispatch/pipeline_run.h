@@ -61,7 +61,8 @@ struct PipelineResult {
 class PipelineRun : public testing::Test {
  protected:
   /// The pipeline over this rank's tokens with `weights` of the experts in `group`.
-  PipelineResult run(const Choice& choice, const ExpertGroup& group, const std::vector<at::Tensor>& weights) const {
+  PipelineResult run(const Choice& choice, const ExpertGroup& group, const std::vector<at::Tensor>& weights,
+                     std::shared_ptr<const ExpertCompute> compute = std::make_shared<ToyCompute>()) const {
     const int64_t rank = world_->rank(), tokens = choice.tokens(rank);
     at::Tensor expert_TK = at::empty({tokens, 2}, at::kLong);
     for (int64_t t = 0; t < tokens; ++t) {
@@ -72,8 +73,8 @@ class PipelineRun : public testing::Test {
                                    random_tensor("gates" + place, {tokens, 2})};
     for (const at::Tensor& weight : weights) leaves.push_back(weight.detach().clone());
     for (at::Tensor& leaf : leaves) leaf.requires_grad_(true);
-    const at::Tensor out_TD = expert_pipeline(leaves[0], {expert_TK, leaves[1], kAllExperts},
-                                              std::make_shared<ToyCompute>(), {leaves[2], leaves[3]}, group);
+    const at::Tensor out_TD = expert_pipeline(leaves[0], {expert_TK, leaves[1], kAllExperts}, std::move(compute),
+                                              {leaves[2], leaves[3]}, group);
     torch::autograd::backward({(out_TD * random_tensor("probe" + place, out_TD.sizes())).sum()}, {});
     PipelineResult result{out_TD.detach(), {}};
     for (const at::Tensor& leaf : leaves) result.gradients.push_back(leaf.grad());

@@ -41,7 +41,8 @@ class ToyCompute : public ExpertCompute {
   }
 
   void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
-                        const RowTensors& grads_in, const Counts& counts, const Weights& gradients) const override {
+                        const RowTensors& grads_in, const Counts& counts, const Weights&,
+                        const Weights& gradients) const override {
     each(counts, [&](int64_t e, int64_t begin, int64_t count) {
       gradients[0][e].copy_(at::mm(rows_RD.narrow(0, begin, count).t(), grads_in[0].narrow(0, begin, count)));
       gradients[1][e].copy_(at::mm(saved[0].narrow(0, begin, count).t(), grad_RD.narrow(0, begin, count)));
