@@ -149,13 +149,13 @@ TEST_F(DelayedExchanges, StepsTakeAsLongAsPredicted) {
       correlation, gain, predicted_gain);
 }
 
-/// The recipe of tests/figures/overlap_emulated on text and link (bytes a second) that it names, as its control: what
+/// The recipe, text and link (bytes a second) that tests/figures/overlap_emulated names, as its control: what
 /// is left of a gain when carrying bytes takes no processor time from the ranks that compute.
 TEST_F(DelayedExchanges, OverlapRecipe) {
-  const char *text = std::getenv("MOETRAIN_BENCH_TEXT"), *rate = std::getenv("MOETRAIN_BENCH_RATE");
-  ASSERT_TRUE(text != nullptr && rate != nullptr) << "started by tests/figures/overlap_emulated";
-  const launch::Recipe recipe =
-      launch::read_recipe("recipes/bench/overlap_top2.toml", {std::string("data.file=") + text, "mesh.expert=2"});
+  const char *file = std::getenv("MOETRAIN_BENCH_RECIPE"), *text = std::getenv("MOETRAIN_BENCH_TEXT"),
+             *rate = std::getenv("MOETRAIN_BENCH_RATE");
+  ASSERT_TRUE(file != nullptr && text != nullptr && rate != nullptr) << "started by tests/figures/overlap_emulated";
+  const launch::Recipe recipe = launch::read_recipe(file, {std::string("data.file=") + text, "mesh.expert=2"});
   launch::TrainingSetup setup(recipe, delayed_groups({.alpha = 2e-4, .beta = 1 / std::atof(rate)}), at::kCPU);
   setup.build();
   const launch::BenchResult result =
