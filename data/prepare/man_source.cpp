@@ -131,7 +131,7 @@ ManPages read_man_pages(const std::filesystem::path& folder, const ManOptions& o
     result.unreadable += page.is_unreadable;
     if (page.is_stub || page.is_unreadable) continue;
     const auto name = std::filesystem::relative(page.path, std::filesystem::absolute(folder)).string();
-    result.documents.push_back({name, page.key, page.language, to_prose(page.lines)});
+    result.documents.push_back({name, name, page.key, page.language, to_prose(page.lines)});
   }
   return result;
 }

@@ -86,12 +86,11 @@ Documents select(Documents&& documents, PrepareSummary& summary) {
 }
 
 /// Mixes sources and languages, so that any stretch of the token file looks like the whole: who evaluates only the
-/// first windows sees every language. The order is a function of keys and groups alone.
+/// first windows sees every language. The order is a function of identities alone.
 void mix(Documents& documents) {
   std::vector<std::pair<uint64_t, size_t>> order;
   for (size_t i = 0; i < documents.size(); ++i) {
-    const uint64_t identity = parallel::hash_name(parallel::concat(documents[i].key, "/", documents[i].group));
-    order.emplace_back(parallel::RandomStream(identity, "document order").bits(0), i);
+    order.emplace_back(parallel::RandomStream(parallel::hash_name(documents[i].identity), "document order").bits(0), i);
   }
   std::sort(order.begin(), order.end());
   Documents mixed;

@@ -20,8 +20,11 @@ const std::string* string_member(const nlohmann::json& object, const char* key, 
   return member->get_ptr<const std::string*>();
 }
 
-/// Copies of a text go together, and the same texts in another folder are split alike.
-std::string key_of(std::string_view text) { return std::to_string(parallel::hash_name(text)); }
+/// Of its text: the same texts in another folder are ordered and split alike.
+SourceDocument text_document(const std::string& name, const std::string& group, std::string text) {
+  const std::string identity = std::to_string(parallel::hash_name(text));
+  return {name, identity, identity, group, std::move(text)};
+}
 
 SourceDocument json_document(std::string_view line, const std::string& place, const std::string& group) {
   const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
@@ -34,7 +37,7 @@ SourceDocument json_document(std::string_view line, const std::string& place, co
   if (language != nullptr && (language->empty() || language->find('\0') != std::string::npos)) {
     parallel::user_error(place, ": \"language\" is empty or holds a zero byte");
   }
-  return {place, key_of(*text), language != nullptr ? *language : group, *text};
+  return text_document(place, language != nullptr ? *language : group, *text);
 }
 
 std::vector<SourceDocument> json_documents(std::string_view content, const std::string& path,
@@ -65,8 +68,7 @@ std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, co
   }
   if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);
   if (holds_json_lines(path)) return json_documents(content, path.string(), options.group);
-  std::string key = key_of(content);
-  return {{path.string(), std::move(key), options.group, std::move(content)}};
+  return {text_document(path.string(), options.group, std::move(content))};
 }
 
 }  // namespace data

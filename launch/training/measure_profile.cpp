@@ -87,30 +87,34 @@ double time_of(Action&& action, double seconds) {
   return parallel::median(times);
 }
 
-/// `compute` (none: nothing) again and again beside sums of `bytes`, which alone take as `line` says. Collective.
+/// `compute` (none: nothing) again and again beside sums of `bytes`, which alone take as `line` says. Compute is held
+/// against itself alone just before: its speed drifts by more than what is looked for. Collective.
 parallel::Contention measure_contention(Communicator& group, int64_t bytes, const Line& line,
                                         const std::function<void()>& compute, double seconds) {
   const double alone_summed = line.seconds(static_cast<double>(bytes));
   if (group.size() == 1 || bytes < 4 || alone_summed <= 0) return {};
-  const double alone = compute ? time_of(compute, seconds) : 0;
   const at::Tensor payload = at::zeros({bytes / 4}, at::kFloat);
-  std::vector<double> computed, summed;
-  for (int64_t repetition = 0; repetition < 5; ++repetition) {
+  constexpr int64_t kRepetitions = 5;
+  std::vector<double> slower, summed;
+  for (int64_t repetition = 0; repetition < kRepetitions; ++repetition) {
+    const double alone = compute ? time_of(compute, seconds / kRepetitions) : 0;
     group.all_reduce(at::zeros({1}), parallel::ReduceOp::kSum).wait();  // all begin together
+    std::vector<double> beside;
     TracePoint begin = std::chrono::steady_clock::now();
     parallel::Work work = group.all_reduce(payload, parallel::ReduceOp::kSum);
     while (compute) {
       compute();
       const TracePoint end = std::chrono::steady_clock::now();
       if (work.done()) break;
-      computed.push_back(seconds_between(std::exchange(begin, end), end));
+      beside.push_back(seconds_between(std::exchange(begin, end), end));
     }
     work.wait();
     if (const auto span = work.state()->span()) summed.push_back(seconds_between(span->begin, span->end));
+    // An exchange that is over before one call of `compute` takes little from a step.
+    if (!beside.empty() && alone > 0) slower.push_back(parallel::median(beside) / alone);
   }
-  // An exchange that is over before one call of `compute` takes little from a step.
-  if (computed.size() < 5 || summed.empty() || alone <= 0) return {};
-  return {.compute = std::max(0.0, parallel::median(computed) / alone - 1),
+  if (slower.size() <= kRepetitions / 2 || summed.empty()) return {};
+  return {.compute = std::max(0.0, parallel::median(slower) - 1),
           .link = std::max(0.0, parallel::median(summed) / alone_summed - 1)};
 }
 

@@ -2,18 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include "parallel/dispatch/permutation.h"
+
 namespace moetrain {
 namespace {
-
-/// Calls action(expert, first row, row count) for every expert that has rows.
-template <class Action>
-void for_each_group(const std::vector<int64_t>& rows_per_expert, Action&& action) {
-  int64_t begin = 0;
-  for (size_t e = 0; e < rows_per_expert.size(); ++e) {
-    if (rows_per_expert[e] > 0) action(static_cast<int64_t>(e), begin, rows_per_expert[e]);
-    begin += rows_per_expert[e];
-  }
-}
 
 /// LibTorch's grouped kernel serves bf16 on GPUs; elsewhere one multiplication an expert,
 /// straight into its place, is as fast: the rows of an expert are many and its weight is read once.
@@ -35,7 +27,7 @@ void multiply(at::Tensor& out, const at::Tensor& rows, const at::Tensor& weight_
     return;
   }
   if (!out.defined()) out = at::empty({rows.size(0), weight_E.size(2)}, rows.options());
-  for_each_group(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
+  parallel::for_each_expert(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
     at::Tensor part = out.narrow(0, begin, count);
     at::mm_out(part, rows.narrow(0, begin, count), weight_E.select(0, e));
   });
@@ -68,7 +60,7 @@ void grouped_weight_gradient_out(at::Tensor out_EMN, const at::Tensor& rows_RM, 
     if (rows_per_expert[e] == 0) out_EMN.select(0, static_cast<int64_t>(e)).zero_();
   }
   if (grouped) return;
-  for_each_group(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
+  parallel::for_each_expert(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
     at::Tensor part = out_EMN.select(0, e);
     at::mm_out(part, rows_RM.narrow(0, begin, count).t(), grad_RN.narrow(0, begin, count));
   });

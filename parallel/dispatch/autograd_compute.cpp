@@ -3,21 +3,13 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "parallel/base/fault.h"
+#include "parallel/dispatch/permutation.h"
+
 namespace parallel {
 namespace {
 
-using Counts = ExpertCompute::Counts;
 using Weights = ExpertCompute::Weights;
-
-/// action(e, first row, rows) for every expert in turn.
-template <class Action>
-void for_each_expert(const Counts& rows_per_expert, Action&& action) {
-  int64_t first = 0;
-  for (size_t e = 0; e < rows_per_expert.size(); ++e) {
-    action(static_cast<int64_t>(e), first, rows_per_expert[e]);
-    first += rows_per_expert[e];
-  }
-}
 
 Weights weights_of(const Weights& weights, int64_t expert) {
   Weights own;
@@ -39,11 +31,19 @@ void write(at::Tensor place, const at::Tensor& gradient) {
 
 }  // namespace
 
+at::Tensor AutogradCompute::run(const at::Tensor& rows_ND, const Weights& weights) const {
+  at::Tensor out_ND = expert_(rows_ND, weights);
+  check_internal(out_ND.sizes() == rows_ND.sizes() && out_ND.scalar_type() == rows_ND.scalar_type(),
+                 "AutogradCompute: rows of shape ", rows_ND.sizes(), " and type ", rows_ND.scalar_type(),
+                 " gave an output of shape ", out_ND.sizes(), " and type ", out_ND.scalar_type());
+  return out_ND;
+}
+
 at::Tensor AutogradCompute::forward(const at::Tensor& rows_RD, const Counts& rows_per_expert, const Weights& weights,
                                     const RowTensors&) const {
   at::Tensor out_RD = at::empty_like(rows_RD);
   for_each_expert(rows_per_expert, [&](int64_t e, int64_t first, int64_t rows) {
-    if (rows > 0) out_RD.narrow(0, first, rows).copy_(expert_(rows_RD.narrow(0, first, rows), weights_of(weights, e)));
+    out_RD.narrow(0, first, rows).copy_(run(rows_RD.narrow(0, first, rows), weights_of(weights, e)));
   });
   return out_RD;
 }
@@ -54,9 +54,8 @@ at::Tensor AutogradCompute::backward_rows(const at::Tensor& rows_RD, const RowTe
   const at::AutoGradMode with_gradients(true);
   at::Tensor grad_rows_RD = at::empty_like(rows_RD);
   for_each_expert(rows_per_expert, [&](int64_t e, int64_t first, int64_t rows) {
-    if (rows == 0) return;
     const at::Tensor rows_ND = rows_RD.narrow(0, first, rows).detach().requires_grad_(true);
-    const at::Tensor out_ND = expert_(rows_ND, weights_of(weights, e));
+    const at::Tensor out_ND = run(rows_ND, weights_of(weights, e));
     write(grad_rows_RD.narrow(0, first, rows), gradients_of(out_ND, {rows_ND}, grad_out_RD.narrow(0, first, rows))[0]);
   });
   return grad_rows_RD;
@@ -66,13 +65,12 @@ void AutogradCompute::backward_weights(const at::Tensor& rows_RD, const RowTenso
                                        const RowTensors&, const Counts& rows_per_expert, const Weights& weights,
                                        const Weights& gradients) const {
   const at::AutoGradMode with_gradients(true);
+  for (const at::Tensor& gradient : gradients) write(gradient, {});
   for_each_expert(rows_per_expert, [&](int64_t e, int64_t first, int64_t rows) {
-    Weights own = weights_of(weights, e), found(own.size());
+    Weights own = weights_of(weights, e);
     for (at::Tensor& weight : own) weight.requires_grad_(true);
-    if (rows > 0) {
-      const at::Tensor out_ND = expert_(rows_RD.narrow(0, first, rows).detach(), own);
-      found = gradients_of(out_ND, own, grad_out_RD.narrow(0, first, rows));
-    }
+    const at::Tensor out_ND = run(rows_RD.narrow(0, first, rows).detach(), own);
+    const auto found = gradients_of(out_ND, own, grad_out_RD.narrow(0, first, rows));
     for (size_t i = 0; i < gradients.size(); ++i) write(gradients[i].select(0, e), found[i]);
   });
 }

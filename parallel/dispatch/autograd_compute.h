@@ -6,14 +6,15 @@
 
 namespace parallel {
 
-/// An expert kind given by its forward alone; autograd finds the gradients. Keeps nothing but the rows: backward runs
-/// forward twice more, once for the gradient of the rows (a chunk at a time) and once for that of the weights, so that
-/// a step multiplies 5/3 as much as one with a written backward.
+/// An expert kind given by its forward alone, for kinds whose backward nobody has written (those of FfnExperts have
+/// theirs); autograd finds the gradients. Keeps nothing but the rows: backward runs forward twice more, once for the
+/// gradient of the rows (a chunk at a time) and once for that of the weights, so that a step multiplies nearly twice
+/// as much (16/9 for SwiGLU).
 class AutogradCompute : public ExpertCompute {
  public:
   /// One expert: [N, D] and its slice of each weight -> [N, D]. Differentiable in both; row n of the output depends on
   /// row n alone, since a chunk may hold any range of the expert's rows. Where hidden units are shared out over ranks
-  /// it computes this rank's summand. Draws no random numbers.
+  /// it computes this rank's summand. Draws no random numbers. InternalError for an output of another shape or dtype.
   using Expert = std::function<at::Tensor(const at::Tensor& rows_ND, const Weights& weights)>;
   explicit AutogradCompute(Expert expert) : expert_(std::move(expert)) {}
 
@@ -29,6 +30,8 @@ class AutogradCompute : public ExpertCompute {
                         const Weights& gradients) const override;
 
  private:
+  at::Tensor run(const at::Tensor& rows_ND, const Weights& weights) const;
+
   Expert expert_;
 };
 

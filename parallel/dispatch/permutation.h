@@ -1,4 +1,5 @@
-// defines: Permutation, sort_by_expert, in_order, gather_rows, combine_rows, row_dots: rows by expert, and the way back
+// defines: Permutation, sort_by_expert, in_order, gather_rows, combine_rows, row_dots, for_each_expert: rows by expert,
+// and the way back
 #pragma once
 #include <vector>
 
@@ -31,5 +32,15 @@ at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, 
 
 /// out[r] = <a[r], b[r]>
 at::Tensor row_dots(const at::Tensor& a_RD, const at::Tensor& b_RD);
+
+/// action(expert, first row, rows) for each expert that has rows, in turn.
+template <class Action>
+void for_each_expert(const std::vector<int64_t>& rows_per_expert, Action&& action) {
+  int64_t first = 0;
+  for (size_t e = 0; e < rows_per_expert.size(); ++e) {
+    if (rows_per_expert[e] > 0) action(static_cast<int64_t>(e), first, rows_per_expert[e]);
+    first += rows_per_expert[e];
+  }
+}
 
 }  // namespace parallel

@@ -32,8 +32,8 @@ struct PollInterval {
 };
 
 // A waited-for operation is on the critical path; the others are hidden behind compute, from which a wake-up takes its
-// time (parallel/README.md, "The engine's own time").
-constexpr PollInterval kWaited{std::chrono::microseconds(5), std::chrono::milliseconds(1), 20};
+// time (parallel/README.md, "One engine thread").
+constexpr PollInterval kWaited{std::chrono::microseconds(10), std::chrono::milliseconds(1), 16};
 constexpr PollInterval kHidden{std::chrono::microseconds(100), std::chrono::milliseconds(1), 8};
 
 /// Operations of a link under way at once. Two: the second's handshake goes on while the first has the wire, and what

@@ -209,17 +209,23 @@ TEST(Prepare, TheSameTextsInAnotherFolderGiveTheSameCorpus) {
   std::vector<TokenCorpus> corpora;
   for (const TemporaryFolder* folder : {&here, &elsewhere}) {
     write_library(*folder);
-    PrepareOptions options = options_for(*folder, {"lib/*.jsonl"});
+    for (uint64_t i = 0; i < 20; ++i) write_file(*folder / parallel::concat("lib/", i, ".txt"), sentences(500 + i, 5));
+    PrepareOptions options = options_for(*folder, {"lib/*"});
     options.heldout = 0.3;
     data::prepare(options);
     corpora.push_back(TokenCorpus::open(options.output));
   }
-  ASSERT_EQ(corpora[0].documents(), 40);
-  ASSERT_EQ(corpora[1].documents(), 40);
-  for (int64_t i = 0; i < 40; ++i) {
+  ASSERT_EQ(corpora[0].documents(), 60);
+  ASSERT_EQ(corpora[1].documents(), 60);
+  std::map<std::string, std::set<Split>> splits;
+  for (int64_t i = 0; i < 60; ++i) {
+    const data::DocumentInfo document = corpora[0].document(i);
     EXPECT_EQ(corpora[0].document_text(i), corpora[1].document_text(i));
-    EXPECT_EQ(corpora[0].document(i).split, corpora[1].document(i).split);
+    EXPECT_EQ(document.split, corpora[1].document(i).split);
+    splits[std::filesystem::path(document.name).extension().string().substr(0, 4)].insert(document.split);
   }
+  ASSERT_EQ(splits.size(), 2u);
+  for (const auto& [kind, found] : splits) EXPECT_EQ(found.size(), 2u) << kind;
   EXPECT_EQ(corpora[0].fingerprint(), corpora[1].fingerprint());
 }
 
@@ -275,7 +281,7 @@ std::vector<data::SourceDocument> translated_pages(int64_t pages) {
     for (const std::string language : {"de", "en", "fr"}) {
       if (language == "fr" && i % 7 != 0) continue;
       const std::string key = "page" + std::to_string(i) + ".1";
-      documents.push_back({language + "/" + key, key, language, "text"});
+      documents.push_back({language + "/" + key, language + "/" + key, key, language, "text"});
     }
   }
   return documents;
@@ -306,7 +312,7 @@ TEST(Holdout, EveryGroupOfTwoIsInBothSplits) {
     std::vector<data::SourceDocument> documents;
     for (int64_t i = 0; i < 9; ++i) {
       const std::string key = std::to_string(start * 100 + i);
-      documents.push_back({key, key, i < 2 ? "small" : "large", "text"});
+      documents.push_back({key, key, key, i < 2 ? "small" : "large", "text"});
     }
     for (const double fraction : {0.01, 0.9}) {
       const auto holdout = data::choose_heldout(documents, fraction);
@@ -319,7 +325,7 @@ TEST(Holdout, EveryGroupOfTwoIsInBothSplits) {
 }
 
 TEST(Holdout, SingleDocumentsAreForTrainingAndItIsSaid) {
-  const auto holdout = data::choose_heldout({{"a", "a", "solo", "x"}}, 0.9);
+  const auto holdout = data::choose_heldout({{"a", "a", "a", "solo", "x"}}, 0.9);
   EXPECT_EQ(holdout.split, std::vector<Split>{Split::kTrain});
   ASSERT_EQ(holdout.notes.size(), 1u);
   EXPECT_TRUE(contains(holdout.notes[0], "'solo'"));

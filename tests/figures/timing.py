@@ -9,7 +9,7 @@ import sys
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "recipes/bench/overlap_top2.toml"
+TOP2 = ROOT / "recipes/bench/overlap_top2.toml"
 
 
 class Median(NamedTuple):
@@ -49,9 +49,9 @@ def output_of(command):
 
 
 class Bench:
-    """`moetrain bench` started by `start` (launch/run or launch/emulate with their options)."""
+    """`moetrain bench RECIPE` started by `start` (launch/run or launch/emulate with their options)."""
 
-    def __init__(self, start, settings, schedules, rounds, recipe=RECIPE):
+    def __init__(self, start, recipe, settings, schedules, rounds):
         command = [ROOT / start[0], *start[1:], "--", "bench", recipe]
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]

@@ -2,7 +2,6 @@
 """`moetrain doctor` alone and under the real mpirun; ranks that were started differently; a rank that never starts."""
 import json
 import os
-import subprocess
 import time
 
 import cases

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """`moetrain profile` alone and under the real mpirun, what it refuses, and that nothing lets it wait for ever."""
 import json
-import os
-import subprocess
 import time
 
 import cases

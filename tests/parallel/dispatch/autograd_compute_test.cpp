@@ -39,20 +39,31 @@ TEST_F(AutogradComputeTest, GivesWhatAWrittenBackwardGivesInEveryFoldingAndPlan)
   }
 }
 
-/// A bias for every expert, an expert of nothing but its bias, and one that ignores a weight.
-TEST_F(AutogradComputeTest, WeightsOfAnyShapeAndInputsThatAreNotUsed) {
+/// An expert of nothing but its bias: no output depends on a row or on the second weight, whatever its shape.
+TEST_F(AutogradComputeTest, InputsThatAreNotUsedHaveZeroGradients) {
   const std::vector<at::Tensor> weights{random_tensor("bias", {kAllExperts, kModelWidth}),
                                         random_tensor("unused", {kAllExperts, 2, 2, 2})};
   const auto constant =
       std::make_shared<AutogradCompute>([](const at::Tensor& rows_ND, const std::vector<at::Tensor>& own) {
         return own[0].unsqueeze(0).expand_as(rows_ND);
       });
-  const PipelineResult result = run(kChoices[1], one_rank(kAllExperts), weights, constant);
-  EXPECT_EQ(result.gradients[0].abs().max().item<double>(), 0.0) << "no output depends on a row";
-  EXPECT_EQ(result.gradients[3].abs().max().item<double>(), 0.0) << "nor on the second weight";
-  const at::Tensor chosen = result.gradients[2][7];
-  EXPECT_GT(chosen.abs().min().item<double>(), 0.0) << "all rows are expert 7's";
-  EXPECT_EQ(result.gradients[2].abs().sum().item<double>(), chosen.abs().sum().item<double>());
+  const Choice& choice = kChoices[1];  // both choices of every token are expert 7
+  const PipelineResult result = run(choice, one_rank(kAllExperts), weights, constant);
+  const std::string place = std::to_string(world_->rank());
+  const int64_t tokens = choice.tokens(world_->rank());
+  const at::Tensor gates_T1 = random_tensor("gates" + place, {tokens, 2}).sum(1, /*keepdim=*/true);
+  EXPECT_TRUE(at::allclose(result.out_TD, gates_T1 * weights[0][7], 1e-13, 1e-14));
+  at::Tensor expected = at::zeros_like(weights[0]);
+  expected[7] = (gates_T1 * random_tensor("probe" + place, result.out_TD.sizes())).sum(0);
+  EXPECT_TRUE(at::allclose(result.gradients[2], expected, 1e-12, 1e-13));
+  EXPECT_EQ(result.gradients[0].abs().max().item<double>(), 0.0) << "of the rows";
+  EXPECT_EQ(result.gradients[3].abs().max().item<double>(), 0.0) << "of the second weight";
+}
+
+TEST_F(AutogradComputeTest, AnOutputOfAnotherShapeIsTheKindsFault) {
+  const auto mean = std::make_shared<AutogradCompute>(
+      [](const at::Tensor& rows_ND, const std::vector<at::Tensor>&) { return rows_ND.mean(0, /*keepdim=*/true); });
+  EXPECT_THROW(run(kChoices[1], one_rank(kAllExperts), weights_, mean), InternalError);
 }
 
 }  // namespace
