@@ -21,9 +21,11 @@ struct Call {
   Direction direction = Direction::kForward;
   TracePoint begin, end;
   double own_seconds = 0;  // of its exchanges and multiplications
-  double all_to_all_bytes = 0, all_gather_bytes = 0, reduce_scatter_bytes = 0;
+  double dispatched_bytes = 0, combined_bytes = 0, all_gather_bytes = 0, reduce_scatter_bytes = 0;
   int64_t rows = 0;
 
+  /// What a rank hands in to combine is what dispatch brought it: a link takes as long as its busier direction.
+  double all_to_all_bytes() const { return std::max(dispatched_bytes, combined_bytes); }
   /// [s] of what the layer does besides.
   double besides() const { return std::max(0.0, seconds_between(begin, end) - own_seconds); }
 };
@@ -46,7 +48,8 @@ std::vector<Call> calls_of(const Trace& trace, TracePoint from) {
     call.begin = std::min(call.begin, task.begin);
     call.end = std::max(call.end, task.end);
     call.own_seconds += seconds_between(task.begin, task.end);
-    if (task.kind == TaskKind::kDispatch) call.all_to_all_bytes += static_cast<double>(task.bytes);
+    if (task.kind == TaskKind::kDispatch) call.dispatched_bytes += static_cast<double>(task.bytes);
+    if (task.kind == TaskKind::kCombine) call.combined_bytes += static_cast<double>(task.bytes);
     if (task.kind == TaskKind::kAllGather) call.all_gather_bytes += static_cast<double>(task.bytes);
     if (task.kind == TaskKind::kReduceScatter) call.reduce_scatter_bytes += static_cast<double>(task.bytes);
     if (task.kind == TaskKind::kExperts || task.kind == TaskKind::kInputGradient) call.rows += task.rows;
@@ -75,7 +78,7 @@ Profile profile_of(const Trace& trace, const std::vector<ExpertSize>& experts) {
     // Made again in backward (recompute, further passes) it is part of the dense time there.
     if (call.direction != Direction::kForward || call.begin >= phases.backward_begin) continue;
     const ExpertSize& size = experts.at(static_cast<size_t>(call.layer));
-    model.layers.push_back({.all_to_all_bytes = call.all_to_all_bytes,
+    model.layers.push_back({.all_to_all_bytes = call.all_to_all_bytes(),
                             .all_gather_bytes = call.all_gather_bytes,
                             .reduce_scatter_bytes = call.reduce_scatter_bytes,
                             .multiply_adds = size.multiply_adds_of_row * static_cast<double>(call.rows),

@@ -182,7 +182,9 @@ class StepCounter {
     const double sharing = static_cast<double>(mesh.expert * mesh.expert_tensor);
     const double at_experts = sent * sharing * std::min(1.0, imbalance_ * most_experts(recipe_, block));
     parallel::LayerLoad load;
-    if (mesh.expert > 1) load.all_to_all_bytes = sent * row;
+    // A rank gets the rows of its experts, which may be more than it hands in.
+    const double got = at_experts / static_cast<double>(mesh.expert_tensor);
+    if (mesh.expert > 1) load.all_to_all_bytes = std::max(sent, got) * row;
     if (mesh.expert_tensor > 1) {
       load.all_gather_bytes = at_experts * row;
       load.reduce_scatter_bytes = at_experts * static_cast<double>(block.expert_width * work_.wide);

@@ -27,7 +27,7 @@ struct CostLines {
 
 /// One MoE layer and the dense part in front of it (in forward order); sizes of one rank and of the whole layer.
 struct LayerLoad {
-  double all_to_all_bytes = 0, all_gather_bytes = 0, reduce_scatter_bytes = 0;  // one way
+  double all_to_all_bytes = 0, all_gather_bytes = 0, reduce_scatter_bytes = 0;  // one way, the larger
   double multiply_adds = 0;  // of the experts' forward; backward has as many for inputs and as many for weights
   int64_t matrices = 2;      // matrix multiplications of an expert's forward: 2 or (gated) 3
   double dense_forward_seconds = 0, dense_backward_seconds = 0;

@@ -125,6 +125,8 @@ parallel::Trace two_calls_and_a_teacher() {
                            time_at(t + 2), time_at(t + length - 1)});
     trace.tasks.push_back(
         {TaskKind::kReduceScatter, direction, layer, 0, 200, 0, time_at(t + length - 1), time_at(t + length)});
+    trace.tasks.push_back({TaskKind::kCombine, direction, layer, 0, layer == 1 ? 1500 : 700, 0, time_at(t + length),
+                           time_at(t + length)});
   };
   // A micro-batch before it, which counts for nothing.
   trace.phases.push_back({time_at(-100), time_at(-60), time_at(-20)});
@@ -153,6 +155,7 @@ TEST(ProfileOf, EachCallIsALayerWithTheDensePartBeforeIt) {
   ASSERT_EQ(profile.model.layers.size(), 3u);
   const auto& layers = profile.model.layers;
   EXPECT_EQ(layers[0].all_to_all_bytes, 1000);
+  EXPECT_EQ(layers[2].all_to_all_bytes, 1500) << "it got more than it handed in";
   EXPECT_EQ(layers[0].all_gather_bytes, 300);
   EXPECT_EQ(layers[0].reduce_scatter_bytes, 200);
   EXPECT_EQ(layers[0].multiply_adds, 500);
