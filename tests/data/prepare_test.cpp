@@ -1,13 +1,12 @@
 #include "data/prepare/prepare.h"
 
 #include <algorithm>
-#include <cmath>
+#include <map>
 #include <set>
 
 #include "data/prepare/child_process.h"
 #include "data/prepare/file_bytes.h"
 #include "data/prepare/glob.h"
-#include "data/prepare/holdout.h"
 #include "data/prepare/text_source.h"
 #include "data/prepare/workers.h"
 #include "data/tokenizers/byte_tokenizer.h"
