@@ -25,7 +25,9 @@ UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients, double no
   const double learning_rate = config_.learning_rate * learning_rate_scale(schedule_, adamw_.updates());
   const double scale = clip_scale(norm, config_.clip_norm);
   std::vector<at::Tensor> beside_masters = gradients;
-  for (at::Tensor& gradient : beside_masters) gradient = config_.offload ? gradient.to(at::kCPU) : gradient;
+  if (config_.offload) {
+    for (at::Tensor& gradient : beside_masters) gradient = gradient.to(at::kCPU);
+  }
   adamw_.step(beside_masters, learning_rate, scale);
   masters_.publish();
   return {learning_rate, scale};

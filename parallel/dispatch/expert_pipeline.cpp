@@ -30,8 +30,9 @@ RowTensors places(const std::vector<int64_t>& widths, int64_t rows, const at::Te
   return tensors;
 }
 
-RowTensors rows_of(const RowTensors& tensors, int64_t first, int64_t count) {
-  RowTensors parts;
+/// Of each tensor a range of its first dimension: rows, or experts.
+std::vector<at::Tensor> narrowed(const std::vector<at::Tensor>& tensors, int64_t first, int64_t count) {
+  std::vector<at::Tensor> parts;
   for (const at::Tensor& tensor : tensors) parts.push_back(tensor.narrow(0, first, count));
   return parts;
 }
@@ -197,7 +198,7 @@ class PipelineNode : public torch::autograd::Node {
       at::Tensor out_ND;
       {
         const ComputeSpan span(trace, TaskKind::kExperts, chunk, static_cast<int64_t>(c));
-        const RowTensors saved = keep ? rows_of(all.saved, chunk.first_row, chunk.rows())
+        const RowTensors saved = keep ? narrowed(all.saved, chunk.first_row, chunk.rows())
                                       : places(compute_->saved_widths(weights), chunk.rows(), wire_RD.options());
         out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
       }
@@ -248,8 +249,8 @@ class PipelineNode : public torch::autograd::Node {
       at::Tensor grad_in_ND;
       {
         const ComputeSpan span(trace, TaskKind::kInputGradient, chunk, static_cast<int64_t>(c));
-        grad_in_ND = compute_->backward_rows(rows.rows_ND.narrow(0, first, count), rows_of(rows.saved, first, count),
-                                             grad_ND, chunk.rows_per_expert, weights, rows_of(kept, first, count));
+        grad_in_ND = compute_->backward_rows(rows.rows_ND.narrow(0, first, count), narrowed(rows.saved, first, count),
+                                             grad_ND, chunk.rows_per_expert, weights, narrowed(kept, first, count));
       }
       departures.send(c, grad_in_ND, rows_RD);
       // Nobody waits for the weights' gradients: those of experts that now have all their rows.
@@ -264,16 +265,11 @@ class PipelineNode : public torch::autograd::Node {
         rows_of_whole += whole.back();
       }
       if (whole.empty()) continue;
-      const auto experts_of = [&](const Weights& all_experts) {
-        Weights parts;
-        for (const at::Tensor& each : all_experts)
-          parts.push_back(each.narrow(0, expert, static_cast<int64_t>(whole.size())));
-        return parts;
-      };
-      compute_->backward_weights(rows.rows_ND.narrow(0, row, rows_of_whole), rows_of(rows.saved, row, rows_of_whole),
-                                 grad_out_ND.narrow(0, row, rows_of_whole), rows_of(kept, row, rows_of_whole), whole,
-                                 experts_of(weights), experts_of(gradients));
-      expert += static_cast<int64_t>(whole.size());
+      const auto experts = static_cast<int64_t>(whole.size());
+      compute_->backward_weights(rows.rows_ND.narrow(0, row, rows_of_whole), narrowed(rows.saved, row, rows_of_whole),
+                                 grad_out_ND.narrow(0, row, rows_of_whole), narrowed(kept, row, rows_of_whole), whole,
+                                 narrowed(weights, expert, experts), narrowed(gradients, expert, experts));
+      expert += experts;
       row += rows_of_whole;
     }
     departures.wait();

@@ -51,8 +51,7 @@ std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
 double difference(const UpdateTrace& trace, const UpdateTrace& reference) {
   double worst = losses_apart(trace, reference);
   for (size_t i = 0; i < reference.reports.size(); ++i) {
-    const double norm = reference.reports[i].gradient_norm;
-    worst = std::max(worst, std::abs(trace.reports[i].gradient_norm - norm) / std::max(std::abs(norm), 1e-300));
+    worst = std::max(worst, relative_difference(trace.reports[i].gradient_norm, reference.reports[i].gradient_norm));
   }
   double squares = 0, elements = 0;
   for (const at::Tensor& tensor : reference.parameters) {

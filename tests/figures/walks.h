@@ -1,4 +1,5 @@
-// defines: losses_apart, Walk, base_recipe, foldings, all_walks, on_and_off, covering: the layouts that figures walk
+// defines: relative_difference, losses_apart, Walk, base_recipe, foldings, all_walks, on_and_off, covering: the layouts
+// that figures walk
 #pragma once
 #include <algorithm>
 #include <array>
@@ -25,13 +26,17 @@ inline launch::Recipe base_recipe(const std::string& corpus) {
   return recipe;
 }
 
+inline double relative_difference(double value, double reference) {
+  return std::abs(value - reference) / std::max(std::abs(reference), 1e-300);
+}
+
 /// The largest relative difference of a loss term.
 inline double losses_apart(const UpdateTrace& trace, const UpdateTrace& reference) {
   double worst = 0;
   for (size_t i = 0; i < reference.reports.size(); ++i) {
     for (size_t l = 0; l < reference.reports[i].losses.size(); ++l) {
-      const double a = trace.reports[i].losses[l].second, b = reference.reports[i].losses[l].second;
-      worst = std::max(worst, std::abs(a - b) / std::max(std::abs(b), 1e-300));
+      worst = std::max(worst,
+                       relative_difference(trace.reports[i].losses[l].second, reference.reports[i].losses[l].second));
     }
   }
   return worst;
