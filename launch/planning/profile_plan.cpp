@@ -59,4 +59,20 @@ parallel::Timeline predicted(const Profile& profile, const Plan& plan) {
   return parallel::predicted(profile.model, by_call, {});
 }
 
+double contention_of(Profile profile, const Plan& plan, double seconds) {
+  constexpr double kMost = 1, kFine = 1e-3;
+  const auto takes = [&](double share) {
+    profile.model.contention = {.compute = share, .link = share};
+    return predicted(profile, plan).seconds;
+  };
+  double less = 0, more = kMost;
+  if (takes(less) >= seconds) return less;
+  if (takes(more) <= seconds) return more;
+  while (more - less > kFine) {
+    const double middle = (less + more) / 2;
+    (takes(middle) < seconds ? less : more) = middle;
+  }
+  return (less + more) / 2;
+}
+
 }  // namespace launch

@@ -93,11 +93,8 @@ BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {
     for (size_t i = 0; i < result.rows.size(); ++i) {
       const Plan& plan = result.rows[i].plan;
       groups.mesh->follow(plan);
-      parallel::Trace trace;
-      groups.mesh->schedule()->record(&trace);
       groups.control->all_reduce(at::zeros({1}, at::kLong), parallel::ReduceOp::kSum).wait();  // all begin together
-      rehearse(setup.state, batches, targets.item<int64_t>(), groups);
-      groups.mesh->schedule()->record(nullptr);
+      const parallel::Trace trace = rehearse(setup.state, batches, targets.item<int64_t>(), groups);
       const StepShares shares = shares_of(measured_step(trace, layers, plan.one_link));
       const double seconds = slowest(seconds_between(trace.phases.back().forward_begin, trace.reduced), groups);
       const double exposed = slowest(shares.exposed / shares.seconds, groups);

@@ -3,12 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
-#include <optional>
 #include <utility>
 
+#include "launch/planning/profile_plan.h"
 #include "moetrain/experts/ffn_experts.h"
+#include "parallel/comm/stream_work.h"
 #include "parallel/links/link_probe.h"
 
 namespace launch {
@@ -21,7 +21,6 @@ using parallel::Sample;
 using parallel::seconds_between;
 using parallel::StepModel;
 using parallel::Trace;
-using parallel::TracePoint;
 
 /// All numbers of a model in one order, to be agreed on.
 template <class Action>
@@ -72,50 +71,20 @@ Line measure_link(Communicator& group, Collective collective, double most, at::D
   return line;
 }
 
-/// Seconds of one call, the middle of several.
+/// Seconds of one call on the device of `clock`, the middle of several.
 template <class Action>
-double time_of(Action&& action, double seconds) {
+double time_of(Action&& action, const parallel::DeviceClock& clock, double seconds) {
   std::vector<double> times;
   double spent = 0;
   action();  // page faults and packing are not counted
   while (times.size() < 3 || (times.size() < 9 && spent < seconds)) {
-    const TracePoint begin = std::chrono::steady_clock::now();
+    parallel::TraceRecorder recorder(clock);
+    const parallel::Moment begin = recorder.now();
     action();
-    times.push_back(seconds_between(begin, std::chrono::steady_clock::now()));
+    times.push_back(recorder.seconds(begin, recorder.now()));
     spent += times.back();
   }
   return parallel::median(times);
-}
-
-/// `compute` (none: nothing) again and again beside sums of `bytes`, which alone take as `line` says. Compute is held
-/// against itself alone just before: its speed drifts by more than what is looked for. Collective.
-parallel::Contention measure_contention(Communicator& group, int64_t bytes, const Line& line,
-                                        const std::function<void()>& compute, double seconds) {
-  const double alone_summed = line.seconds(static_cast<double>(bytes));
-  if (group.size() == 1 || bytes < 4 || alone_summed <= 0) return {};
-  const at::Tensor payload = at::zeros({bytes / 4}, at::kFloat);
-  constexpr int64_t kRepetitions = 5;
-  std::vector<double> slower, summed;
-  for (int64_t repetition = 0; repetition < kRepetitions; ++repetition) {
-    const double alone = compute ? time_of(compute, seconds / kRepetitions) : 0;
-    group.all_reduce(at::zeros({1}), parallel::ReduceOp::kSum).wait();  // all begin together
-    std::vector<double> beside;
-    TracePoint begin = std::chrono::steady_clock::now();
-    parallel::Work work = group.all_reduce(payload, parallel::ReduceOp::kSum);
-    while (compute) {
-      compute();
-      const TracePoint end = std::chrono::steady_clock::now();
-      if (work.done()) break;
-      beside.push_back(seconds_between(std::exchange(begin, end), end));
-    }
-    work.wait();
-    if (const auto span = work.state()->span()) summed.push_back(seconds_between(span->begin, span->end));
-    // An exchange that is over before one call of `compute` takes little from a step.
-    if (!beside.empty() && alone > 0) slower.push_back(parallel::median(beside) / alone);
-  }
-  if (slower.size() <= kRepetitions / 2 || summed.empty()) return {};
-  return {.compute = std::max(0.0, parallel::median(slower) - 1),
-          .link = std::max(0.0, parallel::median(summed) / alone_summed - 1)};
 }
 
 ExpertSize size_of(const moetrain::FfnExperts& experts) {
@@ -127,15 +96,15 @@ ExpertSize size_of(const moetrain::FfnExperts& experts) {
 }
 
 /// The experts' lines over multiply-adds, on the first 1/8, 1/4, 1/2 and all of `rows`, an even share for each expert.
-/// Returns the smallest forward, to be computed again; none where there are too few rows.
-std::function<void()> measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double seconds,
-                                      parallel::CostLines& lines) {
+/// No lines where there are too few rows.
+void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double seconds, parallel::CostLines& lines) {
   const at::NoGradGuard no_gradient;
   std::vector<at::Tensor> weights, gradients;
   for (const at::Tensor& weight : experts.weights()) {
     weights.push_back(weight.detach());
     gradients.push_back(at::empty_like(weights.back()));
   }
+  const parallel::DeviceClock clock = parallel::clock_of(weights[0].device());
   const int64_t count = weights[0].size(0);
   const double of_row = size_of(experts).multiply_adds_of_row;
   const auto places = [&](const std::vector<int64_t>& widths, int64_t n) {
@@ -144,7 +113,6 @@ std::function<void()> measure_experts(const moetrain::FfnExperts& experts, int64
     return tensors;
   };
   std::vector<Sample> forward, input, weight;
-  std::function<void()> smallest;
   for (const int64_t part : {8, 4, 2, 1}) {
     const int64_t n = rows / part;
     if (n < count || (!forward.empty() && n * static_cast<int64_t>(of_row) <= forward.back().bytes)) continue;
@@ -157,19 +125,14 @@ std::function<void()> measure_experts(const moetrain::FfnExperts& experts, int64
                kept = places(experts.compute().kept_widths(weights), n);
     const auto of = [&](double taken) { return Sample{static_cast<int64_t>(of_row) * n, taken}; };
     const double limit = seconds / 15;
-    const auto compute = [&experts, rows_RD, counts, weights, saved] {
-      const at::NoGradGuard none_here;
-      experts.compute().forward(rows_RD, counts, weights, saved);
-    };
-    if (!smallest) smallest = compute;
-    forward.push_back(of(time_of(compute, limit)));
-    input.push_back(
-        of(time_of([&] { experts.compute().backward_rows(rows_RD, saved, rows_RD, counts, weights, kept); }, limit)));
+    forward.push_back(of(time_of([&] { experts.compute().forward(rows_RD, counts, weights, saved); }, clock, limit)));
+    input.push_back(of(time_of([&] { experts.compute().backward_rows(rows_RD, saved, rows_RD, counts, weights, kept); },
+                               clock, limit)));
     weight.push_back(of(
         time_of([&] { experts.compute().backward_weights(rows_RD, saved, rows_RD, kept, counts, weights, gradients); },
-                limit)));
+                clock, limit)));
   }
-  if (forward.size() < 2) return smallest;
+  if (forward.size() < 2) return;
   const auto fit = [&](const std::vector<Sample>& samples) {
     Line line = fit_line(samples);
     line.alpha /= static_cast<double>(weights.size());
@@ -178,7 +141,57 @@ std::function<void()> measure_experts(const moetrain::FfnExperts& experts, int64
   lines.expert_forward = fit(forward);
   lines.expert_input_gradient = fit(input);
   lines.expert_weight_gradient = fit(weight);
-  return smallest;
+}
+
+/// Updates rehearsed under a plan.
+class Rehearsals {
+ public:
+  Rehearsals(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups)
+      : state_(state), batches_(batches), targets_(targets), groups_(groups) {}
+
+  struct Update {
+    Trace trace;         // this rank's
+    double seconds = 0;  // of its last micro-batch and sums, on the slowest rank
+  };
+
+  /// The middle one by time of five, or of three where they take longer than `seconds`. The first of all is not
+  /// counted: it opens connections and touches memory. Collective.
+  Update middle(const parallel::Plan& plan, double seconds) {
+    constexpr size_t kFewest = 3, kMost = 5;
+    groups_.mesh->follow(plan);
+    run();
+    std::vector<Update> updates;
+    for (double spent = 0; updates.size() < kMost && (updates.size() != kFewest || spent <= seconds);) {
+      updates.push_back(run());
+      spent += updates.back().seconds;
+    }
+    const auto middle = updates.begin() + static_cast<std::ptrdiff_t>(updates.size() / 2);
+    std::ranges::nth_element(updates, middle, {}, &Update::seconds);
+    return std::move(*middle);
+  }
+
+ private:
+  Update run() {
+    Update update{.trace = rehearse(state_, batches_, targets_, groups_)};
+    const double own = seconds_between(update.trace.phases.back().forward_begin, update.trace.reduced);
+    at::Tensor slowest = at::tensor({own}, at::kDouble);
+    groups_.control->all_reduce(slowest, parallel::ReduceOp::kMax).wait();
+    update.seconds = slowest.item<double>();
+    return update;
+  }
+
+  TrainState& state_;
+  const std::vector<MicroBatch>& batches_;
+  int64_t targets_;
+  const Groups& groups_;
+};
+
+/// Every layer in four chunks and gradients as they come: the same on every rank whatever it has measured.
+parallel::Plan overlapping(int64_t layers) {
+  return {.name = "overlapping",
+          .overlap = true,
+          .layers = std::vector<parallel::LayerPlan>(static_cast<size_t>(layers),
+                                                     {.forward_chunks = 4, .backward_chunks = 4})};
 }
 
 }  // namespace
@@ -187,9 +200,6 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
                         const Groups& groups, const std::string& machine, double seconds) {
   const parallel::Mesh& mesh = *groups.mesh;
   const parallel::Plan plan = mesh.schedule()->plan();
-  parallel::Plan one_piece;
-  one_piece.release = parallel::GradientRelease::kAfterBackward;
-  mesh.follow(one_piece);
   std::vector<const moetrain::FfnExperts*> experts(static_cast<size_t>(mesh.schedule()->layers()), nullptr);
   for (const auto& module : state.model->modules()) {
     const auto* found = dynamic_cast<const moetrain::FfnExperts*>(module.get());
@@ -197,25 +207,12 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
   }
   std::vector<ExpertSize> sizes;
   for (const moetrain::FfnExperts* each : experts) sizes.push_back(each == nullptr ? ExpertSize{} : size_of(*each));
-  // The first rehearsal opens connections and touches memory; of the others the fastest is the least disturbed.
-  std::optional<Profile> best;
-  const TracePoint start = std::chrono::steady_clock::now();
-  for (int64_t i = 0; i < 6; ++i) {
-    Trace trace;
-    mesh.schedule()->record(&trace);
-    rehearse(state, batches, targets, groups);
-    mesh.schedule()->record(nullptr);
-    Profile profile = profile_of(trace, sizes);
-    profile.machine = machine;
-    at::Tensor agreed =
-        at::tensor({profile.seconds, seconds_between(start, std::chrono::steady_clock::now())}, at::kDouble);
-    groups.control->all_reduce(agreed, parallel::ReduceOp::kMax).wait();
-    profile.seconds = agreed[0].item<double>();
-    if (i > 0 && (!best || profile.seconds < best->seconds)) best = std::move(profile);
-    if (i >= 2 && agreed[1].item<double>() > seconds / 2) break;
-  }
-  state.reducer->zero();
-  StepModel& model = best->model;
+  Rehearsals rehearsals(state, batches, targets, groups);
+  const auto [trace, taken] = rehearsals.middle({.release = parallel::GradientRelease::kAfterBackward}, seconds / 4);
+  Profile profile = profile_of(trace, sizes);
+  profile.machine = machine;
+  profile.seconds = taken;
+  StepModel& model = profile.model;
   agree(model, *groups.control);
   double all_to_all = 0, all_gather = 0, reduce_scatter = 0, gradients = static_cast<double>(model.head_gradient_bytes);
   for (const parallel::LayerLoad& layer : model.layers) {
@@ -238,20 +235,22 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
     const double size = each == nullptr ? 0 : static_cast<double>(each->weights()[0].numel());
     if (size > most) largest = each, most = size;
   }
-  std::function<void()> compute;
   if (largest != nullptr) {
     double multiply_adds = 0;
     for (const parallel::LayerLoad& layer : model.layers) multiply_adds = std::max(multiply_adds, layer.multiply_adds);
-    compute = measure_experts(*largest, static_cast<int64_t>(multiply_adds / size_of(*largest).multiply_adds_of_row),
-                              seconds / 5, model.lines);
-  }
-  if (device.is_cpu()) {  // a GPU computes behind the host's back
-    model.contention = measure_contention(*mesh.replicas(parallel::Replicas::kWorld), static_cast<int64_t>(gradients),
-                                          model.lines.all_reduce, compute, seconds / 50);
+    measure_experts(*largest, static_cast<int64_t>(multiply_adds / size_of(*largest).multiply_adds_of_row), seconds / 5,
+                    model.lines);
   }
   agree(model, *groups.control);
+  if (groups.control->size() > 1 && !model.layers.empty()) {
+    const parallel::Plan pieces = overlapping(mesh.schedule()->layers());
+    const double slower = contention_of(profile, pieces, rehearsals.middle(pieces, seconds / 4).seconds);
+    model.contention = {.compute = slower, .link = slower};
+    agree(model, *groups.control);
+  }
+  state.reducer->zero();
   mesh.follow(plan);
-  return *best;
+  return profile;
 }
 
 }  // namespace launch

@@ -9,8 +9,9 @@
 namespace launch {
 
 /// Measures for about `seconds`: each collective over the group that uses it, at the sizes of this recipe; the experts'
-/// multiplications on ranges of their rows; and the dense parts, by rehearsing the update of `batches` in one piece.
-/// Every rank gets the slowest rank's numbers. Leaves weights, optimizer and draws as they were. Collective.
+/// multiplications on ranges of their rows; the dense parts, by rehearsing the update of `batches` in one piece; and
+/// the contention, by rehearsing it in overlapping pieces. Every rank gets the slowest rank's numbers. Leaves weights,
+/// optimizer and draws as they were. Collective.
 Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets,
                         const Groups& groups, const std::string& machine, double seconds);
 

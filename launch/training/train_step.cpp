@@ -11,6 +11,7 @@
 #include "moetrain/losses/router_losses.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/comm/stream_work.h"
 
 namespace launch {
 namespace {
@@ -153,9 +154,10 @@ void make_gradients(TrainState& state, const std::vector<MicroBatch>& batches, i
                     Tally& tally, PhaseSeconds& seconds, Laps& laps) {
   state.reducer->zero();
   const auto micro_batches = static_cast<int64_t>(batches.size());
-  parallel::Trace* trace = groups.mesh->schedule()->trace();
+  parallel::TraceRecorder* recorder = groups.mesh->schedule()->recorder();
+  const auto now = [&] { return recorder == nullptr ? parallel::Moment() : recorder->now(); };
   for (int64_t m = 0; m < micro_batches; ++m) {
-    const auto forward_begin = std::chrono::steady_clock::now();
+    const parallel::Moment forward_begin = now();
     const int64_t update = state.optimizer->updates();
     const moetrain::PassScope pass{.group = *groups.tokens,
                                    .training = true,
@@ -168,15 +170,15 @@ void make_gradients(TrainState& state, const std::vector<MicroBatch>& batches, i
     const at::Tensor loss = output.losses.sum();
     seconds.forward += laps.lap();
     state.reducer->expect(/*last=*/m + 1 == micro_batches);
-    const auto backward_begin = std::chrono::steady_clock::now();
+    const parallel::Moment backward_begin = now();
     torch::autograd::backward({loss}, {});
     state.reducer->end_micro_batch();
-    if (trace != nullptr) trace->phases.push_back({forward_begin, backward_begin, std::chrono::steady_clock::now()});
+    if (recorder != nullptr) recorder->add_phases(forward_begin, backward_begin, now());
     seconds.backward += laps.lap();
     tally.add(output, micro_batches, *groups.tokens);
   }
   state.reducer->finish();
-  if (trace != nullptr) trace->reduced = std::chrono::steady_clock::now();
+  if (recorder != nullptr) recorder->set_reduced(now());
 }
 
 }  // namespace
@@ -233,11 +235,16 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
   return report;
 }
 
-void rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups) {
+parallel::Trace rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets,
+                         const Groups& groups) {
+  parallel::TraceRecorder recorder(parallel::clock_of(state.model->parameters().front().device()));
+  groups.mesh->schedule()->record(&recorder);
   Tally tally;
   PhaseSeconds seconds;
   Laps laps;
   make_gradients(state, batches, targets, groups, tally, seconds, laps);
+  groups.mesh->schedule()->record(nullptr);
+  return recorder.trace();
 }
 
 }  // namespace launch

@@ -51,8 +51,9 @@ struct TrainState {
   moetrain::Recompute recompute = moetrain::Recompute::kNone;
 };
 
-/// The same without the optimizer, so that nothing changes but the gradients: for a profile. Collective.
-void rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups);
+/// The same without the optimizer, so that nothing changes but the gradients: for its trace. Collective.
+parallel::Trace rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets,
+                         const Groups& groups);
 
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
 /// clipping, optimizer. `targets`: counted targets of the whole update. Collective.

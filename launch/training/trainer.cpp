@@ -5,6 +5,7 @@
 #include <chrono>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "launch/planning/plan_file.h"
@@ -16,6 +17,7 @@
 #include "launch/training/model_builder.h"
 #include "launch/training/step_recording.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/comm/stream_work.h"
 
 namespace launch {
 namespace {
@@ -188,12 +190,12 @@ StepReport Trainer::step(const std::vector<MicroBatch>& batches, int64_t targets
   const std::vector<MicroBatch> on_device = setup_.to_own_device(batches);
   const double copy_seconds = seconds_since(start);
   const bool traced = recipe_.overlap.trace_update == update_ + 1;
-  parallel::Trace trace;
-  if (traced) groups_.mesh->schedule()->record(&trace);
+  std::optional<parallel::TraceRecorder> recorder;
+  if (traced) groups_.mesh->schedule()->record(&recorder.emplace(parallel::clock_of(setup_.device)));
   StepReport report = train_step(setup_.state, on_device, targets, groups_);
   groups_.mesh->schedule()->record(nullptr);
   report.seconds.data = copy_seconds;
-  if (traced) keep_trace(trace);
+  if (recorder) keep_trace(recorder->trace());
   return report;
 }
 

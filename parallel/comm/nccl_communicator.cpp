@@ -1,7 +1,6 @@
 #include "parallel/comm/nccl_communicator.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -14,6 +13,7 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
+#include "parallel/comm/stream_work.h"
 
 namespace parallel {
 namespace {
@@ -49,16 +49,6 @@ ncclUniqueId share_unique_id(Communicator& bootstrap) {
   return id;
 }
 
-class CudaWork : public WorkState {
- public:
-  explicit CudaWork(const c10::cuda::CUDAStream& stream) { finished_.record(stream); }
-  void wait() override { finished_.block(c10::cuda::getCurrentCUDAStream()); }
-  bool done() override { return finished_.query(); }
-
- private:
-  at::cuda::CUDAEvent finished_;
-};
-
 class NcclCommunicator : public Communicator {
  public:
   explicit NcclCommunicator(Communicator& bootstrap)
@@ -84,30 +74,29 @@ class NcclCommunicator : public Communicator {
   Work all_reduce(at::Tensor tensor, ReduceOp op) override {
     check_reducible(tensor);
     check_on_gpu(tensor);
-    follow_caller();
+    const auto begun = begin();
     check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<size_t>(tensor.numel()),
                              to_nccl_type(tensor), op == ReduceOp::kSum ? ncclSum : ncclMax, comm_, stream_),
                "ncclAllReduce");
-    return {std::make_unique<CudaWork>(stream_), {std::move(tensor)}};
+    return {std::make_unique<StreamWork>(stream_, begun), {std::move(tensor)}};
   }
 
   Work all_gather(at::Tensor gathered, at::Tensor part) override {
     check_gatherable(gathered, part, size_);
     check_on_gpu(gathered);
     check_on_gpu(part);
-    follow_caller();
+    const auto begun = begin();
     check_nccl(ncclAllGather(part.data_ptr(), gathered.data_ptr(), static_cast<size_t>(part.numel()),
                              to_nccl_type(part), comm_, stream_),
                "ncclAllGather");
-    return {std::make_unique<CudaWork>(stream_), {std::move(gathered), std::move(part)}};
+    return {std::make_unique<StreamWork>(stream_, begun), {std::move(gathered), std::move(part)}};
   }
 
   Work all_to_all(at::Tensor received, at::Tensor sent, const RowCounts& received_rows, const RowCounts& sent_rows,
                   const After& after) override {
     check_exchangeable(received, sent, received_rows, sent_rows, size_);
     check_on_gpu(sent);
-    follow_caller();
-    follow(after);
+    const auto begun = begin(after);
     const int64_t bytes = row_bytes(sent);
     const char* from = static_cast<const char*>(sent.data_ptr());
     char* to = static_cast<char*>(received.data_ptr());
@@ -121,15 +110,14 @@ class NcclCommunicator : public Communicator {
       to += in;
     }
     check_nccl(ncclGroupEnd(), "ncclGroupEnd");
-    return {std::make_unique<CudaWork>(stream_), {std::move(received), std::move(sent)}};
+    return {std::make_unique<StreamWork>(stream_, begun), {std::move(received), std::move(sent)}};
   }
 
   /// Parts differ in length, so each rank broadcasts its own; NCCL fuses the group.
   Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows, const After& after) override {
     check_row_parts(gathered, part, rows, rank_, size_);
     check_on_gpu(gathered);
-    follow_caller();
-    follow(after);
+    const auto begun = begin(after);
     char* to = static_cast<char*>(gathered.data_ptr());
     check_nccl(ncclGroupStart(), "ncclGroupStart");
     for (int root = 0; root < size_; ++root) {
@@ -140,14 +128,14 @@ class NcclCommunicator : public Communicator {
       to += bytes;
     }
     check_nccl(ncclGroupEnd(), "ncclGroupEnd");
-    return {std::make_unique<CudaWork>(stream_), {std::move(gathered), std::move(part)}};
+    return {std::make_unique<StreamWork>(stream_, begun), {std::move(gathered), std::move(part)}};
   }
 
   Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) override {
     check_reducible(whole);
     check_row_parts(whole, part, rows, rank_, size_);
     check_on_gpu(whole);
-    follow_caller();
+    const auto begun = begin();
     const int64_t elements = row_bytes(whole) / whole.element_size();
     const char* from = static_cast<const char*>(whole.data_ptr());
     check_nccl(ncclGroupStart(), "ncclGroupStart");
@@ -161,7 +149,7 @@ class NcclCommunicator : public Communicator {
       from += count * whole.element_size();
     }
     check_nccl(ncclGroupEnd(), "ncclGroupEnd");
-    return {std::make_unique<CudaWork>(stream_), {std::move(part), std::move(whole)}};
+    return {std::make_unique<StreamWork>(stream_, begun), {std::move(part), std::move(whole)}};
   }
 
   void take_lane(Lane) override {}
@@ -188,16 +176,12 @@ class NcclCommunicator : public Communicator {
                    " must be on a GPU");
   }
 
-  /// What the caller's stream has queued (the tensor's making) comes before the collective.
-  void follow_caller() {
-    at::cuda::CUDAEvent made;
-    made.record(c10::cuda::getCurrentCUDAStream());
-    made.block(stream_);
-  }
-
-  void follow(const After& after) {
+  /// What the caller's stream has queued (the tensor's making) comes before the collective, and so does `after`.
+  std::shared_ptr<const StreamMark> begin(const After& after = {}) {
+    StreamMark(c10::cuda::getCurrentCUDAStream()).hold(stream_);
     const c10::cuda::CUDAStreamGuard on_stream(stream_);
     if (after) after->wait();
+    return std::make_shared<const StreamMark>(stream_);
   }
 
   ncclComm_t comm_ = nullptr;

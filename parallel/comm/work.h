@@ -2,16 +2,17 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "parallel/base/moment.h"
+
 namespace parallel {
 
 struct WorkSpan {
-  std::chrono::steady_clock::time_point begin, end;
+  Moment begin, end;
 };
 
 /// What a communicator knows of one operation under way.
@@ -22,7 +23,7 @@ class WorkState {
   virtual void wait() = 0;
   /// Whether wait() would come back at once. Never blocks.
   virtual bool done() = 0;
-  /// When it was under way, where that is known. @pre done()
+  /// When it was under way, where that is known. @pre waited for
   virtual std::optional<WorkSpan> span() { return std::nullopt; }
 };
 

@@ -187,7 +187,7 @@ class PipelineNode : public torch::autograd::Node {
   /// out_RD: where results return to; null: nobody wants them.
   ExpertRows run_pass(const at::Tensor& wire_RD, const RowPass& pass, const Weights& weights, bool keep,
                       at::Tensor* out_RD) const {
-    ChunkTrace trace(schedule_->trace(), layer_, Direction::kForward);
+    ChunkTrace trace(schedule_->recorder(), layer_, Direction::kForward);
     Arrivals arrivals(exchange_, wire_RD, {}, forward_, pass, trace, overlap());
     Departures departures(exchange_, pass, trace, overlap());
     ExpertRows all;
@@ -220,7 +220,7 @@ class PipelineNode : public torch::autograd::Node {
       ExpertRows again;
       if (p > 0) again = run_pass(tokens_RD, forward_.passes[p], weights, /*keep=*/true, nullptr);
       const bool last = p + 1 == cut.passes.size();
-      ChunkTrace trace(schedule_->trace(), layer_, Direction::kBackward);
+      ChunkTrace trace(schedule_->recorder(), layer_, Direction::kBackward);
       Arrivals arrivals(exchange_, grad_RD, weight_R1, cut, cut.passes[p], trace, overlap());
       if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
       Weights gradients = pass_backward(p > 0 ? again : first_, arrivals, cut.passes[p], weights, trace, rows_RD);

@@ -144,7 +144,7 @@ int64_t GradientReducer::element_bytes() const {
   return static_cast<int64_t>(c10::elementSize(gradient_type(parameters_.front())));
 }
 
-Trace* GradientReducer::trace() const { return options_.schedule ? options_.schedule->trace() : nullptr; }
+TraceRecorder* GradientReducer::recorder() const { return options_.schedule ? options_.schedule->recorder() : nullptr; }
 
 GradientReducer::~GradientReducer() {
   if (options_.schedule) options_.schedule->on_release({});
@@ -222,8 +222,8 @@ void GradientReducer::parameter_ready(size_t i) {
     own = at::Tensor();
   }
   if (!issuing_) return;
-  if (Trace* trace = this->trace(); trace != nullptr && bucket.group->size() > 1) {
-    trace->ready.push_back({std::chrono::steady_clock::now(), (end - begin) * element_bytes()});
+  if (TraceRecorder* recorder = this->recorder(); recorder != nullptr && bucket.group->size() > 1) {
+    recorder->add_ready(recorder->now(), (end - begin) * element_bytes());
   }
   for (Slice& slice : slices_) {
     if (slice.bucket == bucket_of_[i] && slice.begin < end && begin < slice.begin + slice.count) --slice.waiting;
@@ -285,12 +285,12 @@ void GradientReducer::retire(Slice& slice) {
 }
 
 void GradientReducer::note(const Slice& slice) const {
-  Trace* trace = this->trace();
-  if (trace == nullptr || !slice.work.state() || buckets_[slice.bucket].group->size() == 1) return;
+  TraceRecorder* recorder = this->recorder();
+  if (recorder == nullptr || !slice.work.state() || buckets_[slice.bucket].group->size() == 1) return;
   const int64_t bytes = slice.count * element_bytes();
   if (const auto span = slice.work.state()->span()) {
-    trace->tasks.push_back({TaskKind::kGradient, Direction::kBackward, /*layer=*/-1, &slice - slices_.data(), bytes,
-                            /*rows=*/0, span->begin, span->end});
+    recorder->add({TaskKind::kGradient, Direction::kBackward, /*layer=*/-1, &slice - slices_.data(), bytes},
+                  span->begin, span->end);
   }
 }
 

@@ -81,7 +81,7 @@ class GradientReducer {
   void note(const Slice& slice) const;
   void begin_round();
   int64_t element_bytes() const;
-  Trace* trace() const;
+  TraceRecorder* recorder() const;
   void end_round();
 
   std::vector<at::Tensor> parameters_;

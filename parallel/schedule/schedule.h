@@ -32,14 +32,14 @@ class Schedule {
   }
 
   /// Null: nothing is recorded.
-  Trace* trace() const { return trace_; }
-  void record(Trace* trace) { trace_ = trace; }
+  TraceRecorder* recorder() const { return recorder_; }
+  void record(TraceRecorder* recorder) { recorder_ = recorder; }
 
  private:
   Plan plan_;
   int64_t layers_ = 0;
   std::function<void(int64_t)> hear_;
-  Trace* trace_ = nullptr;
+  TraceRecorder* recorder_ = nullptr;
 };
 
 }  // namespace parallel

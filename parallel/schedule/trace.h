@@ -1,21 +1,17 @@
 // What a rank did when, task by task: measured, to be held against what the simulator predicts.
-// defines: TracePoint, seconds_between, Trace, TracedTask, ReadyGradient, StepPhases
+// defines: Trace, TracedTask, ReadyGradient, StepPhases, TraceRecorder
 #pragma once
-#include <chrono>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
+#include "parallel/base/moment.h"
 #include "parallel/schedule/task_graph.h"
 
 namespace parallel {
 
-using TracePoint = std::chrono::steady_clock::time_point;
-inline double seconds_between(TracePoint begin, TracePoint end) {
-  return std::chrono::duration<double>(end - begin).count();
-}
-
-/// An exchange is under way from its start to when its end was seen; where the communicator does not know (NCCL) it is
-/// absent. Backward's experts are in two tasks.
+/// On the host's clock. An exchange is under way from its start to when its end was seen, on a GPU while its stream was
+/// at it. Backward's experts are in two tasks.
 struct TracedTask {
   TaskKind kind = TaskKind::kDense;
   Direction direction = Direction::kForward;
@@ -41,6 +37,46 @@ struct Trace {
   std::vector<ReadyGradient> ready;
   std::vector<StepPhases> phases;
   TracePoint reduced;  // when all gradients had been summed
+};
+
+/// Takes a trace down. What runs on a device is noted by marks, so that noting waits for nothing.
+class TraceRecorder {
+ public:
+  /// clock: of the device that computes.
+  explicit TraceRecorder(DeviceClock clock = {});
+
+  Moment now() const { return Moment::now(clock_); }
+
+  /// The task's own times are not looked at.
+  void add(const TracedTask& task, const Moment& begin, const Moment& end) { tasks_.push_back({task, begin, end}); }
+  void add_ready(const Moment& time, int64_t bytes) { ready_.emplace_back(time, bytes); }
+  void add_phases(const Moment& forward_begin, const Moment& backward_begin, const Moment& backward_end) {
+    phases_.push_back({forward_begin, backward_begin, backward_end});
+  }
+  void set_reduced(const Moment& time) { reduced_ = time; }
+
+  /// [s]; waits for the device.
+  double seconds(const Moment& begin, const Moment& end) const {
+    return seconds_between(begin.point(passed_), end.point(passed_));
+  }
+  /// What was noted; waits for the device.
+  Trace trace() const;
+
+ private:
+  struct Task {
+    TracedTask task;
+    Moment begin, end;
+  };
+  struct Phases {
+    Moment forward_begin, backward_begin, backward_end;
+  };
+
+  DeviceClock clock_;
+  std::pair<std::shared_ptr<const DeviceMark>, TracePoint> passed_;  // by the device, before all else
+  std::vector<Task> tasks_;
+  std::vector<std::pair<Moment, int64_t>> ready_;
+  std::vector<Phases> phases_;
+  Moment reduced_;
 };
 
 }  // namespace parallel

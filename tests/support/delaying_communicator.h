@@ -22,12 +22,15 @@ class DelayedLinks {
 
   explicit DelayedLinks(parallel::Line line) : line_(line) {}
 
+  struct Span {
+    Clock::time_point begin, end;
+  };
   struct Operation {
     parallel::Lane lane;
     std::shared_ptr<const Operation> after;
     Clock::time_point posted;
     Clock::duration length{};
-    std::optional<parallel::WorkSpan> span;  // where it has begun
+    std::optional<Span> span;  // where it has begun
   };
 
   std::shared_ptr<const Operation> post(parallel::Lane lane, std::shared_ptr<const Operation> after, int64_t bytes) {
@@ -43,7 +46,7 @@ class DelayedLinks {
   }
 
   /// Its end, where that lies before `now`.
-  std::optional<parallel::WorkSpan> ended(const Operation& operation, Clock::time_point now) {
+  std::optional<Span> ended(const Operation& operation, Clock::time_point now) {
     const std::lock_guard lock(mutex_);
     while (begin_next(now)) {
     }
@@ -143,7 +146,11 @@ class DelayingCommunicator : public parallel::Communicator {
       while (!done()) std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     bool done() override { return work_.done() && links_->ended(*operation_, DelayedLinks::Clock::now()).has_value(); }
-    std::optional<parallel::WorkSpan> span() override { return links_->ended(*operation_, DelayedLinks::Clock::now()); }
+    std::optional<parallel::WorkSpan> span() override {
+      const auto served = links_->ended(*operation_, DelayedLinks::Clock::now());
+      if (!served) return std::nullopt;
+      return parallel::WorkSpan{served->begin, served->end};
+    }
     const std::shared_ptr<const DelayedLinks::Operation>& operation() const { return operation_; }
 
    private:

@@ -243,6 +243,22 @@ TEST(ProfilePlan, AProfileOfMoreLayersIsRefused) {
   }
 }
 
+TEST(ProfilePlan, ContentionIsWhatAStepInPiecesTookLonger) {
+  Profile profile = two_passes();
+  const parallel::Plan pieces{.overlap = true, .layers = {2, {.forward_chunks = 4, .backward_chunks = 4}}};
+  const auto takes = [&](double share) {
+    profile.model.contention = {.compute = share, .link = share};
+    return predicted(profile, pieces).seconds;
+  };
+  for (const double share : {0.05, 0.3, 0.9}) {
+    const double seconds = takes(share);
+    profile.model.contention = {.compute = 0.7, .link = 0};  // is not looked at
+    EXPECT_NEAR(launch::contention_of(profile, pieces, seconds), share, 2e-3);
+  }
+  EXPECT_EQ(launch::contention_of(profile, pieces, 0.9 * takes(0)), 0) << "faster than without";
+  EXPECT_EQ(launch::contention_of(profile, pieces, 1.1 * takes(1)), 1) << "no more is believed";
+}
+
 // ---- The recipe's key. ----
 
 TEST(OverlapConfig, NamesEveryScheduleThereIs) {
