@@ -1,9 +1,11 @@
 // defines: MirroredCommunicator: a group of two of which the other rank does what this one does
 #pragma once
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
