@@ -39,15 +39,14 @@ Plan bench_plan(const std::string& schedule, const Profile& profile, int64_t lay
   if (schedule == "eager") return {.name = "eager"};
   const int64_t chunks = fixed_chunks(schedule);
   if (chunks == 0) return plan_of(schedule, profile, layers);
-  return {.name = schedule,
-          .overlap = true,
-          .release = parallel::GradientRelease::kAfterBackward,
-          .layers = std::vector<parallel::LayerPlan>(static_cast<size_t>(layers),
-                                                     {.forward_chunks = chunks, .backward_chunks = chunks})};
+  Plan plan = parallel::chunked(layers, chunks, chunks);
+  plan.name = schedule;
+  plan.release = parallel::GradientRelease::kAfterBackward;
+  return plan;
 }
 
-double slowest(double seconds, const Groups& groups) {
-  at::Tensor value = at::full({1}, seconds, at::kDouble);
+double largest(double own, const Groups& groups) {
+  at::Tensor value = at::full({1}, own, at::kDouble);
   groups.control->all_reduce(value, parallel::ReduceOp::kMax).wait();
   return value.item<double>();
 }
@@ -94,11 +93,10 @@ BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {
       const Plan& plan = result.rows[i].plan;
       groups.mesh->follow(plan);
       groups.control->all_reduce(at::zeros({1}, at::kLong), parallel::ReduceOp::kSum).wait();  // all begin together
-      const parallel::Trace trace = rehearse(setup.state, batches, targets.item<int64_t>(), groups);
+      const auto [trace, seconds] = rehearse(setup.state, batches, targets.item<int64_t>(), groups);
       const StepShares shares = shares_of(measured_step(trace, layers, plan.one_link));
-      const double seconds = slowest(seconds_between(trace.phases.back().forward_begin, trace.reduced), groups);
-      const double exposed = slowest(shares.exposed / shares.seconds, groups);
-      const double hidden = slowest(shares.hidden / shares.seconds, groups);
+      const double exposed = largest(shares.exposed / shares.seconds, groups);
+      const double hidden = largest(shares.hidden / shares.seconds, groups);
       if (round < 0) continue;
       result.rows[i].rounds.push_back(seconds);
       exposed_of[i].push_back(exposed);
@@ -107,7 +105,7 @@ BenchResult bench(TrainingSetup& setup, const BenchOptions& options) {
   }
   const double all = seconds_between(start, std::chrono::steady_clock::now());
   const double engine = groups.engine != nullptr ? groups.engine->cpu_seconds() - engine_before : 0;
-  result.engine_share = slowest(engine / all, groups);
+  result.engine_share = largest(engine / all, groups);
   setup.state.reducer->zero();
   for (size_t i = 0; i < result.rows.size(); ++i) {
     BenchRow& row = result.rows[i];

@@ -42,9 +42,13 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
   groups.tokens = count(std::move(groups.tokens), "world");
   groups.gradients = count(std::move(groups.gradients), "gradients.world");
   groups.control = count(std::move(groups.control), "control");
+  set_mesh(groups, mesh, std::move(hosts));
+  return groups;
+}
+
+void set_mesh(Groups& groups, const parallel::MeshConfig& mesh, std::vector<int64_t> hosts) {
   groups.mesh = std::make_shared<const parallel::Mesh>(mesh, groups.tokens, groups.gradients, std::move(hosts));
   groups.shard = {.index = groups.mesh->place().data, .count = groups.mesh->shape().data};
-  return groups;
 }
 
 Groups local_groups() {

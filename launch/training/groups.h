@@ -36,6 +36,9 @@ at::Device open_device(const std::string& name, const parallel::MpiCommunicator&
 Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks,
                    const parallel::MeshConfig& mesh = {}, std::vector<int64_t> hosts = {});
 
+/// Axes and share of the data over the groups' `tokens` and `gradients`; `hosts` as Mesh takes them. Collective.
+void set_mesh(Groups& groups, const parallel::MeshConfig& mesh, std::vector<int64_t> hosts);
+
 /// A group of one, without MPI.
 Groups local_groups();
 

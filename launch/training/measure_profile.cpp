@@ -10,6 +10,7 @@
 #include "moetrain/experts/ffn_experts.h"
 #include "parallel/comm/stream_work.h"
 #include "parallel/links/link_probe.h"
+#include "parallel/schedule/schedules.h"
 
 namespace launch {
 namespace {
@@ -18,9 +19,7 @@ using parallel::Collective;
 using parallel::Communicator;
 using parallel::Line;
 using parallel::Sample;
-using parallel::seconds_between;
 using parallel::StepModel;
-using parallel::Trace;
 
 /// All numbers of a model in one order, to be agreed on.
 template <class Action>
@@ -143,55 +142,20 @@ void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double s
   lines.expert_weight_gradient = fit(weight);
 }
 
-/// Updates rehearsed under a plan.
-class Rehearsals {
- public:
-  Rehearsals(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups)
-      : state_(state), batches_(batches), targets_(targets), groups_(groups) {}
-
-  struct Update {
-    Trace trace;         // this rank's
-    double seconds = 0;  // of its last micro-batch and sums, on the slowest rank
-  };
-
-  /// The middle one by time of five, or of three where they take longer than `seconds`. The first of all is not
-  /// counted: it opens connections and touches memory. Collective.
-  Update middle(const parallel::Plan& plan, double seconds) {
-    constexpr size_t kFewest = 3, kMost = 5;
-    groups_.mesh->follow(plan);
-    run();
-    std::vector<Update> updates;
-    for (double spent = 0; updates.size() < kMost && (updates.size() != kFewest || spent <= seconds);) {
-      updates.push_back(run());
-      spent += updates.back().seconds;
-    }
-    const auto middle = updates.begin() + static_cast<std::ptrdiff_t>(updates.size() / 2);
-    std::ranges::nth_element(updates, middle, {}, &Update::seconds);
-    return std::move(*middle);
+/// Of the updates that `run` rehearses under a plan the middle one by time: of five, or of three where they take longer
+/// than `seconds`. The first of all is not counted: it opens connections and touches memory. Collective.
+template <class Run>
+Rehearsal middle_of(Run&& run, double seconds) {
+  constexpr size_t kFewest = 3, kMost = 5;
+  run();
+  std::vector<Rehearsal> updates;
+  for (double spent = 0; updates.size() < kMost && (updates.size() != kFewest || spent <= seconds);) {
+    updates.push_back(run());
+    spent += updates.back().seconds;
   }
-
- private:
-  Update run() {
-    Update update{.trace = rehearse(state_, batches_, targets_, groups_)};
-    const double own = seconds_between(update.trace.phases.back().forward_begin, update.trace.reduced);
-    at::Tensor slowest = at::tensor({own}, at::kDouble);
-    groups_.control->all_reduce(slowest, parallel::ReduceOp::kMax).wait();
-    update.seconds = slowest.item<double>();
-    return update;
-  }
-
-  TrainState& state_;
-  const std::vector<MicroBatch>& batches_;
-  int64_t targets_;
-  const Groups& groups_;
-};
-
-/// Every layer in four chunks and gradients as they come: the same on every rank whatever it has measured.
-parallel::Plan overlapping(int64_t layers) {
-  return {.name = "overlapping",
-          .overlap = true,
-          .layers = std::vector<parallel::LayerPlan>(static_cast<size_t>(layers),
-                                                     {.forward_chunks = 4, .backward_chunks = 4})};
+  const auto middle = updates.begin() + static_cast<std::ptrdiff_t>(updates.size() / 2);
+  std::ranges::nth_element(updates, middle, {}, &Rehearsal::seconds);
+  return std::move(*middle);
 }
 
 }  // namespace
@@ -207,8 +171,11 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
   }
   std::vector<ExpertSize> sizes;
   for (const moetrain::FfnExperts* each : experts) sizes.push_back(each == nullptr ? ExpertSize{} : size_of(*each));
-  Rehearsals rehearsals(state, batches, targets, groups);
-  const auto [trace, taken] = rehearsals.middle({.release = parallel::GradientRelease::kAfterBackward}, seconds / 4);
+  const auto rehearse_under = [&](const parallel::Plan& tried) {
+    mesh.follow(tried);
+    return middle_of([&] { return rehearse(state, batches, targets, groups); }, seconds / 4);
+  };
+  const auto [trace, taken] = rehearse_under({.release = parallel::GradientRelease::kAfterBackward});
   Profile profile = profile_of(trace, sizes);
   profile.machine = machine;
   profile.seconds = taken;
@@ -243,8 +210,9 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
   }
   agree(model, *groups.control);
   if (groups.control->size() > 1 && !model.layers.empty()) {
-    const parallel::Plan pieces = overlapping(mesh.schedule()->layers());
-    const double slower = contention_of(profile, pieces, rehearsals.middle(pieces, seconds / 4).seconds);
+    // The same plan on every rank, whatever it has measured.
+    const parallel::Plan pieces = parallel::chunked(mesh.schedule()->layers(), 4, 4);
+    const double slower = contention_of(profile, pieces, rehearse_under(pieces).seconds);
     model.contention = {.compute = slower, .link = slower};
     agree(model, *groups.control);
   }

@@ -7,6 +7,7 @@
 #include "launch/planning/profile_plan.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/schedule/schedules.h"
 
 namespace launch {
 namespace {
@@ -113,11 +114,7 @@ void Overlap::use_stored() {
   } else if (config_.schedule == "eager") {
     follow({.name = "eager"});
   } else if (config_.schedule == "chunked") {
-    follow({.name = "chunked",
-            .overlap = true,
-            .layers = std::vector<parallel::LayerPlan>(
-                static_cast<size_t>(layers),
-                {.forward_chunks = config_.forward_chunks, .backward_chunks = config_.backward_chunks})});
+    follow(parallel::chunked(layers, config_.forward_chunks, config_.backward_chunks));
   } else if (stored_ && stored_->name == config_.schedule) {
     parallel::all_ranks(*groups_.control, [&] { check_layers(*stored_, layers, folder_.plan().string()); });
     follow(*stored_);

@@ -235,8 +235,7 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
   return report;
 }
 
-parallel::Trace rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets,
-                         const Groups& groups) {
+Rehearsal rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups) {
   parallel::TraceRecorder recorder(parallel::clock_of(state.model->parameters().front().device()));
   groups.mesh->schedule()->record(&recorder);
   Tally tally;
@@ -244,7 +243,13 @@ parallel::Trace rehearse(TrainState& state, const std::vector<MicroBatch>& batch
   Laps laps;
   make_gradients(state, batches, targets, groups, tally, seconds, laps);
   groups.mesh->schedule()->record(nullptr);
-  return recorder.trace();
+  Rehearsal rehearsal{.trace = recorder.trace()};
+  const parallel::Trace& trace = rehearsal.trace;
+  at::Tensor slowest =
+      at::tensor({parallel::seconds_between(trace.phases.back().forward_begin, trace.reduced)}, at::kDouble);
+  groups.control->all_reduce(slowest, parallel::ReduceOp::kMax).wait();
+  rehearsal.seconds = slowest.item<double>();
+  return rehearsal;
 }
 
 }  // namespace launch

@@ -51,9 +51,13 @@ struct TrainState {
   moetrain::Recompute recompute = moetrain::Recompute::kNone;
 };
 
-/// The same without the optimizer, so that nothing changes but the gradients: for its trace. Collective.
-parallel::Trace rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets,
-                         const Groups& groups);
+struct Rehearsal {
+  parallel::Trace trace;  // this rank's
+  double seconds = 0;     // of the last micro-batch and the sums, the slowest rank's
+};
+
+/// An update without the optimizer, so that nothing changes but the gradients. Collective.
+Rehearsal rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups);
 
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
 /// clipping, optimizer. `targets`: counted targets of the whole update. Collective.

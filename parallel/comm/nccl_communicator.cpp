@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <c10/cuda/CUDAFunctions.h>
-#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 #include <nccl.h>
@@ -74,7 +73,7 @@ class NcclCommunicator : public Communicator {
   Work all_reduce(at::Tensor tensor, ReduceOp op) override {
     check_reducible(tensor);
     check_on_gpu(tensor);
-    const auto begun = begin();
+    const auto begun = begin_on(stream_, {});
     check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<size_t>(tensor.numel()),
                              to_nccl_type(tensor), op == ReduceOp::kSum ? ncclSum : ncclMax, comm_, stream_),
                "ncclAllReduce");
@@ -85,7 +84,7 @@ class NcclCommunicator : public Communicator {
     check_gatherable(gathered, part, size_);
     check_on_gpu(gathered);
     check_on_gpu(part);
-    const auto begun = begin();
+    const auto begun = begin_on(stream_, {});
     check_nccl(ncclAllGather(part.data_ptr(), gathered.data_ptr(), static_cast<size_t>(part.numel()),
                              to_nccl_type(part), comm_, stream_),
                "ncclAllGather");
@@ -96,7 +95,7 @@ class NcclCommunicator : public Communicator {
                   const After& after) override {
     check_exchangeable(received, sent, received_rows, sent_rows, size_);
     check_on_gpu(sent);
-    const auto begun = begin(after);
+    const auto begun = begin_on(stream_, after);
     const int64_t bytes = row_bytes(sent);
     const char* from = static_cast<const char*>(sent.data_ptr());
     char* to = static_cast<char*>(received.data_ptr());
@@ -117,7 +116,7 @@ class NcclCommunicator : public Communicator {
   Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows, const After& after) override {
     check_row_parts(gathered, part, rows, rank_, size_);
     check_on_gpu(gathered);
-    const auto begun = begin(after);
+    const auto begun = begin_on(stream_, after);
     char* to = static_cast<char*>(gathered.data_ptr());
     check_nccl(ncclGroupStart(), "ncclGroupStart");
     for (int root = 0; root < size_; ++root) {
@@ -135,7 +134,7 @@ class NcclCommunicator : public Communicator {
     check_reducible(whole);
     check_row_parts(whole, part, rows, rank_, size_);
     check_on_gpu(whole);
-    const auto begun = begin();
+    const auto begun = begin_on(stream_, {});
     const int64_t elements = row_bytes(whole) / whole.element_size();
     const char* from = static_cast<const char*>(whole.data_ptr());
     check_nccl(ncclGroupStart(), "ncclGroupStart");
@@ -174,14 +173,6 @@ class NcclCommunicator : public Communicator {
   static void check_on_gpu(const at::Tensor& tensor) {
     check_internal(tensor.is_cuda(), "NcclCommunicator: tensor of shape ", tensor.sizes(), " on ", tensor.device(),
                    " must be on a GPU");
-  }
-
-  /// What the caller's stream has queued (the tensor's making) comes before the collective, and so does `after`.
-  std::shared_ptr<const StreamMark> begin(const After& after = {}) {
-    StreamMark(c10::cuda::getCurrentCUDAStream()).hold(stream_);
-    const c10::cuda::CUDAStreamGuard on_stream(stream_);
-    if (after) after->wait();
-    return std::make_shared<const StreamMark>(stream_);
   }
 
   ncclComm_t comm_ = nullptr;

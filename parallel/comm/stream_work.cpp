@@ -1,5 +1,6 @@
 #include "parallel/comm/stream_work.h"
 
+#include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "parallel/base/fault.h"
@@ -23,6 +24,13 @@ c10::Stream current_stream(c10::Device device) { return c10::impl::VirtualGuardI
 DeviceClock clock_of(c10::Device device) {
   if (device.is_cpu()) return {};
   return [device] { return std::make_shared<const StreamMark>(current_stream(device)); };
+}
+
+std::shared_ptr<const StreamMark> begin_on(const c10::Stream& stream, const std::shared_ptr<WorkState>& after) {
+  StreamMark(current_stream(stream.device())).hold(stream);
+  const c10::StreamGuard on_stream(stream);
+  if (after) after->wait();
+  return std::make_shared<const StreamMark>(stream);
 }
 
 }  // namespace parallel

@@ -1,5 +1,5 @@
 // Work that a device's streams carry, on any kind of device.
-// defines: StreamMark, StreamWork, clock_of
+// defines: StreamMark, current_stream, clock_of, begin_on, StreamWork
 #pragma once
 #include <c10/core/Event.h>
 #include <c10/core/Stream.h>
@@ -29,6 +29,10 @@ c10::Stream current_stream(c10::Device device);
 
 /// Of what the calling thread's current stream does; empty for the CPU.
 DeviceClock clock_of(c10::Device device);
+
+/// Where an operation begins on `stream`: behind what the calling thread's current stream has queued (the making of its
+/// tensors), and behind `after`, where that is not null.
+std::shared_ptr<const StreamMark> begin_on(const c10::Stream& stream, const std::shared_ptr<WorkState>& after);
 
 /// What `stream` has been given since `begun`.
 class StreamWork : public WorkState {

@@ -142,4 +142,9 @@ NameTable<ScheduleMaker> builtin_schedules() {
   return all;
 }
 
+Plan chunked(int64_t layers, int64_t forward_chunks, int64_t backward_chunks) {
+  const LayerPlan each{.forward_chunks = forward_chunks, .backward_chunks = backward_chunks};
+  return {.name = "chunked", .overlap = true, .layers = std::vector<LayerPlan>(static_cast<size_t>(layers), each)};
+}
+
 }  // namespace parallel

@@ -1,5 +1,5 @@
 // The published schedules and ours, as plans from the same costs, so that all are run by the same executor.
-// defines: ScheduleMaker, builtin_schedules
+// defines: ScheduleMaker, builtin_schedules, chunked
 #pragma once
 #include <functional>
 
@@ -20,5 +20,8 @@ using ScheduleMaker = std::function<Plan(const StepModel&, const PlanOptions&)>;
 /// planned         ours (planner.h), or a published one where contention makes that faster, or the sequential one where
 ///                 less than PlanOptions::least_step_gain is gained
 NameTable<ScheduleMaker> builtin_schedules();
+
+/// By hand, from no costs: every layer in so many chunks, gradients as soon as they are there.
+Plan chunked(int64_t layers, int64_t forward_chunks, int64_t backward_chunks);
 
 }  // namespace parallel

@@ -31,9 +31,7 @@ launch::Groups delayed_groups(const Line& line) {
   groups.gradients = std::make_shared<DelayingCommunicator>(world->duplicate(), links);
   std::vector<int64_t> hosts(static_cast<size_t>(world->size()));
   std::iota(hosts.begin(), hosts.end(), 0);
-  groups.mesh = std::make_shared<const parallel::Mesh>(parallel::MeshConfig{.expert = world->size()}, groups.tokens,
-                                                       groups.gradients, hosts);
-  groups.shard = {.index = groups.mesh->place().data, .count = groups.mesh->shape().data};
+  set_mesh(groups, {.expert = world->size()}, hosts);
   return groups;
 }
 

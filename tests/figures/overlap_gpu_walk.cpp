@@ -9,6 +9,7 @@
 #include "parallel/comm/local_communicator.h"
 #include "parallel/comm/nccl_communicator.h"
 #include "parallel/schedule/intervals.h"
+#include "parallel/schedule/schedules.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/mirrored_communicator.h"
 #include "tests/support/tiny_corpus.h"
@@ -41,9 +42,7 @@ launch::Groups mirrored_groups(at::Device device) {
   launch::Groups groups = launch::local_groups();
   groups.tokens = std::make_shared<MirroredCommunicator>(device);
   groups.gradients = std::make_shared<MirroredCommunicator>(device);
-  groups.mesh = std::make_shared<const parallel::Mesh>(parallel::MeshConfig{.expert = 2}, groups.tokens,
-                                                       groups.gradients, std::vector<int64_t>{0, 1});
-  groups.shard = {.index = 0, .count = 2};
+  set_mesh(groups, {.expert = 2}, {0, 1});
   return groups;
 }
 
@@ -56,14 +55,13 @@ struct Measured {
 Measured measure(launch::TrainingSetup& setup, int64_t chunks) {
   const parallel::Mesh& mesh = *setup.groups.mesh;
   const int64_t layers = mesh.schedule()->layers();
-  mesh.follow({.name = "chunked",
-               .overlap = chunks > 1,
-               .release = parallel::GradientRelease::kAfterBackward,
-               .layers = std::vector<parallel::LayerPlan>(static_cast<size_t>(layers),
-                                                          {.forward_chunks = chunks, .backward_chunks = chunks})});
+  parallel::Plan plan = parallel::chunked(layers, chunks, chunks);
+  plan.overlap = chunks > 1;
+  plan.release = parallel::GradientRelease::kAfterBackward;
+  mesh.follow(plan);
   const auto batches = setup.to_own_device(setup.batches->read(0));
   parallel::Trace trace;
-  for (int64_t i = 0; i < 5; ++i) trace = rehearse(setup.state, batches, /*targets=*/1000, setup.groups);
+  for (int64_t i = 0; i < 5; ++i) trace = rehearse(setup.state, batches, /*targets=*/1000, setup.groups).trace;
   const launch::StepTrace step = launch::measured_step(trace, layers, /*one_link=*/true);
   std::vector<Interval> experts, exchanges;
   Measured measured{.seconds = step.seconds};

@@ -88,10 +88,8 @@ class MirroredCommunicator : public parallel::Communicator {
       done->of.end = std::chrono::steady_clock::now();
       return {std::move(done), std::move(tensors)};
     }
-    parallel::StreamMark(parallel::current_stream(device_)).hold(*stream_);
+    auto begun = parallel::begin_on(*stream_, after);
     const c10::StreamGuard on_stream(*stream_);
-    if (after) after->wait();
-    auto begun = std::make_shared<const parallel::StreamMark>(*stream_);
     action();
     return {std::make_shared<parallel::StreamWork>(*stream_, std::move(begun)), std::move(tensors)};
   }
