@@ -133,7 +133,7 @@ void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double s
   }
   if (forward.size() < 2) return;
   const auto fit = [&](const std::vector<Sample>& samples) {
-    Line line = fit_line(samples);
+    Line line = fit_rising_line(samples);
     line.alpha /= static_cast<double>(weights.size());
     return line;
   };

@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <functional>
 #include <utility>
 
+#include "moetrain/ranking/ranking.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -18,11 +19,13 @@ struct Beam {
   double log_p = 0;
 };
 
+using Finished = std::pair<double, std::vector<int64_t>>;  // score and tokens
+
 struct Sentence {
   int64_t number = 0;   // in the batch
   int64_t longest = 0;  // tokens of a hypothesis, its end not counted
   std::vector<Beam> beams;
-  std::vector<std::pair<double, std::vector<int64_t>>> finished;  // score and tokens
+  std::vector<Finished> finished;
 };
 
 /// What the model says of the next token of one row: the 2 * beam most likely ones.
@@ -75,9 +78,12 @@ class BeamSearch {
     PassScope pass = pass_;
     pass.draws.step = place;
     const at::Tensor hidden_RD = model_.decode(tokens, pass, memory_, caches_);
-    const at::Tensor log_p_RV = at::log_softmax(model_.head().logits(hidden_RD), 1);
+    const at::Tensor logits_RV = model_.head().logits(hidden_RD);
+    computed_in_ = logits_RV.scalar_type();
+    const at::Tensor log_p_RV = at::log_softmax(logits_RV, 1, computed_in_ == at::kDouble ? at::kDouble : at::kFloat);
     const int64_t most = std::min<int64_t>(2 * options_.beam, log_p_RV.size(1));
-    auto [best_RM, token_RM] = at::topk(log_p_RV, most, 1);
+    const at::Tensor token_RM = largest_k(by_difference(log_p_RV, computed_in_), most);
+    const at::Tensor best_RM = log_p_RV.gather(1, token_RM);
     return {best_RM.to(at::kCPU, at::kDouble).contiguous(), token_RM.to(at::kCPU).contiguous(),
             log_p_RV.select(1, options_.end_token).to(at::kCPU, at::kDouble).contiguous()};
   }
@@ -98,18 +104,30 @@ class BeamSearch {
         candidates.push_back({so_far + log_p[first_row + b][m], b, token[first_row + b][m]});
       }
     }
-    std::sort(candidates.begin(), candidates.end());
-    take(sentence, candidates, first_row);
+    std::ranges::sort(candidates, {}, [](const Candidate& each) { return std::pair(each.beam, each.token); });
+    std::vector<Candidate> ranked;
+    for (const size_t i : ranking(candidates, &Candidate::log_p)) ranked.push_back(candidates[i]);
+    take(sentence, ranked, first_row);
   }
 
   struct Candidate {
     double log_p;
     int64_t beam, token;
-    bool operator<(const Candidate& other) const {
-      if (log_p != other.log_p) return log_p > other.log_p;
-      return std::pair(beam, token) < std::pair(other.beam, other.token);
-    }
   };
+
+  /// The places of `all`, the best first, of equally good ones the earlier.
+  template <class Each, class Score>
+  std::vector<size_t> ranking(const std::vector<Each>& all, Score score) const {
+    std::vector<Claim> claims;
+    for (const Each& each : all) {
+      const double value = std::invoke(score, each);
+      claims.push_back({value, std::max(1.0, std::abs(value)), static_cast<int64_t>(claims.size())});
+    }
+    rank(claims, tie_bound(computed_in_));
+    std::vector<size_t> places;
+    for (const Claim& claim : claims) places.push_back(static_cast<size_t>(claim.order));
+    return places;
+  }
 
   /// An end counts where it is among the `beam` best; the `beam` best others grow on.
   void take(Sentence& sentence, const std::vector<Candidate>& candidates, int64_t first_row) {
@@ -139,9 +157,8 @@ class BeamSearch {
       Sentence& sentence = open_[s];
       const bool done = sentence.beams.empty() || static_cast<int64_t>(sentence.finished.size()) >= options_.beam;
       if (done) {
-        const auto best = std::max_element(sentence.finished.begin(), sentence.finished.end(),
-                                           [](const auto& a, const auto& b) { return a.first < b.first; });
-        results_[static_cast<size_t>(sentence.number)] = best->second;
+        const size_t best = ranking(sentence.finished, &Finished::first).front();
+        results_[static_cast<size_t>(sentence.number)] = sentence.finished[best].second;
       } else {
         kept.insert(kept.end(), rows_.begin() + static_cast<int64_t>(row),
                     rows_.begin() + static_cast<int64_t>(row + rows));
@@ -177,8 +194,9 @@ class BeamSearch {
   Memory memory_;
   std::vector<BlockCache> caches_;
   std::vector<Sentence> open_;
-  std::vector<int64_t> rows_;     // of the last place, which the new beams grew from
-  std::vector<int64_t> rows_of_;  // how many of them each open sentence has
+  at::ScalarType computed_in_ = at::kFloat;  // of the logits
+  std::vector<int64_t> rows_;                // of the last place, which the new beams grew from
+  std::vector<int64_t> rows_of_;             // how many of them each open sentence has
   std::vector<std::vector<int64_t>> results_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "moetrain/ranking/ranking.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
 #include "parallel/comm/local_communicator.h"
@@ -10,14 +11,19 @@ namespace moetrain {
 namespace {
 
 int64_t draw(const at::Tensor& logits_V, const SamplingOptions& options, double uniform) {
-  auto [sorted_V, token_V] =
-      at::sort(logits_V.to(at::kCPU, at::kDouble), /*stable=*/true, /*dim=*/0, /*descending=*/true);
+  const at::ScalarType computed_in = logits_V.scalar_type();
+  const at::Tensor wide_1V = logits_V.to(at::kCPU, at::kDouble).unsqueeze(0);
+  const Graded graded = by_difference(wide_1V, computed_in);
+  if (options.temperature == 0) return largest_k(graded, 1).item<int64_t>();
+  const at::Tensor token_V = largest_k(graded, wide_1V.size(1)).squeeze(0);
   const int64_t* token = token_V.const_data_ptr<int64_t>();
-  if (options.temperature == 0) return token[0];
-  const at::Tensor cumulative_V = at::softmax(sorted_V / options.temperature, 0).cumsum(0);
+  const at::Tensor cumulative_V =
+      at::softmax(wide_1V.squeeze(0).index_select(0, token_V) / options.temperature, 0).cumsum(0);
   const double* cumulative = cumulative_V.const_data_ptr<double>();
+  // 0.5 of two tokens of a quarter each is reached by both, whatever their sum's last bit.
+  const double enough = options.top_p < 1 ? options.top_p * (1 - tie_bound(computed_in)) : 2;
   int64_t kept = 0;
-  while (kept + 1 < cumulative_V.numel() && cumulative[kept] < options.top_p) ++kept;
+  while (kept + 1 < cumulative_V.numel() && cumulative[kept] < enough) ++kept;
   const double target = uniform * cumulative[kept];
   int64_t chosen = 0;
   while (chosen < kept && cumulative[chosen] <= target) ++chosen;

@@ -9,8 +9,9 @@ namespace moetrain {
 
 struct SamplingOptions {
   int64_t tokens = 100;
-  double temperature = 1.0;  // 0: greedy (the most likely token; ties to the smaller id)
-  double top_p = 1.0;        // keep the smallest set of tokens whose probability reaches top_p (Holtzman et al. 2020)
+  double temperature =
+      1.0;             // 0: greedy (the most likely token; of equal ones, as moetrain/ranking has it, the smaller id)
+  double top_p = 1.0;  // keep the smallest set of tokens whose probability reaches top_p (Holtzman et al. 2020)
   uint64_t seed = 1;
   int64_t end_token = -1;  // stop after it; -1: never
 };

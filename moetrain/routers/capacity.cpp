@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/ranking/ranking.h"
 #include "moetrain/routers/draws.h"
 #include "moetrain/routers/drop_rules.h"
-#include "moetrain/moe/expert_kinds.h"
 
 namespace moetrain {
 namespace {
@@ -22,13 +23,14 @@ at::Tensor count_choices(const at::Tensor& chosen_TK, int64_t experts) {
 int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const std::vector<int64_t>& capacity_E,
                          const MoeConfig& config, const RoutingContext& context) {
   const BatchScope& scope = context.scope;
-  at::Tensor priority_TK = chosen.probability_TK.to(at::kCPU, at::kDouble);
+  Priorities priorities{chosen.probability_TK.to(at::kCPU, at::kDouble),
+                        tie_bound(chosen.probability_TK.scalar_type())};
   if (config.drop == "random") {
     const parallel::RandomStream stream = scope.draws.stream("random token selection", context.layer);
-    priority_TK =
-        uniform_draws(stream, scope.first_token * expert_TK.size(1), expert_TK.sizes(), at::TensorOptions(at::kDouble));
+    const int64_t first = scope.first_token * expert_TK.size(1);
+    priorities = {uniform_draws(stream, first, expert_TK.sizes(), at::TensorOptions(at::kDouble))};
   }
-  return drop_lowest(expert_TK, priority_TK, capacity_E, scope.group, chosen.expert_TK.device());
+  return drop_lowest(expert_TK, priorities, capacity_E, scope.group, chosen.expert_TK.device());
 }
 
 }  // namespace

@@ -2,21 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <vector>
 
+#include "moetrain/ranking/ranking.h"
 #include "parallel/dispatch/assignment.h"
 
 namespace moetrain {
 namespace {
-
-struct Claim {
-  double priority = 0;
-  int64_t order = 0;  // (rank of choice, rank, token there) as one number: global order
-  bool before(const Claim& other) const {
-    return priority != other.priority ? priority > other.priority : order < other.order;
-  }
-};
 
 /// Every rank's choices as [R ranks, M rows, K, (expert, priority)]; rows that fill up a rank hold expert kDropped.
 at::Tensor gather_choices(const at::Tensor& expert_TK, const at::Tensor& priority_TK, parallel::Communicator& group,
@@ -31,6 +23,7 @@ at::Tensor gather_choices(const at::Tensor& expert_TK, const at::Tensor& priorit
   return gathered.to(at::kCPU);
 }
 
+/// The order is (rank of choice, rank, token there) as one number: global order.
 std::vector<std::vector<Claim>> claims_of(const at::Tensor& gathered, size_t experts) {
   const auto value = gathered.accessor<double, 4>();
   std::vector<std::vector<Claim>> claims(experts);
@@ -39,7 +32,8 @@ std::vector<std::vector<Claim>> claims_of(const at::Tensor& gathered, size_t exp
     for (int64_t r = 0; r < value.size(0); ++r) {
       for (int64_t t = 0; t < value.size(1); ++t, ++order) {
         const auto expert = static_cast<int64_t>(value[r][t][j][0]);
-        if (expert >= 0) claims[static_cast<size_t>(expert)].push_back({value[r][t][j][1], order});
+        const double priority = value[r][t][j][1];
+        if (expert >= 0) claims[static_cast<size_t>(expert)].push_back({priority, priority, order});
       }
     }
   }
@@ -63,9 +57,9 @@ int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, const std::vector<
   return dropped;
 }
 
-int64_t drop_lowest(at::Tensor& expert_TK, const at::Tensor& priority_TK, const std::vector<int64_t>& capacity_E,
+int64_t drop_lowest(at::Tensor& expert_TK, const Priorities& priorities, const std::vector<int64_t>& capacity_E,
                     parallel::Communicator& group, at::Device device) {
-  const at::Tensor gathered = gather_choices(expert_TK, priority_TK, group, device);
+  const at::Tensor gathered = gather_choices(expert_TK, priorities.value_TK, group, device);
   const int64_t ranks = gathered.size(0), most = gathered.size(1);
   auto expert = expert_TK.accessor<int64_t, 2>();
   int64_t dropped = 0;
@@ -74,8 +68,7 @@ int64_t drop_lowest(at::Tensor& expert_TK, const at::Tensor& priority_TK, const 
     std::vector<Claim>& claims = claims_E[e];
     const int64_t capacity = capacity_E[e];
     if (static_cast<int64_t>(claims.size()) <= capacity) continue;
-    std::nth_element(claims.begin(), claims.begin() + capacity, claims.end(),
-                     [](const Claim& a, const Claim& b) { return a.before(b); });
+    rank_around(claims, capacity, priorities.bound);
     for (auto claim = claims.begin() + capacity; claim != claims.end(); ++claim) {
       if (claim->order / most % ranks != group.rank()) continue;
       expert[claim->order % most][claim->order / (most * ranks)] = parallel::Assignment::kDropped;

@@ -1,4 +1,4 @@
-// defines: drop_late, drop_lowest: what leaves an expert that is over its capacity
+// defines: drop_late, Priorities, drop_lowest: what leaves an expert that is over its capacity
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -16,10 +16,16 @@ namespace moetrain {
 /// before this rank's first token, among choices of rank j; it is consumed.
 int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, const std::vector<int64_t>& capacity_E);
 
-/// Keeps of each expert the choices of highest priority, ties in order of (rank of choice, global token).
-/// priority_TK: float64, CPU. Every rank gathers all choices and sorts them: 16 bytes for each choice
-/// of the global micro-batch. Collective.
-int64_t drop_lowest(at::Tensor& expert_TK, const at::Tensor& priority_TK, const std::vector<int64_t>& capacity_E,
+/// By which a full expert keeps choices.
+struct Priorities {
+  at::Tensor value_TK;  // float64, CPU; not negative
+  double bound = 0;     // their tie_bound; 0: drawn, so that only equal bits are equal
+};
+
+/// Keeps of each expert the choices of highest priority, joined ones (moetrain/ranking) in order of (rank of choice,
+/// global token). Every rank gathers all choices and orders them: 16 bytes for each choice of the global micro-batch.
+/// Collective.
+int64_t drop_lowest(at::Tensor& expert_TK, const Priorities& priorities, const std::vector<int64_t>& capacity_E,
                     parallel::Communicator& group, at::Device device);
 
 }  // namespace moetrain

@@ -83,4 +83,13 @@ Line fit_line(const std::vector<Sample>& samples) {
   return line;
 }
 
+Line fit_rising_line(const std::vector<Sample>& samples) {
+  Line line = fit_line(samples);
+  if (line.beta > 0) return line;
+  const Sample& largest = *std::ranges::max_element(samples, {}, &Sample::bytes);
+  line = {.alpha = 0, .beta = largest.seconds / static_cast<double>(largest.bytes)};
+  line.r2 = explained(line, samples);
+  return line;
+}
+
 }  // namespace parallel

@@ -47,25 +47,6 @@ std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
   return walks;
 }
 
-/// The largest relative difference of losses, norms and parameters, as expect_same_trace takes them.
-double difference(const UpdateTrace& trace, const UpdateTrace& reference) {
-  double worst = losses_apart(trace, reference);
-  for (size_t i = 0; i < reference.reports.size(); ++i) {
-    worst = std::max(worst, relative_difference(trace.reports[i].gradient_norm, reference.reports[i].gradient_norm));
-  }
-  double squares = 0, elements = 0;
-  for (const at::Tensor& tensor : reference.parameters) {
-    squares += tensor.square().sum().item<double>();
-    elements += static_cast<double>(tensor.numel());
-  }
-  const double floor = 1e-3 * std::sqrt(squares / elements);
-  for (size_t i = 0; i < reference.parameters.size(); ++i) {
-    const double scale = std::max(reference.parameters[i].abs().max().item<double>(), floor);
-    worst = std::max(worst, (trace.parameters[i] - reference.parameters[i]).abs().max().item<double>() / scale);
-  }
-  return worst;
-}
-
 bool same_bits(const UpdateTrace& a, const UpdateTrace& b) {
   for (size_t i = 0; i < a.reports.size(); ++i) {
     if (a.reports[i].losses != b.reports[i].losses) return false;
@@ -103,7 +84,7 @@ class Walker : public testing::Test {
           each.mesh, hosts == Hosts::kStated ? stated_hosts(each.mesh, world_->size()) : std::vector<int64_t>());
       const UpdateTrace trace = run_updates(each.recipe, groups, 3);
       if (!first()) continue;
-      const double apart = difference(trace, expected);
+      const double apart = largest_difference(trace, expected);
       worst = std::max(worst, apart);
       std::printf("%-28s %s, zero %lld, recompute %s%s: %.2e\n", each.name.c_str(),
                   groups.mesh->shape().describe().c_str(), static_cast<long long>(each.mesh.zero),

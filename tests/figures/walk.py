@@ -11,19 +11,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WALKER = ROOT / "build/layouts_walk"
 
 
-def walk(test, ranks, suite="Walker", hosts=1, options=()):
-    """Passes its lines on; those that begin with "walked", and whether all was well. On several hosts: by launch/emulate with
-    these options.
+def walk(test, ranks, suite="Walker", hosts=1, options=(), kept=("walked",), program=WALKER):
+    """Passes its lines on; those that begin with "walked" (or another word of `kept`, which are not passed on), and whether all
+    was well. On several hosts: by launch/emulate with these options.
     """
     if hosts > 1:
         command = [str(ROOT / "launch/emulate"), "--hosts", str(hosts), "--ranks-per-host", str(ranks // hosts), *options,
-                   "--program", str(WALKER), "--"]
+                   "--program", str(program), "--"]
     else:
-        command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(WALKER)]
+        command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(program)]
     command += ["--gtest_brief=1", f"--gtest_filter={suite}.{test}"]
     environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                        OMPI_MCA_mpi_yield_when_idle="1")
-    return passed_on(command, environment)
+    return passed_on(command, environment, kept)
 
 
 def walk_alone(program, tests):
@@ -33,15 +33,16 @@ def walk_alone(program, tests):
     return [line.rstrip() for line in lines], well
 
 
-def passed_on(command, environment):
+def passed_on(command, environment, kept=("walked",)):
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True)
     lines = []
     for line in process.stdout:
-        if "[==" not in line and "[  PASSED" not in line:
-            print(line, end="", flush=True)
-        if line.startswith("walked"):
+        ours = line.startswith(kept)
+        if ours:
             lines.append(line)
+        if "[==" not in line and "[  PASSED" not in line and (not ours or line.startswith("walked")):
+            print(line, end="", flush=True)
     return lines, process.wait() == 0
 
 

@@ -1,4 +1,4 @@
-// defines: relative_difference, losses_apart, Walk, base_recipe, foldings, all_walks, on_and_off, covering: the layouts
+// defines: losses_apart, Walk, base_recipe, foldings, all_walks, on_and_off, covering: the layouts
 // that figures walk
 #pragma once
 #include <algorithm>
@@ -24,10 +24,6 @@ inline launch::Recipe base_recipe(const std::string& corpus) {
   recipe.train.micro_batches = 2;
   recipe.train.global_batch = 12;
   return recipe;
-}
-
-inline double relative_difference(double value, double reference) {
-  return std::abs(value - reference) / std::max(std::abs(reference), 1e-300);
 }
 
 /// The largest relative difference of a loss term.
@@ -66,7 +62,7 @@ inline std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
   std::vector<Walk> walks;
   for (const bool bounded : {false, true}) {
     launch::Recipe recipe = base;
-    if (bounded) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 1.0;
+    if (bounded) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 1.0, recipe.moe.drop = "probability";
     for (const parallel::MeshConfig& folding : foldings(ranks)) {
       for (const int64_t zero : {0, 1, 2}) {
         for (const char* recompute : {"none", "moe", "block"}) {

@@ -28,7 +28,7 @@ MAY_INCLUDE = {
 # A room may include the rooms before it; "." is the folder's own files.
 ROOMS = {
     "parallel": "base process comm links schedule mesh autograd tensor_parallel dispatch overlap gradients .",
-    "moetrain": "layers routers experts losses moe models objectives decoding surgery analysis .",
+    "moetrain": "ranking layers routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
     "data": ". tokenizers hdf5 datasets batching prepare scoring",
     "launch": "recipe planning checkpoint interchange report training doctor commands .",

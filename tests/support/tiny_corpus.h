@@ -48,18 +48,32 @@ class TestFolder {
   parallel::Communicator& world_;
 };
 
-/// Random words of two "languages", about `documents` * 200 bytes, byte tokens. One rank writes. Collective.
+/// 16 bytes: in every second block one of six sentences of its "language", which begin alike, otherwise random words.
+inline std::string tiny_block(const parallel::RandomStream& stream, int64_t document, int64_t block) {
+  static const std::vector<std::vector<std::string>> words{{"the ", "cat ", "sat ", "on ", "a ", "mat. "},
+                                                           {"der ", "Hund ", "lief ", "im ", "Park. ", "und "}};
+  const std::vector<std::string>& own = words[static_cast<size_t>(document % 2)];
+  const int64_t place = (document * 13 + block) * 8;
+  std::string text;
+  if (block % 2 == 0) text = own[0] + own[1] + own[static_cast<size_t>(stream.below(place, 6))];
+  for (int64_t w = 1; text.size() < 15; ++w)
+    text += own[static_cast<size_t>(block % 2 == 0 ? w % 6 : stream.below(place + w, 6))];
+  return text.substr(0, 15) + " ";
+}
+
+/// Two "languages", 208 byte tokens a document with its end, so that windows of 16 tokens are the blocks of a document.
+/// Half of them are one of a few sentences: in every batch there are tokens with the same history, between which only
+/// round-off could choose. One rank writes. Collective.
 inline std::string make_tiny_corpus(const TestFolder& folder, parallel::Communicator& world, int64_t documents = 60) {
   const std::string output = folder.path() / "tiny.h5";
   parallel::all_ranks(world, [&] {
     if (world.rank() != 0) return;
-    const std::vector<std::vector<std::string>> words{{"the ", "cat ", "sat ", "on ", "a ", "mat. "},
-                                                      {"der ", "Hund ", "lief ", "im ", "Park. ", "und "}};
     std::ofstream file(folder.path() / "tiny.jsonl");
     const parallel::RandomStream stream(7, "tiny corpus");
     for (int64_t d = 0; d < documents; ++d) {
       std::string text;
-      for (int64_t w = 0; w < 45; ++w) text += words[d % 2][stream.below(d * 45 + w, 6)];
+      for (int64_t block = 0; block < 13; ++block) text += tiny_block(stream, d, block);
+      text.pop_back();
       file << "{\"language\": \"" << (d % 2 == 0 ? "en" : "de") << "\", \"text\": \"" << text << "\"}\n";
     }
     file.close();

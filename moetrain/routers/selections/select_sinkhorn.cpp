@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 
-#include "moetrain/routers/selections/select_top_k.h"
+#include "moetrain/ranking/ranking.h"
 #include "moetrain/routers/selections/selections.h"
 
 namespace moetrain {
@@ -30,9 +30,13 @@ at::Tensor column_scale(const at::Tensor& logits_TE, const MoeConfig& config, co
 
 at::Tensor select_sinkhorn(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context) {
   const at::Tensor& logits_TE = candidates.logits_TE;
-  if (!context.scope.training) return select_top_k(logits_TE, config.top_k);
+  const at::ScalarType type = logits_TE.scalar_type();
+  if (!context.scope.training) return largest_k(by_difference(logits_TE, type), config.top_k);
   // Within a row the balanced entries are in the order of their logarithms without the row's scale.
-  return select_top_k(logits_TE.to(at::kDouble) + column_scale(logits_TE, config, context.scope), config.top_k);
+  const at::Tensor scale_E = column_scale(logits_TE, config, context.scope);
+  Graded balanced = by_difference(logits_TE.to(at::kDouble) + scale_E, type);
+  balanced.magnitude_TE = (logits_TE.to(at::kDouble).abs() + scale_E.abs()).clamp_min(1);
+  return largest_k(balanced, config.top_k);
 }
 
 }  // namespace moetrain

@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+HANGS = 900  # seconds after which a command that takes one or two hangs, however busy the machine is
 
 RECIPE = """
 [run]
@@ -33,7 +34,7 @@ every = "2u"
 """
 
 
-def mpirun(*words, limit=100, **variables):
+def mpirun(*words, limit=HANGS, **variables):
     """Ranks as mpirun takes them, several programs side by side too; KILL after `limit` seconds."""
     environment = dict(os.environ, OMP_NUM_THREADS="1", **variables)
     return subprocess.run(["timeout", "-s", "KILL", str(limit), "mpirun", "--quiet", "--oversubscribe", "--bind-to", "none",
@@ -59,13 +60,13 @@ class Bench:
         return path
 
     def run(self, *arguments):
-        return subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+        return subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, timeout=HANGS)
 
     def run_ranks(self, *arguments, ranks=2):
         """Through the starter, as a user would; a hang ends the test."""
         environment = dict(os.environ, MOETRAIN_BINARY=str(self.program))
         return subprocess.run([str(ROOT / "launch/run"), "-n", str(ranks), "--", *map(str, arguments)],
-                              capture_output=True, text=True, timeout=120, env=environment)
+                              capture_output=True, text=True, timeout=HANGS, env=environment)
 
     def check(self, name, condition, detail=""):
         self.checks += 1

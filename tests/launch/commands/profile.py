@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""`moetrain profile` alone and under the real mpirun, what it refuses, and that nothing lets it wait for ever."""
+"""`moetrain profile` alone and under the real mpirun, what it refuses, and that nothing lets it wait for ever (cases.HANGS)."""
 import json
-import time
 
 import cases
 
@@ -13,11 +12,9 @@ def measures(bench, recipe):
     for ranks in (1, 2):
         layout = ["--set", f"mesh.expert={ranks}", *QUICK]
         words = [bench.program, "profile", recipe, *layout]
-        start = time.time()
         done = cases.mpirun("-n", ranks, *words, "--json") if ranks > 1 else bench.run(*words[1:], "--json")
         name = f"{ranks} ranks"
         bench.check(name, done.returncode == 0, done.stderr)
-        bench.check(f"{name}: bounded time", time.time() - start < 60, time.time() - start)
         measured = json.loads(done.stdout)
         profile = measured["profile"]
         bench.check(f"{name}: what it holds for", f"{ranks} ranks" in profile["machine"], profile["machine"])
@@ -71,11 +68,9 @@ def refuses(bench, recipe):
     refused("different values", cases.mpirun("-n", 1, bench.program, "profile", recipe, ":", "-n", 1, bench.program, "profile", recipe,
                                        "--set", "moe.experts=8"), "moe.experts", "rank 1 has 8")
     # 200 MB of gradients, summed again and again, take longer than a second.
-    start = time.time()
     large = ["--set", "moe.experts=16", "--set", "moe.hidden=2048", "--set", "model.width=256",
              "--set", "overlap.profile_seconds=100"]
     refused("a limit", cases.mpirun("-n", 2, bench.program, "profile", recipe, *large, "--limit", 1), "not over within 1 s", "--limit")
-    bench.check("a limit: bounded time", time.time() - start < 60, time.time() - start)
     wrapper = bench.folder / "wrapper"
     wrapper.write_text('#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec sleep 600; fi\nexec "$@"\n')
     wrapper.chmod(0o755)

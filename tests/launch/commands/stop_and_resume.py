@@ -18,11 +18,11 @@ def interrupt(bench, recipe, run_folder, signal_number, ranks):
     process = subprocess.Popen([str(cases.ROOT / "launch/run"), "-n", str(ranks), "--", "train", str(recipe), "--resume",
                                 "--set", f"run.folder={run_folder}"], env=environment, stdout=subprocess.DEVNULL)
     metrics = run_folder / "metrics.jsonl"
-    deadline = time.time() + 60
+    deadline = time.time() + cases.HANGS
     while time.time() < deadline and (not metrics.exists() or metrics.read_text().count('"event":"step"') < 5):
         time.sleep(0.005)
     process.send_signal(signal_number)
-    return process.wait(timeout=60)
+    return process.wait(timeout=cases.HANGS)
 
 
 def events(run_folder):

@@ -66,7 +66,7 @@ class Program:
         command = [self.binary, *map(str, arguments)]
         # Fail on tiny machines for what is wrong, not for being root in a container.
         environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=300)
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=900)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}\nexit {done.returncode}: {done.stderr.decode(errors='replace')}")
         return done.stdout

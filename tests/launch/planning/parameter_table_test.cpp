@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <map>
 
 #include "launch/planning/memory_model.h"
@@ -52,13 +51,11 @@ TEST(ParameterTable, CountsWhatNoMachineHolds) {
   recipe.moe.experts = 256;
   recipe.moe.hidden = 2048;
   recipe.mesh = {.tensor = 8, .expert = 16, .expert_tensor = 8, .zero = 1};
-  const auto start = std::chrono::steady_clock::now();
   const ParameterTable table = count_parameters(recipe, 128000, 1024, 1023);
   // Of a block: queries, keys, values and outputs; router; experts; two norms.
   const int64_t width = 7168, block = 4 * width * width + 256 * width + 256 * 3 * width * 2048 + 2 * width;
   EXPECT_EQ(table.total, 60 * block + 128000 * width + width);
   EXPECT_EQ(table.active, table.total - 60 * int64_t{254} * 3 * width * 2048);
-  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 20);
 }
 
 TEST(StateMemory, DividesWhatZeroDivides) {

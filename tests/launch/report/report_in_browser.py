@@ -88,11 +88,11 @@ def open_page(binary, chromium, folder, lines, extra):
             metrics.write(json.dumps(line) + "\n")
     for name, content in extra.items():
         (folder / name).write_text(content, encoding="utf-8")
-    subprocess.run([binary, "report", str(folder)], check=True, timeout=60)
+    subprocess.run([binary, "report", str(folder)], check=True, timeout=900)
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                f"--user-data-dir={folder / 'browser'}", "--virtual-time-budget=5000", "--dump-dom",
                (folder / "report.html").absolute().as_uri()]
-    dom = subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    dom = subprocess.run(command, check=True, timeout=900, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     page = Page(dom.decode("utf-8"))
     if "drawn" not in page.texts:
         sys.exit(f"{folder.name}: the page has no #drawn: its script did not come to its end")
@@ -158,7 +158,7 @@ def check_long_run(binary, chromium, folder):
     page, drawn = open_page(binary, chromium, folder, steps, {})
     with open(folder / "metrics.jsonl", "a", encoding="utf-8") as metrics:
         metrics.write('{"event":"step","st')
-    subprocess.run([binary, "report", str(folder)], check=True, timeout=60)
+    subprocess.run([binary, "report", str(folder)], check=True, timeout=900)
     points = dataset(drawn, "loss", "training, next token")
     expect("at most 600 points", 300 < len(points) <= 600, True)
     expect("the peak is kept", peak in points, True)

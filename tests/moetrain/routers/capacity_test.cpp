@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "moetrain/routers/selections/select_top_k.h"
+#include "moetrain/ranking/ranking.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/dispatch/assignment.h"
 #include "tests/support/token_shards.h"
@@ -27,7 +27,7 @@ int64_t capacity_of(const MoeConfig& config, int64_t tokens) {
 /// Distinct choices of each token, skewed towards the first experts so that they overflow.
 at::Tensor skewed_choices(int64_t top_k) {
   const at::Tensor skew = at::arange(kChosenExperts, at::kDouble) * -0.8;
-  return select_top_k(random_tensor("choices", {kTokens, kChosenExperts}) + skew, top_k);
+  return largest_k(by_difference(random_tensor("choices", {kTokens, kChosenExperts}) + skew, at::kDouble), top_k);
 }
 
 /// GShard's rule written down directly: walk all first choices, then all second ones, in token order.

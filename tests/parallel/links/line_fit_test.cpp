@@ -56,6 +56,15 @@ TEST(FitLine, NothingIsNegative) {
   EXPECT_GT(steep.beta, 0);
 }
 
+TEST(FitRisingLine, ADisturbedFallIsALineFromNothingThroughTheLargest) {
+  const Line line = parallel::fit_rising_line({{1000, 4e-5}, {2000, 1e-5}, {4000, 2e-5}});
+  EXPECT_EQ(line.alpha, 0);
+  EXPECT_DOUBLE_EQ(line.beta, 5e-9);
+  const Line rising = parallel::fit_rising_line(exact());
+  EXPECT_EQ(rising.alpha, fit_line(exact()).alpha);
+  EXPECT_EQ(rising.beta, fit_line(exact()).beta);
+}
+
 TEST(FitLine, OneSampleIsNoLine) { EXPECT_THROW(fit_line({{8, 1e-6}}), parallel::InternalError); }
 
 TEST(Median, OfOddAndEvenCounts) {
