@@ -74,6 +74,26 @@ TEST(BeamSearch, OfOneBeamIsGreedy) {
 }
 
 // 4 tokens, one of them the end: 1 + 3 + 9 + 27 hypotheses of at most 3 tokens, which a beam of 64 holds.
+TEST(BeamSearch, OfEqualTokensTheSmallerComesFirst) {
+  const auto model = lively_translator(small_moe());
+  const at::NoGradGuard no_gradient;
+  at::Tensor head = model->named_parameters()["head.weight"];
+  const auto part_pairs_by = [&](double share) {
+    for (int64_t token = 4; token + 1 < kVocabulary; token += 2) head[token + 1].copy_(head[token] * (1 + share));
+  };
+  for (const int64_t beam : {1, 3}) {
+    const BeamOptions options{.beam = beam, .longest_ratio = 1.5, .longest_extra = 4, .end_token = kEnd};
+    part_pairs_by(1e-13);
+    const std::vector<Sentence> found = search(*model, small_pairs().sources, options);
+    part_pairs_by(-1e-13);
+    EXPECT_EQ(search(*model, small_pairs().sources, options), found) << beam;
+    if (beam > 1) continue;
+    for (const Sentence& sentence : found) {
+      for (const int64_t token : sentence) EXPECT_TRUE(token < 4 || token % 2 == 0) << token;
+    }
+  }
+}
+
 TEST(BeamSearch, OfAWideBeamIsExhaustive) {
   constexpr int64_t kFew = 4, kLongest = 3;
   const auto model = lively_translator(small_moe("odd"), kFew);

@@ -65,6 +65,20 @@ TEST_P(GenerateTest, SameSeedSameTokens) {
 
 INSTANTIATE_TEST_SUITE_P(Blocks, GenerateTest, testing::Values("none", "odd", "all"));
 
+TEST(Generate, OfTokensThatRoundOffPartsTheSmallerIdIsTaken) {
+  const auto model = model_of(small_config(false), small_moe("none"));
+  const at::NoGradGuard no_gradient;
+  const int64_t best = at::argmax(next_probabilities(*model, kPrompt)).item<int64_t>();
+  const auto [low, high] = std::minmax({best, best == 0 ? best + 1 : best - 1});
+  at::Tensor head = model->named_parameters()["head.weight"];
+  const at::Tensor row = head[best].clone();
+  for (const double sign : {1.0, -1.0}) {  // of the two one is larger by its last bits, whatever the logit's sign
+    head[low].copy_(row * (1 - sign * 1e-13));
+    head[high].copy_(row * (1 + sign * 1e-13));
+    EXPECT_EQ(generate(*model, kPrompt, {.tokens = 1, .temperature = 0})[0], low);
+  }
+}
+
 TEST(Generate, DrawsFollowTheProbabilitiesOfTheFullForward) {
   const auto model = model_of(small_config(false), small_moe("none"));
   // The first token over many seeds, at a temperature, against the softmax of the scaled logits.
