@@ -11,6 +11,7 @@
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_corpus.h"
 
+namespace axis_bytes {
 namespace {
 
 using parallel::MeshConfig;
@@ -225,3 +226,4 @@ TEST(AxisBytes, EqualClosedForms) {
 }
 
 }  // namespace
+}  // namespace axis_bytes

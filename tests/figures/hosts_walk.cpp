@@ -12,6 +12,7 @@
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_corpus.h"
 
+namespace hosts {
 namespace {
 
 constexpr int64_t kSequences = 64, kLength = 64, kTokens = kSequences * kLength;
@@ -91,3 +92,4 @@ INSTANTIATE_TEST_SUITE_P(All, HostBytes,
                          });
 
 }  // namespace
+}  // namespace hosts

@@ -13,6 +13,7 @@
 #include "tests/support/random_tensor.h"
 #include "tests/support/world.h"
 
+namespace receive_memory {
 namespace {
 
 constexpr int64_t kTokens = 2000, kTopK = 2, kRows = kTokens * kTopK;  // of each rank
@@ -78,3 +79,4 @@ TEST(ReceiveMemory, OfOneHotExpert) {
 }
 
 }  // namespace
+}  // namespace receive_memory

@@ -2,12 +2,14 @@
 """Every header of the tree compiles alone: it includes all that it uses.
 
 headers.py BUILD-FOLDER     checks each, prints the compiler's words for those that fail, exits 1
+headers.py BUILD-FOLDER --all         compiles those that reach LibTorch too: minutes
 headers.py BUILD-FOLDER --self-test   a made-up header that leans on its includer must be found
 
 Alone, a header costs up to 5 s, so two savings, both without changing what is found. Headers are compiled in chains:
 after a header comes only one that includes it, and all that it includes, anyway. And a header that reaches LibTorch gets
 the build's precompiled header; that hides a missing LibTorch include, so its text is read too: at:: must reach an
-<ATen/...> or <torch/...> header, torch:: a <torch/...> one. Flags are those of the header's room
+<ATen/...> or <torch/...> header, torch:: a <torch/...> one. Even so it costs 4 s, which only --all spends; without it the
+text of such a header must reach every type of the tree that it names. Flags are those of the header's room
 (compile_commands.json); what has passed is remembered in the build folder by content.
 """
 
@@ -31,6 +33,7 @@ TORCH_NAMES = {
     re.compile(r"\bat::"): re.compile(r"^\s*#\s*include\s*<(ATen|torch)/", re.M),
     re.compile(r"\btorch::"): re.compile(r"^\s*#\s*include\s*<torch/", re.M),
 }
+TYPE = re.compile(r"^(?:class|struct|enum class) ([A-Z]\w+)(?: final)?\s*[:{]", re.M)
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 
 
@@ -52,7 +55,7 @@ class Flags:
         room = room.split("/")[0]
         unity = re.compile(rf"{folder}/.*(unity_{room}_|/{room}/)")
         in_folder = [e for e in self.entries if e[0].startswith(folder + "/") or f"/{folder}/CMakeFiles/" in e[0]]
-        usable = [e for e in self.entries if not torch or any("torch/include" in word for word in e[2])]
+        usable = [e for e in self.entries if not torch or any("cmake_pch" in word for word in e[2])]
         candidates = [e for e in in_folder if unity.search(e[0])] or in_folder
         _, directory, words = next((e for e in candidates if e in usable), None) or usable[0]
         kept, at = [], 0
@@ -131,12 +134,31 @@ def name_fault(header, texts, includes):
     return None
 
 
+def type_faults(header, texts, includes, owners):
+    """A type of the tree whose header is not reached: one that a single header defines, and this one does not itself."""
+    code = COMMENT.sub(lambda comment: "\n" * comment.group().count("\n"), texts[header])
+    own = set(re.findall(r"\b(?:class|struct|enum class|using|typename|enum) (\w+)", code)) | set(re.findall(r"::(\w+)", code))
+    for word in re.finditer(r"\b[A-Z]\w+\b", code):
+        needed = owners.get(word.group(), set())
+        if len(needed) == 1 and word.group() not in own and not needed & includes:
+            return f"{header}:{code[: word.start()].count(chr(10)) + 1}: uses {word.group()} without including \"{min(needed)}\""
+    return None
+
+
+def owners_of_types(texts):
+    owners = {}
+    for header, text in texts.items():
+        for name in TYPE.findall(text):
+            owners.setdefault(name, set()).add(header)
+    return owners
+
+
 def all_headers():
     return sorted(
         path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.h"))
 
 
-def main(build):
+def main(build, everything):
     flags = Flags(build)
     texts = {header: (ROOT / header).read_text(encoding="utf-8") for header in all_headers()}
     includes = {header: closure(header, texts, set()) for header in texts}
@@ -151,7 +173,10 @@ def main(build):
     memory = set(json.loads(memory_file.read_text())) if memory_file.exists() else set()
 
     started = time.monotonic()
-    fresh = [header for header in texts if keys[header] not in memory]
+    fresh = [header for header in texts if keys[header] not in memory and (everything or not torch[header])]
+    owners = owners_of_types(texts)
+    for header in texts:
+        faults[header] = faults[header] or type_faults(header, texts, includes[header], owners)
     with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count(), 8)) as pool:
         jobs = []
         for with_torch in (True, False):
@@ -159,7 +184,8 @@ def main(build):
                 jobs.append(pool.submit(check_chain, chain, with_torch, flags))
         for job in jobs:
             faults.update(job.result())
-    memory_file.write_text(json.dumps(sorted(keys[h] for h in texts if not faults[h])))
+    passed = memory | {keys[h] for h in fresh}
+    memory_file.write_text(json.dumps(sorted(keys[h] for h in texts if not faults[h] and keys[h] in passed)))
 
     found = [fault for fault in faults.values() if fault]
     for fault in found:
@@ -186,6 +212,10 @@ def self_test(build):
         failures.append("a name of LibTorch that is not included passes")
     if name_fault("b.h", texts, includes["b.h"]):
         failures.append("a name of LibTorch that is included is refused")
+    owned = {"t.h": "struct Tree {\n};", "u.h": "/// Tree\nTree* u();", "v.h": '#include "t.h"\nTree* v();'}
+    found = [type_faults(h, owned, closure(h, owned, set()), owners_of_types(owned)) for h in owned]
+    if found != [None, 'u.h:2: uses Tree without including "t.h"', None]:
+        failures.append(f"types that are not included: {found}")
     if list(chains(["a.h", "b.h", "c.h"], {**includes, "c.h": {"c.h"}})) != [["a.h", "b.h"], ["c.h"]]:
         failures.append("chains are not by inclusion")
     print("\n".join([*failures, f"self-test: {len(failures)} failures"]))
@@ -196,4 +226,4 @@ if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     chosen = pathlib.Path(sys.argv[1]).resolve()
-    sys.exit(self_test(chosen) if sys.argv[2:] == ["--self-test"] else main(chosen))
+    sys.exit(self_test(chosen) if sys.argv[2:] == ["--self-test"] else main(chosen, sys.argv[2:] == ["--all"]))
