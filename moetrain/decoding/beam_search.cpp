@@ -76,6 +76,10 @@ class BeamSearch {
     pass.draws.step = place;
     const at::Tensor hidden_RD = model_.decode(tokens, pass, memory_, caches_);
     const at::Tensor log_p_RV = at::log_softmax(model_.head().logits(hidden_RD), 1);
+    if (!at::isfinite(log_p_RV).all().item<bool>()) {
+      parallel::user_error("the model's logits at place ", place, " of a translation are not all finite: the run ",
+                           "diverged; legal: a run with a smaller optimizer.learning_rate");
+    }
     const int64_t most = std::min<int64_t>(2 * options_.beam, log_p_RV.size(1));
     auto [best_RM, token_RM] = at::topk(log_p_RV, most, 1);
     return {best_RM.to(at::kCPU, at::kDouble).contiguous(), token_RM.to(at::kCPU).contiguous(),
