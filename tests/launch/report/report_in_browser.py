@@ -174,8 +174,9 @@ def check_long_run(binary, chromium, folder):
 
 
 def check_bare_run(binary, chromium, folder):
-    """A dense run's first line: no layers, no evaluation, no start. The page still comes to its end."""
-    _, drawn = open_page(binary, chromium, folder, [{"event": "step", "step": 1, "loss": {"total": 2.5}}], {})
+    """A dense run's first line: no layers and so no load, no evaluation, no start. The page still comes to its end."""
+    _, drawn = open_page(binary, chromium, folder, [{"event": "step", "step": 1, "loss": {"total": 2.5}, "imbalance": 0.0, "dropped": 0}], {})
+    expect("no cards of a load", drawn["cards"], {})
     expect("loss", dataset(drawn, "loss", "training, total"), [[1, 2.5]])
     expect("charts", list(drawn["charts"]), ["loss"])
     expect("no timeline", [drawn["timelines"], drawn["exposed"], drawn["hidden"]["timeline"]], [[], [], True])
