@@ -160,7 +160,8 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
       write_translations(folder.path / "translations", translated);
       print(translated.scores);
     }
-    write_file(folder.evaluation(), json.dump(1) + "\n");
+    // A group's name may be any bytes.
+    write_file(folder.evaluation(), json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   });
   return kDone;
 }
