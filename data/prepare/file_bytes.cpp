@@ -104,4 +104,10 @@ std::string read_bytes(const std::filesystem::path& path, int64_t most_bytes) {
   return Inflater(path, bytes, most_bytes).unpack();
 }
 
+void require_apart(const std::filesystem::path& output, const std::filesystem::path& source) {
+  std::error_code error;
+  if (!std::filesystem::equivalent(output, source, error) || error) return;
+  parallel::user_error(output.string(), ": is the text ", source.string(), " that is read; choose another name");
+}
+
 }  // namespace data

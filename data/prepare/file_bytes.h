@@ -1,4 +1,4 @@
-// defines: read_bytes
+// defines: read_bytes, require_apart
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -14,5 +14,8 @@ constexpr int64_t kHarmlessBytes = 16ll << 20;
 /// The content of a file, unpacked where its name ends in ".gz" (all members). At most `most_bytes` of it: a file that
 /// holds more, a damaged or truncated gzip file, and one that cannot be read are UserErrors.
 std::string read_bytes(const std::filesystem::path& path, int64_t most_bytes);
+
+/// UserError where `output` is `source`, by whatever name: writing the one would take the other away.
+void require_apart(const std::filesystem::path& output, const std::filesystem::path& source);
 
 }  // namespace data

@@ -7,6 +7,7 @@
 
 #include "data/datasets/alignment.h"
 #include "data/prepare/encoding.h"
+#include "data/prepare/file_bytes.h"
 #include "parallel/base/fault.h"
 
 namespace data {
@@ -24,6 +25,7 @@ void read_sets(const PrepareOptions& options, const std::vector<std::string>& sp
     report_phase(options, "Reading " + specs[i] + ".");
     const std::string name = like.name + (i > 0 ? std::to_string(i + 1) : "");
     sets.push_back({like.split, name, read_parallel_set(specs[i], options.most_file_bytes)});
+    for (const ParallelFile& file : sets.back().files) require_apart(options.output, file.path);
     std::sort(sets.back().files.begin(), sets.back().files.end(),
               [](const ParallelFile& a, const ParallelFile& b) { return a.language < b.language; });
   }

@@ -42,13 +42,6 @@ std::vector<ParallelFile> parse_parallel_set(const std::string& set) {
   return files;
 }
 
-std::string_view strip(std::string_view line) {
-  constexpr std::string_view kBlank = " \t\r\v\f";
-  const size_t begin = std::min(line.find_first_not_of(kBlank), line.size());
-  line.remove_prefix(begin);
-  return line.substr(0, line.find_last_not_of(kBlank) + 1);
-}
-
 void read_lines(ParallelFile& file, int64_t most_bytes) {
   file.content = std::make_shared<const std::string>(read_bytes(file.path, most_bytes));
   std::string_view rest = *file.content;
@@ -60,7 +53,7 @@ void read_lines(ParallelFile& file, int64_t most_bytes) {
       parallel::user_error(file.path.string(), ":", file.lines.size() + 1, ": not UTF-8: ", describe_utf8_fault(line),
                            " of the line");
     }
-    file.lines.push_back(strip(line));
+    file.lines.push_back(strip_line(line));
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
 }
@@ -80,6 +73,13 @@ void require_equal_lines(const std::vector<ParallelFile>& files) {
 }
 
 }  // namespace
+
+std::string_view strip_line(std::string_view line) {
+  constexpr std::string_view kBlank = " \t\r\v\f";
+  const size_t begin = std::min(line.find_first_not_of(kBlank), line.size());
+  line.remove_prefix(begin);
+  return line.substr(0, line.find_last_not_of(kBlank) + 1);
+}
 
 bool is_language_name(std::string_view name) {
   const auto legal = [](char c) {

@@ -1,4 +1,4 @@
-// defines: ParallelFile, read_parallel_set, is_language_name
+// defines: ParallelFile, read_parallel_set, strip_line, is_language_name
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -22,6 +22,9 @@ struct ParallelFile {
 /// like this, has fewer than two languages or one twice; a file that cannot be read, has more than `most_bytes` or a
 /// line that is not UTF-8 (file, line); and different numbers of lines (the first line without partner).
 std::vector<ParallelFile> read_parallel_set(const std::string& set, int64_t most_bytes);
+
+/// A line as a sentence is kept: without the white space around it.
+std::string_view strip_line(std::string_view line);
 
 /// Letters, digits and '_', at most 32: no '-', which stands between the languages of a direction ("en-pt_BR").
 bool is_language_name(std::string_view name);

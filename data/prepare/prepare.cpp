@@ -9,6 +9,7 @@
 
 #include "data/prepare/document.h"
 #include "data/prepare/encoding.h"
+#include "data/prepare/file_bytes.h"
 #include "data/prepare/glob.h"
 #include "data/prepare/holdout.h"
 #include "data/prepare/man_source.h"
@@ -52,6 +53,7 @@ void read_text(const PrepareOptions& options, Documents& documents) {
     }());
   if (!files.empty()) report_phase(options, parallel::concat("Reading ", files.size(), " text files."));
   const TextFileOptions file_options{options.language, options.most_file_bytes};
+  for (const std::filesystem::path& file : files) require_apart(options.output, file);
   for (const std::filesystem::path& file : files) append(documents, read_text_file(file, file_options));
 }
 
@@ -59,6 +61,9 @@ void read_man(const PrepareOptions& options, Documents& documents, PrepareSummar
   for (const std::string& folder : options.man) {
     report_phase(options, "Rendering the manual pages in " + folder + ".");
     ManPages pages = read_man_pages(folder, {options.threads, options.mandoc});
+    for (const SourceDocument& page : pages.documents) {
+      require_apart(options.output, std::filesystem::absolute(folder) / page.name);
+    }
     append(documents, std::move(pages.documents));
     summary.symbolic_links += pages.symbolic_links;
     summary.stubs += pages.stubs;

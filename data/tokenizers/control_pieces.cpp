@@ -19,6 +19,16 @@ bool is_taken(std::string_view name) {
 
 std::string language_tag(std::string_view language) { return "<2" + std::string(language) + ">"; }
 
+std::vector<std::string> tagged_languages(const Tokenizer& tokenizer) {
+  std::vector<std::string> languages;
+  for (int64_t token = 0; token < tokenizer.vocabulary_size(); ++token) {
+    const Piece piece = tokenizer.piece(token);
+    const bool is_tag = piece.text.size() > 3 && piece.text.starts_with("<2") && piece.text.ends_with(">");
+    if (piece.kind == PieceKind::kControl && is_tag) languages.push_back(piece.text.substr(2, piece.text.size() - 3));
+  }
+  return languages;
+}
+
 void require_control_names(const std::vector<std::string>& names) {
   if (names.size() > kMostControls) {
     parallel::user_error(names.size(), " control pieces; at most ", kMostControls, " are legal");

@@ -7,6 +7,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/number_option.h"
 #include "launch/training/same_start.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
@@ -53,7 +54,8 @@ void add_bench_command(CLI::App& app, CommandResult& result) {
       ->add_option("--schedules", arguments->options.schedules,
                    "as overlap.schedule names them, and fixed:N; the first is what the others are held against")
       ->delimiter(',');
-  command->add_option("--rounds", arguments->options.rounds, "counted updates of each")->check(CLI::Range(1, 100000));
+  command->add_option("--rounds", arguments->options.rounds, "counted updates of each")
+      ->check(whole_number_between(1, 100000));
   command->add_flag("--json", arguments->json, "print JSON");
   add_start_limit(*command, arguments->start_limit);
   command->callback([arguments, &result] {

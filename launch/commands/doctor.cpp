@@ -9,6 +9,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/output_file.h"
 #include "launch/doctor/examine.h"
 #include "launch/doctor/facts_json.h"
 #include "launch/doctor/measure.h"
@@ -74,7 +75,10 @@ bool is_fatal(const Warning& warning) { return warning.level == Warning::Level::
 
 int examine(const DoctorArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
   RunConfig run;
-  parallel::all_ranks(*world, [&] { run = asked_for(arguments); });
+  parallel::all_ranks(*world, [&] {
+    run = asked_for(arguments);
+    if (world->rank() == 0 && !arguments.json.empty()) check_output_file("--json", arguments.json, {arguments.recipe});
+  });
   require_same(*world, {{"run.device", run.device}, {"run.threads", std::to_string(run.threads)}});
   JobFacts job = gather_job(*world);
   job.device = run.device;

@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -7,11 +8,15 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/number_option.h"
+#include "launch/commands/run_text.h"
 #include "launch/training/evaluation.h"
 #include "launch/training/pair_batches.h"
 #include "launch/training/run_folder.h"
+#include "launch/training/token_file.h"
 #include "launch/training/trained_model.h"
 #include "launch/training/translation.h"
+#include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -27,11 +32,20 @@ struct EvaluateArguments {
   double start_limit = JobStart{}.limit;
 };
 
+/// "-" where there is no such number; never hundreds of digits.
+std::string number_text(double number, int decimals) {
+  char text[40];
+  if (!std::isfinite(number)) return "-";
+  std::snprintf(text, sizeof(text), std::fabs(number) < 1e7 ? "%.*f" : "%.*e", decimals, number);
+  return text;
+}
+
 void print(const Evaluation& result) {
   std::printf("%-12s %12s %12s %10s %14s\n", "group", "tokens", "bytes", "loss", "bits per byte");
   const auto line = [](const GroupScore& score) {
-    std::printf("%-12s %12lld %12lld %10.4f %14.4f\n", score.name.c_str(), static_cast<long long>(score.tokens),
-                static_cast<long long>(score.bytes), score.loss(), score.bits_per_byte());
+    std::printf("%-12s %12lld %12lld %10s %14s\n", score.name.c_str(), static_cast<long long>(score.tokens),
+                static_cast<long long>(score.bytes), number_text(score.loss(), 4).c_str(),
+                number_text(score.bits_per_byte(), 4).c_str());
   };
   for (const GroupScore& score : result.groups) line(score);
   line(result.overall);
@@ -40,8 +54,9 @@ void print(const Evaluation& result) {
 void print(const std::vector<TranslationScore>& scores) {
   std::printf("%-12s %12s %12s %12s %10s\n", "direction", "sentences", "BLEU", "BLEU lower", "chrF2");
   for (const TranslationScore& score : scores) {
-    std::printf("%-12s %12lld %12.2f %12.2f %10.2f\n", score.direction.c_str(), static_cast<long long>(score.sentences),
-                score.bleu, score.bleu_lowercase, score.chrf);
+    std::printf("%-12s %12lld %12s %12s %10s\n", score.direction.c_str(), static_cast<long long>(score.sentences),
+                number_text(score.bleu, 2).c_str(), number_text(score.bleu_lowercase, 2).c_str(),
+                number_text(score.chrf, 2).c_str());
   }
 }
 
@@ -53,10 +68,11 @@ struct Translated {
 };
 
 /// Opened before anything is computed, so that a split that is not there is not found out at the end.
-std::optional<data::ParallelText> text_to_translate(const TrainedModel& trained, const std::string& split) {
+std::optional<data::ParallelText> text_to_translate(const TrainedModel& trained, const data::TokenCorpus& corpus,
+                                                    const std::string& split) {
   if (dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get()) == nullptr) return {};
   const data::Split wanted = split == "test" ? data::Split::kTest : data::Split::kHeldOut;
-  return data::ParallelText(trained.corpus, wanted, pair_selection(trained.recipe, wanted));
+  return data::ParallelText(corpus, wanted, pair_selection(trained.recipe, wanted));
 }
 
 Translated translate_run(const TrainedModel& trained, std::optional<data::ParallelText> text, const Groups& groups) {
@@ -69,6 +85,34 @@ Translated translate_run(const TrainedModel& trained, std::optional<data::Parall
   return result;
 }
 
+/// What is unlike training, a line each: another text than the run's under its name, sources of more tokens.
+void note_differences(const TrainedModel& trained, const data::TokenCorpus& corpus,
+                      const std::optional<data::ParallelText>& text, const EvaluateArguments& arguments) {
+  if (arguments.data_file.empty() && corpus.fingerprint() != trained.info.corpus) {
+    std::fprintf(stderr, "moetrain: note: %s holds another text than the run was trained on\n",
+                 trained.recipe.data.file.c_str());
+  }
+  int64_t longer = 0;
+  for (int64_t pair = 0; text && pair < text->size(); ++pair)
+    longer += text->pair(pair).source_length > trained.longest;
+  if (longer > 0) {
+    std::fprintf(stderr,
+                 "moetrain: note: %lld of %lld sentences to translate have more tokens than data.longest = %lld of "
+                 "training: the model never saw so long ones\n",
+                 static_cast<long long>(longer), static_cast<long long>(text->size()),
+                 static_cast<long long>(trained.longest));
+  }
+  if (!text) note_long_text(trained, "data.sequence_length", trained.recipe.data.sequence_length);
+}
+
+/// A loss that is no number is the model's: a run that diverged, or a precision that it does not fit into.
+void require_finite(const Evaluation& result, const std::string& run, int64_t update) {
+  if (result.overall.tokens == 0 || std::isfinite(result.overall.loss())) return;
+  parallel::user_error("the held-out loss of ", run, " after update ", update, " is not a finite number: the run ",
+                       "diverged; legal: --update with an earlier checkpoint, or a run with a smaller ",
+                       "optimizer.learning_rate");
+}
+
 /// A line for each sentence, in the file's order, one file a direction.
 void write_translations(const std::filesystem::path& folder, const Translated& translated) {
   std::filesystem::create_directories(folder);
@@ -76,9 +120,7 @@ void write_translations(const std::filesystem::path& folder, const Translated& t
     std::string lines;
     const data::IndexRange pairs = translated.text->pairs_of(static_cast<int32_t>(d));
     for (int64_t pair = pairs.begin; pair < pairs.end; ++pair) {
-      std::string line = translated.hypotheses[static_cast<size_t>(pair)];
-      std::ranges::replace(line, '\n', ' ');
-      lines += line + "\n";
+      lines += one_line(translated.hypotheses[static_cast<size_t>(pair)]) + "\n";
     }
     write_file(folder / (translated.text->directions()[d].name + ".txt"), lines);
   }
@@ -86,6 +128,7 @@ void write_translations(const std::filesystem::path& folder, const Translated& t
 
 int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
   std::optional<TrainedModel> trained;
+  std::optional<data::TokenCorpus> corpus;
   const RunFolder folder{arguments.run};
   at::Device device(at::kCPU);
   RunConfig run;
@@ -99,10 +142,13 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
     trained = load_trained_model(arguments.run, update, device,
                                  {arguments.data_file, arguments.overrides, arguments.average});
     use_threads(*trained);
-    held_out = make_held_out_batches(trained->corpus, trained->recipe, groups.shard);
-    text = text_to_translate(*trained, arguments.split);
+    corpus = open_token_file(arguments.run, trained->recipe, trained->info, arguments.data_file, data::Verify::kTokens);
+    held_out = make_held_out_batches(*corpus, trained->recipe, groups.shard);
+    text = text_to_translate(*trained, *corpus, arguments.split);
+    if (world->rank() == 0) note_differences(*trained, *corpus, text, arguments);
   });
   const Evaluation result = evaluate(*trained->model, *held_out, groups);
+  parallel::all_ranks(*world, [&] { require_finite(result, arguments.run, update); });
   const Translated translated = translate_run(*trained, std::move(text), groups);
   parallel::all_ranks(*world, [&] {
     if (world->rank() != 0) return;
@@ -114,7 +160,8 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
       write_translations(folder.path / "translations", translated);
       print(translated.scores);
     }
-    write_file(folder.evaluation(), json.dump(1) + "\n");
+    // A group's name may be any bytes.
+    write_file(folder.evaluation(), json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   });
   return kDone;
 }
@@ -130,9 +177,9 @@ void add_evaluate_command(CLI::App& app, CommandResult& result) {
   command->add_option("--split", arguments->split, "translation: which sentences to translate")
       ->check(CLI::IsMember({"test", "validation"}));
   command->add_option("--update", arguments->update, "the checkpoint of this update instead of the newest")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number_between(0));
   command->add_option("--average", arguments->average, "mean of the weights of so many newest checkpoints")
-      ->check(CLI::Range(1, 1000));
+      ->check(whole_number_between(1, 1000));
   command->add_option("--set", arguments->overrides, "section.key=value, over the run's; may be repeated")
       ->allow_extra_args(false);
   add_start_limit(*command, arguments->start_limit);

@@ -1,11 +1,14 @@
 #include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/run_text.h"
 #include "launch/interchange/hugging_face.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/trained_model.h"
@@ -27,30 +30,44 @@ std::string dtype_name(const at::Tensor& tensor) {
   }
 }
 
-void export_run(const std::string& run, const std::string& folder) {
-  const TrainedModel trained = load_newest_model(run);
+struct ExportArguments {
+  std::string run, folder, data_file;
+};
+
+/// "Empty it", which is legal for any other folder, would here take the run away.
+void check_apart(const std::string& run, const std::string& folder) {
+  namespace fs = std::filesystem;
+  const fs::path inner = fs::weakly_canonical(run), outer = fs::weakly_canonical(folder);
+  if (std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first != outer.end()) return;
+  parallel::user_error("folder ", folder, " holds the run ", run, " itself; name one that does not exist yet");
+}
+
+void export_run(const ExportArguments& arguments) {
+  check_apart(arguments.run, arguments.folder);
+  const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file);
   interchange::ExportSource source;
   source.shape = {.model = trained.recipe.model,
                   .moe = trained.recipe.moe,
                   .vocabulary_size = trained.info.vocabulary,
                   .sequence_length = trained.recipe.data.sequence_length};
-  source.tokenizer = trained.corpus.shared_tokenizer();
+  source.tokenizer = trained.tokenizer;
   for (const auto& [name, tensor] : named_parameters(*trained.model)) {
     source.parameters[name] = {dtype_name(tensor), tensor.sizes().vec(), tensor.const_data_ptr()};
   }
-  interchange::export_hugging_face(source, folder);
-  std::printf("exported update %lld of %s to %s\n", static_cast<long long>(trained.info.update), run.c_str(),
-              folder.c_str());
+  interchange::export_hugging_face(source, arguments.folder);
+  std::printf("exported update %lld of %s to %s\n", static_cast<long long>(trained.info.update), arguments.run.c_str(),
+              arguments.folder.c_str());
 }
 
 }  // namespace
 
 void add_export_command(CLI::App& app, CommandResult&) {
-  auto arguments = std::make_shared<std::pair<std::string, std::string>>();
+  auto arguments = std::make_shared<ExportArguments>();
   CLI::App* command = app.add_subcommand("export", "write a run's newest checkpoint as a Hugging Face folder");
-  command->add_option("run", arguments->first, "run folder")->required();
-  command->add_option("folder", arguments->second, "folder to make")->required();
-  command->callback([arguments] { run_once([&] { export_run(arguments->first, arguments->second); }); });
+  command->add_option("run", arguments->run, "run folder")->required();
+  command->add_option("folder", arguments->folder, "folder to make")->required();
+  add_data_file(*command, arguments->data_file);
+  command->callback([arguments] { run_once([&] { export_run(*arguments); }); });
 }
 
 }  // namespace launch

@@ -2,9 +2,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <sstream>
 
+#include "data/tokenizers/control_pieces.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/number_option.h"
+#include "launch/commands/run_text.h"
 #include "launch/training/trained_model.h"
 #include "launch/training/translation.h"
 #include "moetrain/decoding/sampler.h"
@@ -15,39 +19,83 @@ namespace launch {
 namespace {
 
 struct GenerateArguments {
-  std::string run, prompt, translate_to;
+  std::string run, prompt, translate_to, data_file;
   moetrain::SamplingOptions sampling;
   bool greedy = false;
 };
 
-void require_language(const data::TokenCorpus& corpus, const std::string& language) {
-  const std::vector<std::string>& known = corpus.groups();
+void require_language(const data::Tokenizer& tokenizer, const std::string& language) {
+  const std::vector<std::string> known = data::tagged_languages(tokenizer);
   if (std::ranges::find(known, language) != known.end()) return;
   parallel::user_error("--translate-to ", language,
-                       ": the run's token file knows no such language; legal: ", parallel::list_names(known));
+                       ": the run knows no such language; legal: ", parallel::list_names(known));
 }
 
-void generate_text(const GenerateArguments& arguments) {
-  const TrainedModel trained = load_newest_model(arguments.run);
-  if (!arguments.translate_to.empty()) {
-    auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
-    require_language(trained.corpus, arguments.translate_to);
-    std::printf("%s\n", translate_text(translator, trained.corpus.tokenizer(), arguments.prompt, arguments.translate_to,
-                                       beam_options(trained))
-                            .c_str());
-    return;
+/// Languages may have a tag, as all of a token file have, and yet be none that the run translated into.
+void note_untrained(const std::string& directions, const std::string& language) {
+  std::istringstream items(directions);
+  for (std::string item; std::getline(items, item, ',');) {
+    if (item == "all" || item.ends_with("-*") || item.ends_with("-" + language)) return;
   }
+  std::fprintf(
+      stderr, "moetrain: note: data.directions = \"%s\" of training: the model was never taught to translate into %s\n",
+      directions.c_str(), language.c_str());
+}
+
+/// All of it: a text may hold zero bytes.
+void print_line(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fputc('\n', stdout);
+}
+
+/// Line by line, as training saw sentences.
+void translate_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
+  auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
+  require_language(*trained.tokenizer, arguments.translate_to);
+  note_untrained(trained.recipe.data.directions, arguments.translate_to);
+  const moetrain::BeamOptions options = beam_options(trained);
+  for (size_t begin = 0; begin <= arguments.prompt.size();) {
+    const size_t end = std::min(arguments.prompt.find('\n', begin), arguments.prompt.size());
+    const std::string source = arguments.prompt.substr(begin, end - begin);
+    const auto tokens = source_tokens(*trained.tokenizer, source, arguments.translate_to);
+    note_long_text(trained, "--prompt", static_cast<int64_t>(tokens.size()));
+    print_line(one_line(translate_text(translator, *trained.tokenizer, source, arguments.translate_to, options)));
+    begin = end + 1;
+    if (begin == arguments.prompt.size()) break;  // it ended with its last line
+  }
+}
+
+void continue_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
   auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
-  const data::Tokenizer& tokenizer = trained.corpus.tokenizer();
+  const data::Tokenizer& tokenizer = *trained.tokenizer;
   const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
   std::vector<int64_t> prompt(encoded.begin(), encoded.end());
   if (prompt.empty()) prompt.push_back(tokenizer.end_of_text());  // what precedes every document
   moetrain::SamplingOptions sampling = arguments.sampling;
   if (arguments.greedy) sampling.temperature = 0;
   sampling.end_token = tokenizer.end_of_text();
+  const auto given = static_cast<int64_t>(prompt.size());
+  given > trained.longest ? note_long_text(trained, "--prompt", given)
+                          : note_long_text(trained, "--prompt with --tokens", given + sampling.tokens - 1);
   std::vector<int64_t> tokens = moetrain::generate(model, prompt, sampling);
   if (!tokens.empty() && tokens.back() == tokenizer.end_of_text()) tokens.pop_back();
-  std::printf("%s%s\n", arguments.prompt.c_str(), tokenizer.decode({tokens.begin(), tokens.end()}).c_str());
+  print_line(arguments.prompt + tokenizer.decode({tokens.begin(), tokens.end()}));
+}
+
+void generate_text(const GenerateArguments& arguments) {
+  const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file);
+  arguments.translate_to.empty() ? continue_prompt(trained, arguments) : translate_prompt(trained, arguments);
+}
+
+/// A line where an option that only sampling knows was given for nothing.
+void note_unused(const CLI::App& command) {
+  for (const char* name : {"--tokens", "--temperature", "--top-p", "--seed", "--greedy"}) {
+    if (command.count(name) == 0) continue;
+    std::fprintf(stderr,
+                 "moetrain: note: %s is not used with --translate-to, which takes the best translation that "
+                 "evaluate.beam finds\n",
+                 name);
+  }
 }
 
 }  // namespace
@@ -58,15 +106,22 @@ void add_generate_command(CLI::App& app, CommandResult&) {
   moetrain::SamplingOptions& sampling = arguments->sampling;
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("--prompt", arguments->prompt, "text to continue; empty: the start of a document");
-  command->add_option("--translate-to", arguments->translate_to, "translate the prompt into this language instead");
-  command->add_option("--tokens", sampling.tokens, "at most so many")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command->add_option("--translate-to", arguments->translate_to,
+                      "translate the prompt, line by line, into this language instead");
+  add_data_file(*command, arguments->data_file);
+  command->add_option("--tokens", sampling.tokens, "at most so many")->check(whole_number_between(1, int64_t{1} << 20));
   command->add_option("--temperature", sampling.temperature, "of the softmax; 0: greedy")
-      ->check(CLI::NonNegativeNumber);
+      ->check(number_between(0, 1e6));
   command->add_option("--top-p", sampling.top_p, "draw from the smallest set with this probability")
-      ->check(CLI::Range(1e-6, 1.0));
-  command->add_option("--seed", sampling.seed, "of the draws");
+      ->check(number_between(1e-6, 1));
+  command->add_option("--seed", sampling.seed, "of the draws")->check(whole_number_between(0));
   command->add_flag("--greedy", arguments->greedy, "always the most likely token");
-  command->callback([arguments] { run_once([&] { generate_text(*arguments); }); });
+  command->callback([arguments, command] {
+    run_once([&] {
+      if (!arguments->translate_to.empty()) note_unused(*command);
+      generate_text(*arguments);
+    });
+  });
 }
 
 }  // namespace launch

@@ -8,6 +8,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/run_text.h"
 #include "launch/planning/plan_file.h"
 #include "launch/training/trained_model.h"
 #include "moetrain/models/decoder_lm.h"
@@ -18,15 +19,16 @@ namespace launch {
 namespace {
 
 struct InspectArguments {
-  std::string path, logits, dump;
+  std::string path, logits, dump, data_file;
 };
 
-void print_logits(const std::string& run, const std::string& text) {
+void print_logits(const InspectArguments& arguments) {
   const at::NoGradGuard no_gradient;
-  const TrainedModel trained = load_newest_model(run);
-  const std::vector<int32_t> tokens = trained.corpus.tokenizer().encode(text);
+  const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file);
+  const std::vector<int32_t> tokens = trained.tokenizer->encode(arguments.logits);
   if (tokens.empty()) parallel::user_error("--logits needs some text");
   const at::Tensor tokens_SL = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
+  note_long_text(trained, "the text of --logits", static_cast<int64_t>(tokens.size()));
   parallel::LocalCommunicator alone;
   auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"");
   const auto output = model.forward({.tokens = moetrain::TokenSide::whole(tokens_SL)}, {.group = alone});
@@ -47,8 +49,8 @@ std::string plan_text(const CheckpointInfo& info) {
   return to_text(plan_from_json(json, parallel::concat("the checkpoint of update ", info.update, ": plan")));
 }
 
-void print_checkpoint(const std::filesystem::path& run) {
-  const TrainedModel trained = load_newest_model(run);
+void print_checkpoint(const InspectArguments& arguments) {
+  const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file);
   const auto count = trained.model->parameter_count();
   std::printf("update %lld, %lld tokens, %lld parameters (%lld active), tokenizer %s, build %s\n",
               static_cast<long long>(trained.info.update), static_cast<long long>(trained.info.tokens),
@@ -85,8 +87,16 @@ void dump_text(const data::TokenCorpus& corpus, data::Split split) {
 }
 
 void inspect(const InspectArguments& arguments) {
-  if (!arguments.logits.empty()) return print_logits(arguments.path, arguments.logits);
-  if (std::filesystem::is_directory(arguments.path)) return print_checkpoint(arguments.path);
+  const bool is_run = std::filesystem::is_directory(arguments.path);
+  if (is_run && !arguments.dump.empty()) {
+    parallel::user_error("--dump prints a token file's text, and ", arguments.path,
+                         " is a folder; legal: a token file");
+  }
+  if (!arguments.logits.empty()) return print_logits(arguments);
+  if (is_run) return print_checkpoint(arguments);
+  if (!arguments.data_file.empty()) {
+    parallel::user_error("--data goes with a run folder, and ", arguments.path, " is none; legal: a token file alone");
+  }
   const data::TokenCorpus corpus = data::TokenCorpus::open(arguments.path);
   if (arguments.dump.empty()) return print_corpus(corpus);
   dump_text(corpus, arguments.dump == "train" ? data::Split::kTrain : data::Split::kHeldOut);
@@ -101,6 +111,7 @@ void add_inspect_command(CLI::App& app, CommandResult&) {
   command->add_option("--logits", arguments->logits, "print tokens and logits of this text as JSON (run folder)");
   command->add_option("--dump", arguments->dump, "print the text of a split (token file)")
       ->check(CLI::IsMember({"train", "heldout"}));
+  add_data_file(*command, arguments->data_file);
   command->callback([arguments] { run_once([&] { inspect(*arguments); }); });
 }
 

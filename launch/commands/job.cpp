@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "launch/commands/commands.h"
+#include "launch/commands/number_option.h"
 #include "launch/training/build_id.h"
 #include "launch/training/same_start.h"
 #include "parallel/base/fault.h"
@@ -36,7 +37,7 @@ void add_start_limit(CLI::App& command, double& limit) {
   command
       .add_option("--start-limit", limit, "seconds until every rank must have started; then the missing ones are named")
       ->capture_default_str()
-      ->check(CLI::Range(1.0, 86400.0));
+      ->check(number_between(1, 86400));
 }
 
 int run_job(const JobStart& start, const std::function<int(std::shared_ptr<parallel::MpiCommunicator> world)>& body) {

@@ -55,7 +55,10 @@ PlanRequest request_of(const PlanArguments& arguments) {
     parallel::user_error("--imbalance ", arguments.imbalance, "; legal: 1 (every rank has as many rows) to ",
                          kMostRanks);
   }
-  if (arguments.vocabulary < 0) parallel::user_error("--vocabulary ", arguments.vocabulary, "; legal: at least 1");
+  constexpr int64_t kMostTokens = int64_t{1} << 31;  // what a token's number can be
+  if (arguments.vocabulary < 0 || arguments.vocabulary > kMostTokens) {
+    parallel::user_error("--vocabulary ", arguments.vocabulary, "; legal: 1 to ", kMostTokens);
+  }
   request.imbalance = arguments.imbalance;
   request.vocabulary = vocabulary_of(arguments, request.recipe);
   return request;

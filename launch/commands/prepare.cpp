@@ -6,6 +6,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/number_option.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -27,11 +28,11 @@ void add_prepare_command(CLI::App& app, CommandResult&) {
   command->add_option("--tokenizer", options->tokenizer, "sentencepiece, trained on the training split, or byte")
       ->check(CLI::IsMember({"sentencepiece", "byte"}));
   command->add_option("--vocabulary", options->vocabulary_size, "pieces of a sentencepiece vocabulary")
-      ->check(CLI::Range(int64_t{300}, int64_t{1} << 20));
+      ->check(whole_number_between(300, int64_t{1} << 20));
   const CLI::Option* heldout =
       command->add_option("--heldout", options->heldout, "share of the documents that is held out")
-          ->check(CLI::Range(0.0, 0.9));
-  command->add_option("--threads", options->threads, "0: one per core")->check(CLI::Range(0, 1024));
+          ->check(number_between(0, 0.9));
+  command->add_option("--threads", options->threads, "0: one per core")->check(whole_number_between(0, 1024));
   command->callback([options, overwrite, language, heldout] {
     const bool plain = !options->text.empty() || !options->man.empty();
     if (!plain && options->parallel.empty()) parallel::user_error("prepare needs --text, --man or --parallel");

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <iomanip>
 #include <map>
 #include <memory>
@@ -14,9 +13,12 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/number_option.h"
+#include "launch/commands/output_file.h"
 #include "launch/planning/machine_profile.h"
 #include "launch/planning/plan_file.h"
 #include "launch/planning/profile_plan.h"
+#include "launch/training/run_folder.h"
 #include "launch/training/same_start.h"
 #include "launch/training/setup.h"
 #include "parallel/base/fault.h"
@@ -84,11 +86,7 @@ void write_machine_file(const std::string& path, const Profile& profile, const T
                                                .cluster = {static_cast<int64_t>(ranks_of.size()), most},
                                                .memory_gib = physical_memory() / (1 << 30) / static_cast<double>(most),
                                                .name = profile.machine});
-  std::ofstream file(path);
-  file << to_text(machine);
-  file.close();
-  if (!file)
-    parallel::user_error("--write-machine ", path, ": cannot be written; legal: a file of a folder that is there");
+  write_file(path, to_text(machine));
 }
 
 [[noreturn]] void give_up(int64_t rank, const char* part, double limit) {
@@ -107,6 +105,10 @@ int profile(const ProfileArguments& arguments, std::shared_ptr<parallel::MpiComm
   const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, *world);
   at::Device device(at::kCPU);
   const int64_t rank = world->rank();
+  parallel::all_ranks(*world, [&] {
+    if (rank > 0 || arguments.machine.empty()) return;
+    check_output_file("--write-machine", arguments.machine, {arguments.recipe, recipe.data.file});
+  });
   std::atomic<const char*> part = "reading the text and building the model";
   const parallel::Deadline deadline(arguments.limit, "profile_limit",
                                     [&] { give_up(rank, part.load(), arguments.limit); });
@@ -140,7 +142,7 @@ void add_profile_command(CLI::App& app, CommandResult& result) {
   command->add_flag("--json", arguments->json, "print the profile and the plans as JSON");
   command->add_option("--limit", arguments->limit, "seconds after which the process ends and says where it was")
       ->capture_default_str()
-      ->check(CLI::Range(1.0, 86400.0));
+      ->check(number_between(1, 86400));
   add_start_limit(*command, arguments->start_limit);
   command->callback([arguments, &result] {
     result.exit_code =

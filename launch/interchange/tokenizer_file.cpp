@@ -214,6 +214,8 @@ std::string tokenizer_config_json(const data::Tokenizer& tokenizer, int64_t sequ
                        {"add_eos_token", false},
                        {"clean_up_tokenization_spaces", false},
                        {"eos_token", end.text},
+                       {"pad_token", end.text},   // as in generation_config.json; masked, so any token would do
+                       {"padding_side", "left"},  // a text is continued at its right end
                        {"model_input_names", {"input_ids", "attention_mask"}},
                        {"model_max_length", sequence_length}};
   return config.dump(2) + "\n";

@@ -49,7 +49,8 @@ function grouped(value) {
 }
 
 function fixed(value, digits) {
-  return is_number(value) ? value.toFixed(digits) : '–';
+  if (!is_number(value)) return '–';
+  return Math.abs(value) < 1e7 ? value.toFixed(digits) : value.toExponential(digits);
 }
 
 /// [number, unit]: 12.3 M rather than 12,300,000.
@@ -142,6 +143,13 @@ function place_chart(panel_id, build) {
   redraws.push(draw);
 }
 
+/// Dots where a line would not show a value: all of them in a short line, else those between two gaps.
+function point_radius(line) {
+  const known = ([, y] = [0, null]) => is_number(y);
+  const dotted = line.dots || line.pairs.length < 3;
+  return line.pairs.map((pair, i) => dotted || known(pair) && !known(line.pairs[i - 1]) && !known(line.pairs[i + 1]) ? 2.8 : 0);
+}
+
 /// lines: {label, pairs, colour: function, opacity, width, dots, dash, quiet}; a quiet line is not in the tooltip.
 function place_lines(panel_id, lines, {zero = false} = {}) {
   const kept = lines.filter((line) => has_values(line.pairs));
@@ -149,11 +157,10 @@ function place_lines(panel_id, lines, {zero = false} = {}) {
   place_chart(panel_id, () => {
     const datasets = kept.map((line) => {
       const colour = with_opacity(line.colour(), line.opacity || 1);
-      const lonely = line.pairs.length < 3;
       return {
         label: line.label, data: to_points(line.pairs), borderColor: colour, backgroundColor: colour,
         borderWidth: line.width || 1.3, borderDash: line.dash || [], borderJoinStyle: 'round', clip: 6, tension: 0, spanGaps: false,
-        pointRadius: line.dots || lonely ? 2.8 : 0, pointHoverRadius: 4, pointHitRadius: 8, pointBorderWidth: 0,
+        pointRadius: point_radius(line), pointHoverRadius: 4, pointHitRadius: 8, pointBorderWidth: 0,
         quiet: line.quiet || false,
       };
     });

@@ -41,7 +41,7 @@ function fill_cards() {
   const {summary, held_out} = run;
   if (held_out.last) {
     add_card('Bits per byte', [fixed(held_out.last.bits_per_byte, 3), ''], `held out, step ${grouped(held_out.last.step)}`, 'first');
-    add_card('Held-out loss', [fixed(held_out.last.loss, 3), 'nats'], is_number(held_out.last.loss) ? `perplexity ${short_number(Math.exp(held_out.last.loss)).join(' ')}` : '');
+    add_card('Held-out loss', [fixed(held_out.last.loss, 3), 'nats'], is_number(Math.exp(held_out.last.loss ?? NaN)) ? `perplexity ${short_number(Math.exp(held_out.last.loss)).join(' ')}` : '');
   }
   if (is_number(summary.tokens_per_second)) add_card('Tokens per second', short_number(summary.tokens_per_second), 'median, all ranks');
   const {total_parameters: total, active_parameters: active} = run.start || {};
@@ -137,8 +137,9 @@ function fill_translation() {
     ...[grouped(one.sentences), fixed(one.bleu, 2), fixed(one.bleu_lowercase, 2), fixed(one.chrf, 2)].map((number) => element('td', {}, number))));
   by_id('translation-scores').append(element('div', {class: 'scroll'}, element('table', {class: 'scores'},
     element('thead', {}, element('tr', {}, ...head)), element('tbody', {}, ...rows))));
-  const mean = run.translation.reduce((sum, one) => sum + one.bleu, 0) / run.translation.length;
-  add_card('BLEU', [fixed(mean, 2), ''], run.translation.length === 1 ? run.translation[0].direction : `mean of ${run.translation.length} directions`);
+  const known = run.translation.filter((one) => is_number(one.bleu));
+  const mean = known.reduce((sum, one) => sum + one.bleu, 0) / known.length;
+  add_card('BLEU', [fixed(mean, 2), ''], known.length === 1 ? known[0].direction : `mean of ${known.length} directions`);
   drawn.translation = rows;
 }
 
@@ -223,7 +224,8 @@ function fill_rest() {
 function describe_drawn() {
   const charts = Object.fromEntries(Object.entries(drawn.charts).map(([id, chart]) => [id, {
     type: chart.config.type, labels: chart.data.labels,
-    datasets: chart.data.datasets.map(({label, data}) => ({label, data: data.map((at) => at !== null && typeof at === 'object' ? [at.x, at.y] : at)})),
+    datasets: chart.data.datasets.map(({label, data, pointRadius = []}) => ({
+      label, data: data.map((at) => at !== null && typeof at === 'object' ? [at.x, at.y] : at), dots: pointRadius.filter((radius) => radius > 0).length})),
   }]));
   const texts = (cells) => [...cells].map((cell) => cell.textContent);
   return {

@@ -110,6 +110,8 @@ StepRecord to_step(const Json& line) {
                   .imbalance = number(line, "imbalance"),
                   .dropped = number(line, "dropped"),
                   .layers = {}};
+  // A run without experts logs zeros, and has neither number.
+  if (step.imbalance == 0) step.imbalance = step.dropped = std::numeric_limits<double>::quiet_NaN();
   for (const Json& layer : list_of(line, "layers")) {
     element(layer, "layers");
     step.layers.push_back({.layer = whole_number(layer, "layer"),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <numeric>
@@ -13,6 +14,8 @@
 
 namespace launch {
 namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// Sums over all batches, on this rank.
 struct Sums {
@@ -90,8 +93,16 @@ nlohmann::json score_json(const GroupScore& score) {
 
 }  // namespace
 
+double GroupScore::loss() const { return tokens > 0 ? nll / static_cast<double>(tokens) : kNaN; }
+
 double GroupScore::bits_per_byte() const {
-  return nll / std::numbers::ln2 / static_cast<double>(bytes > 0 ? bytes : 1);
+  return bytes > 0 ? nll / std::numbers::ln2 / static_cast<double>(bytes) : kNaN;
+}
+
+std::string describe(const GroupScore& score) {
+  if (!std::isfinite(score.loss())) return "no finite loss";
+  const std::string loss = parallel::concat("loss ", score.loss(), " nats/token");
+  return score.bytes == 0 ? loss : parallel::concat(loss, ", ", score.bits_per_byte(), " bits per byte");
 }
 
 Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups) {

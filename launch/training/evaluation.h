@@ -1,4 +1,4 @@
-// defines: Evaluation, evaluate, to_json: held-out loss, overall and per group, and who uses which expert
+// defines: Evaluation, evaluate, describe, to_json: held-out loss, overall and per group, and who uses which expert
 #pragma once
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -14,10 +14,13 @@ struct GroupScore {
   std::string name;
   double nll = 0;  // [nats], summed over the group's targets
   int64_t tokens = 0;
-  int64_t bytes = 0;                                                                  // of text
-  double loss() const { return nll / static_cast<double>(tokens > 0 ? tokens : 1); }  // [nats per token]
-  double bits_per_byte() const;
+  int64_t bytes = 0;             // of text
+  double loss() const;           // [nats per token], NaN without a token
+  double bits_per_byte() const;  // NaN without a byte
 };
+
+/// "loss 2.31 nats/token, 1.9 bits per byte", of what there is.
+std::string describe(const GroupScore& score);
 
 /// choices[g][e]: how often the tokens of group g chose expert e.
 struct GroupRouting {

@@ -29,7 +29,8 @@ void MetricsFile::write(const char* event, const nlohmann::json& fields) {
   nlohmann::ordered_json line;
   line["event"] = event;
   for (const auto& [key, value] : fields.items()) line[key] = value;
-  file_ << line.dump() << '\n' << std::flush;
+  // A group's name may be any bytes.
+  file_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
   failed_ = failed_ || !file_;
 }
 

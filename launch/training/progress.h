@@ -7,7 +7,8 @@ namespace launch {
 
 struct ProgressLine {
   int64_t update = 0, length = 1;
-  double loss = 0, gradient_norm = 0, imbalance = 0;
+  double loss = 0, gradient_norm = 0;
+  double imbalance = 0;  // 0: no experts, not shown
   double tokens_per_second = 0;
   double seconds_left = 0;
 };

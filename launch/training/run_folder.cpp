@@ -74,15 +74,16 @@ void check_same_run(const RunFolder& folder, const Recipe& recipe) {
 }  // namespace
 
 void write_file(const std::filesystem::path& path, const std::string& text) {
-  const std::filesystem::path temporary = path.string() + ".writing";
+  std::error_code ignored, error;
+  const auto status = std::filesystem::status(path, ignored);
+  const bool in_place = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);  // /dev/stdout
+  const std::filesystem::path temporary = in_place ? path : std::filesystem::path(path.string() + ".writing");
   std::ofstream file(temporary, std::ios::binary);
   file << text << std::flush;
   file.close();
-  std::error_code error;
-  if (file) std::filesystem::rename(temporary, path, error);
+  if (file && !in_place) std::filesystem::rename(temporary, path, error);
   if (!file || error) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
+    if (!in_place) std::filesystem::remove(temporary, ignored);
     parallel::user_error("cannot write ", path.string(),
                          error ? ": " + error.message() : " (disk full, or no permission?)");
   }

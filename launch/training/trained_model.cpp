@@ -5,6 +5,8 @@
 
 #include "launch/training/model_builder.h"
 #include "launch/training/run_folder.h"
+#include "launch/training/run_tokenizer.h"
+#include "launch/training/token_file.h"
 #include "parallel/base/nearest.h"
 #include "parallel/comm/local_communicator.h"
 
@@ -43,6 +45,17 @@ void read_average(moetrain::Model& model, const std::filesystem::path& run_folde
   }
 }
 
+std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::filesystem::path& run_folder, const Recipe& recipe,
+                                                    const CheckpointInfo& info, const std::string& data_file) {
+  auto kept = data_file.empty() ? read_tokenizer({run_folder}, info.tokenizer_hash) : nullptr;
+  if (kept != nullptr) return kept;
+  return open_token_file(run_folder, recipe, info, data_file, data::Verify::kIndexOnly).shared_tokenizer();
+}
+
+int64_t longest_sequence(const Recipe& recipe) {
+  return recipe.model.kind == "encoder_decoder" ? recipe.data.longest : recipe.data.sequence_length;
+}
+
 }  // namespace
 
 TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
@@ -57,22 +70,17 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
                          "; there are: ", parallel::list_names(there));
   }
   CheckpointInfo info = read_checkpoint_info(checkpoint);
-  if (!options.data_file.empty()) recipe.data.file = options.data_file;
-  data::TokenCorpus corpus = data::TokenCorpus::open(recipe.data.file);
-  const bool same =
-      corpus.tokenizer_hash() == info.tokenizer_hash && corpus.tokenizer().vocabulary_size() == info.vocabulary;
-  if (!same) {
-    parallel::user_error(recipe.data.file, " was made with another tokenizer (", corpus.tokenizer_hash(), ") than ",
-                         checkpoint.string(), " was trained with (", info.tokenizer_hash, ")");
-  }
+  auto tokenizer = tokenizer_of(run_folder, recipe, info, options.data_file);
   auto model = build_model(recipe, info.vocabulary, device);
   read_average(*model, run_folder, newest_updates(run_folder, update, options.average));
-  return {std::move(recipe), std::move(info), std::move(corpus), std::move(model)};
+  const int64_t longest = longest_sequence(read_run_recipe({run_folder}));
+  return {std::move(recipe), std::move(info), std::move(tokenizer), std::move(model), longest};
 }
 
-TrainedModel load_newest_model(const std::filesystem::path& run_folder) {
+TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file) {
   parallel::LocalCommunicator alone;
-  TrainedModel trained = load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU);
+  TrainedModel trained =
+      load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU, {.data_file = data_file});
   use_threads(trained);
   return trained;
 }
@@ -82,7 +90,7 @@ void use_threads(const TrainedModel& trained) { at::set_num_threads(static_cast<
 moetrain::BeamOptions beam_options(const TrainedModel& trained) {
   return {.beam = trained.recipe.evaluate.beam,
           .length_penalty = trained.recipe.evaluate.length_penalty,
-          .end_token = trained.corpus.tokenizer().end_of_text()};
+          .end_token = trained.tokenizer->end_of_text()};
 }
 
 }  // namespace launch

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/datasets/token_corpus.h"
+#include "data/tokenizers/tokenizer.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/recipe/recipe.h"
 #include "moetrain/decoding/beam_search.h"
@@ -17,24 +17,27 @@ namespace launch {
 struct TrainedModel {
   Recipe recipe;
   CheckpointInfo info;
-  data::TokenCorpus corpus;
+  std::shared_ptr<const data::Tokenizer> tokenizer;
   std::shared_ptr<moetrain::Model> model;
+  int64_t longest = 0;  // tokens of the longest sequence (of pairs: side) that training read, whatever the overrides
 };
 
 /// What to use otherwise than the run did.
 struct LoadOptions {
-  std::string data_file = {};               // the token file, instead of the recipe's; empty: the recipe's
+  std::string data_file = {};               // a token file with the tokenizer; empty: what the run folder keeps
   std::vector<std::string> overrides = {};  // section.key=value; those that change the model make its weights misfit
   int64_t average = 1;                      // mean of the weights of the newest so many checkpoints up to the update
 };
 
 /// `update`: which checkpoint, as newest_update() gives it. UserError where the folder holds no run or no checkpoint
-/// (or fewer than `average`), or the token file's tokenizer is another one.
+/// (or fewer than `average`), or the tokenizer is another one. The token file is looked for only where it is named, or
+/// where an older run folder keeps no tokenizer.
 TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
                                 const LoadOptions& options = {});
 
-/// The newest checkpoint of a run, on the CPU and its recipe's threads, for a command that runs once.
-TrainedModel load_newest_model(const std::filesystem::path& run_folder);
+/// The newest checkpoint of a run, on the CPU and its recipe's threads, for a command that runs once. `data_file`: as
+/// in LoadOptions.
+TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file);
 
 /// As many compute threads as the run's recipe says. Loading changes none: a teacher does not decide for its student.
 void use_threads(const TrainedModel& trained);

@@ -15,6 +15,7 @@
 #include "launch/training/evaluation.h"
 #include "launch/training/mesh_notes.h"
 #include "launch/training/model_builder.h"
+#include "launch/training/run_tokenizer.h"
 #include "launch/training/step_recording.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/comm/stream_work.h"
@@ -278,6 +279,9 @@ void Trainer::save() {
                             .recipe = write_recipe(recipe_),
                             .plan = plan_to_json(groups_.mesh->schedule()->plan()).dump(),
                             .build = build_id()};
+  parallel::all_ranks(*groups_.control, [&] {
+    if (groups_.control->rank() == 0) keep_tokenizer(folder_, setup_.corpus->tokenizer());
+  });
   const int64_t bytes =
       write_checkpoint(checkpoint_path(folder_.path, update_), info, checkpoint_tensors(), *groups_.control);
   if (groups_.control->rank() == 0) prune_checkpoints(folder_.path, recipe_.checkpoint.keep);
@@ -287,8 +291,7 @@ void Trainer::save() {
 
 void Trainer::score() {
   const Evaluation result = evaluate(*setup_.state.model, *held_out_, groups_);
-  progress_.say(parallel::concat("held out, after update ", update_, ": loss ", result.overall.loss(), " nats/token, ",
-                                 result.overall.bits_per_byte(), " bits per byte"));
+  progress_.say(parallel::concat("held out, after update ", update_, ": ", describe(result.overall)));
   if (!metrics_) return;
   json line = to_json(result, /*with_routing=*/false);
   line["step"] = update_;

@@ -81,6 +81,10 @@ class BeamSearch {
     const at::Tensor logits_RV = model_.head().logits(hidden_RD);
     computed_in_ = logits_RV.scalar_type();
     const at::Tensor log_p_RV = at::log_softmax(logits_RV, 1, computed_in_ == at::kDouble ? at::kDouble : at::kFloat);
+    if (!at::isfinite(log_p_RV).all().item<bool>()) {
+      parallel::user_error("the model's logits at place ", place, " of a translation are not all finite: the run ",
+                           "diverged; legal: a run with a smaller optimizer.learning_rate");
+    }
     const int64_t most = std::min<int64_t>(2 * options_.beam, log_p_RV.size(1));
     const at::Tensor token_RM = largest_k(by_difference(log_p_RV, computed_in_), most);
     const at::Tensor best_RM = log_p_RV.gather(1, token_RM);

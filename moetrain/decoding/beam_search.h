@@ -18,7 +18,7 @@ struct BeamOptions {
 /// with an end among the `beam` best of their place. Of equal candidates (moetrain/ranking) the better beam's comes
 /// first, then the smaller token; of equal hypotheses the one that ended first. Encoder and decoder run over the pass's
 /// group, which must be one that holds no other rank: sentences end at their own time. A stochastic router draws again
-/// at each place (as THOR's code does).
+/// at each place (as THOR's code does). UserError where logits are not finite.
 std::vector<std::vector<int64_t>> beam_search(EncoderDecoder& model, const TokenSide& source,
                                               const BeamOptions& options, const PassScope& pass);
 

@@ -47,6 +47,11 @@ std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prom
     position += tokens.global_tokens;
     const at::Tensor hidden_TD = model.decode(tokens, {.group = alone, .draws = {.seed = options.seed}}, caches);
     const at::Tensor logits_V = model.head().logits(hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1)).squeeze(0);
+    if (!at::isfinite(logits_V).all().item<bool>()) {
+      parallel::user_error(
+          "the model's logits after ", position,
+          " tokens are not all finite: the run diverged; legal: ", "a run with a smaller optimizer.learning_rate");
+    }
     const int64_t token = draw(logits_V, options, stream.uniform(static_cast<int64_t>(generated.size())));
     generated.push_back(token);
     if (token == options.end_token) break;

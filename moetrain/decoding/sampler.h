@@ -16,7 +16,7 @@ struct SamplingOptions {
   int64_t end_token = -1;  // stop after it; -1: never
 };
 
-/// Continues `prompt` (not empty); returns the new tokens only.
+/// Continues `prompt` (not empty); returns the new tokens only. UserError where logits are not finite.
 std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prompt, const SamplingOptions& options);
 
 }  // namespace moetrain

@@ -216,5 +216,16 @@ TEST(PrepareParallel, TwiceGivesTheSameBytesWithAnyNumberOfThreads) {
   EXPECT_EQ(files.size(), 1u);
 }
 
+TEST(PrepareParallel, NoTextIsReplacedByItsTokens) {
+  const TemporaryFolder folder;
+  data::PrepareOptions options = spoken_options(folder);
+  const std::string set = options.parallel.front();
+  options.overwrite = data::Overwrite::kReplace;
+  options.output = set.substr(set.rfind('=') + 1);
+  const std::string before = read_file(options.output);
+  EXPECT_TRUE(says(refusal(options), "choose another name"));
+  EXPECT_EQ(read_file(options.output), before);
+}
+
 }  // namespace
 }  // namespace data_tests

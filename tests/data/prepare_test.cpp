@@ -171,6 +171,19 @@ TEST(Prepare, ExistingOutputIsRefusedBeforeAnyWork) {
   EXPECT_EQ(read_file(folder / "out.h5"), "precious");
 }
 
+TEST(Prepare, NoTextIsReplacedByItsTokens) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.txt", "precious");
+  std::filesystem::create_symlink(folder / "a.txt", folder / "link");
+  for (const char* output : {"a.txt", "link"}) {
+    PrepareOptions options = options_for(folder, {"*.txt"});
+    options.overwrite = data::Overwrite::kReplace;
+    options.output = folder / output;
+    EXPECT_TRUE(contains(error_of([&] { data::prepare(options); }), "choose another name")) << output;
+  }
+  EXPECT_EQ(read_file(folder / "a.txt"), "precious");
+}
+
 /// Forty files of sentences in two languages.
 void write_library(const TemporaryFolder& folder) {
   for (uint64_t i = 0; i < 40; ++i) {

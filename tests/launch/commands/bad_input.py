@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 import shutil
+import subprocess
 
 import cases
 
@@ -197,6 +198,11 @@ def bad_translations(bench, recipe):
     bench.check_refused("a mean of more checkpoints than there are", bench.run_ranks("evaluate", run, "--average", "9"),
                         "2 checkpoints", "checkpoint.keep = 9")
     bench.check_refused("a test that was not prepared", bench.run_ranks("evaluate", run), "--test", "--split validation")
+    told = subprocess.run([bench.program, "generate", run, "--prompt", "a\n \nbb", "--translate-to", "de", "--tokens", "5"],
+                          capture_output=True, timeout=120)  # bytes, which need not be UTF-8
+    bench.check("line by line, a blank one for a blank one", [line != b"" for line in told.stdout.split(b"\n")] == [True, False, True, False],
+                told)
+    bench.check("what was given for nothing is named", b"--tokens is not used" in told.stderr, told)
     bench.check("the validation sentences are there",
                 bench.run_ranks("evaluate", run, "--split", "validation").returncode == 0)
 

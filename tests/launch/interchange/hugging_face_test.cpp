@@ -39,6 +39,7 @@ TEST(HuggingFace, WritesTheFiveFiles) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
   EXPECT_EQ(read_json(folder / "out/config.json")["eos_token_id"], 256);
   EXPECT_EQ(read_json(folder / "out/generation_config.json")["eos_token_id"], 256);
+  EXPECT_EQ(read_json(folder / "out/generation_config.json")["pad_token_id"], 256);
 }
 
 TEST(HuggingFace, EveryTensorNeededIsInTheFileWithItsShape) {

@@ -115,6 +115,8 @@ TEST(TokenizerFile, ConfigNamesTheEndOfTextAndAddsNothing) {
   const auto tokenizer = byte_tokenizer("byte", {kEnd});
   const nlohmann::json config = nlohmann::json::parse(tokenizer_config_json(*tokenizer, 128));
   EXPECT_EQ(config["eos_token"], "</s>");
+  EXPECT_EQ(config["pad_token"], "</s>");
+  EXPECT_EQ(config["padding_side"], "left");
   EXPECT_EQ(config["add_bos_token"], false);
   EXPECT_EQ(config["model_max_length"], 128);
   const auto endless = byte_tokenizer("byte", {normal("a", 0)});

@@ -174,11 +174,34 @@ def check_long_run(binary, chromium, folder):
 
 
 def check_bare_run(binary, chromium, folder):
-    """A dense run's first line: no layers, no evaluation, no start. The page still comes to its end."""
-    _, drawn = open_page(binary, chromium, folder, [{"event": "step", "step": 1, "loss": {"total": 2.5}}], {})
+    """A dense run's first line: no layers and so no load, no evaluation, no start. The page still comes to its end."""
+    _, drawn = open_page(binary, chromium, folder, [{"event": "step", "step": 1, "loss": {"total": 2.5}, "imbalance": 0.0, "dropped": 0}], {})
+    expect("no cards of a load", drawn["cards"], {})
     expect("loss", dataset(drawn, "loss", "training, total"), [[1, 2.5]])
     expect("charts", list(drawn["charts"]), ["loss"])
     expect("no timeline", [drawn["timelines"], drawn["exposed"], drawn["hidden"]["timeline"]], [[], [], True])
+
+
+def check_diverged_run(binary, chromium, folder):
+    """One loss between gaps, then nothing but gaps: what is no number is no point, no bar and no sum."""
+    steps = [step_line(step, 5.0) for step in range(1, 9)]
+    for line in steps[1:2] + steps[3:]:
+        line["loss"] = dict.fromkeys(line["loss"])
+        line["gradient_norm"] = line["imbalance"] = None
+        line["layers"] = [{"layer": 1, "load": [None] * 4, "dropped": None, "entropy": None}]
+    last = {"event": "evaluate", "step": 8, "loss": None, "bits_per_byte": None,
+            "groups": {"en": {"loss": None, "bits_per_byte": None, "tokens": 0, "bytes": 0}}}
+    scores = {"en-de": {"sentences": 2, "bleu": None, "bleu_lowercase": None, "chrf": None},
+              "en-fr": {"sentences": 2, "bleu": 30.0, "bleu_lowercase": 30.0, "chrf": 50.0}}
+    page, drawn = open_page(binary, chromium, folder, [*steps, last], {"evaluation.json": json.dumps(last | {"translation": scores})})
+    expect("losses", dataset(drawn, "loss", "training, next token"), [[step, 5.0 if step in (1, 3) else None] for step in range(1, 9)])
+    expect("lonely losses are dots", drawn["charts"]["loss"]["datasets"][0]["dots"], 2)
+    expect("gradient norm", [at for at in dataset(drawn, "gradient-norm", "gradient norm") if at[1] is not None], [[1, 2.0], [3, 1 + 1 / 3]])
+    expect("scores", drawn["scores"], [["en", "–", "–", "0"], ["All", "–", "–", "0"]])
+    expect("translation", drawn["translation"], [["en-de", "2", "–", "–", "–"], ["en-fr", "2", "30.00", "30.00", "50.00"]])
+    expect("cards", {label: texts[0] for label, texts in drawn["cards"].items() if label in ("Bits per byte", "Held-out loss", "BLEU")},
+           {"Bits per byte": "–", "Held-out loss": "–nats", "BLEU": "30.00"})
+    expect("remark", "25 loss values are not finite" in page.texts["notes"], True)
 
 
 def check_timelines(binary, chromium, folder):
@@ -214,11 +237,12 @@ def main():
     binary, chromium = sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else "chromium"
     with tempfile.TemporaryDirectory() as place:
         for name, check in (("short_run", check_short_run), ("long_run", check_long_run), ("bare_run", check_bare_run),
+                            ("diverged_run", check_diverged_run),
                             ("traced_run", check_timelines)):
             check(binary, chromium, pathlib.Path(place) / name)
     if failures:
         sys.exit("the page differs from the run:\n" + "\n".join(failures))
-    print("the charts, maps, timelines and tables of 5 pages hold their runs' numbers")
+    print("the charts, maps, timelines and tables of 6 pages hold their runs' numbers")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 // Whole runs of a translator: resumption, evaluation, translations, averaged checkpoints, teachers.
 #include <ATen/Parallel.h>
 
+#include <nlohmann/json.hpp>
+
 #include "launch/training/evaluation.h"
 #include "launch/training/pair_batches.h"
 #include "launch/training/trained_model.h"
@@ -135,6 +137,66 @@ TEST_F(TranslationRun, PerfectTranslationsScoreAHundred) {
     EXPECT_NEAR(score.bleu, 100, 1e-9) << score.direction;
     EXPECT_NEAR(score.chrf, 100, 1e-9) << score.direction;
   }
+}
+
+/// One direction with these test sentences, and a row to train on. Collective.
+std::string make_pairs(const TestFolder& folder, parallel::Communicator& world, const std::vector<std::string>& sources,
+                       const std::vector<std::string>& targets) {
+  const std::string output = folder.path() / "own_pairs.h5";
+  parallel::all_ranks(world, [] {});  // the others may still read the one before
+  parallel::all_ranks(world, [&] {
+    if (world.rank() != 0) return;
+    const auto tokenizer = data::make_byte_tokenizer({data::language_tag("en"), data::language_tag("de")});
+    data::TokenCorpusWriter writer(output, tokenizer, {"en", "de"}, data::Overwrite::kReplace);
+    const auto add = [&](const std::string& text, int32_t group, data::Split split) {
+      return writer.add({"row", group, split, static_cast<int64_t>(text.size()), 0}, tokenizer->encode(text));
+    };
+    writer.align({add("the", 0, data::Split::kTrain), add("der", 1, data::Split::kTrain)});
+    for (size_t i = 0; i < sources.size(); ++i) {
+      writer.align({add(sources[i], 0, data::Split::kTest), add(targets[i], 1, data::Split::kTest)});
+    }
+    writer.finish();
+  });
+  return output;
+}
+
+TEST_F(TranslationRun, ABlankSourceIsABlankTranslation) {
+  launch::Recipe recipe = thor_translation(corpus_);
+  recipe.data.directions = "en-de";
+  const std::vector<std::string> sources{"", "the cat", "\xC2\xA0 ", "sat", ""}, blank(3, "");
+  const auto translations = [&](const std::vector<std::string>& of) {
+    const auto corpus =
+        data::TokenCorpus::open(make_pairs(folder_, *world_, of, std::vector<std::string>(of.size(), "x")));
+    const data::ParallelText text(corpus, data::Split::kTest, launch::pair_selection(recipe, data::Split::kTest));
+    const moetrain::BeamOptions options{
+        .beam = 2, .longest_ratio = 0.5, .longest_extra = 2, .end_token = corpus.tokenizer().end_of_text()};
+    const auto model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
+    auto& translator = dynamic_cast<moetrain::EncoderDecoder&>(*model);
+    const auto found = launch::translate(translator, text, options, /*batch=*/2, test_groups());
+    for (size_t i = 0; i < of.size(); ++i) {
+      const std::string one = launch::translate_text(translator, corpus.tokenizer(), of[i], "de", options);
+      EXPECT_EQ(one.empty(), found[i].empty()) << i;
+    }
+    return found;
+  };
+  const auto found = translations(sources);
+  ASSERT_EQ(found.size(), 5u);
+  for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i].empty(), i != 1 && i != 3) << i << found[i];
+  EXPECT_EQ(translations(blank), blank);
+}
+
+TEST_F(TranslationRun, WhatIsNotThereHasNoScore) {
+  launch::Recipe recipe = thor_translation(corpus_);
+  recipe.data.directions = "en-de";
+  const auto corpus = data::TokenCorpus::open(make_pairs(folder_, *world_, {"the", ""}, {"", " "}));
+  const data::ParallelText text(corpus, data::Split::kTest, launch::pair_selection(recipe, data::Split::kTest));
+  const auto scores = launch::score_translations(text, {"der", ""});
+  EXPECT_TRUE(std::isnan(scores[0].bleu) && std::isnan(scores[0].bleu_lowercase) && std::isnan(scores[0].chrf));
+  EXPECT_TRUE(launch::to_json(scores)["en-de"]["bleu"].is_number_float());
+  EXPECT_NE(launch::to_json(scores).dump().find("\"bleu\":null"), std::string::npos);
+  const launch::GroupScore empty{.name = "de"}, silent{.name = "de", .nll = 3, .tokens = 2};
+  EXPECT_TRUE(std::isnan(empty.loss()) && std::isnan(empty.bits_per_byte()) && std::isnan(silent.bits_per_byte()));
+  EXPECT_EQ(launch::describe(silent), "loss 1.5 nats/token");
 }
 
 TEST_F(TranslationRun, AnAverageIsTheMeanOfTheNewestCheckpoints) {

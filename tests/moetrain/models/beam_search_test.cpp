@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "parallel/base/fault.h"
 #include "tests/moetrain/models/small_translator.h"
 
 namespace moetrain {
@@ -54,6 +55,13 @@ std::shared_ptr<EncoderDecoder> lively_translator(const MoeConfig& moe, int64_t 
   ModelConfig config = small_translator_config(/*tied=*/false);
   config.init_std = 0.8;
   return translator_of(config, moe, vocabulary);
+}
+
+TEST(BeamSearch, NothingIsFoundAmongLogitsThatAreNone) {
+  const at::NoGradGuard no_gradient;
+  const auto model = lively_translator(small_moe());
+  model->parameters().front().fill_(std::nan(""));
+  EXPECT_THROW(search(*model, {{5, 6, kEnd}}, {.beam = 2, .end_token = kEnd}), parallel::UserError);
 }
 
 TEST(BeamSearch, OfOneBeamIsGreedy) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "parallel/base/fault.h"
@@ -48,6 +49,14 @@ TEST_P(GenerateTest, GreedyEqualsTheArgmaxOfRepeatedFullForwards) {
     tokens.push_back(expected.back());
   }
   EXPECT_EQ(generate(*model_, kPrompt, {.tokens = 12, .temperature = 0}), expected);
+}
+
+TEST_P(GenerateTest, NothingIsDrawnFromLogitsThatAreNone) {
+  const at::NoGradGuard no_gradient;
+  for (const double weight : {std::nan(""), HUGE_VAL}) {
+    model_->parameters().front().fill_(weight);
+    EXPECT_THROW(generate(*model_, kPrompt, {.tokens = 2}), parallel::UserError) << weight;
+  }
 }
 
 TEST_P(GenerateTest, SameSeedSameTokens) {

@@ -1,0 +1,15 @@
+// defines: number_between, whole_number_between: what an option's number may be
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <limits>
+
+namespace launch {
+
+/// A finite number from `low` to `high`. (CLI11's own Range lets NaN pass, as it is neither below nor above.)
+CLI::Validator number_between(double low, double high);
+
+/// A whole number from `low` to `high`.
+CLI::Validator whole_number_between(int64_t low, int64_t high = std::numeric_limits<int64_t>::max());
+
+}  // namespace launch

@@ -1,0 +1,18 @@
+// defines: open_token_file: the text of a run, wherever it is now
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "data/datasets/token_corpus.h"
+#include "launch/checkpoint/checkpoint.h"
+#include "launch/recipe/recipe.h"
+
+namespace launch {
+
+/// `named`: the token file to take, whatever its text; empty: the recipe's. That is looked for as data.file names it,
+/// then beside and in the run folder, which may have moved together with it; there only the very text of training is
+/// taken. UserError where there is none, or where its tokenizer is not the one that the run was trained with.
+data::TokenCorpus open_token_file(const std::filesystem::path& run_folder, const Recipe& recipe,
+                                  const CheckpointInfo& info, const std::string& named, data::Verify verify);
+
+}  // namespace launch
