@@ -8,50 +8,11 @@
 
 #include "data/batching/sequence_sampler.h"
 #include "launch/training/evaluation.h"
-#include "tests/launch/training/training_support.h"
-#include "tests/support/tiny_corpus.h"
-#include "tests/support/world.h"
+#include "tests/launch/training/trainer_fixture.h"
 
 namespace {
 
 using launch::Trainer;
-
-/// The checkpoint of one update, as float64 tensors of the recipe's model.
-std::vector<at::Tensor> saved_parameters(const launch::Recipe& recipe, int64_t update) {
-  const auto model = launch::build_model(recipe, 257, at::kCPU);
-  launch::read_checkpoint(launch::checkpoint_path(recipe.run.folder, update), launch::parameter_tensors(*model));
-  std::vector<at::Tensor> all;
-  for (const auto& tensor : launch::parameter_tensors(*model)) all.push_back(tensor.tensor.detach().to(at::kDouble));
-  return all;
-}
-
-std::vector<nlohmann::json> metrics_of(const launch::Recipe& recipe) {
-  std::ifstream file(std::filesystem::path(recipe.run.folder) / "metrics.jsonl");
-  std::vector<nlohmann::json> lines;
-  std::string line;
-  while (std::getline(file, line)) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
-
-class TrainerTest : public testing::Test {
- protected:
-  Trainer::End run(const launch::Recipe& recipe, bool resume = false) {
-    Trainer trainer(recipe, test_groups(recipe.mesh), at::kCPU, interrupt_, {.resume = resume});
-    return trainer.run();
-  }
-  launch::Recipe recipe_in(const std::string& run_folder, const std::string& precision) {
-    launch::Recipe recipe = tiny_recipe(corpus_);
-    recipe.run.folder = folder_.path() / run_folder;
-    recipe.run.precision = precision;
-    recipe.checkpoint = {.every = {3, parallel::Unit::kUpdates}, .keep = 2};
-    return recipe;
-  }
-
-  const launch::Interrupt interrupt_;
-  std::shared_ptr<parallel::Communicator> world_ = test_world();
-  TestFolder folder_{"trainer", *world_};
-  std::string corpus_ = make_tiny_corpus(folder_, *world_);
-};
 
 TEST_F(TrainerTest, ResumptionIsBitwiseTheUninterruptedRun) {
   const auto expect_same_bits = [&](const std::string& precision, const parallel::MeshConfig& mesh, int number) {
@@ -212,119 +173,6 @@ TEST_F(TrainerTest, MetricsHoldTheBytesOfAnUpdateAlone) {
     EXPECT_EQ(line["bytes"]["control"].get<int64_t>(), world_->size() > 1 ? 8 * (3 + 3 + 2 * 2) : 0);
     EXPECT_EQ(line["bytes"]["world"].get<int64_t>(), world_->size() > 1 ? 8 * 2 * 2 * 6 : 0);
   }
-}
-
-TEST_F(TrainerTest, AnExistingRunFolderIsRefusedAndUnharmed) {
-  const launch::Recipe recipe = recipe_in("exists", "float32");
-  run(recipe);
-  const size_t lines = metrics_of(recipe).size();
-  EXPECT_THROW(run(recipe), parallel::UserError);
-  EXPECT_EQ(metrics_of(recipe).size(), lines);
-  launch::Recipe other = recipe;
-  other.run.seed = 7;
-  EXPECT_THROW(run(other, /*resume=*/true), parallel::UserError);
-}
-
-/// Paths and contents.
-std::map<std::string, std::string> files_of(const std::filesystem::path& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    std::ifstream file(entry.path(), std::ios::binary);
-    if (entry.is_regular_file()) files[entry.path()] = std::string(std::istreambuf_iterator<char>(file), {});
-  }
-  return files;
-}
-
-TEST_F(TrainerTest, ARefusedResumptionChangesNoFile) {
-  const launch::Recipe recipe = recipe_in("refused", "float32");
-  run(recipe);
-  const std::string other_text = folder_.path() / "other.h5";
-  parallel::all_ranks(*world_, [&] {
-    if (world_->rank() != 0) return;
-    std::ofstream(folder_.path() / "no_plan.json") << "[]";
-    data::PrepareOptions options;
-    options.text = {folder_.path() / "tiny.jsonl"};
-    options.tokenizer = "byte";
-    options.heldout = 0.3;
-    options.output = other_text;
-    data::prepare(options);
-  });
-  const auto before = files_of(recipe.run.folder);
-  const auto expect_unchanged = [&](const char* what) {
-    parallel::all_ranks(*world_, [] {});  // one rank holds the lock
-    if (world_->rank() == 0) {
-      EXPECT_EQ(files_of(recipe.run.folder), before) << what;
-    }
-    parallel::all_ranks(*world_, [] {});
-  };
-  const auto expect_refused = [&](const char* what, const std::function<void(launch::Recipe&)>& change) {
-    launch::Recipe changed = recipe;
-    changed.train.length = {9, parallel::Unit::kUpdates};
-    change(changed);
-    EXPECT_THROW(run(changed, /*resume=*/true), parallel::UserError) << what;
-    expect_unchanged(what);
-  };
-  expect_refused("another text", [&](launch::Recipe& changed) { changed.data.file = other_text; });
-  expect_refused("no plan", [&](launch::Recipe& changed) { changed.overlap.plan = folder_.path() / "no_plan.json"; });
-  expect_refused("a warm-up that never ends", [](launch::Recipe& changed) {
-    changed.schedule.warmup = {1'000'000, parallel::Unit::kTokens};
-  });
-  EXPECT_EQ(run(recipe, /*resume=*/true), Trainer::End::kDone);  // nothing to do
-  expect_unchanged("nothing to do");
-}
-
-TEST_F(TrainerTest, ARefusedRunLeavesNoFolder) {
-  launch::Recipe recipe = recipe_in("never/made", "float32");
-  recipe.overlap.plan = folder_.path() / "absent.json";
-  EXPECT_THROW(run(recipe), parallel::UserError);
-  parallel::all_ranks(*world_, [] {});
-  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "never"));
-}
-
-TEST_F(TrainerTest, ADamagedNewestCheckpointIsPassedOverAndKept) {
-  const launch::Recipe whole = recipe_in("undamaged", "float32"), cut = recipe_in("damaged", "float32");
-  run(whole);
-  run(cut);
-  const std::filesystem::path newest = launch::checkpoint_path(cut.run.folder, 6);
-  parallel::all_ranks(*world_, [&] {
-    if (world_->rank() == 0) std::filesystem::resize_file(newest, std::filesystem::file_size(newest) / 2);
-  });
-  ASSERT_EQ(run(cut, /*resume=*/true), Trainer::End::kDone);
-  EXPECT_TRUE(std::filesystem::exists(newest.string() + ".unusable"));
-  const auto a = saved_parameters(whole, 6), b = saved_parameters(cut, 6);
-  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << "parameter " << i;
-}
-
-TEST_F(TrainerTest, ADivergingRunEndsWithOneErrorOnAllRanks) {
-  launch::Recipe recipe = recipe_in("diverges", "float32");
-  recipe.optimizer.learning_rate = 1e30;
-  recipe.optimizer.clip_norm = 0;
-  EXPECT_THROW(run(recipe), parallel::UserError);
-}
-
-TEST_F(TrainerTest, WeightsThatAreNotFiniteAreNeverSaved) {
-  launch::Recipe recipe = recipe_in("infinite", "float32");
-  recipe.schedule.warmup = {0, parallel::Unit::kUpdates};
-  recipe.optimizer.learning_rate = 1e38;
-  recipe.train.length = {1, parallel::Unit::kUpdates};  // no later update meets them
-  EXPECT_THROW(run(recipe), parallel::UserError);
-  EXPECT_EQ(launch::newest_update(recipe.run.folder, *world_), -1);
-  recipe.optimizer.learning_rate = 1e-3;
-  recipe.model.init_std = 0.2;
-  EXPECT_EQ(run(recipe), Trainer::End::kDone) << "what failed before its first checkpoint blocks its folder";
-}
-
-/// As the message says: a lower rate and --resume.
-TEST_F(TrainerTest, ADivergedRunGoesOnWithALowerLearningRate) {
-  launch::Recipe recipe = recipe_in("lowered", "float32");
-  recipe.schedule.kind = "constant";
-  recipe.optimizer.learning_rate = 1e10;
-  recipe.optimizer.clip_norm = 0;
-  recipe.checkpoint.every = {1, parallel::Unit::kUpdates};
-  EXPECT_THROW(run(recipe), parallel::UserError);
-  recipe.optimizer.learning_rate = 1e-3;
-  EXPECT_EQ(run(recipe, /*resume=*/true), Trainer::End::kDone);
-  EXPECT_EQ(launch::newest_update(recipe.run.folder, *world_), 6);
 }
 
 launch::Evaluation evaluate_in(launch::Recipe recipe, moetrain::Model& model, const data::TokenCorpus& corpus,
