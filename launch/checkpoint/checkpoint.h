@@ -1,5 +1,6 @@
 // One HDF5 file for each saved update, independent of the layout that wrote it.
-// defines: CheckpointTensor, CheckpointInfo, write_checkpoint, read_checkpoint_info, read_checkpoint, newest_update
+// defines: CheckpointTensor, CheckpointInfo, DamagedCheckpoint, write_checkpoint, read_checkpoint_info,
+// read_checkpoint, all_finite, checkpoint_updates, checkpoint_path, newest_update, set_aside, prune_checkpoints
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/base/fault.h"
 #include "parallel/comm/communicator.h"
 #include "parallel/mesh/placement.h"
 
@@ -40,6 +42,14 @@ struct CheckpointInfo {
   std::string build;
 };
 
+/// A file that is no whole checkpoint any more, or one of a run that had diverged. what() goes on to name an older
+/// checkpoint that would do; `reason` does not.
+struct DamagedCheckpoint : parallel::UserError {
+  DamagedCheckpoint(const std::string& why, const std::string& way_out)
+      : parallel::UserError(why + way_out), reason(why) {}
+  std::string reason;
+};
+
 /// Writes `path`: all ranks create the file and its datasets (parallel HDF5) under a temporary name, then each rank
 /// writes its share of every dataset at its byte addresses, flushes, and the errors of all ranks are reduced before the
 /// file gets its name. On any failure the temporary file is removed, no other file is touched, and every rank gets
@@ -47,20 +57,31 @@ struct CheckpointInfo {
 int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
                          const std::vector<CheckpointTensor>& tensors, parallel::Communicator& group);
 
+/// DamagedCheckpoint where it cannot be read, or is not of the update that its name says.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
-/// Fills every tensor from its part of the dataset of its path and checks each checksum. A missing, spare, misshapen or
-/// damaged dataset is a UserError that names it, and nothing is filled before names and shapes are all found right.
+/// Fills every tensor from its part of the dataset of its path and checks each checksum. A missing, spare or misshapen
+/// dataset is a UserError that names it, and nothing is filled before names and shapes are all found right. A damaged
+/// one, or one that holds a number that is not finite, is a DamagedCheckpoint.
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors);
+
+/// Whether no element is infinite or NaN.
+bool all_finite(const at::Tensor& tensor);
 
 /// Updates of the complete checkpoints of a run, oldest first.
 std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder);
+/// The same, as rank 0 sees them. Collective.
+std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder, parallel::Communicator& group);
 
 /// Names files checkpoints/update_<12 digits>.h5 of a run folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, int64_t update);
+/// The update that a checkpoint's name says, or -1: another file that somebody put there is left alone.
+int64_t update_of(const std::filesystem::path& checkpoint);
 /// The largest update of a complete checkpoint, -1 where there is none. Rank 0 looks, so that all ranks take the same
 /// one even where their views of a shared folder differ for a moment. Collective.
 int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communicator& group);
+/// Renames a checkpoint that cannot be used, so that it is none any more. Returns its new path.
+std::filesystem::path set_aside(const std::filesystem::path& checkpoint);
 /// Removes all but the `keep` newest, and temporary files of writers that died.
 void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep);
 

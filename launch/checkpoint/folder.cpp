@@ -1,10 +1,11 @@
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
+#include <sstream>
 #include <string_view>
 
 #include "launch/checkpoint/checkpoint.h"
+#include "parallel/comm/agreement.h"
 
 namespace launch {
 namespace {
@@ -15,8 +16,10 @@ constexpr size_t kDigits = 12;
 
 std::filesystem::path folder_of(const std::filesystem::path& run_folder) { return run_folder / "checkpoints"; }
 
-/// The update of a checkpoint's file name, or -1: another file that somebody put there is left alone.
-int64_t update_of(const std::string& name) {
+}  // namespace
+
+int64_t update_of(const std::filesystem::path& checkpoint) {
+  const std::string name = checkpoint.filename();
   if (name.size() != kPrefix.size() + kDigits + kSuffix.size()) return -1;
   if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return -1;
   const std::string digits = name.substr(kPrefix.size(), kDigits);
@@ -24,13 +27,11 @@ int64_t update_of(const std::string& name) {
   return std::stoll(digits);
 }
 
-}  // namespace
-
 std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder) {
   std::vector<int64_t> found;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_of(run_folder), error)) {
-    const int64_t update = update_of(entry.path().filename());
+    const int64_t update = update_of(entry.path());
     if (update >= 0) found.push_back(update);
   }
   std::sort(found.begin(), found.end());
@@ -43,15 +44,26 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, i
   return folder_of(run_folder) / name;
 }
 
-int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communicator& group) {
-  int64_t newest = -1;
+std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder, parallel::Communicator& group) {
+  std::ostringstream own;
   if (group.rank() == 0) {
-    const auto found = checkpoint_updates(run_folder);
-    if (!found.empty()) newest = found.back();
+    for (const int64_t update : checkpoint_updates(run_folder)) own << update << ' ';
   }
-  at::Tensor agreed = at::full({1}, newest, at::kLong);
-  group.all_reduce(agreed, parallel::ReduceOp::kMax).wait();
-  return agreed.item<int64_t>();
+  std::istringstream agreed(parallel::gather_texts(group, own.str()).front());
+  return {std::istream_iterator<int64_t>(agreed), {}};
+}
+
+int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communicator& group) {
+  const std::vector<int64_t> found = checkpoint_updates(run_folder, group);
+  return found.empty() ? -1 : found.back();
+}
+
+std::filesystem::path set_aside(const std::filesystem::path& checkpoint) {
+  const std::filesystem::path aside = checkpoint.string() + ".unusable";
+  std::error_code error;
+  std::filesystem::rename(checkpoint, aside, error);
+  if (error) parallel::user_error("cannot rename ", checkpoint.string(), " to ", aside.string(), ": ", error.message());
+  return aside;
 }
 
 void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep) {

@@ -2,7 +2,9 @@
 #include <hdf5.h>
 
 #include <algorithm>
+#include <functional>
 #include <set>
+#include <stdexcept>
 
 #include "data/hdf5/handle.h"
 #include "launch/checkpoint/checkpoint.h"
@@ -15,13 +17,23 @@ namespace {
 
 using parallel::user_error;
 
+/// What is wrong with a file; whoever knows what else there is turns it into a DamagedCheckpoint.
+struct Damage : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+template <class... Parts>
+[[noreturn]] void damaged(const Parts&... parts) {
+  throw Damage(parallel::concat(parts...));
+}
+
 constexpr int64_t kLongestText = int64_t{1} << 24;  // a recipe, a build id: far below this
 
 struct File {
   explicit File(const std::filesystem::path& file_path) : path(file_path.string()), id(open(file_path), H5Fclose) {
     if (id.ok()) return;
     if (!std::filesystem::exists(file_path)) user_error(path, ": there is no such file");
-    user_error(path, ": not a readable HDF5 file, or a truncated one: ", data::hdf5_reason());
+    damaged(path, ": not a readable HDF5 file, or a truncated one: ", data::hdf5_reason());
   }
   static hid_t open(const std::filesystem::path& file_path) {
     const data::Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
@@ -42,8 +54,8 @@ bool is_single(hid_t attribute) {
 
 data::Hdf5Handle open_attribute(const File& from, const char* name) {
   data::Hdf5Handle attribute(H5Aopen(from.id.id(), name, H5P_DEFAULT), H5Aclose);
-  if (!attribute.ok()) user_error(from.path, ": not a moetrain checkpoint (no attribute '", name, "')");
-  if (!is_single(attribute.id())) user_error(from.path, ": attribute '", name, "' is not a single value");
+  if (!attribute.ok()) damaged(from.path, ": not a moetrain checkpoint (no attribute '", name, "')");
+  if (!is_single(attribute.id())) damaged(from.path, ": attribute '", name, "' is not a single value");
   return attribute;
 }
 
@@ -52,7 +64,7 @@ int64_t read_number(const File& from, const char* name, int64_t least) {
   const data::Hdf5Handle attribute = open_attribute(from, name);
   int64_t value = 0;
   if (H5Aread(attribute.id(), H5T_NATIVE_INT64, &value) < 0 || value < least) {
-    user_error(from.path, ": attribute '", name, "' is ", value, "; legal: at least ", least);
+    damaged(from.path, ": attribute '", name, "' is ", value, "; legal: at least ", least);
   }
   return value;
 }
@@ -62,24 +74,24 @@ std::string read_text(const File& from, const char* name) {
   const data::Hdf5Handle type(H5Aget_type(attribute.id()), H5Tclose);
   const auto size = static_cast<int64_t>(H5Tget_size(type.id()));
   if (H5Tget_class(type.id()) != H5T_STRING || H5Tis_variable_str(type.id()) != 0 || size > kLongestText) {
-    user_error(from.path, ": attribute '", name, "' is not a short text");
+    damaged(from.path, ": attribute '", name, "' is not a short text");
   }
   std::string text(static_cast<size_t>(size), '\0');
   if (H5Aread(attribute.id(), type.id(), text.data()) < 0)
-    user_error(from.path, ": attribute '", name, "' is unreadable");
+    damaged(from.path, ": attribute '", name, "' is unreadable");
   text.resize(std::min(text.find('\0'), text.size()));
   return text;
 }
 
 std::string read_long_text(const File& from, const std::string& name) {
   const data::Hdf5Handle dataset(H5Dopen2(from.id.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (!dataset.ok()) user_error(from.path, ": not a moetrain checkpoint (no dataset '", name, "')");
+  if (!dataset.ok()) damaged(from.path, ": not a moetrain checkpoint (no dataset '", name, "')");
   const data::Hdf5Handle space(H5Dget_space(dataset.id()), H5Sclose);
   const auto size = static_cast<int64_t>(H5Sget_simple_extent_npoints(space.id()));
-  if (size < 0 || size > kLongestText) user_error(from.path, ": dataset '", name, "' has ", size, " bytes");
+  if (size < 0 || size > kLongestText) damaged(from.path, ": dataset '", name, "' has ", size, " bytes");
   std::string text(static_cast<size_t>(size), '\0');
   if (H5Dread(dataset.id(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0) {
-    user_error(from.path, ": dataset '", name, "' is unreadable");
+    damaged(from.path, ": dataset '", name, "' is unreadable");
   }
   return text;
 }
@@ -98,6 +110,9 @@ std::string shape_text(const std::vector<hsize_t>& shape) {
 /// Opens a dataset that must have the tensor's shape.
 data::Hdf5Handle open_dataset(const File& from, const CheckpointTensor& tensor) {
   data::Hdf5Handle dataset(H5Dopen2(from.id.id(), tensor.path.c_str(), H5P_DEFAULT), H5Dclose);
+  if (!dataset.ok() && H5Lexists(from.id.id(), tensor.path.c_str(), H5P_DEFAULT) > 0) {
+    damaged(from.path, ": '", tensor.path, "' cannot be opened: the file is damaged");
+  }
   if (!dataset.ok()) user_error(from.path, ": holds no '", tensor.path, "': a checkpoint of another model");
   const data::Hdf5Handle space(H5Dget_space(dataset.id()), H5Sclose);
   std::vector<hsize_t> found(static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id()))));
@@ -118,7 +133,7 @@ void collect_name(std::set<std::string>& names, const char* name, const H5O_info
 /// Every parameter of the file must be wanted, where parameters are read at all.
 void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tensors) {
   const data::Hdf5Handle group(H5Gopen2(from.id.id(), "parameters", H5P_DEFAULT), H5Gclose);
-  if (!group.ok()) user_error(from.path, ": not a moetrain checkpoint (no group 'parameters')");
+  if (!group.ok()) damaged(from.path, ": not a moetrain checkpoint (no group 'parameters')");
   std::set<std::string> names;
   const auto visit = [](hid_t, const char* name, const H5O_info_t* info, void* out) -> herr_t {
     collect_name(*static_cast<std::set<std::string>*>(out), name, info);
@@ -147,7 +162,7 @@ void fill(const File& from, const CheckpointTensor& tensor) {
   const data::Hdf5Handle type(H5Dget_type(dataset.id()), H5Tclose);
   const bool is_double = H5Tequal(type.id(), H5T_IEEE_F64LE) > 0;
   if (!is_double && H5Tequal(type.id(), H5T_IEEE_F32LE) <= 0) {
-    user_error(from.path, ": '", tensor.path, "' is neither float32 nor float64");
+    damaged(from.path, ": '", tensor.path, "' is neither float32 nor float64");
   }
   const parallel::Placement placement = tensor.place();
   at::Tensor read = at::empty(placement.global_shape, is_double ? at::kDouble : at::kFloat);
@@ -156,17 +171,18 @@ void fill(const File& from, const CheckpointTensor& tensor) {
   const bool readable = attribute.ok() && is_single(attribute.id()) &&
                         H5Aread(attribute.id(), H5T_NATIVE_UINT64, &wanted) >= 0 &&
                         H5Dread(dataset.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, read.mutable_data_ptr()) >= 0;
-  if (!readable) user_error(from.path, ": '", tensor.path, "' is unreadable: the file is truncated or damaged");
+  if (!readable) damaged(from.path, ": '", tensor.path, "' is unreadable: the file is truncated or damaged");
   if (partial_checksum(read.const_data_ptr(), read.element_size(), read.numel(), 0) != wanted) {
-    user_error(from.path, ": the checksum of '", tensor.path, "' is wrong: the file is damaged");
+    damaged(from.path, ": the checksum of '", tensor.path, "' is wrong: the file is damaged");
   }
   at::Tensor target = tensor.tensor.detach();
   target.copy_(part_of(read, placement));
+  if (!all_finite(target)) {  // as the file has it, or too large for the model's precision
+    damaged(from.path, ": '", tensor.path, "' holds numbers that are not finite: its run had diverged");
+  }
 }
 
-}  // namespace
-
-CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
+CheckpointInfo read_info(const std::filesystem::path& path) {
   const File from(path);
   if (const int64_t format = read_number(from, "format", 0); format != kCheckpointFormat) {
     user_error(from.path, ": checkpoint format ", format, ", this program reads format ", kCheckpointFormat);
@@ -182,11 +198,60 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
           .build = read_text(from, "build")};
 }
 
+/// The checkpoint before this one in its folder that opens, or -1. Its tensors are not read.
+int64_t older_update(const std::filesystem::path& path) {
+  const std::filesystem::path run_folder = path.parent_path().parent_path();
+  std::vector<int64_t> there = checkpoint_updates(run_folder);
+  std::erase_if(there, [&](int64_t update) { return update >= update_of(path); });
+  for (; !there.empty(); there.pop_back()) {
+    try {
+      read_info(checkpoint_path(run_folder, there.back()));
+      return there.back();
+    } catch (const std::runtime_error&) {
+    }
+  }
+  return -1;
+}
+
+std::string way_out(const std::filesystem::path& path) {
+  if (update_of(path) < 0) return {};
+  const int64_t older = older_update(path);
+  const std::string remove = parallel::concat("; legal: `mv ", path.string(), " ", path.string(), ".unusable`");
+  if (older < 0) return remove + ", after which the run folder holds no checkpoint and `train --resume` begins anew";
+  return parallel::concat(remove, ", after which update ", older, " is the newest; `train --resume` does so by itself");
+}
+
+void read(const std::filesystem::path& path, const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Damage& damage) {
+    throw DamagedCheckpoint(damage.what(), way_out(path));
+  }
+}
+
+}  // namespace
+
+bool all_finite(const at::Tensor& tensor) { return at::isfinite(tensor).all().item<bool>(); }
+
+CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
+  CheckpointInfo info;
+  read(path, [&] {
+    info = read_info(path);
+    const int64_t named = update_of(path);
+    if (named >= 0 && named != info.update) {
+      damaged(path.string(), ": by its name of update ", named, ", by its attribute of update ", info.update);
+    }
+  });
+  return info;
+}
+
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors) {
-  const File from(path);
-  check_no_spare(from, tensors);
-  for (const CheckpointTensor& tensor : tensors) open_dataset(from, tensor);
-  for (const CheckpointTensor& tensor : tensors) fill(from, tensor);
+  read(path, [&] {
+    const File from(path);
+    check_no_spare(from, tensors);
+    for (const CheckpointTensor& tensor : tensors) open_dataset(from, tensor);
+    for (const CheckpointTensor& tensor : tensors) fill(from, tensor);
+  });
 }
 
 }  // namespace launch

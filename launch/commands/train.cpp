@@ -5,7 +5,9 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/recipe/keys.h"
+#include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
+#include "launch/training/batches.h"
 #include "launch/training/mesh_notes.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/same_start.h"
@@ -30,6 +32,7 @@ struct TrainArguments {
 void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
   const auto ranks = static_cast<int64_t>(hosts.size());
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
+  check_lengths(recipe, make_training_batches(corpus, recipe, {.index = 0, .count = 1})->scale());
   const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kMeta,
                                  std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, 0));
   const moetrain::ParameterCount count = model->parameter_count();

@@ -160,4 +160,30 @@ void check_rules(const Recipe& recipe) {
   check_offload(recipe.optimizer.offload, recipe.run.device);
 }
 
+void check_lengths(const Recipe& recipe, const parallel::SpanScale& scale) {
+  const auto& [kind, warmup, decay, final_scale] = recipe.schedule;
+  const Span& length = recipe.train.length;
+  const auto updates = [&](const Span& span) { return to_updates(span, scale); };
+  const auto quoted = [](int64_t count) { return concat('"', to_string(Span{count, parallel::Unit::kUpdates}), '"'); };
+  const auto described = [&](const Span& span) {
+    return concat("(\"", to_string(span), "\": ", updates(span), " updates of ", scale.tokens_per_update, " tokens)");
+  };
+  if (!comparable(warmup, length) && updates(warmup) > updates(length)) {
+    user_error("schedule.warmup ", described(warmup), " is longer than train.length ", described(length),
+               "; nearest legal: warmup = ", quoted(updates(length)), " or length = ", quoted(updates(warmup)));
+  }
+  if (!comparable(decay, length) && updates(decay) > updates(length)) {
+    user_error("schedule.decay ", described(decay), " is longer than train.length ", described(length),
+               "; nearest legal: decay = ", quoted(updates(length)));
+  }
+  const int64_t rise_and_fall = updates(warmup) + updates(decay);
+  const bool checked = comparable(warmup, length) && comparable(decay, length);  // without rounding
+  if (!checked && decay.count > 0 && rise_and_fall > updates(length)) {
+    user_error("schedule.warmup ", described(warmup), " and schedule.decay ", described(decay),
+               " together are longer than train.length ", described(length),
+               "; nearest legal: decay = ", quoted(updates(length) - updates(warmup)),
+               " or length = ", quoted(rise_and_fall));
+  }
+}
+
 }  // namespace launch

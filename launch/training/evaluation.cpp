@@ -11,6 +11,7 @@
 
 #include "launch/training/batches.h"
 #include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
 
 namespace launch {
 namespace {
@@ -116,7 +117,15 @@ Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const
     add_batch(sums, model, to_device(batches.read(i), device), {.group = *groups.tokens}, *groups.mesh);
   }
   reduce(sums, *groups.control);
-  return summarize(sums, held_out);
+  Evaluation result = summarize(sums, held_out);
+  parallel::all_ranks(*groups.control, [&] {
+    if (groups.control->rank() != 0 || std::isfinite(result.overall.nll)) return;  // the same on every rank
+    parallel::user_error(
+        "the loss on held-out text is ", result.overall.nll, ": this model has diverged, though its ",
+        "weights are finite; legal: an older checkpoint (evaluate --update), or training with a lower ",
+        "optimizer.learning_rate");
+  });
+  return result;
 }
 
 nlohmann::json to_json(const Evaluation& evaluation, bool with_routing) {

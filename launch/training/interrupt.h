@@ -5,8 +5,10 @@
 namespace launch {
 
 /// While it lives, SIGUSR1 asks for a save at the next update's end (mpirun forwards it; launch/run sends it), and so
-/// does SIGTERM (srun's scancel; under mpirun SIGKILL follows a second later). Of a process that no launcher watches
-/// SIGINT asks the same. A SIGTERM or SIGINT after the first request kills.
+/// do SIGTERM (srun's scancel; under mpirun SIGKILL follows a second later) and SIGHUP (its terminal is gone; not where
+/// nohup had it ignored). Of a process that no launcher watches SIGINT asks the same. A SIGTERM or SIGINT after the
+/// first request kills. A pipe that nobody reads any more does not kill (SIGPIPE): ProgressDisplay::reader_gone()
+/// tells.
 class Interrupt {
  public:
   explicit Interrupt(bool alone = false);
@@ -16,7 +18,7 @@ class Interrupt {
   bool requested() const;
 
  private:
-  struct sigaction previous_user_, previous_interrupt_, previous_terminate_;
+  struct sigaction previous_user_, previous_interrupt_, previous_terminate_, previous_hangup_, previous_pipe_;
   bool alone_;
 };
 

@@ -1,5 +1,6 @@
 #include "launch/training/metrics.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "parallel/base/fault.h"
@@ -14,7 +15,10 @@ void drop_torn_line(const std::filesystem::path& path) {
   const std::string text((std::istreambuf_iterator<char>(old)), std::istreambuf_iterator<char>());
   const size_t end = text.rfind('\n');
   const size_t whole = end == std::string::npos ? 0 : end + 1;
-  if (whole != text.size()) std::filesystem::resize_file(path, whole);
+  if (whole == text.size()) return;
+  std::error_code error;
+  std::filesystem::resize_file(path, whole, error);
+  if (error) parallel::user_error("cannot write ", path.string(), ": ", error.message());
 }
 
 }  // namespace
@@ -32,6 +36,30 @@ void MetricsFile::write(const char* event, const nlohmann::json& fields) {
   // A group's name may be any bytes.
   file_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
   failed_ = failed_ || !file_;
+}
+
+nlohmann::json to_json(const StepReport& report) {
+  nlohmann::json losses{{"total", report.total_loss()}};
+  for (const auto& [name, value] : report.losses) losses[name] = value;
+  nlohmann::json layers = nlohmann::json::array();
+  for (const LayerLoad& layer : report.layers) {
+    layers.push_back(
+        {{"layer", layer.layer}, {"load", layer.load}, {"dropped", layer.dropped}, {"entropy", layer.entropy}});
+  }
+  return {{"loss", losses},
+          {"gradient_norm", report.gradient_norm},
+          {"learning_rate", report.learning_rate},
+          {"imbalance", report.imbalance()},
+          {"layers", layers}};
+}
+
+nlohmann::json to_json(const PhaseSeconds& seconds, int64_t updates) {
+  const double n = static_cast<double>(std::max<int64_t>(1, updates));
+  return {{"data", seconds.data / n},
+          {"forward", seconds.forward / n},
+          {"backward", seconds.backward / n},
+          {"reduce", seconds.reduce / n},
+          {"optimizer", seconds.optimizer / n}};
 }
 
 }  // namespace launch

@@ -1,8 +1,10 @@
-// defines: MetricsFile: metrics.jsonl of a run folder, one JSON object a line
+// defines: MetricsFile, to_json: metrics.jsonl of a run folder, one JSON object a line
 #pragma once
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json_fwd.hpp>
+
+#include "launch/training/train_step.h"
 
 namespace launch {
 
@@ -22,5 +24,10 @@ class MetricsFile {
   std::ofstream file_;
   bool failed_ = false;
 };
+
+/// What an update says of itself in a line; the loop adds what it counts over updates.
+nlohmann::json to_json(const StepReport& report);
+/// Means over updates.
+nlohmann::json to_json(const PhaseSeconds& seconds, int64_t updates);
 
 }  // namespace launch

@@ -39,7 +39,7 @@ nlohmann::json parse(const std::string& text, const std::string& place) {
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& error) {
-    user_error(place, ": not JSON: ", error.what());
+    user_error(place, ": not JSON: ", error.what(), "; legal: remove it, and the run measures and plans anew");
   }
 }
 

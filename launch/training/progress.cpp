@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -46,22 +47,31 @@ ProgressDisplay::~ProgressDisplay() {
   if (bar_drawn_) std::fputc('\n', stdout);
 }
 
+void ProgressDisplay::flush() {
+  const bool failed = std::fflush(stdout) != 0;
+  reader_gone_ = reader_gone_ || (failed && errno == EPIPE);
+}
+
 void ProgressDisplay::show(const ProgressLine& line) {
-  if (style_ == Style::kSilent) return;
+  if (style_ == Style::kSilent || reader_gone_) return;
   if (style_ == Style::kBar) {
     std::printf("\r\033[K%s%s", bar(line).c_str(), numbers(line).c_str());
     bar_drawn_ = true;
   } else {
     std::printf("update %s\n", numbers(line).c_str());
   }
-  std::fflush(stdout);
+  flush();
 }
 
 void ProgressDisplay::say(const std::string& text) {
   if (style_ == Style::kSilent) return;
+  if (reader_gone_) {
+    std::fprintf(stderr, "%s\n", text.c_str());
+    return;
+  }
   std::printf("%s%s\n", bar_drawn_ ? "\r\033[K" : "", text.c_str());
   bar_drawn_ = false;
-  std::fflush(stdout);
+  flush();
 }
 
 ProgressDisplay::Style progress_style(bool under_launcher) {

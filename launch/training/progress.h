@@ -21,12 +21,17 @@ class ProgressDisplay {
   ~ProgressDisplay();
 
   void show(const ProgressLine& line);
-  /// A line of its own, above the bar.
+  /// A line of its own, above the bar. On standard error once the reader of standard output is gone.
   void say(const std::string& text);
+  /// Standard output is a pipe that nobody reads any more (SIGPIPE ignored, as Interrupt does).
+  bool reader_gone() const { return reader_gone_; }
 
  private:
+  void flush();
+
   Style style_;
   bool bar_drawn_ = false;
+  bool reader_gone_ = false;
 };
 
 /// kBar where standard output is a terminal. mpirun gives its ranks a terminal of its own even when its output goes to

@@ -1,9 +1,11 @@
 #include "launch/training/run_folder.h"
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <sstream>
 
+#include "launch/checkpoint/checkpoint.h"
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
@@ -14,9 +16,14 @@ namespace launch {
 namespace {
 
 /// Keys that may change between a run and its resumption. A new train.length moves the rest of a schedule that looks at
-/// the end; another layout, run.threads or train.recompute may change the last bits; data.file may move, but what it
-/// holds may not (the checkpoint knows); the others move no number.
+/// the end; the optimizer's numbers and the schedule are what a run that diverges needs changed; another layout or
+/// device, run.threads or train.recompute may change the last bits; data.file may move, but what it holds may not (the
+/// checkpoint knows); the others move no number.
 const std::vector<std::string> kMayChange{"run.folder",
+                                          "run.device",
+                                          "run.deterministic",
+                                          "run.threads",
+                                          "run.checks",
                                           "overlap.schedule",
                                           "overlap.forward_chunks",
                                           "overlap.backward_chunks",
@@ -24,8 +31,6 @@ const std::vector<std::string> kMayChange{"run.folder",
                                           "overlap.profile_seconds",
                                           "overlap.replan_every",
                                           "overlap.trace_update",
-                                          "run.threads",
-                                          "run.checks",
                                           "mesh.tensor",
                                           "mesh.expert",
                                           "mesh.expert_tensor",
@@ -36,10 +41,23 @@ const std::vector<std::string> kMayChange{"run.folder",
                                           "train.length",
                                           "train.log_every",
                                           "train.recompute",
+                                          "optimizer.learning_rate",
+                                          "optimizer.beta1",
+                                          "optimizer.beta2",
+                                          "optimizer.epsilon",
+                                          "optimizer.weight_decay",
+                                          "optimizer.clip_norm",
+                                          "optimizer.offload",
+                                          "schedule.kind",
+                                          "schedule.warmup",
+                                          "schedule.decay",
+                                          "schedule.final_scale",
                                           "checkpoint.every",
                                           "checkpoint.keep",
                                           "evaluate.every",
                                           "evaluate.batch",
+                                          "evaluate.beam",
+                                          "evaluate.length_penalty",
                                           "data.file"};
 
 /// "section.key" -> value, from a resolved recipe's text.
@@ -55,20 +73,36 @@ std::map<std::string, std::string> keys_of(const std::string& text) {
   return keys;
 }
 
-void check_same_run(const RunFolder& folder, const Recipe& recipe) {
-  auto then = keys_of(write_recipe(read_run_recipe(folder)));
-  auto now = keys_of(write_recipe(recipe));
-  for (const std::string& key : kMayChange) {
-    then.erase(key);
-    now.erase(key);
-  }
+void check_same_run(const RunFolder& folder, const Recipe& then, const Recipe& now) {
   std::vector<std::string> differing;
-  for (const auto& [key, value] : now) {
-    if (then[key] != value) differing.push_back(key + " (" + then[key] + " there, " + value + " now)");
+  for (const ChangedKey& key : changed_keys(then, now)) {
+    if (std::ranges::find(kMayChange, key.name) == kMayChange.end()) differing.push_back(key.describe());
   }
   if (differing.empty()) return;
   parallel::user_error(folder.path.string(), " holds a run of another recipe, so it cannot be resumed; different: ",
                        parallel::list_names(differing), "; legal: the same values, or another run.folder");
+}
+
+/// Also where its checkpoints have been removed since.
+bool has_saved(const RunFolder& folder) {
+  if (!checkpoint_updates(folder.path).empty()) return true;
+  std::ifstream metrics(folder.metrics());
+  for (std::string line; std::getline(metrics, line);) {
+    if (line.starts_with("{\"event\":\"checkpoint\"")) return true;
+  }
+  return false;
+}
+
+/// A file that no run makes, or nothing.
+std::string foreign_file(const RunFolder& folder) {
+  const std::vector<std::string> of_runs{"checkpoints",  "lock",        "metrics.jsonl", "plan.json",
+                                         "profile.json", "recipe.toml", "trace.json"};
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path, error)) {
+    const std::string name = entry.path().filename();
+    if (!name.ends_with(".writing") && std::ranges::find(of_runs, name) == of_runs.end()) return name;
+  }
+  return {};
 }
 
 }  // namespace
@@ -89,18 +123,37 @@ void write_file(const std::filesystem::path& path, const std::string& text) {
   }
 }
 
-void open_run_folder(const RunFolder& folder, const Recipe& recipe, bool resume) {
-  std::error_code error;
-  if (std::filesystem::exists(folder.path, error)) {
-    if (!resume) {
-      parallel::user_error("run folder ", folder.path.string(), " exists; legal: --resume to go on with that run, ",
-                           "another run.folder (--set run.folder=...), or remove it");
-    }
-    if (std::filesystem::exists(folder.recipe(), error)) check_same_run(folder, recipe);
+std::string ChangedKey::describe() const { return name + " (" + then + " there, " + now + " now)"; }
+
+std::vector<ChangedKey> changed_keys(const Recipe& then, const Recipe& now) {
+  const auto before = keys_of(write_recipe(then));
+  std::vector<ChangedKey> changed;
+  for (const auto& [name, value] : keys_of(write_recipe(now))) {
+    if (name != "run.folder" && before.at(name) != value) changed.push_back({name, before.at(name), value});
   }
-  std::filesystem::create_directories(folder.path, error);
-  if (error) parallel::user_error("cannot make run folder ", folder.path.string(), ": ", error.message());
-  write_file(folder.recipe(), write_recipe(recipe));
+  return changed;
+}
+
+std::optional<Recipe> check_run_folder(const RunFolder& folder, const Recipe& recipe, bool resume) {
+  const bool saved = has_saved(folder);
+  if (saved && !resume) {
+    parallel::user_error("run folder ", folder.path.string(), " exists and holds a run; legal: --resume to go on with ",
+                         "it, another run.folder (--set run.folder=...), or remove it");
+  }
+  if (const std::string foreign = foreign_file(folder); !saved && !resume && !foreign.empty()) {
+    parallel::user_error("run folder ", folder.path.string(), " exists and is no run's (it holds ", foreign,
+                         "); legal: another run.folder (--set run.folder=...), --resume to begin in it, or remove it");
+  }
+  std::error_code error;
+  if (!saved || !std::filesystem::exists(folder.recipe(), error)) return {};
+  Recipe then = read_run_recipe(folder);
+  check_same_run(folder, then, recipe);
+  return then;
+}
+
+void forget_attempt(const RunFolder& folder) {
+  std::error_code ignored;
+  for (const auto& path : {folder.plan(), folder.profile(), folder.trace()}) std::filesystem::remove(path, ignored);
 }
 
 Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides) {

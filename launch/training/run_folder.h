@@ -1,4 +1,5 @@
-// defines: RunFolder: the files of one run, and what may go on in it
+// defines: RunFolder, ChangedKey, changed_keys, check_run_folder, forget_attempt, read_run_recipe, write_file: the
+// files of one run, and what may go on in it
 #pragma once
 #include <filesystem>
 #include <optional>
@@ -20,10 +21,24 @@ struct RunFolder {
   std::filesystem::path evaluation() const { return path / "evaluation.json"; }
 };
 
-/// Makes the folder of a new run and writes the resolved recipe. An existing folder is a UserError unless `resume`;
-/// then its recipe must be the same up to what may change in mid-run (lengths and intervals), else the UserError
-/// names the keys that differ.
-void open_run_folder(const RunFolder& folder, const Recipe& recipe, bool resume);
+/// A key of a recipe with two values.
+struct ChangedKey {
+  std::string name, then, now;
+  /// "train.length (20u there, 40u now)"
+  std::string describe() const;
+};
+
+/// Every key whose value differs, but for run.folder.
+std::vector<ChangedKey> changed_keys(const Recipe& then, const Recipe& now);
+
+/// Whether `recipe` may begin in this folder, or go on there with `resume`. Changes nothing. Gives the recipe of the
+/// run that it goes on with; nullopt where none has saved anything: an attempt that ended before is in nobody's way.
+/// UserError where a run has saved, or files lie that are no run's, and not `resume`; and where that run's recipe
+/// differs in a key that may not change in mid-run, naming those.
+std::optional<Recipe> check_run_folder(const RunFolder& folder, const Recipe& recipe, bool resume);
+
+/// Removes what an attempt left that a run which begins anew could take for its own: plan, profile and trace.
+void forget_attempt(const RunFolder& folder);
 
 /// The resolved recipe of a run, with section.key=value overrides. UserError where the folder is none.
 Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides = {});

@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "launch/recipe/rules.h"
 #include "launch/training/measure_profile.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/overlap.h"
@@ -24,6 +25,8 @@ TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device d
     const auto verify = groups.control->rank() == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
     corpus = std::make_unique<data::TokenCorpus>(data::TokenCorpus::open(recipe.data.file, verify));
     batches = make_training_batches(*corpus, recipe, groups.shard);
+    scale = batches->scale();
+    check_lengths(recipe, scale);
   });
   teacher_ = load_teacher();
   parallel::all_ranks(*groups.control, [&] { check_memory(); });
@@ -41,7 +44,6 @@ void TrainingSetup::check_memory() const {
 }
 
 void TrainingSetup::build() {
-  scale = batches->scale();
   length = updates_of(recipe.train.length);
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;

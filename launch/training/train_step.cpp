@@ -8,6 +8,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "launch/checkpoint/checkpoint.h"
 #include "moetrain/losses/router_losses.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
@@ -134,17 +135,16 @@ double gradient_norm(const TrainState& state, const std::vector<at::Tensor>& gra
 
 /// Names the first tensor that is not finite on this rank, if there is one.
 void check_finite(const TrainState& state, const std::vector<at::Tensor>& gradients, double loss) {
+  const std::string update = parallel::concat("update ", state.optimizer->updates() + 1, ": ");
   for (const auto& parameter : state.model->named_parameters()) {
-    if (!at::isfinite(parameter.value()).all().item<bool>()) {
-      parallel::user_error("weight ", parameter.key(), " is not finite");
+    if (!all_finite(parameter.value())) {
+      throw Diverged(parallel::concat(update, "the weight ", parameter.key(), " is not finite"));
     }
   }
   size_t i = 0;
   for (const auto& parameter : state.model->named_parameters()) {
-    if (!at::isfinite(gradients[i++]).all().item<bool>()) {
-      parallel::user_error("update ", state.optimizer->updates() + 1, ": the gradient of ", parameter.key(),
-                           " is not finite (loss ", loss,
-                           "); lower optimizer.learning_rate, or set optimizer.clip_norm > 0");
+    if (!all_finite(gradients[i++])) {
+      throw Diverged(parallel::concat(update, "the gradient of ", parameter.key(), " is not finite (loss ", loss, ")"));
     }
   }
 }
@@ -223,8 +223,11 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
   const double norm = gradient_norm(state, gradients, groups);
   if (!std::isfinite(norm) || !std::isfinite(report.total_loss())) {  // the same verdict on every rank
     parallel::all_ranks(*groups.control, [&] { check_finite(state, gradients, report.total_loss()); });
-    parallel::user_error("update ", state.optimizer->updates() + 1, ": the loss is ", report.total_loss(),
-                         " and the gradient norm ", norm, "; lower optimizer.learning_rate");
+    parallel::all_ranks(*groups.control, [&] {
+      if (groups.control->rank() != 0) return;
+      throw Diverged(parallel::concat("update ", state.optimizer->updates() + 1, ": the loss is ", report.total_loss(),
+                                      " and the gradient norm ", norm));
+    });
   }
   const optim::UpdateReport update = state.optimizer->step(gradients, norm);
   state.reducer->gather_parameters();

@@ -1,4 +1,4 @@
-// defines: train_step, StepReport, TrainState: micro-batches -> one update
+// defines: train_step, StepReport, TrainState, Diverged: micro-batches -> one update
 #pragma once
 #include <memory>
 #include <string>
@@ -8,6 +8,7 @@
 #include "launch/training/batches.h"
 #include "launch/training/groups.h"
 #include "optim/optimizer.h"
+#include "parallel/base/fault.h"
 #include "parallel/gradients/gradient_reducer.h"
 
 namespace launch {
@@ -59,9 +60,16 @@ struct Rehearsal {
 /// An update without the optimizer, so that nothing changes but the gradients. Collective.
 Rehearsal rehearse(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups);
 
+/// A loss, gradient or weight that is not finite. Its thrower knows no recipe, so what() says what was found and not
+/// what to do.
+struct Diverged : parallel::UserError {
+  using parallel::UserError::UserError;
+};
+
 /// One update: forward and backward of each micro-batch, gradients summed over ranks while the last backward runs,
 /// clipping, optimizer. `targets`: counted targets of the whole update. Collective.
-/// UserError, on all ranks, where the loss or a gradient is not finite; the weights are then as before.
+/// Diverged on one rank, ReportedElsewhere on the others, where the loss or a gradient is not finite; the weights are
+/// then as before.
 StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets, const Groups& groups);
 
 }  // namespace launch

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
-#include <ctime>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "launch/planning/plan_file.h"
 #include "launch/recipe/writer.h"
 #include "launch/training/build_id.h"
+#include "launch/training/clock.h"
 #include "launch/training/description.h"
 #include "launch/training/evaluation.h"
 #include "launch/training/mesh_notes.h"
@@ -25,28 +25,6 @@ namespace {
 
 using nlohmann::json;
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
-json phases(const PhaseSeconds& seconds, int64_t updates) {
-  const double n = static_cast<double>(std::max<int64_t>(1, updates));
-  return {{"data", seconds.data / n},
-          {"forward", seconds.forward / n},
-          {"backward", seconds.backward / n},
-          {"reduce", seconds.reduce / n},
-          {"optimizer", seconds.optimizer / n}};
-}
-
 }  // namespace
 
 Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const Interrupt& interrupt,
@@ -60,44 +38,83 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
       held_out_ = make_held_out_batches(*setup_.corpus, recipe_, groups_.shard);
     }
   });
-  parallel::all_ranks(*groups_.control, [&] {  // what may be refused has been
-    if (groups_.control->rank() == 0) open_run_folder(folder_, recipe_, options.resume);
-  });
+  claim_folder(options.resume);
   setup_.build();
-  const int64_t newest = options.resume ? newest_update(folder_.path, *groups_.control) : -1;
-  if (newest >= 0) resume(checkpoint_path(folder_.path, newest));
-  choose_plan();
-  parallel::all_ranks(*groups_.control, [&] {
-    if (groups_.control->rank() == 0) metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
-  });
-  announce(newest >= 0);
-}
-
-void Trainer::resume(const std::filesystem::path& checkpoint) {
-  parallel::all_ranks(*groups_.control, [&] {
-    const CheckpointInfo info = read_checkpoint_info(checkpoint);
-    if (info.tokenizer_hash != setup_.corpus->tokenizer_hash()) {
-      parallel::user_error(checkpoint.string(), " was trained with another tokenizer (", info.tokenizer_hash,
-                           ") than that of ", recipe_.data.file, " (", setup_.corpus->tokenizer_hash(), ")");
-    }
-    if (info.corpus != setup_.corpus->fingerprint()) {
-      parallel::user_error(checkpoint.string(), " was trained on another text than ", recipe_.data.file,
-                           " holds, so its data position means nothing there; legal: the token file of that run");
-    }
-    read_checkpoint(checkpoint, checkpoint_tensors());
-    setup_.state.optimizer->resume_at(info.update);
-    update_ = last_saved_ = logged_update_ = info.update;
-  });
-  setup_.state.reducer->gather_parameters();
-}
-
-void Trainer::choose_plan() {
-  overlap_ = std::make_unique<Overlap>(recipe_.overlap, folder_, groups_, setup_.machine());
-  if (overlap_->wants_profile([&](const std::string& text) { progress_.say(text); })) {
-    measure_plan();
-  } else {
-    overlap_->use_stored();
+  const Loaded loaded = options.resume ? resume() : Loaded{};
+  begun_ = update_;
+  if (loaded.update >= 0 && loaded.passed.empty() && update_ >= setup_.length) {
+    progress_.say(parallel::concat("nothing to do: update ", update_, " is saved in ", folder_.path.string(),
+                                   ", and train.length (\"", to_string(recipe_.train.length), "\") is ", setup_.length,
+                                   " updates; a longer one goes on"));
+    return;
   }
+  if (options.resume && loaded.update < 0) {
+    progress_.say("--resume: no checkpoint in " + folder_.path.string() + ", so the run begins");
+  }
+  begin(loaded);
+}
+
+/// Nothing that may still be refused changes what is there.
+void Trainer::claim_folder(bool resume) {
+  parallel::all_ranks(*groups_.control, [&] {
+    if (groups_.control->rank() != 0) return;
+    lock_ = std::make_unique<RunLock>(folder_.path);
+    before_ = check_run_folder(folder_, recipe_, resume);
+  });
+  if (lock_ && !lock_->warning().empty()) progress_.say(lock_->warning());
+}
+
+Loaded Trainer::resume() {
+  Loaded loaded = load_newest_usable(folder_.path, *groups_.control,
+                                     [&](const std::filesystem::path& checkpoint) { read_state(checkpoint); });
+  if (loaded.update >= 0) setup_.state.reducer->gather_parameters();
+  return loaded;
+}
+
+void Trainer::read_state(const std::filesystem::path& checkpoint) {
+  const CheckpointInfo info = read_checkpoint_info(checkpoint);
+  if (info.tokenizer_hash != setup_.corpus->tokenizer_hash()) {
+    parallel::user_error(checkpoint.string(), " was trained with another tokenizer (", info.tokenizer_hash,
+                         ") than that of ", recipe_.data.file, " (", setup_.corpus->tokenizer_hash(), ")");
+  }
+  if (info.corpus != setup_.corpus->fingerprint()) {
+    parallel::user_error(checkpoint.string(), " was trained on another text than ", recipe_.data.file,
+                         " holds, so its data position means nothing there; legal: the token file of that run");
+  }
+  read_checkpoint(checkpoint, checkpoint_tensors());
+  setup_.state.optimizer->resume_at(info.update);
+  update_ = last_saved_ = logged_update_ = info.update;
+}
+
+/// From here on the run folder is written.
+void Trainer::begin(const Loaded& loaded) {
+  const bool resumed = loaded.update >= 0;
+  if (!resumed && groups_.control->rank() == 0) forget_attempt(folder_);
+  overlap_ = std::make_unique<Overlap>(recipe_.overlap, folder_, groups_, setup_.machine());
+  const bool measure = overlap_->wants_profile([&](const std::string& text) { progress_.say(text); });
+  if (!measure) overlap_->use_stored();
+  parallel::all_ranks(*groups_.control, [&] {
+    if (groups_.control->rank() != 0) return;
+    metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
+    write_file(folder_.recipe(), write_recipe(recipe_));
+    for (const Loaded::Passed& passed : loaded.passed) set_aside(passed.checkpoint);
+  });
+  if (measure) measure_plan();
+  announce(resumed);
+  if (resumed) announce_resumption(loaded);
+}
+
+void Trainer::announce_resumption(const Loaded& loaded) {
+  for (const Loaded::Passed& passed : loaded.passed) {
+    progress_.say(parallel::concat("warning: ", passed.reason, "; kept as ", passed.checkpoint.filename().string(),
+                                   ".unusable, and gone on from update ", loaded.update));
+  }
+  if (!before_) return;
+  std::vector<std::string> changes;
+  for (const ChangedKey& key : changed_keys(*before_, recipe_)) changes.push_back(key.describe());
+  if (!changes.empty()) progress_.say("going on with other values: " + parallel::list_names(changes));
+  const std::string jump = describe_learning_rate_jump(*before_, recipe_, update_, setup_.scale);
+  if (!jump.empty()) progress_.say(jump);
 }
 
 void Trainer::measure_plan() { overlap_->use(setup_.profile(update_)); }
@@ -122,23 +139,31 @@ void Trainer::announce(bool resumed) {
     progress_.say(parallel::concat("warning: ", idle, " of ", groups_.control->size(), " ranks have no sequence in a ",
                                    "micro-batch of ", setup_.batches->sequences_per_micro_batch(), " and only wait"));
   }
-  if (!metrics_) return;
-  metrics_->write(resumed ? "resume" : "start", {{"step", update_},
-                                                 {"time", utc_now()},
-                                                 {"build", build_id()},
-                                                 {"recipe_hash", hash_text(recipe_hash(recipe_))},
-                                                 {"ranks", groups_.control->size()},
-                                                 {"mesh", groups_.mesh->shape().describe()},
-                                                 {"threads", recipe_.run.threads},
-                                                 {"parameters", {{"total", count.total}, {"active", count.active}}},
-                                                 {"model", model}});
+  if (metrics_) write_start(resumed, count, model);
+}
+
+void Trainer::write_start(bool resumed, const moetrain::ParameterCount& count, const std::string& model) {
+  json line{{"step", update_},
+            {"time", utc_now()},
+            {"build", build_id()},
+            {"recipe_hash", hash_text(recipe_hash(recipe_))},
+            {"ranks", groups_.control->size()},
+            {"mesh", groups_.mesh->shape().describe()},
+            {"threads", recipe_.run.threads},
+            {"parameters", {{"total", count.total}, {"active", count.active}}},
+            {"model", model}};
+  if (before_) {
+    line["changed"] = json::object();
+    for (const ChangedKey& key : changed_keys(*before_, recipe_)) line["changed"][key.name] = {key.then, key.now};
+  }
+  metrics_->write(resumed ? "resume" : "start", line);
 }
 
 Trainer::Agreed Trainer::agree(const std::vector<MicroBatch>& batches) {
   int64_t targets = 0;
   for (const MicroBatch& batch : batches) targets += counted_targets(batch, *groups_.mesh);
-  at::Tensor sums = at::tensor(
-      {targets, int64_t{interrupt_.requested()}, int64_t{metrics_ != nullptr && metrics_->failed()}}, at::kLong);
+  const bool stop = interrupt_.requested() || progress_.reader_gone();
+  at::Tensor sums = at::tensor({targets, int64_t{stop}, int64_t{metrics_ != nullptr && metrics_->failed()}}, at::kLong);
   groups_.control->all_reduce(sums, parallel::ReduceOp::kSum).wait();
   if (sums[2].item<int64_t>() > 0) check_metrics_written();
   return {sums[0].item<int64_t>(), sums[1].item<int64_t>() > 0};
@@ -152,8 +177,30 @@ void Trainer::check_metrics_written() {
   });
 }
 
+void Trainer::check_finite() {
+  parallel::all_ranks(*groups_.control, [&] {
+    for (const CheckpointTensor& each : checkpoint_tensors()) {
+      if (all_finite(each.tensor)) continue;
+      end_diverged(
+          Diverged(parallel::concat("after update ", update_, " ", each.path, " is not finite, so it is not saved")));
+    }
+  });
+}
+
+/// With what to do about it. What this process saved of weights that turn out to be of no use is no checkpoint any
+/// more, so that a resumption takes the one before.
+void Trainer::end_diverged(const Diverged& fault) const {
+  DivergenceFacts facts{.update = update_, .begun = begun_};
+  if (last_saved_ == update_ && begun_ < update_) facts.aside = set_aside(checkpoint_path(folder_.path, update_));
+  const std::vector<int64_t> there = checkpoint_updates(folder_.path);
+  if (!there.empty()) facts.saved = there.back();
+  if (there.size() > 1) facts.before = there[there.size() - 2];
+  parallel::user_error(fault.what(), "; ", advice(recipe_, facts));
+}
+
 Trainer::End Trainer::run() {
   End end = End::kDone;
+  if (!overlap_) return end;  // nothing to do
   while (update_ < setup_.length) {
     const auto start = std::chrono::steady_clock::now();
     const auto batches = setup_.batches->read(update_);
@@ -180,8 +227,9 @@ Trainer::End Trainer::run() {
   if (metrics_) metrics_->write("end", {{"step", update_}, {"reason", end == End::kDone ? "done" : "interrupted"}});
   check_metrics_written();
   if (end == End::kInterrupted) {
-    progress_.say(
-        parallel::concat("interrupted after update ", update_, ", saved; the same command with --resume goes on"));
+    progress_.say(parallel::concat(progress_.reader_gone() ? "moetrain: nobody reads standard output any more; " : "",
+                                   "interrupted after update ", update_,
+                                   ", saved; the same command with --resume goes on"));
   }
   return end;
 }
@@ -193,7 +241,12 @@ StepReport Trainer::step(const std::vector<MicroBatch>& batches, int64_t targets
   const bool traced = recipe_.overlap.trace_update == update_ + 1;
   std::optional<parallel::TraceRecorder> recorder;
   if (traced) groups_.mesh->schedule()->record(&recorder.emplace(parallel::clock_of(setup_.device)));
-  StepReport report = train_step(setup_.state, on_device, targets, groups_);
+  StepReport report;
+  try {
+    report = train_step(setup_.state, on_device, targets, groups_);
+  } catch (const Diverged& fault) {
+    end_diverged(fault);
+  }
   groups_.mesh->schedule()->record(nullptr);
   report.seconds.data = copy_seconds;
   if (recorder) keep_trace(recorder->trace());
@@ -221,30 +274,18 @@ void Trainer::log(const StepReport& report) {
        .tokens_per_second = tokens_per_second,
        .seconds_left = seconds / static_cast<double>(updates) * static_cast<double>(setup_.length - update_)});
   if (metrics_) {
-    json losses{{"total", report.total_loss()}};
-    for (const auto& [name, value] : report.losses) losses[name] = value;
-    json layers = json::array();
-    for (const LayerLoad& layer : report.layers) {
-      layers.push_back(
-          {{"layer", layer.layer}, {"load", layer.load}, {"dropped", layer.dropped}, {"entropy", layer.entropy}});
-    }
-    json bytes = json::object();
-    for (const auto& [axis, sum] : bytes_) bytes[axis] = sum / updates;
+    json line = to_json(report);
+    line["step"] = update_;
+    line["tokens"] = update_ * setup_.scale.tokens_per_update;
+    line["tokens_per_second"] = tokens_per_second;
+    line["seconds"] = to_json(phase_seconds_, updates);
+    line["bytes"] = json::object();
+    for (const auto& [axis, sum] : bytes_) line["bytes"][axis] = sum / updates;
     // Of the seconds since the last line, how many the thread that carries MPI was busy.
     const double engine = groups_.engine != nullptr ? groups_.engine->cpu_seconds() : 0;
-    const double engine_share = (engine - std::exchange(engine_seconds_, engine)) / seconds;
-    metrics_->write("step", {{"step", update_},
-                             {"tokens", update_ * setup_.scale.tokens_per_update},
-                             {"loss", losses},
-                             {"gradient_norm", report.gradient_norm},
-                             {"learning_rate", report.learning_rate},
-                             {"tokens_per_second", tokens_per_second},
-                             {"seconds", phases(phase_seconds_, updates)},
-                             {"mpi_thread_share", engine_share},
-                             {"bytes", bytes},
-                             {"imbalance", report.imbalance()},
-                             {"dropped", dropped_},
-                             {"layers", layers}});
+    line["mpi_thread_share"] = (engine - std::exchange(engine_seconds_, engine)) / seconds;
+    line["dropped"] = dropped_;
+    metrics_->write("step", line);
   }
   phase_seconds_ = {};
   dropped_ = 0;
@@ -269,6 +310,7 @@ std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
 }
 
 void Trainer::save() {
+  check_finite();
   const auto start = std::chrono::steady_clock::now();
   const CheckpointInfo info{.update = update_,
                             .sequences = setup_.batches->sequences_before(update_),
@@ -290,6 +332,7 @@ void Trainer::save() {
 }
 
 void Trainer::score() {
+  if (last_saved_ != update_) check_finite();
   const Evaluation result = evaluate(*setup_.state.model, *held_out_, groups_);
   progress_.say(parallel::concat("held out, after update ", update_, ": ", describe(result.overall)));
   if (!metrics_) return;

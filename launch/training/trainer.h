@@ -2,6 +2,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launch/checkpoint/checkpoint.h"
@@ -9,7 +10,9 @@
 #include "launch/training/metrics.h"
 #include "launch/training/overlap.h"
 #include "launch/training/progress.h"
+#include "launch/training/resumption.h"
 #include "launch/training/run_folder.h"
+#include "launch/training/run_lock.h"
 #include "launch/training/setup.h"
 
 namespace launch {
@@ -19,28 +22,36 @@ struct TrainerOptions {
   ProgressDisplay::Style progress = ProgressDisplay::Style::kSilent;  // of rank 0
 };
 
-/// One run of a recipe on the ranks of `groups`: builds everything, resumes from the newest checkpoint if asked and
-/// there is one, and trains to the recipe's length. Every rank makes one and calls run().
+/// One run of a recipe on the ranks of `groups`: builds everything, resumes from the newest checkpoint that can be used
+/// if asked and there is one, and trains to the recipe's length. Every rank makes one and calls run(). While it lives
+/// no other process trains in its run folder.
 class Trainer {
  public:
   enum class End { kDone, kInterrupted };
 
-  /// UserError, on all ranks, for whatever cannot be used; nothing is left half-made. Collective.
+  /// UserError, on all ranks, for whatever cannot be used; the run folder is then as it was before. Collective.
   /// `interrupt` outlives the trainer.
   Trainer(const Recipe& recipe, Groups groups, at::Device device, const Interrupt& interrupt,
           const TrainerOptions& options);
   End run();
 
  private:
-  void resume(const std::filesystem::path& checkpoint);
-  void choose_plan();
+  void claim_folder(bool resume);
+  Loaded resume();
+  void read_state(const std::filesystem::path& checkpoint);
+  void begin(const Loaded& loaded);
+  void announce_resumption(const Loaded& loaded);
   void measure_plan();
   void announce(bool resumed);
+  void write_start(bool resumed, const moetrain::ParameterCount& count, const std::string& model);
   struct Agreed {
     int64_t targets = 0;
     bool stop = false;
   };
   void check_metrics_written();
+  /// Diverged, on one rank, where a number that a checkpoint would hold is not finite. Collective.
+  void check_finite();
+  [[noreturn]] void end_diverged(const Diverged& fault) const;
   Agreed agree(const std::vector<MicroBatch>& batches);
   StepReport step(const std::vector<MicroBatch>& batches, int64_t targets);
   void keep_trace(const parallel::Trace& trace);
@@ -54,6 +65,8 @@ class Trainer {
   const Recipe& recipe_ = setup_.recipe;
   const Groups& groups_ = setup_.groups;
   RunFolder folder_;
+  std::unique_ptr<RunLock> lock_;             // of rank 0
+  std::optional<Recipe> before_;              // on rank 0, of the run that goes on
   std::unique_ptr<HeldOutBatches> held_out_;  // null where the run does not evaluate
   std::unique_ptr<Overlap> overlap_;
   const Interrupt& interrupt_;
@@ -61,6 +74,7 @@ class Trainer {
   std::unique_ptr<MetricsFile> metrics_;  // of rank 0; null elsewhere
 
   int64_t update_ = 0;  // updates done
+  int64_t begun_ = 0;   // of them, before this process
   int64_t last_saved_ = -1;
   // Since the last line of metrics:
   PhaseSeconds phase_seconds_;

@@ -50,6 +50,14 @@ int main(int count, char** words) {
     if (rank == 0) sleep(1);
     leave(words[2], "saved", rank);
     code = usr1 ? 3 : 9;
+  } else if (strcmp(what, "chatter") == 0) {  // as train, and prints all the while
+    while (!usr1 && !term) {
+      printf("a line\n");
+      fflush(stdout);
+      usleep(20000);
+    }
+    leave(words[2], usr1 ? "saved" : "term", rank);
+    code = usr1 ? 3 : 9;
   } else if (strcmp(what, "stubborn") == 0) {  // saves for ever
     while (!term) {
       usleep(20000);
@@ -131,6 +139,34 @@ for ranks in 1 3; do
   code=0; wait $! || code=$?
   expect "$ranks ranks, a second Ctrl-C: ended without saving" yes "$( ((code != 0 && code != 3)) && echo yes || echo "$code")"
 done
+
+# mpirun dies of a closed pipe, and its ranks with it: they have to save first. (One rank is the program by itself.)
+fresh
+set +o pipefail
+{ code=0; "$run" -n 3 -- chatter "$folder/run" 2>"$folder/output" || code=$?; printf '%d' "$code" >"$folder/code"; } | head -n 1 >"$folder/line"
+set -o pipefail
+expect "nobody reads: exit code" 3 "$(cat "$folder/code")"
+expect "nobody reads: what was read before" "a line" "$(cat "$folder/line")"
+expect "nobody reads: ranks that saved" 3 "$(count 'saved.*')"
+
+mkdir -p "$folder/tree/launch" "$folder/tree/build"
+cp "$run" "$folder/tree/launch/run"
+cp "$MOETRAIN_BINARY" "$folder/tree/build/moetrain"
+ln -s "$folder/tree/launch/run" "$folder/mtrun"
+expect "by a symbolic link" 0 "$(unset MOETRAIN_BINARY; code_of "$folder/mtrun" -- exit0 "$folder/run")"
+
+# mpirun is told to be quiet, and is so about itself, too.
+speaks() {  # WHAT PATTERN: of the last code_of
+  if grep -q -e "$2" "$folder/output"; then expect "$1" yes yes; else expect "$1" "$2" "$(cat "$folder/output")"; fi
+}
+expect "a component that is not there" 1 "$(OMPI_MCA_plm=nosuch code_of "$run" -n 2 -- exit0 "$folder/run")"
+speaks "what it is" 'Component: nosuch'
+speaks "where it comes from" '^launch/run: .*OMPI_MCA_plm=nosuch'
+mkdir "$folder/mute"
+printf '#!/bin/sh\nexit 213\n' >"$folder/mute/mpirun"
+chmod +x "$folder/mute/mpirun"
+expect "an mpirun that never says anything" 1 "$(PATH=$folder/mute:$PATH code_of "$run" -n 2 -- exit0 "$folder/run")"
+speaks "is named with its exit code" '^launch/run: mpirun ended with exit code 213 and no message'
 
 expect "more words than options" 1 "$(code_of "$run" -n 2 train)"
 expect "no such program" 1 "$(MOETRAIN_BINARY=$folder/none code_of "$run" -n 2 -- train)"

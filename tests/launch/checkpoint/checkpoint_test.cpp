@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <limits>
 
 #include "launch/checkpoint/checksum.h"
 #include "tests/support/tiny_corpus.h"
@@ -197,6 +198,40 @@ TEST_F(CheckpointTest, HostileAttributesAreRefused) {
   info.update = -1;
   launch::write_checkpoint(path_, info, example_tensors(), *world_);
   EXPECT_NE(message_of([&] { launch::read_checkpoint_info(path_); }).find("'update' is -1"), std::string::npos);
+}
+
+TEST_F(CheckpointTest, NumbersThatAreNotFiniteAreRefused) {
+  auto diverged = example_tensors();
+  diverged[1].tensor[2][3][4] = std::numeric_limits<double>::infinity();
+  launch::write_checkpoint(path_, kInfo, diverged, *world_);  // as another program might
+  const std::string message = message_of([&] { launch::read_checkpoint(path_, blank_tensors()); });
+  EXPECT_NE(message.find("'parameters/blocks.0.b' holds numbers that are not finite"), std::string::npos) << message;
+}
+
+TEST_F(CheckpointTest, ADamagedOneNamesTheOlderThatWouldDo) {
+  const auto older = launch::checkpoint_path(folder_.path(), 7), broken = launch::checkpoint_path(folder_.path(), 9);
+  launch::CheckpointInfo info = kInfo;
+  info.update = 7;
+  launch::write_checkpoint(older, info, example_tensors(), *world_);
+  write();
+  on_one_rank([&] {
+    std::ofstream(broken) << "not HDF5";
+    std::ofstream(path_) << "";
+  });
+  const std::string message = message_of([&] { launch::read_checkpoint_info(path_); });
+  EXPECT_NE(message.find(path_.string() + ".unusable`, after which update 7 is the newest"), std::string::npos)
+      << message;
+  parallel::all_ranks(*world_, [] {});  // all have read
+  on_one_rank([&] { launch::set_aside(path_); });
+  on_one_rank([&] { launch::set_aside(broken); });
+  EXPECT_EQ(launch::newest_update(folder_.path(), *world_), 7);
+}
+
+TEST_F(CheckpointTest, AnotherUpdateThanItsNameSaysIsDamage) {
+  const auto renamed = launch::checkpoint_path(folder_.path(), 13);
+  launch::write_checkpoint(renamed, kInfo, example_tensors(), *world_);
+  EXPECT_NE(message_of([&] { launch::read_checkpoint_info(renamed); }).find("update 13, by its attribute of update 12"),
+            std::string::npos);
 }
 
 TEST(Checksum, PartsAddUpHoweverTheyAreCut) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Bad input to the real program under the real mpirun: one clear message, exit code 1, nothing harmed, nobody left."""
 import hashlib
+import os
 import pathlib
 import shutil
 import subprocess
@@ -55,6 +56,36 @@ def bad_layouts(bench, recipe):
             "mesh.tensor = 2", "model.heads = 3")
     refused("too much ZeRO", ["mesh.zero=3"], "mesh.zero", "2")
     bench.check("no run folder is left", not (bench.folder / "run").exists())
+
+
+def bad_starts(bench):
+    """The starter by a symbolic link, which finds the program of its own checkout; and an mpirun that fails by itself."""
+    tree = bench.folder / "tree"
+    for folder in ("launch", "build"):
+        (tree / folder).mkdir(parents=True)
+    shutil.copy(cases.ROOT / "launch/run", tree / "launch/run")
+    (tree / "build/moetrain").symlink_to(bench.program)
+    link = bench.folder / "mtrun"
+    link.symlink_to(tree / "launch/run")
+    mute = bench.folder / "mute"
+    mute.mkdir()
+    (mute / "mpirun").write_text("#!/bin/sh\nexit 213\n")
+    (mute / "mpirun").chmod(0o755)
+
+    def start(**variables):
+        environment = {name: value for name, value in os.environ.items() if name != "MOETRAIN_BINARY"} | variables
+        return subprocess.run([str(link), "-n", "2", "--", "train", "absent.toml"], capture_output=True, text=True,
+                              timeout=120, env=environment)
+
+    bench.check_refused("the starter by a link", start(), "absent.toml")
+    for name, variables, words in (
+            ("an mpirun that lacks a part", {"OMPI_MCA_plm": "nosuch"}, ("Component: nosuch", "OMPI_MCA_plm=nosuch")),
+            ("an mpirun that says nothing", {"PATH": f"{mute}:{os.environ['PATH']}"}, ("exit code 213 and no message",))):
+        result = start(**variables)
+        bench.check(name, result.returncode == 1, f"exit code {result.returncode}")
+        for word in words:
+            bench.check(name, word in result.stderr, f"no '{word}' in: {result.stderr}")
+        print(f"{name}: {result.stderr.splitlines()[-1] if result.stderr else 'nothing'}")
 
 
 def bad_plans(bench, recipe):
@@ -136,6 +167,7 @@ def bad_runs(bench, recipe):
                      "--output", folder / "corpus.h5")
     bench.check("a third token file", made.returncode == 0, made.stderr)
     bench.check_refused("another text", bench.run_ranks("train", recipe, "--resume"), "another text", "corpus.h5")
+    bench.check("a refused resumption touches nothing", hashes(folder / "run") == before)
     (folder / "corpus.h5").write_bytes(whole)
     # A recipe that was changed by hand where no tensor's shape shows it.
     shutil.copytree(folder / "run", folder / "edited")
@@ -144,7 +176,11 @@ def bad_runs(bench, recipe):
     bench.check_refused("an edited recipe", bench.run("generate", folder / "edited", "--prompt", "the"), "moe.top_k (9)")
     damaged = sorted((folder / "other/checkpoints").iterdir())[-1]
     damaged.write_bytes(damaged.read_bytes()[:-5000])
-    bench.check_refused("a truncated checkpoint", bench.run("generate", folder / "other", "--prompt", "the"), damaged.name)
+    bench.check_refused("a truncated checkpoint", bench.run("generate", folder / "other", "--prompt", "the"), damaged.name,
+                        f"`mv {damaged} {damaged}.unusable`", "update 2 is the newest")
+    damaged.rename(f"{damaged}.unusable")
+    bench.check("the one before it, as the message says",
+                "update 2," in bench.run("inspect", folder / "other").stdout)
     bench.check_refused("no run", bench.run("report", folder), str(folder))
     bench.check_refused("export into a folder in use", bench.run("export", folder / "run", folder), str(folder))
     bench.check("nothing of the good run was touched", hashes(folder / "run") == before)
@@ -211,6 +247,7 @@ def body(bench):
     recipe = pathlib.Path(bench.folder / "recipe.toml")
     bad_recipes(bench, recipe)
     bad_layouts(bench, recipe)
+    bad_starts(bench)
     bad_plans(bench, recipe)
     bad_data(bench, recipe)
     bad_runs(bench, recipe)

@@ -8,50 +8,11 @@
 
 #include "data/batching/sequence_sampler.h"
 #include "launch/training/evaluation.h"
-#include "tests/launch/training/training_support.h"
-#include "tests/support/tiny_corpus.h"
-#include "tests/support/world.h"
+#include "tests/launch/training/trainer_fixture.h"
 
 namespace {
 
 using launch::Trainer;
-
-/// The checkpoint of one update, as float64 tensors of the recipe's model.
-std::vector<at::Tensor> saved_parameters(const launch::Recipe& recipe, int64_t update) {
-  const auto model = launch::build_model(recipe, 257, at::kCPU);
-  launch::read_checkpoint(launch::checkpoint_path(recipe.run.folder, update), launch::parameter_tensors(*model));
-  std::vector<at::Tensor> all;
-  for (const auto& tensor : launch::parameter_tensors(*model)) all.push_back(tensor.tensor.detach().to(at::kDouble));
-  return all;
-}
-
-std::vector<nlohmann::json> metrics_of(const launch::Recipe& recipe) {
-  std::ifstream file(std::filesystem::path(recipe.run.folder) / "metrics.jsonl");
-  std::vector<nlohmann::json> lines;
-  std::string line;
-  while (std::getline(file, line)) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
-
-class TrainerTest : public testing::Test {
- protected:
-  Trainer::End run(const launch::Recipe& recipe, bool resume = false) {
-    Trainer trainer(recipe, test_groups(recipe.mesh), at::kCPU, interrupt_, {.resume = resume});
-    return trainer.run();
-  }
-  launch::Recipe recipe_in(const std::string& run_folder, const std::string& precision) {
-    launch::Recipe recipe = tiny_recipe(corpus_);
-    recipe.run.folder = folder_.path() / run_folder;
-    recipe.run.precision = precision;
-    recipe.checkpoint = {.every = {3, parallel::Unit::kUpdates}, .keep = 2};
-    return recipe;
-  }
-
-  const launch::Interrupt interrupt_;
-  std::shared_ptr<parallel::Communicator> world_ = test_world();
-  TestFolder folder_{"trainer", *world_};
-  std::string corpus_ = make_tiny_corpus(folder_, *world_);
-};
 
 TEST_F(TrainerTest, ResumptionIsBitwiseTheUninterruptedRun) {
   const auto expect_same_bits = [&](const std::string& precision, const parallel::MeshConfig& mesh, int number) {
@@ -212,24 +173,6 @@ TEST_F(TrainerTest, MetricsHoldTheBytesOfAnUpdateAlone) {
     EXPECT_EQ(line["bytes"]["control"].get<int64_t>(), world_->size() > 1 ? 8 * (3 + 3 + 2 * 2) : 0);
     EXPECT_EQ(line["bytes"]["world"].get<int64_t>(), world_->size() > 1 ? 8 * 2 * 2 * 6 : 0);
   }
-}
-
-TEST_F(TrainerTest, AnExistingRunFolderIsRefusedAndUnharmed) {
-  const launch::Recipe recipe = recipe_in("exists", "float32");
-  run(recipe);
-  const size_t lines = metrics_of(recipe).size();
-  EXPECT_THROW(run(recipe), parallel::UserError);
-  EXPECT_EQ(metrics_of(recipe).size(), lines);
-  launch::Recipe other = recipe;
-  other.optimizer.learning_rate = 1e-4;
-  EXPECT_THROW(run(other, /*resume=*/true), parallel::UserError);
-}
-
-TEST_F(TrainerTest, ADivergingRunEndsWithOneErrorOnAllRanks) {
-  launch::Recipe recipe = recipe_in("diverges", "float32");
-  recipe.optimizer.learning_rate = 1e30;
-  recipe.optimizer.clip_norm = 0;
-  EXPECT_THROW(run(recipe), parallel::UserError);
 }
 
 launch::Evaluation evaluate_in(launch::Recipe recipe, moetrain::Model& model, const data::TokenCorpus& corpus,
