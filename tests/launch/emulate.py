@@ -177,7 +177,7 @@ def codes(bench, toy):
         done = Emulation("--hosts", 2, "--program", toy, "--", f"exit{code}").end()
         bench.check(f"exit code {code} comes through", done.code == code, f"{done.code} {done.errors}")
         check_nothing_left(bench, f"exit code {code}", done, before)
-    done = Emulation("--hosts", 2, "--program", toy, "--", "die").end(60)
+    done = Emulation("--hosts", 2, "--program", toy, "--", "die").end()
     bench.check("a rank that is killed ends the run", done.code == 137, f"{done.code} {done.errors}")
     check_nothing_left(bench, "a killed rank", done, before)
 
@@ -215,7 +215,7 @@ def signals(bench, toy):
     run = Emulation("--hosts", 16, "--program", toy, "--", "wait")
     time.sleep(0.3)
     run.process.terminate()  # while it is being built, or just after
-    run.end(60)
+    run.end()
     bench.check("SIGTERM while building", run.code in (3, 143), f"{run.code} {run.errors}")
     check_nothing_left(bench, "SIGTERM while building", run, before)
 
@@ -226,11 +226,11 @@ def side_by_side(bench, toy):
     spaces = [until_ready(bench, run)[1] for run in runs]
     bench.check("side by side: networks apart", not (spaces[0] & spaces[1]), spaces)
     runs[0].process.terminate()
-    runs[0].end(30)
+    runs[0].end()
     bench.check("side by side: the first is gone", runs[0].code == 3 and not runs[0].seen()[0], runs[0].errors)
     bench.check("side by side: the second is not", runs[1].process.poll() is None and runs[1].seen()[0], "")
     runs[1].process.terminate()
-    runs[1].end(30)
+    runs[1].end()
     bench.check("side by side: the second too", runs[1].code == 3, runs[1].errors)
     check_nothing_left(bench, "side by side", runs[1], before, spaces[0] | spaces[1])
 
@@ -239,7 +239,7 @@ def refused(bench, toy):
     before = machine()
 
     def refuse(name, words, *said, variables=None):
-        done = Emulation(*words, **(variables or {})).end(30)
+        done = Emulation(*words, **(variables or {})).end()
         lines = [line for line in done.errors.splitlines() if line.strip()]
         bench.check(name, done.code == 1, f"{done.code} {done.errors}")
         bench.check(name, len(lines) == 1 and lines[0].startswith("launch/emulate: "), lines)

@@ -75,7 +75,7 @@ def bad_starts(bench):
     def start(**variables):
         environment = {name: value for name, value in os.environ.items() if name != "MOETRAIN_BINARY"} | variables
         return subprocess.run([str(link), "-n", "2", "--", "train", "absent.toml"], capture_output=True, text=True,
-                              timeout=120, env=environment)
+                              timeout=cases.HANGS, env=environment)
 
     bench.check_refused("the starter by a link", start(), "absent.toml")
     for name, variables, words in (
@@ -235,7 +235,7 @@ def bad_translations(bench, recipe):
                         "2 checkpoints", "checkpoint.keep = 9")
     bench.check_refused("a test that was not prepared", bench.run_ranks("evaluate", run), "--test", "--split validation")
     told = subprocess.run([bench.program, "generate", run, "--prompt", "a\n \nbb", "--translate-to", "de", "--tokens", "5"],
-                          capture_output=True, timeout=120)  # bytes, which need not be UTF-8
+                          capture_output=True, timeout=cases.HANGS)  # bytes, which need not be UTF-8
     bench.check("line by line, a blank one for a blank one", [line != b"" for line in told.stdout.split(b"\n")] == [True, False, True, False],
                 told)
     bench.check("what was given for nothing is named", b"--tokens is not used" in told.stderr, told)

@@ -84,9 +84,9 @@ def missing(bench, recipe):
     wrapper.write_text('#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec sleep 600; fi\nexec "$@"\n')
     wrapper.chmod(0o755)
     for command in (["train", recipe], ["doctor"]):
-        done = cases.mpirun("-n", 3, wrapper, bench.program, *command, "--start-limit", 4)
+        done = cases.mpirun("-n", 3, wrapper, bench.program, *command, "--start-limit", 20)
         name = f"a rank that never starts, {command[0]}"
-        bench.check_refused(name, done, "after 4 s", "2 of the 3 ranks", "(0, 2)", "in place of rank 1 runs sleep",
+        bench.check_refused(name, done, "after 20 s", "2 of the 3 ranks", "(0, 2)", "in place of rank 1 runs sleep",
                             "--start-limit")
 
 

@@ -10,7 +10,7 @@ import cases
 
 def program(bench, *arguments, cwd=None):
     """Bytes, as a byte model's text need not be UTF-8."""
-    return subprocess.run([bench.program, *map(str, arguments)], capture_output=True, timeout=120, cwd=cwd)
+    return subprocess.run([bench.program, *map(str, arguments)], capture_output=True, timeout=cases.HANGS, cwd=cwd)
 
 
 def carried_away(bench):

@@ -74,8 +74,8 @@ def refuses(bench, recipe):
     wrapper = bench.folder / "wrapper"
     wrapper.write_text('#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec sleep 600; fi\nexec "$@"\n')
     wrapper.chmod(0o755)
-    done = cases.mpirun("-n", 2, wrapper, bench.program, "profile", recipe, "--start-limit", 4)
-    refused("a rank that never starts", done, "after 4 s", "in place of rank 1 runs sleep")
+    done = cases.mpirun("-n", 2, wrapper, bench.program, "profile", recipe, "--start-limit", 20)
+    refused("a rank that never starts", done, "after 20 s", "in place of rank 1 runs sleep")
 
 
 def body(bench):

@@ -81,7 +81,7 @@ def left_alone(bench, recipe):
             process.send_signal(number)
         else:
             process.stdout.close()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=cases.HANGS)
         bench.check(name, process.returncode == 3, f"exit code {process.returncode}: {errors}")
         last = events(run_folder)[-1]
         bench.check(name, last["event"] == "end" and last["reason"] == "interrupted", last)
