@@ -12,6 +12,7 @@
 #include "launch/training/run_folder.h"
 #include "launch/training/trained_model.h"
 #include "launch/training/translation.h"
+#include "parallel/base/printable.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -30,7 +31,9 @@ struct EvaluateArguments {
 void print(const Evaluation& result) {
   std::printf("%-12s %12s %12s %10s %14s\n", "group", "tokens", "bytes", "loss", "bits per byte");
   const auto line = [](const GroupScore& score) {
-    std::printf("%-12s %12lld %12lld %10.4f %14.4f\n", score.name.c_str(), static_cast<long long>(score.tokens),
+    const std::string name = parallel::printable(score.name);
+    if (score.tokens == 0) return void(std::printf("%-12s nothing is held out\n", name.c_str()));
+    std::printf("%-12s %12lld %12lld %10.4f %14.4f\n", name.c_str(), static_cast<long long>(score.tokens),
                 static_cast<long long>(score.bytes), score.loss(), score.bits_per_byte());
   };
   for (const GroupScore& score : result.groups) line(score);
