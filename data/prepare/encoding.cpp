@@ -15,7 +15,15 @@ std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options,
                                                 const std::vector<std::string_view>& texts,
                                                 const std::vector<std::string>& controls) {
   if (options.tokenizer == "byte") return make_byte_tokenizer(controls);
-  report_phase(options, parallel::concat("Training a vocabulary of ", options.vocabulary_size, " pieces."));
+  int64_t bytes = 0;
+  for (const std::string_view text : texts) bytes += static_cast<int64_t>(text.size());
+  const bool sampled = bytes > options.tokenizer_sample_bytes;
+  report_phase(options,
+               parallel::concat("Training a vocabulary of ", options.vocabulary_size, " pieces",
+                                sampled ? parallel::concat(" on about ", options.tokenizer_sample_bytes >> 20,
+                                                           " MiB of the ", bytes >> 20, " MiB of training text")
+                                        : "",
+                                "."));
   SentencePieceTraining training;
   training.vocabulary_size = options.vocabulary_size;
   training.sample_bytes = options.tokenizer_sample_bytes;

@@ -6,25 +6,54 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <string_view>
 #include <system_error>
 
+#include "data/prepare/file_kind.h"
 #include "parallel/base/fault.h"
 
 namespace data {
 namespace {
 
+[[noreturn]] void refuse_size(const std::filesystem::path& path, int64_t size, int64_t most_bytes) {
+  parallel::user_error(path.string(), ": has ", size, " bytes; at most ", most_bytes, " a file are read");
+}
+
+/// Pipes and devices have no size beforehand.
+std::string read_to_the_end(const std::filesystem::path& path, int64_t most_bytes) {
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes;
+  constexpr size_t kStep = 1 << 18;
+  while (file) {
+    const size_t before = bytes.size();
+    bytes.resize(before + kStep);
+    file.read(bytes.data() + before, kStep);
+    bytes.resize(before + static_cast<size_t>(file.gcount()));
+    const auto size = static_cast<int64_t>(bytes.size());
+    if (size > most_bytes) refuse_size(path, size, most_bytes);
+  }
+  if (!file.eof()) parallel::user_error(path.string(), ": cannot be read: ", std::strerror(errno));
+  return bytes;
+}
+
 std::string read_plain(const std::filesystem::path& path, int64_t most_bytes) {
   std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return read_to_the_end(path, most_bytes);
   const auto size = static_cast<int64_t>(std::filesystem::file_size(path, error));
   if (error) parallel::user_error(path.string(), ": cannot be read: ", error.message());
-  if (size > most_bytes) {
-    parallel::user_error(path.string(), ": has ", size, " bytes; at most ", most_bytes, " a file are read");
-  }
+  if (size > most_bytes) refuse_size(path, size, most_bytes);
   std::ifstream file(path, std::ios::binary);
   std::string bytes(static_cast<size_t>(size), '\0');
   file.read(bytes.data(), size);
   if (!file) parallel::user_error(path.string(), ": cannot be read: ", std::strerror(errno));
   return bytes;
+}
+
+std::string lower_name(const std::filesystem::path& path) {
+  std::string name = path.filename().string();
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+  return name;
 }
 
 /// zlib's inflate state for gzip members.
@@ -99,9 +128,18 @@ class Inflater {
 
 std::string read_bytes(const std::filesystem::path& path, int64_t most_bytes) {
   std::string bytes = read_plain(path, most_bytes);
-  if (path.extension() != ".gz") return bytes;
-  if (bytes.empty()) parallel::user_error(path.string(), ": the gzip file is empty");
-  return Inflater(path, bytes, most_bytes).unpack();
+  const bool named_packed = lower_name(path).ends_with(".gz");
+  if (named_packed && bytes.empty()) parallel::user_error(path.string(), ": the gzip file is empty");
+  if (named_packed || bytes.starts_with(kGzipMark)) bytes = Inflater(path, bytes, most_bytes).unpack();
+  const std::string other = kind_that_is_no_text(bytes);
+  if (!other.empty()) parallel::user_error(path.string(), ": ", other);
+  return bytes;
+}
+
+std::string without_packing(const std::filesystem::path& path) {
+  std::string name = lower_name(path);
+  if (name.ends_with(".gz")) name.resize(name.size() - 3);
+  return name;
 }
 
 void require_apart(const std::filesystem::path& output, const std::filesystem::path& source) {

@@ -1,4 +1,4 @@
-// defines: read_bytes, require_apart
+// defines: read_bytes, without_packing, require_apart
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -11,9 +11,13 @@ namespace data {
 constexpr int64_t kMostExpansion = 200;
 constexpr int64_t kHarmlessBytes = 16ll << 20;
 
-/// The content of a file, unpacked where its name ends in ".gz" (all members). At most `most_bytes` of it: a file that
-/// holds more, a damaged or truncated gzip file, and one that cannot be read are UserErrors.
+/// The content of a file or pipe (which can be read only once), unpacked where it begins as gzip files do or its name
+/// ends in ".gz" (all members). At most `most_bytes` of it: a file that holds more, a damaged or truncated gzip file,
+/// one that is packed otherwise, an archive or a document that is no text, and one that cannot be read are UserErrors.
 std::string read_bytes(const std::filesystem::path& path, int64_t most_bytes);
+
+/// The file's name in small letters, without ".gz": what tells the kind of its content.
+std::string without_packing(const std::filesystem::path& path);
 
 /// UserError where `output` is `source`, by whatever name: writing the one would take the other away.
 void require_apart(const std::filesystem::path& output, const std::filesystem::path& source);

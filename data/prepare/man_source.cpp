@@ -40,25 +40,28 @@ std::string language_of(const std::filesystem::path& path) {
   return is_language(folder) ? folder.substr(0, folder.find('.')) : "en";
 }
 
+/// Sections are numbers, or "n" of Tcl and "l" of what is local.
 bool is_page(const std::filesystem::path& path) {
   const std::string section = path.parent_path().filename().string();
-  const bool in_section = section.size() > 3 && section.starts_with("man") && section[3] >= '0' && section[3] <= '9';
+  const bool numbered = section.size() > 3 && section.starts_with("man") && section[3] >= '0' && section[3] <= '9';
+  const bool in_section = numbered || section == "mann" || section == "manl";
   return in_section && path.filename().string().find('.') != std::string::npos;
 }
 
-std::vector<ManPage> find_pages(const std::filesystem::path& folder, int64_t& symbolic_links) {
+std::vector<ManPage> find_pages(const std::filesystem::path& folder, ManPages& result) {
   std::error_code error;
   std::vector<ManPage> pages;
   for (std::filesystem::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (!is_page(it->path())) continue;
+    const bool page = is_page(it->path());
     if (it->is_symlink()) {
-      ++symbolic_links;
-      continue;
+      result.symbolic_links += page || it->is_directory();
+    } else if (it->is_regular_file() && page) {
+      const bool packed = it->path().extension() == ".gz";
+      const std::string key = packed ? it->path().stem().string() : it->path().filename().string();
+      pages.push_back({it->path(), key, language_of(it->path())});
+    } else if (it->is_regular_file()) {
+      ++result.other_files;
     }
-    if (!it->is_regular_file()) continue;
-    const bool packed = it->path().extension() == ".gz";
-    const std::string key = packed ? it->path().stem().string() : it->path().filename().string();
-    pages.push_back({it->path(), key, language_of(it->path())});
   }
   if (error) parallel::user_error(folder.string(), ": cannot be listed: ", error.message());
   std::sort(pages.begin(), pages.end(), [](const ManPage& a, const ManPage& b) { return a.path < b.path; });
@@ -119,7 +122,7 @@ int64_t drop_boilerplate(std::vector<ManPage>& pages) {
 ManPages read_man_pages(const std::filesystem::path& folder, const ManOptions& options) {
   if (!std::filesystem::is_directory(folder)) parallel::user_error("there is no folder '", folder.string(), "'");
   ManPages result;
-  std::vector<ManPage> pages = find_pages(std::filesystem::absolute(folder), result.symbolic_links);
+  std::vector<ManPage> pages = find_pages(std::filesystem::canonical(folder), result);
   if (pages.empty()) {
     parallel::user_error("no manual page man/[LANGUAGE/]manS/NAME.S[.gz] anywhere in '", folder.string(), "'");
   }
@@ -130,7 +133,7 @@ ManPages read_man_pages(const std::filesystem::path& folder, const ManOptions& o
     result.stubs += page.is_stub;
     result.unreadable += page.is_unreadable;
     if (page.is_stub || page.is_unreadable) continue;
-    const auto name = std::filesystem::relative(page.path, std::filesystem::absolute(folder)).string();
+    const auto name = std::filesystem::relative(page.path, std::filesystem::canonical(folder)).string();
     result.documents.push_back({name, name, page.key, page.language, to_prose(page.lines)});
   }
   return result;

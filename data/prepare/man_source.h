@@ -16,9 +16,10 @@ struct ManOptions {
 
 struct ManPages {
   std::vector<SourceDocument> documents;  // sorted by path; key "NAME.S", group = language
-  int64_t symbolic_links = 0;             // not followed: other names of the same pages
+  int64_t symbolic_links = 0;             // not followed: other names of the same pages and folders
   int64_t stubs = 0;                      // pages that only say ".so otherpage"
   int64_t unreadable = 0;                 // mandoc failed on them
+  int64_t other_files = 0;                // that lie where no page lies
   int64_t boilerplate_lines = 0;          // left out
 };
 

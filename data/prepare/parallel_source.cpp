@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "data/prepare/file_bytes.h"
+#include "data/prepare/text_source.h"
 #include "data/tokenizers/utf8.h"
 #include "parallel/base/fault.h"
 
@@ -13,11 +15,24 @@ namespace {
 
 constexpr size_t kLongestLanguage = 32;
 
+/// Where the item LANGUAGE=FILE ends that begins here: at the next comma, unless a longer name is one of a file that
+/// exists.
+size_t end_of_item(const std::string& set, size_t begin) {
+  const size_t first = std::min(set.find(',', begin), set.size());
+  const size_t equals = set.find('=', begin);
+  if (equals >= first) return first;
+  for (size_t end = first;; end = std::min(set.find(',', end + 1), set.size())) {
+    std::error_code ignored;
+    if (std::filesystem::exists(set.substr(equals + 1, end - equals - 1), ignored)) return end;
+    if (end == set.size()) return first;
+  }
+}
+
 std::vector<ParallelFile> parse_parallel_set(const std::string& set) {
   std::vector<ParallelFile> files;
   std::set<std::string> languages;
   for (size_t begin = 0; begin <= set.size();) {
-    const size_t end = std::min(set.find(',', begin), set.size());
+    const size_t end = end_of_item(set, begin);
     const std::string item = set.substr(begin, end - begin);
     const size_t equals = item.find('=');
     if (equals == std::string::npos || equals + 1 == item.size()) {
@@ -46,6 +61,10 @@ void read_lines(ParallelFile& file, int64_t most_bytes) {
   file.content = std::make_shared<const std::string>(read_bytes(file.path, most_bytes));
   std::string_view rest = *file.content;
   if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
+  if (is_named_json_lines(file.path) || begins_json_lines(rest)) {
+    parallel::user_error(file.path.string(),
+                         ": holds JSON; a file of a parallel set is plain text, one sentence a line");
+  }
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     const std::string_view line = rest.substr(0, end);

@@ -18,8 +18,9 @@ struct ParallelFile {
 };
 
 /// Reads "en=train.en.gz,de=train.de.gz": line i of each file is a translation of line i of the others. Plain text or
-/// packed (".gz"); lines end with \n or \r\n; a byte order mark is taken off. UserError for a set that is not written
-/// like this, has fewer than two languages or one twice; a file that cannot be read, has more than `most_bytes` or a
+/// packed (read_bytes); lines end with \n or \r\n; a byte order mark is taken off. A comma ends a file's name, unless
+/// there is a file whose name goes on. UserError for a set that is not written like this, has fewer than two languages
+/// or one twice, or is of JSON lines; a file that cannot be read, has more than `most_bytes` or a
 /// line that is not UTF-8 (file, line); and different numbers of lines (the first line without partner).
 std::vector<ParallelFile> read_parallel_set(const std::string& set, int64_t most_bytes);
 

@@ -13,8 +13,10 @@
 #include "data/prepare/glob.h"
 #include "data/prepare/holdout.h"
 #include "data/prepare/man_source.h"
+#include "data/prepare/near_copies.h"
 #include "data/prepare/prepare_parallel.h"
 #include "data/prepare/text_source.h"
+#include "data/tokenizers/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
 
@@ -35,6 +37,9 @@ void check_options(const PrepareOptions& options) {
   }
   if (options.output.empty()) parallel::user_error("the output's name is missing");
   if (options.language.empty()) parallel::user_error("the language of the text must not be empty");
+  if (valid_utf8_prefix(options.language) != options.language.size()) {
+    parallel::user_error("the language of the text is not UTF-8: ", describe_utf8_fault(options.language));
+  }
   if (options.tokenizer != "byte" && options.tokenizer != "sentencepiece") {
     parallel::user_error("unknown tokenizer '", options.tokenizer, "'; known: byte, sentencepiece");
   }
@@ -44,17 +49,18 @@ void append(Documents& all, Documents&& more) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
 
-void read_text(const PrepareOptions& options, Documents& documents) {
+void read_text(const PrepareOptions& options, Documents& documents, PrepareSummary& summary) {
   std::set<std::filesystem::path> files;  // a file that two patterns match counts once
-  for (const std::string& pattern : options.text)
-    files.merge([&] {
-      const auto found = expand_glob(pattern);
-      return std::set<std::filesystem::path>(found.begin(), found.end());
-    }());
+  for (const std::string& pattern : options.text) {
+    const auto found = expand_glob(pattern, &summary.notes);
+    files.insert(found.begin(), found.end());
+  }
   if (!files.empty()) report_phase(options, parallel::concat("Reading ", files.size(), " text files."));
   const TextFileOptions file_options{options.language, options.most_file_bytes};
   for (const std::filesystem::path& file : files) require_apart(options.output, file);
-  for (const std::filesystem::path& file : files) append(documents, read_text_file(file, file_options));
+  for (const std::filesystem::path& file : files) {
+    append(documents, read_text_file(file, file_options, &summary.notes));
+  }
 }
 
 void read_man(const PrepareOptions& options, Documents& documents, PrepareSummary& summary) {
@@ -68,6 +74,7 @@ void read_man(const PrepareOptions& options, Documents& documents, PrepareSummar
     summary.symbolic_links += pages.symbolic_links;
     summary.stubs += pages.stubs;
     summary.unreadable += pages.unreadable;
+    summary.other_files += pages.other_files;
     summary.boilerplate_lines += pages.boilerplate_lines;
   }
 }
@@ -92,15 +99,30 @@ Documents select(Documents&& documents, PrepareSummary& summary) {
 
 /// Mixes sources and languages, so that any stretch of the token file looks like the whole: who evaluates only the
 /// first windows sees every language. The order is a function of identities alone.
-void mix(Documents& documents) {
+void mix(Documents& documents, std::vector<Split>& split) {
   std::vector<std::pair<uint64_t, size_t>> order;
   for (size_t i = 0; i < documents.size(); ++i) {
     order.emplace_back(parallel::RandomStream(parallel::hash_name(documents[i].identity), "document order").bits(0), i);
   }
   std::sort(order.begin(), order.end());
   Documents mixed;
-  for (const auto& [draw, index] : order) mixed.push_back(std::move(documents[index]));
+  std::vector<Split> mixed_split;
+  for (const auto& [draw, index] : order) {
+    mixed.push_back(std::move(documents[index]));
+    mixed_split.push_back(split[index]);
+  }
   documents = std::move(mixed);
+  split = std::move(mixed_split);
+}
+
+/// Decides what is held out, and brings the documents into their order.
+std::vector<Split> split_and_mix(Documents& documents, double fraction, PrepareSummary& summary) {
+  summary.near_copies = join_near_copies(documents);
+  Holdout holdout = choose_heldout(documents, fraction);
+  cut_documents(documents, holdout);
+  mix(documents, holdout.split);
+  summary.notes.insert(summary.notes.end(), holdout.notes.begin(), holdout.notes.end());
+  return holdout.split;
 }
 
 std::vector<std::string_view> training_texts(const Documents& documents, const std::vector<Split>& split) {
@@ -143,16 +165,14 @@ PrepareSummary prepare(const PrepareOptions& options) {
   if (!options.parallel.empty()) return prepare_parallel(options);
   PrepareSummary summary;
   Documents documents;
-  read_text(options, documents);
+  read_text(options, documents, summary);
   read_man(options, documents, summary);
   documents = select(std::move(documents), summary);
   if (documents.empty()) parallel::user_error("the sources hold no text at all (", summary.empty, " empty documents)");
-  mix(documents);
-  const Holdout holdout = choose_heldout(documents, options.heldout);
-  summary.notes = holdout.notes;
-  const auto tokenizer = make_tokenizer(options, training_texts(documents, holdout.split));
+  const std::vector<Split> split = split_and_mix(documents, options.heldout, summary);
+  const auto tokenizer = make_tokenizer(options, training_texts(documents, split));
   report_phase(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
-  write(options, documents, holdout.split, tokenizer, summary);
+  write(options, documents, split, tokenizer, summary);
   describe(options, *tokenizer, summary);
   return summary;
 }

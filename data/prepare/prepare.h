@@ -13,7 +13,7 @@
 namespace data {
 
 struct PrepareOptions {
-  std::vector<std::string> text;  // --text: patterns of text files ('dir/**/*.txt'): plain, .jsonl, .gz of both
+  std::vector<std::string> text;  // --text: text files, or patterns ('dir/**/*.txt'): plain, JSON lines, gzip of both
   std::vector<std::string> man;   // --man: folders with manual pages, e.g. unpacked Debian packages
   // Sets of files whose lines are translations of each other, "en=train.en.gz,de=train.de.gz". Instead of text and man;
   // held out and test are whole sets, and `heldout` has no say.
@@ -24,7 +24,7 @@ struct PrepareOptions {
   std::string tokenizer = "sentencepiece";      // "sentencepiece", trained on the training split, or "byte"
   int64_t vocabulary_size = 4096;               // pieces of a sentencepiece vocabulary
   int64_t tokenizer_sample_bytes = 16ll << 20;  // text that the vocabulary is trained on, at most about so many bytes
-  double heldout = 0.05;                        // share of the documents that is held out, 0 <= x < 1
+  double heldout = 0.05;                        // share of the text that is held out, 0 <= x < 1
   int64_t most_file_bytes = 2ll << 30;          // a text file that is larger, or unpacks to more, is refused
   int64_t threads = 0;                          // 0: one per core
   std::string mandoc = "mandoc";                // renders manual pages; looked up in PATH
@@ -62,18 +62,21 @@ struct PrepareSummary {
   std::vector<GroupSummary> groups;  // sorted by name
   std::optional<AlignedSummary> aligned;
   int64_t duplicates = 0;          // documents left out because another one has the same text
+  int64_t near_copies = 0;         // documents that go where another one with the same words goes
   int64_t empty = 0;               // documents without a visible character, left out
   int64_t symbolic_links = 0;      // manual pages left out: other names of a page
   int64_t stubs = 0;               // manual pages left out: ".so otherpage"
   int64_t unreadable = 0;          // manual pages left out: the renderer failed
+  int64_t other_files = 0;         // left out: files in the folders of manual pages that are none
   int64_t boilerplate_lines = 0;   // lines of manual pages left out because many pages share them
   std::vector<std::string> notes;  // sentences about what else a user should know
 };
 
-/// Reads all sources, leaves out empty documents and copies, splits, trains the tokenizer on the training split, and
-/// writes the token file. Of parallel text each sentence is a document, no copy is left out, and the tokenizer, which
-/// all languages share, has a control piece "<2language>" for each. The same options and files give the same bytes. All
-/// text is held in memory. UserError for whatever is wrong with the input or the output; then no output is left.
+/// Reads all sources, leaves out empty documents and copies, splits (choose_heldout), trains the tokenizer on the
+/// training split, and writes the token file. Of parallel text each sentence is a document, no copy is left out, and
+/// the tokenizer, which all languages share, has a control piece "<2language>" for each. The same options and files
+/// give the same bytes. All text is held in memory. UserError for whatever is wrong with the input or the output; then
+/// no output is left.
 PrepareSummary prepare(const PrepareOptions& options);
 
 /// A table of groups and splits and what was left out, for people.

@@ -1,11 +1,15 @@
 #include "data/prepare/prepare_parallel.h"
 
+#include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "data/prepare/encoding.h"
+#include "data/prepare/near_copies.h"
 #include "data/prepare/parallel_rows.h"
 #include "data/tokenizers/control_pieces.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/random.h"
 
 namespace data {
 namespace {
@@ -21,6 +25,47 @@ std::shared_ptr<const Tokenizer> make_tagged_tokenizer(const PrepareOptions& opt
     }
   }
   return make_tokenizer(options, texts, tags);
+}
+
+/// A value for each two sentences of the row, by their languages and words: what a row with another language more has
+/// in common with it.
+std::vector<uint64_t> pairs_of(const ParallelRows& all, size_t begin, size_t end) {
+  std::vector<std::string> sentences;
+  for (size_t i = begin; i < end; ++i) {
+    const std::string words = words_of(all.sentences[i]);
+    sentences.push_back(words.empty() ? "" : all.languages[static_cast<size_t>(all.language[i])] + ":" + words);
+  }
+  std::vector<uint64_t> pairs;
+  for (size_t i = 0; i < sentences.size(); ++i) {
+    for (size_t j = i + 1; j < sentences.size(); ++j) {
+      if (sentences[i].empty() || sentences[j].empty()) continue;
+      pairs.push_back(parallel::hash_name(sentences[i] + "\n" + sentences[j]));
+    }
+  }
+  return pairs;
+}
+
+/// The sets say what is held out; that some of it is trained on nevertheless is for the user to know.
+void add_note_of_copies(const ParallelRows& all, PrepareSummary& summary) {
+  std::unordered_set<uint64_t> trained;
+  int64_t copies = 0, others = 0;
+  for (const bool training : {true, false}) {
+    size_t begin = 0;
+    for (const ParallelRow& row : all.rows) {
+      const auto end = static_cast<size_t>(row.end);
+      if ((row.split == Split::kTrain) == training) {
+        const std::vector<uint64_t> pairs = pairs_of(all, begin, end);
+        if (training) trained.insert(pairs.begin(), pairs.end());
+        others += !training;
+        copies += !training && std::any_of(pairs.begin(), pairs.end(), [&](uint64_t p) { return trained.contains(p); });
+      }
+      begin = end;
+    }
+  }
+  if (copies == 0) return;
+  summary.notes.push_back(
+      parallel::concat(copies, " of ", others, " rows of --validation and --test are training rows too, ",
+                       "but for white space, punctuation and capitals: scores on them are too good."));
 }
 
 void write_rows(const PrepareOptions& options, const ParallelRows& all,
@@ -51,6 +96,7 @@ PrepareSummary prepare_parallel(const PrepareOptions& options) {
   const ParallelRows all = gather_parallel_rows(options, aligned);
   summary.aligned = aligned;
   for (const std::string& language : all.languages) summary.groups.push_back({language, {}, {}, {}});
+  add_note_of_copies(all, summary);
   if (aligned.heldout_rows == 0) {
     summary.notes.push_back("no rows are held out (--validation), so that a run cannot be evaluated");
   }

@@ -2,6 +2,7 @@
 #include <sstream>
 
 #include "data/prepare/prepare.h"
+#include "parallel/base/printable.h"
 
 namespace data {
 namespace {
@@ -9,9 +10,9 @@ namespace {
 double ratio(int64_t a, int64_t b) { return b > 0 ? static_cast<double>(a) / static_cast<double>(b) : 0.0; }
 
 void print_row(std::ostream& out, const std::string& group, const std::string& split, const SplitSummary& summary) {
-  out << "  " << std::left << std::setw(12) << group << std::setw(10) << split << std::right << std::setw(10)
-      << summary.documents << std::setw(14) << summary.bytes << std::setw(14) << summary.tokens << std::fixed
-      << std::setprecision(2) << std::setw(13) << ratio(summary.bytes, summary.tokens) << "\n";
+  out << "  " << std::left << std::setw(12) << parallel::printable(group) << std::setw(10) << split << std::right
+      << std::setw(10) << summary.documents << std::setw(14) << summary.bytes << std::setw(14) << summary.tokens
+      << std::fixed << std::setprecision(2) << std::setw(13) << ratio(summary.bytes, summary.tokens) << "\n";
 }
 
 void add(SplitSummary& total, const SplitSummary& part) {
@@ -29,16 +30,21 @@ void print_left_out(std::ostream& out, const PrepareSummary& summary) {
   line(summary.symbolic_links, "manual pages that are symbolic links");
   line(summary.stubs, "manual pages that only point to another one");
   line(summary.unreadable, "manual pages that could not be rendered");
+  line(summary.other_files, "files in folders of manual pages that are none (man/[LANGUAGE/]manS/NAME.S[.gz])");
   line(summary.boilerplate_lines, "lines that many manual pages share");
+  if (summary.near_copies > 0) {
+    out << "  kept together: " << summary.near_copies
+        << " documents that differ from another one in white space, punctuation or capitals only\n";
+  }
 }
 
 void print_sentences(std::ostream& out, const std::string& language, Split split, const SplitSummary& summary) {
   if (summary.documents == 0) return;
   const int64_t tokens = summary.tokens - summary.documents;  // without end_of_text
-  out << "  " << std::left << std::setw(12) << language << std::setw(10) << to_string(split) << std::right
-      << std::setw(10) << summary.documents << std::setw(14) << summary.bytes << std::setw(14) << tokens << std::fixed
-      << std::setprecision(2) << std::setw(13) << ratio(summary.bytes, tokens) << std::setprecision(1) << std::setw(17)
-      << ratio(tokens, summary.documents) << "\n";
+  out << "  " << std::left << std::setw(12) << parallel::printable(language) << std::setw(10) << to_string(split)
+      << std::right << std::setw(10) << summary.documents << std::setw(14) << summary.bytes << std::setw(14) << tokens
+      << std::fixed << std::setprecision(2) << std::setw(13) << ratio(summary.bytes, tokens) << std::setprecision(1)
+      << std::setw(17) << ratio(tokens, summary.documents) << "\n";
 }
 
 std::string parallel_text(const PrepareSummary& summary) {
@@ -80,10 +86,10 @@ std::string plain_text(const PrepareSummary& summary) {
 
 std::string to_text(const PrepareSummary& summary) {
   std::ostringstream out;
-  out << summary.output << ": tokenizer " << summary.tokenizer << ", vocabulary " << summary.vocabulary_size
-      << ", hash " << summary.tokenizer_hash << "\n";
+  out << parallel::printable(summary.output) << ": tokenizer " << summary.tokenizer << ", vocabulary "
+      << summary.vocabulary_size << ", hash " << summary.tokenizer_hash << "\n";
   out << (summary.aligned ? parallel_text(summary) : plain_text(summary));
-  for (const std::string& note : summary.notes) out << "  note: " << note << "\n";
+  for (const std::string& note : summary.notes) out << "  note: " << parallel::printable(note) << "\n";
   return out.str();
 }
 

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "data/prepare/file_bytes.h"
+#include "data/prepare/json_line.h"
+#include "data/prepare/near_copies.h"
 #include "data/tokenizers/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
@@ -23,14 +25,12 @@ const std::string* string_member(const nlohmann::json& object, const char* key, 
 /// Of its text: the same texts in another folder are ordered and split alike.
 SourceDocument text_document(const std::string& name, const std::string& group, std::string text) {
   const std::string identity = std::to_string(parallel::hash_name(text));
-  return {name, identity, identity, group, std::move(text)};
+  const std::string key = std::to_string(parallel::hash_name(words_of(text)));
+  return {name, identity, key, group, std::move(text)};
 }
 
 SourceDocument json_document(std::string_view line, const std::string& place, const std::string& group) {
-  const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded() || !object.is_object()) {
-    parallel::user_error(place, ": not a JSON object; each line must be one, such as {\"text\": \"...\"}");
-  }
+  const nlohmann::json object = parse_json_line(line, place);
   const std::string* text = string_member(object, "text", place);
   const std::string* language = string_member(object, "language", place);
   if (text == nullptr) parallel::user_error(place, ": the object has no \"text\"");
@@ -40,6 +40,8 @@ SourceDocument json_document(std::string_view line, const std::string& place, co
   return text_document(place, language != nullptr ? *language : group, *text);
 }
 
+bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
+
 std::vector<SourceDocument> json_documents(std::string_view content, const std::string& path,
                                            const std::string& group) {
   std::vector<SourceDocument> documents;
@@ -47,27 +49,63 @@ std::vector<SourceDocument> json_documents(std::string_view content, const std::
     const size_t end = std::min(content.find('\n'), content.size());
     const std::string_view line = content.substr(0, end);
     content.remove_prefix(std::min(end + 1, content.size()));
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (is_blank_line(line)) continue;
     documents.push_back(json_document(line, parallel::concat(path, ":", number), group));
   }
   return documents;
 }
 
-bool holds_json_lines(std::filesystem::path path) {
-  if (path.extension() == ".gz") path.replace_extension();
-  return path.extension() == ".jsonl" || path.extension() == ".json";
+void require_utf8(const std::string& content, const std::filesystem::path& path) {
+  const size_t valid = valid_utf8_prefix(content);
+  if (valid == content.size()) return;
+  const auto line = 1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(valid), '\n');
+  const bool packed = path.extension() == ".gz";
+  parallel::user_error(path.string(), ": not UTF-8: ", describe_utf8_fault(content),
+                       packed ? " of the unpacked text" : "", ", in line ", line);
+}
+
+void note_zero_bytes(const std::string& content, const std::filesystem::path& path, std::vector<std::string>* notes) {
+  const auto zeros = std::count(content.begin(), content.end(), '\0');
+  if (zeros == 0 || notes == nullptr) return;
+  notes->push_back(parallel::concat("'", path.string(), "' holds ", zeros,
+                                    " zero bytes, which plain text does not; if it is UTF-16, write it in UTF-8."));
 }
 
 }  // namespace
 
-std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, const TextFileOptions& options) {
-  std::string content = read_bytes(path, options.most_bytes);
-  if (valid_utf8_prefix(content) != content.size()) {
-    parallel::user_error(path.string(), ": not UTF-8: ", describe_utf8_fault(content),
-                         path.extension() == ".gz" ? " of the unpacked text" : "");
+bool begins_json_lines(std::string_view content) {
+  while (!content.empty()) {
+    const size_t end = std::min(content.find('\n'), content.size());
+    const std::string_view line = content.substr(0, end);
+    content.remove_prefix(std::min(end + 1, content.size()));
+    if (is_blank_line(line)) continue;
+    if (line[line.find_first_not_of(" \t")] != '{') return false;
+    const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    return object.is_object() && object.contains("text") && object["text"].is_string();
   }
+  return false;
+}
+
+bool is_named_json_lines(const std::filesystem::path& path) {
+  const std::string name = without_packing(path);
+  constexpr const char* kEndings[] = {".jsonl", ".ndjson", ".jsonlines", ".ldjson", ".jl", ".json"};
+  return std::any_of(std::begin(kEndings), std::end(kEndings), [&](const char* end) { return name.ends_with(end); });
+}
+
+std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, const TextFileOptions& options,
+                                           std::vector<std::string>* notes) {
+  std::string content = read_bytes(path, options.most_bytes);
+  require_utf8(content, path);
   if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);
-  if (holds_json_lines(path)) return json_documents(content, path.string(), options.group);
+  const bool named = is_named_json_lines(path);
+  if (named || begins_json_lines(content)) {
+    if (!named && notes != nullptr) {
+      notes->push_back("'" + path.string() +
+                       "' is read as JSON lines, because its first line is an object with a text.");
+    }
+    return json_documents(content, path.string(), options.group);
+  }
+  note_zero_bytes(content, path, notes);
   return {text_document(path.string(), options.group, std::move(content))};
 }
 

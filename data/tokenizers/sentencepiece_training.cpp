@@ -1,6 +1,7 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -127,10 +128,33 @@ std::unordered_map<std::string, std::string> trainer_settings(const SentencePiec
   return settings;
 }
 
+/// The number after `words` in the trainer's message, or -1.
+int64_t number_after(const std::string& message, const std::string& words) {
+  const size_t at = message.find(words);
+  return at == std::string::npos ? -1 : std::strtoll(message.c_str() + at + words.size(), nullptr, 10);
+}
+
 /// "./src/x.cc(660) [(a) == (b)] Vocabulary size too high" without what stands before the words.
 std::string without_source_place(const std::string& message) {
   const size_t end = message.find("] ");
   return end == std::string::npos ? message : message.substr(end + 2);
+}
+
+/// What to do about a vocabulary that cannot be trained, in this program's words: the trainer names options of its own.
+std::string advice_of(const std::string& message, const SentencePieceTraining& training) {
+  const int64_t most = number_after(message, "Please set it to a value <= ");
+  const int64_t least = number_after(message, parallel::concat(training.vocabulary_size, " vs "));
+  const int64_t controls = 3 + static_cast<int64_t>(training.controls.size());
+  if (message.find("too high") != std::string::npos && most > 256 + controls) {
+    return parallel::concat("there are not so many different parts of words in it; give --vocabulary a value <= ",
+                            most);
+  }
+  if (message.find("too high") != std::string::npos) return "it is too little text for any vocabulary; give more text";
+  if (message.find("required_chars") != std::string::npos && least > 0) {
+    return parallel::concat("its characters, 256 byte pieces and ", controls, " control pieces need at least ", least,
+                            "; give --vocabulary that or more");
+  }
+  return without_source_place(message);
 }
 
 }  // namespace
@@ -150,8 +174,8 @@ std::shared_ptr<const Tokenizer> train_sentencepiece(const std::vector<std::stri
   const auto status = sentencepiece::SentencePieceTrainer::Train(trainer_settings(training), &feed, &model);
   if (!status.ok()) {
     parallel::user_error("cannot train a SentencePiece vocabulary of ", training.vocabulary_size, " on ",
-                         total_bytes(texts), " bytes of text: ", without_source_place(status.message()),
-                         " (or use the tokenizer 'byte', which needs no training)");
+                         total_bytes(texts), " bytes of text: ", advice_of(status.message(), training),
+                         " (or use --tokenizer byte, which needs no training)");
   }
   return load_sentencepiece(model);
 }

@@ -8,6 +8,7 @@
 #include "launch/training/build_id.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
+#include "parallel/base/printable.h"
 #include "parallel/process/launcher.h"
 
 namespace launch {
@@ -22,6 +23,22 @@ void check_command(const CLI::App& app, const std::string& word) {
   const std::string nearest = parallel::nearest_name(word, names);
   parallel::user_error("unknown command '", word, "'; ",
                        nearest.empty() ? "known: " + parallel::list_names(names) : "did you mean '" + nearest + "'?");
+}
+
+/// The arguments as CLI11 takes them, last one first. It would take a file [a,b] of an option that has several for a
+/// list.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+  const std::vector<std::string> of_files = {"--text", "--man", "--parallel", "--validation", "--test"};
+  std::vector<std::string> arguments;
+  bool names_files = false;
+  for (int i = 1; i < argc; ++i) {
+    std::string word = argv[i];
+    if (word.starts_with("--")) names_files = std::ranges::count(of_files, word) > 0;
+    if (names_files && word.starts_with('[') && word.ends_with(']')) word.insert(0, "./");
+    arguments.push_back(std::move(word));
+  }
+  std::ranges::reverse(arguments);
+  return arguments;
 }
 
 }  // namespace
@@ -45,14 +62,15 @@ int run_command_line(int argc, char** argv) {
   add_profile_command(app, result);
   try {
     check_command(app, argc > 1 ? argv[1] : "");
-    app.parse(argc, argv);
+    app.parse(arguments_of(argc, argv));
   } catch (const CLI::Success& help_or_version) {
     return first ? app.exit(help_or_version) : kDone;
   } catch (const CLI::ParseError& error) {
-    if (first) std::fprintf(stderr, "moetrain: %s (--help lists what there is)\n", error.what());
+    if (first)
+      std::fprintf(stderr, "moetrain: %s (--help lists what there is)\n", parallel::printable(error.what()).c_str());
     return kUserFault;
   } catch (const parallel::UserError& error) {
-    if (first) std::fprintf(stderr, "moetrain: %s\n", error.what());
+    if (first) std::fprintf(stderr, "moetrain: %s\n", parallel::printable(error.what()).c_str());
     return kUserFault;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "moetrain: internal fault: %s\n", error.what());

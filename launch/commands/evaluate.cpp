@@ -17,6 +17,7 @@
 #include "launch/training/trained_model.h"
 #include "launch/training/translation.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/printable.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -43,7 +44,9 @@ std::string number_text(double number, int decimals) {
 void print(const Evaluation& result) {
   std::printf("%-12s %12s %12s %10s %14s\n", "group", "tokens", "bytes", "loss", "bits per byte");
   const auto line = [](const GroupScore& score) {
-    std::printf("%-12s %12lld %12lld %10s %14s\n", score.name.c_str(), static_cast<long long>(score.tokens),
+    const std::string name = parallel::printable(score.name);
+    if (score.tokens == 0) return void(std::printf("%-12s nothing is held out\n", name.c_str()));
+    std::printf("%-12s %12lld %12lld %10s %14s\n", name.c_str(), static_cast<long long>(score.tokens),
                 static_cast<long long>(score.bytes), number_text(score.loss(), 4).c_str(),
                 number_text(score.bits_per_byte(), 4).c_str());
   };

@@ -13,6 +13,7 @@
 #include "launch/training/trained_model.h"
 #include "moetrain/models/decoder_lm.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/printable.h"
 #include "parallel/comm/local_communicator.h"
 
 namespace launch {
@@ -71,7 +72,8 @@ void print_corpus(const data::TokenCorpus& corpus) {
     if (split == data::Split::kTest && stream.size() == 0) continue;
     for (size_t g = 0; g < corpus.groups().size(); ++g) {
       const auto group = static_cast<int64_t>(g);
-      std::printf("%-9s %-12s %12lld tokens %12lld bytes\n", to_string(split).c_str(), corpus.groups()[g].c_str(),
+      std::printf("%-9s %-12s %12lld tokens %12lld bytes\n", to_string(split).c_str(),
+                  parallel::printable(corpus.groups()[g]).c_str(),
                   static_cast<long long>(stream.targets_of_group(group)),
                   static_cast<long long>(stream.bytes_of_group(group)));
     }

@@ -12,6 +12,7 @@
 #include "launch/training/build_id.h"
 #include "launch/training/same_start.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/printable.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/process/launcher.h"
 #include "parallel/process/start_watch.h"
@@ -54,7 +55,7 @@ int run_job(const JobStart& start, const std::function<int(std::shared_ptr<paral
   } catch (const parallel::ReportedElsewhere&) {
     exit_code = kUserFault;
   } catch (const parallel::UserError& error) {
-    std::fprintf(stderr, "moetrain: %s\n", error.what());
+    std::fprintf(stderr, "moetrain: %s\n", parallel::printable(error.what()).c_str());
     exit_code = kUserFault;
   } catch (const c10::Error& error) {
     abort_with(rank, error.what_without_backtrace());

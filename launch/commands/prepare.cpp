@@ -8,6 +8,7 @@
 #include "launch/commands/job.h"
 #include "launch/commands/number_option.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/printable.h"
 
 namespace launch {
 
@@ -15,7 +16,8 @@ void add_prepare_command(CLI::App& app, CommandResult&) {
   auto options = std::make_shared<data::PrepareOptions>();
   auto overwrite = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("prepare", "turn text into a token file");
-  command->add_option("--text", options->text, "patterns of text files ('dir/**/*.txt'): plain, .jsonl, .gz of both");
+  command->add_option("--text", options->text,
+                      "text files, or patterns ('dir/**/*.txt'): plain, JSON lines, gzip of both");
   command->add_option("--man", options->man, "folders with manual pages");
   command->add_option("--parallel", options->parallel,
                       "sets of files whose lines are translations of each other, en=train.en.gz,de=train.de.gz");
@@ -28,10 +30,9 @@ void add_prepare_command(CLI::App& app, CommandResult&) {
   command->add_option("--tokenizer", options->tokenizer, "sentencepiece, trained on the training split, or byte")
       ->check(CLI::IsMember({"sentencepiece", "byte"}));
   command->add_option("--vocabulary", options->vocabulary_size, "pieces of a sentencepiece vocabulary")
-      ->check(whole_number_between(300, int64_t{1} << 20));
-  const CLI::Option* heldout =
-      command->add_option("--heldout", options->heldout, "share of the documents that is held out")
-          ->check(number_between(0, 0.9));
+      ->check(whole_number_between(260, int64_t{1} << 20));
+  const CLI::Option* heldout = command->add_option("--heldout", options->heldout, "share of the text that is held out")
+                                   ->check(number_between(0, 0.9));
   command->add_option("--threads", options->threads, "0: one per core")->check(whole_number_between(0, 1024));
   command->callback([options, overwrite, language, heldout] {
     const bool plain = !options->text.empty() || !options->man.empty();
@@ -41,7 +42,7 @@ void add_prepare_command(CLI::App& app, CommandResult&) {
                            "--text, --man, --language and --heldout do not go with it");
     }
     if (*overwrite) options->overwrite = data::Overwrite::kReplace;
-    options->progress = [](const std::string& phase) { std::printf("%s\n", phase.c_str()); };
+    options->progress = [](const std::string& phase) { std::printf("%s\n", parallel::printable(phase).c_str()); };
     run_once([&] { std::printf("%s", data::to_text(data::prepare(*options)).c_str()); });
   });
 }

@@ -58,7 +58,11 @@ HeldOutWindows::HeldOutWindows(const data::TokenCorpus& corpus, const Recipe& re
       sequence_length_(recipe.data.sequence_length),
       batch_(recipe.evaluate.batch),
       windows_(data::evaluation_windows(stream_, sequence_length_)) {
-  if (stream_.size() == 0) parallel::user_error("the token file holds out no document; prepare it with --heldout > 0");
+  if (stream_.size() > 0) return;
+  parallel::user_error(
+      recipe.data.file, ": holds out no text; prepare it with --heldout above 0 and text enough to take some away ",
+      "(prepare notes where nothing is held out), train with evaluate.every = \"0u\", or evaluate another ",
+      "token file (evaluate RUN --data FILE)");
 }
 
 int64_t HeldOutWindows::count() const { return (windows_ + batch_ - 1) / batch_; }

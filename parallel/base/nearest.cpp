@@ -42,4 +42,12 @@ std::string list_names(const std::vector<std::string>& known) {
   return text;
 }
 
+std::string quote_some(const std::vector<std::string>& names) {
+  constexpr size_t kMostNamed = 3;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kMostNamed); ++i) text += (i > 0 ? ", '" : "'") + names[i] + "'";
+  if (names.size() > kMostNamed) text += " and " + std::to_string(names.size() - kMostNamed) + " more";
+  return text;
+}
+
 }  // namespace parallel

@@ -69,6 +69,27 @@ TEST(ParallelSource, IllWrittenSetsAreRefused) {
   EXPECT_TRUE(says(error_of([&] { data::read_parallel_set(set, 1); }), "at most 1"));
 }
 
+TEST(ParallelSource, ACommaMayBePartOfANameThatExists) {
+  const TemporaryFolder folder;
+  write_file(folder / "a,b.en", "one\n");
+  write_file(folder / "a,fr=x.de", "eins\n");
+  const auto files = data::read_parallel_set("en=" + (folder / "a,b.en") + ",de=" + (folder / "a,fr=x.de"), 100);
+  ASSERT_EQ(files.size(), 2u);
+  EXPECT_EQ(files[0].lines.at(0), "one");
+  EXPECT_EQ(files[1].lines.at(0), "eins");
+}
+
+TEST(ParallelSource, JsonIsRefusedByNameAndByContent) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.de", "eins\n");
+  write_file(folder / "a.en", "{\"text\": \"one\"}\n");
+  gzip_file(folder / "b.JSONL.gz", "one\n");
+  for (const std::string name : {"a.en", "b.JSONL.gz"}) {
+    const std::string set = "de=" + (folder / "a.de") + ",en=" + (folder / name);
+    EXPECT_TRUE(says(error_of([&] { data::read_parallel_set(set, 100); }), name + ": holds JSON")) << name;
+  }
+}
+
 /// Two training sets of different languages, validation and test.
 data::PrepareOptions library_options(const TemporaryFolder& folder) {
   data::PrepareOptions options = parallel_options(
@@ -166,6 +187,17 @@ TEST(PrepareParallel, WithoutValidationItIsSaid) {
   const auto summary = data::prepare(options);
   ASSERT_EQ(summary.notes.size(), 1u);
   EXPECT_TRUE(says(summary.notes[0], "--validation"));
+}
+
+TEST(PrepareParallel, HeldOutRowsThatAreTrainedOnAreSaid) {
+  const TemporaryFolder folder;
+  data::PrepareOptions options = library_options(folder);
+  options.validation = {
+      write_set(folder, "v", {{"en", {"Two!", "one", "new", ""}}, {"de", {"ZWEI ", "zwei", "neu", ""}}})};
+  const auto summary = data::prepare(options);
+  ASSERT_EQ(summary.notes.size(), 1u);
+  EXPECT_TRUE(says(summary.notes[0], "1 of 5 rows of --validation and --test are training rows too"))
+      << summary.notes[0];
 }
 
 /// Sets of sentences with enough text for a vocabulary.

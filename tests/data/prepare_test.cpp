@@ -115,7 +115,9 @@ TEST(TextSource, BadJsonLinesAreRefusedWithTheirNumber) {
   EXPECT_TRUE(contains(message_for("{\"body\": \"x\"}"), "x.jsonl:2: the object has no \"text\""));
   EXPECT_TRUE(contains(message_for("{\"text\": 3}"), "\"text\" is number"));
   EXPECT_TRUE(contains(message_for("{\"text\": \"x\", \"language\": \"\"}"), "\"language\" is empty"));
-  EXPECT_TRUE(contains(message_for("{\"text\": \"\\ud800\"}"), "x.jsonl:2: not a JSON object")) << "lone surrogate";
+  EXPECT_TRUE(contains(message_for("{\"text\": \"\\ud800\"}"), "x.jsonl:2: column 17: half of a surrogate pair"));
+  EXPECT_TRUE(contains(message_for("{\"text\": \"x\", \"n\": 1e999}"), "x.jsonl:2: column 20: a number out of range"));
+  EXPECT_TRUE(contains(message_for("{\"text\": \"x\", \"n\": NaN}"), "x.jsonl:2: not a JSON object: column 20"));
   EXPECT_TRUE(contains(message_for(std::string(200000, '[')), "x.jsonl:2: not a JSON object")) << "deep nesting";
 }
 

@@ -205,6 +205,20 @@ TEST(SentencePiece, ImpossibleVocabulariesAreRefusedWithNumbers) {
   EXPECT_NE(train(270).find("270"), std::string::npos);
   EXPECT_NE(train(50000).find("value <= "), std::string::npos);
   EXPECT_EQ(train(50000).find(".cc("), std::string::npos) << "no source places in messages";
+  // What a message advises works, in this program's words.
+  const auto number_after = [](const std::string& message, const std::string& words) {
+    const size_t at = message.find(words);
+    EXPECT_NE(at, std::string::npos) << message;
+    return at == std::string::npos ? 0 : std::stoll(message.substr(at + words.size()));
+  };
+  for (const int64_t impossible : {270, 50000}) {
+    const std::string message = train(impossible);
+    EXPECT_EQ(message.find("--character_coverage"), std::string::npos) << message;
+    const int64_t advised = number_after(message, impossible == 270 ? "need at least " : "--vocabulary a value <= ");
+    EXPECT_EQ(data::train_sentencepiece({text}, {.vocabulary_size = advised})->vocabulary_size(), advised);
+  }
+  const std::string little = error_of([] { data::train_sentencepiece({"ab"}, {.vocabulary_size = 300}); });
+  EXPECT_NE(little.find("--tokenizer byte"), std::string::npos) << little;
   EXPECT_NE(error_of([] { data::train_sentencepiece({}, {}); }).find("no text"), std::string::npos);
 }
 

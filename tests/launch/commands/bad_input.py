@@ -127,6 +127,7 @@ def bad_data(bench, recipe):
     bench.check_refused("a pattern without a file", prepare("none*.txt"), "none*.txt")
     bench.check("no output is left", not (folder / "x.h5").exists())
     bench.check_refused("an output that exists", prepare("text00.txt", "corpus.h5"), "corpus.h5")
+    names_in_output(bench)
     whole = (folder / "corpus.h5").read_bytes()
     (folder / "short.h5").write_bytes(whole[: len(whole) // 2])
     (folder / "foreign.h5").write_bytes(b"not HDF5 at all" * 100)
@@ -134,6 +135,25 @@ def bad_data(bench, recipe):
         bench.check_refused(f"a {name} token file",
                             bench.run_ranks("train", recipe, "--set", f"data.file={folder}/{name}.h5"), *words)
     bench.check("no run folder is left", not (folder / "run").exists())
+
+
+def names_in_output(bench):
+    """What was done stands before an error in a log; names from files are shown without what a terminal obeys."""
+    folder = bench.folder
+    with open(folder / "log.txt", "w+") as log:
+        subprocess.run([bench.program, "prepare", "--text", folder / "text00.txt", "--vocabulary", "8000", "--output",
+                        folder / "x.h5"], stdout=log, stderr=log)
+    lines = (folder / "log.txt").read_text().splitlines()
+    bench.check("progress stands before the error", [line.split()[0] for line in lines] == ["Reading", "Training", "moetrain:"],
+                lines)
+    (folder / "[a,b]").write_text('{"text": "one", "language": "d\\u001b[31me"}\n')  # no list of a and b
+    made = bench.run("prepare", "--text", "[a,b]", "--tokenizer", "byte", "--output", folder / "escape.h5", folder=folder)
+    shown = made.stdout + bench.run("inspect", folder / "escape.h5").stdout
+    bench.check("a name with brackets", made.returncode == 0, made.stderr)
+    bench.check("a language's name", "\x1b" not in shown and shown.count("d\\x1b[31me") >= 4, shown)
+    (folder / "e\x1b[31m.jsonl").write_text("{}\n")
+    bench.check_refused("a file's name", bench.run("prepare", "--text", folder / "e*.jsonl", "--output", folder / "x.h5"),
+                        "/e\\x1b[31m.jsonl:1: the object has no \"text\"")
 
 
 def bad_runs(bench, recipe):
@@ -161,6 +181,9 @@ def bad_runs(bench, recipe):
     bench.check("a second token file", made.returncode == 0, made.stderr)
     bench.check_refused("another tokenizer", bench.run_ranks("evaluate", folder / "run", "--data", folder / "pieces.h5"),
                         "another tokenizer", "pieces.h5")
+    bench.check_refused("a file that holds nothing out",
+                        bench.run_ranks("evaluate", folder / "run", "--data", folder / "escape.h5"),
+                        "escape.h5", "holds out no text", "--heldout")
     # Other text under the same name, with the same tokenizer.
     whole = (folder / "corpus.h5").read_bytes()
     made = bench.run("prepare", "--text", folder / "text0*.txt", "--tokenizer", "byte", "--heldout", "0.3", "--overwrite",

@@ -59,8 +59,8 @@ class Bench:
         path.write_text(RECIPE.format(folder=self.folder, length=length))
         return path
 
-    def run(self, *arguments):
-        return subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, timeout=HANGS)
+    def run(self, *arguments, folder=None):
+        return subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, timeout=HANGS, cwd=folder)
 
     def run_ranks(self, *arguments, ranks=2):
         """Through the starter, as a user would; a hang ends the test."""
