@@ -146,7 +146,9 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
                                  {arguments.data_file, arguments.overrides, arguments.average});
     use_threads(*trained);
     corpus = open_token_file(arguments.run, trained->recipe, trained->info, arguments.data_file, data::Verify::kTokens);
-    held_out = make_held_out_batches(*corpus, trained->recipe, groups.shard);
+    Recipe scored = trained->recipe;
+    if (!arguments.data_file.empty()) scored.data.file = arguments.data_file;  // what messages name
+    held_out = make_held_out_batches(*corpus, scored, groups.shard);
     text = text_to_translate(*trained, *corpus, arguments.split);
     if (world->rank() == 0) note_differences(*trained, *corpus, text, arguments);
   });
