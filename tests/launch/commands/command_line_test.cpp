@@ -47,7 +47,7 @@ const std::vector<NumberOption> kNumberOptions{
     {{"profile", "none.toml"}, "--limit", "1 to 86400"},
     {{"bench", "none.toml"}, "--rounds", "1 to 100000", true},
     {{"prepare", "--output", "none.h5"}, "--heldout", "0 to 0.9"},
-    {{"prepare", "--output", "none.h5"}, "--vocabulary", "300 to 1048576", true},
+    {{"prepare", "--output", "none.h5"}, "--vocabulary", "260 to 1048576", true},
     {{"prepare", "--output", "none.h5"}, "--threads", "0 to 1024", true},
 };
 
