@@ -47,20 +47,20 @@ ProgressDisplay::~ProgressDisplay() {
   if (bar_drawn_) std::fputc('\n', stdout);
 }
 
-void ProgressDisplay::flush() {
-  const bool failed = std::fflush(stdout) != 0;
+void ProgressDisplay::print(const std::string& text) {
+  errno = 0;  // lines are written as they end, so the write that fails may be either's
+  const bool failed = std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0;
   reader_gone_ = reader_gone_ || (failed && errno == EPIPE);
 }
 
 void ProgressDisplay::show(const ProgressLine& line) {
   if (style_ == Style::kSilent || reader_gone_) return;
   if (style_ == Style::kBar) {
-    std::printf("\r\033[K%s%s", bar(line).c_str(), numbers(line).c_str());
+    print("\r\033[K" + bar(line) + numbers(line));
     bar_drawn_ = true;
   } else {
-    std::printf("update %s\n", numbers(line).c_str());
+    print("update " + numbers(line) + "\n");
   }
-  flush();
 }
 
 void ProgressDisplay::say(const std::string& text) {
@@ -69,9 +69,8 @@ void ProgressDisplay::say(const std::string& text) {
     std::fprintf(stderr, "%s\n", text.c_str());
     return;
   }
-  std::printf("%s%s\n", bar_drawn_ ? "\r\033[K" : "", text.c_str());
+  print((bar_drawn_ ? "\r\033[K" : "") + text + "\n");
   bar_drawn_ = false;
-  flush();
 }
 
 ProgressDisplay::Style progress_style(bool under_launcher) {

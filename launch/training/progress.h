@@ -27,7 +27,7 @@ class ProgressDisplay {
   bool reader_gone() const { return reader_gone_; }
 
  private:
-  void flush();
+  void print(const std::string& text);
 
   Style style_;
   bool bar_drawn_ = false;
