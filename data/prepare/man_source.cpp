@@ -8,6 +8,7 @@
 
 #include "data/prepare/child_process.h"
 #include "data/prepare/file_bytes.h"
+#include "data/prepare/lines.h"
 #include "data/prepare/man_text.h"
 #include "data/prepare/workers.h"
 #include "data/tokenizers/utf8.h"
@@ -71,11 +72,9 @@ std::vector<ManPage> find_pages(const std::filesystem::path& folder, ManPages& r
 /// Whether the first line that is no comment includes another page instead of being one.
 bool is_stub(std::string_view source) {
   while (!source.empty()) {
-    const size_t end = std::min(source.find('\n'), source.size());
-    const std::string_view line = source.substr(0, end);
+    const std::string_view line = take_line(source);
     const bool is_comment = line.starts_with(".\\\"") || line.starts_with("'\\\"") || line.empty();
     if (!is_comment) return line.starts_with(".so ");
-    source.remove_prefix(std::min(end + 1, source.size()));
   }
   return false;
 }

@@ -4,6 +4,8 @@
 #include <cctype>
 #include <utility>
 
+#include "data/prepare/lines.h"
+
 namespace data {
 namespace {
 
@@ -77,11 +79,9 @@ struct RawLine {
 std::vector<RawLine> split_lines(std::string_view plain) {
   std::vector<RawLine> lines;
   while (!plain.empty()) {
-    const size_t end = std::min(plain.find('\n'), plain.size());
-    const std::string_view line = plain.substr(0, end);
+    const std::string_view line = take_line(plain);
     const size_t indent = std::min(line.find_first_not_of(' '), line.size());
     lines.push_back({line, static_cast<int64_t>(indent)});
-    plain.remove_prefix(std::min(end + 1, plain.size()));
   }
   return lines;
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "data/prepare/file_bytes.h"
+#include "data/prepare/lines.h"
 #include "data/prepare/text_source.h"
 #include "data/tokenizers/utf8.h"
 #include "parallel/base/fault.h"
@@ -66,14 +67,12 @@ void read_lines(ParallelFile& file, int64_t most_bytes) {
                          ": holds JSON; a file of a parallel set is plain text, one sentence a line");
   }
   while (!rest.empty()) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
-    const std::string_view line = rest.substr(0, end);
+    const std::string_view line = take_line(rest);
     if (valid_utf8_prefix(line) != line.size()) {
       parallel::user_error(file.path.string(), ":", file.lines.size() + 1, ": not UTF-8: ", describe_utf8_fault(line),
                            " of the line");
     }
     file.lines.push_back(strip_line(line));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
   }
 }
 

@@ -25,11 +25,11 @@ TextShares::TextShares(const std::vector<SourceDocument>& documents, double frac
     key.draw = parallel::RandomStream(parallel::hash_name(name), "held out").uniform(0);
     for (const auto& [group, bytes] : key.bytes) groups_.at(group).keys.push_back(name);
   }
-  for (auto& [name, group] : groups_) {
-    std::stable_sort(group.keys.begin(), group.keys.end(), [this](const std::string& a, const std::string& b) {
-      return keys_.at(a).draw < keys_.at(b).draw;
-    });
-  }
+  for (auto& [name, group] : groups_) sort_by_draw(group.keys);
+}
+
+void TextShares::sort_by_draw(std::vector<std::string>& keys) const {
+  std::ranges::stable_sort(keys, {}, [this](const std::string& key) { return keys_.at(key).draw; });
 }
 
 std::vector<std::string> TextShares::largest_first() const {
@@ -48,8 +48,7 @@ TextShares::Group TextShares::all() const {
     all.heldout += group.heldout;
   }
   for (const auto& [name, key] : keys_) all.keys.push_back(name);
-  std::stable_sort(all.keys.begin(), all.keys.end(),
-                   [this](const std::string& a, const std::string& b) { return keys_.at(a).draw < keys_.at(b).draw; });
+  sort_by_draw(all.keys);
   return all;
 }
 

@@ -46,6 +46,8 @@ class TextShares {
   void cut(const std::string& group, int64_t bytes) { groups_.at(group).heldout += bytes; }
 
  private:
+  void sort_by_draw(std::vector<std::string>& keys) const;
+
   std::map<std::string, Key> keys_;
   std::map<std::string, Group> groups_;
   double fraction_;

@@ -6,6 +6,7 @@
 
 #include "data/prepare/file_bytes.h"
 #include "data/prepare/json_line.h"
+#include "data/prepare/lines.h"
 #include "data/prepare/near_copies.h"
 #include "data/tokenizers/utf8.h"
 #include "parallel/base/fault.h"
@@ -46,9 +47,7 @@ std::vector<SourceDocument> json_documents(std::string_view content, const std::
                                            const std::string& group) {
   std::vector<SourceDocument> documents;
   for (int64_t number = 1; !content.empty(); ++number) {
-    const size_t end = std::min(content.find('\n'), content.size());
-    const std::string_view line = content.substr(0, end);
-    content.remove_prefix(std::min(end + 1, content.size()));
+    const std::string_view line = take_line(content);
     if (is_blank_line(line)) continue;
     documents.push_back(json_document(line, parallel::concat(path, ":", number), group));
   }
@@ -75,9 +74,7 @@ void note_zero_bytes(const std::string& content, const std::filesystem::path& pa
 
 bool begins_json_lines(std::string_view content) {
   while (!content.empty()) {
-    const size_t end = std::min(content.find('\n'), content.size());
-    const std::string_view line = content.substr(0, end);
-    content.remove_prefix(std::min(end + 1, content.size()));
+    const std::string_view line = take_line(content);
     if (is_blank_line(line)) continue;
     if (line[line.find_first_not_of(" \t")] != '{') return false;
     const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);

@@ -1,6 +1,6 @@
 // One HDF5 file for each saved update, independent of the layout that wrote it.
 // defines: CheckpointTensor, CheckpointInfo, DamagedCheckpoint, write_checkpoint, read_checkpoint_info,
-// read_checkpoint, all_finite, checkpoint_updates, checkpoint_path, newest_update, set_aside, prune_checkpoints
+// read_checkpoint, all_finite, checkpoint_updates, checkpoint_path, newest_update, aside_of, set_aside, prune_checkpoints
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -80,7 +80,9 @@ int64_t update_of(const std::filesystem::path& checkpoint);
 /// The largest update of a complete checkpoint, -1 where there is none. Rank 0 looks, so that all ranks take the same
 /// one even where their views of a shared folder differ for a moment. Collective.
 int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communicator& group);
-/// Renames a checkpoint that cannot be used, so that it is none any more. Returns its new path.
+/// The name that a checkpoint that cannot be used gets, so that it is none any more.
+std::filesystem::path aside_of(const std::filesystem::path& checkpoint);
+/// Gives it that name, which it returns.
 std::filesystem::path set_aside(const std::filesystem::path& checkpoint);
 /// Removes all but the `keep` newest, and temporary files of writers that died.
 void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep);

@@ -58,8 +58,10 @@ int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communi
   return found.empty() ? -1 : found.back();
 }
 
+std::filesystem::path aside_of(const std::filesystem::path& checkpoint) { return checkpoint.string() + ".unusable"; }
+
 std::filesystem::path set_aside(const std::filesystem::path& checkpoint) {
-  const std::filesystem::path aside = checkpoint.string() + ".unusable";
+  const std::filesystem::path aside = aside_of(checkpoint);
   std::error_code error;
   std::filesystem::rename(checkpoint, aside, error);
   if (error) parallel::user_error("cannot rename ", checkpoint.string(), " to ", aside.string(), ": ", error.message());

@@ -216,7 +216,7 @@ int64_t older_update(const std::filesystem::path& path) {
 std::string way_out(const std::filesystem::path& path) {
   if (update_of(path) < 0) return {};
   const int64_t older = older_update(path);
-  const std::string remove = parallel::concat("; legal: `mv ", path.string(), " ", path.string(), ".unusable`");
+  const std::string remove = parallel::concat("; legal: `mv ", path.string(), " ", aside_of(path).string(), "`");
   if (older < 0) return remove + ", after which the run folder holds no checkpoint and `train --resume` begins anew";
   return parallel::concat(remove, ", after which update ", older, " is the newest; `train --resume` does so by itself");
 }

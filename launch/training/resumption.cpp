@@ -89,9 +89,9 @@ std::string advice(const Recipe& recipe, const DivergenceFacts& facts) {
     return update < 0 ? std::string("--resume begins anew") : concat("--resume goes on from update ", update);
   };
   if (facts.update == facts.begun) {  // loaded, and not by this process' doing
-    const std::string file = checkpoint_path(recipe.run.folder, facts.saved);
-    return concat("its weights are those of ", file, ", which had diverged already; `mv ", file, " ", file,
-                  ".unusable`, and ", lower, "; then ", goes_on(facts.before));
+    const std::filesystem::path file = checkpoint_path(recipe.run.folder, facts.saved);
+    return concat("its weights are those of ", file.string(), ", which had diverged already; `mv ", file.string(), " ",
+                  aside_of(file).string(), "`, and ", lower, "; then ", goes_on(facts.before));
   }
   const std::string aside =
       facts.aside.empty() ? "" : concat("its weights had been saved, and are now ", facts.aside, "; ");

@@ -1,4 +1,4 @@
-// defines: load_newest_usable, Loaded, describe_learning_rate_jump: where a run goes on
+// defines: Loaded, load_newest_usable, describe_learning_rate_jump, DivergenceFacts, advice: where a run goes on
 #pragma once
 #include <filesystem>
 #include <functional>

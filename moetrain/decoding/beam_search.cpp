@@ -122,15 +122,10 @@ class BeamSearch {
   /// The places of `all`, the best first, of equally good ones the earlier.
   template <class Each, class Score>
   std::vector<size_t> ranking(const std::vector<Each>& all, Score score) const {
-    std::vector<Claim> claims;
-    for (const Each& each : all) {
-      const double value = std::invoke(score, each);
-      claims.push_back({value, std::max(1.0, std::abs(value)), static_cast<int64_t>(claims.size())});
-    }
-    rank(claims, tie_bound(computed_in_));
-    std::vector<size_t> places;
-    for (const Claim& claim : claims) places.push_back(static_cast<size_t>(claim.order));
-    return places;
+    at::Tensor score_1N = at::empty({1, static_cast<int64_t>(all.size())}, at::kDouble);
+    std::ranges::transform(all, score_1N.mutable_data_ptr<double>(), std::identity(), score);
+    const at::Tensor place_1N = largest_k(by_difference(score_1N, computed_in_), score_1N.size(1));
+    return {place_1N.const_data_ptr<int64_t>(), place_1N.const_data_ptr<int64_t>() + score_1N.size(1)};
   }
 
   /// An end counts where it is among the `beam` best; the `beam` best others grow on.

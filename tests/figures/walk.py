@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WALKER = ROOT / "build/layouts_walk"
 
 
-def walk(test, ranks, suite="Walker", hosts=1, options=(), kept=("walked",), program=WALKER):
+def walk(test, ranks, suite="Walker", hosts=1, options=(), kept=("walked",), program=WALKER, variables=None):
     """Passes its lines on; those that begin with "walked" (or another word of `kept`, which are not passed on), and whether all
     was well. On several hosts: by launch/emulate with these options.
     """
@@ -22,7 +22,7 @@ def walk(test, ranks, suite="Walker", hosts=1, options=(), kept=("walked",), pro
         command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(program)]
     command += ["--gtest_brief=1", f"--gtest_filter={suite}.{test}"]
     environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                       OMPI_MCA_mpi_yield_when_idle="1")
+                       OMPI_MCA_mpi_yield_when_idle="1", **(variables or {}))
     return passed_on(command, environment, kept)
 
 

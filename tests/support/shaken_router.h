@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "moetrain/routers/capacity.h"
+#include "moetrain/routers/draws.h"
 #include "moetrain/routers/drop_rules.h"
 #include "moetrain/routers/router.h"
 #include "parallel/base/random.h"
@@ -56,11 +57,7 @@ class ShakenRouter : public moetrain::Router {
 
   at::Tensor noise(const at::Tensor& tokens_TD, const moetrain::RoutingContext& context) {
     const parallel::RandomStream stream(1, "shaken", context.scope.group.rank(), ++passes_);
-    at::Tensor noise_TD = at::empty(tokens_TD.sizes(), at::kDouble);
-    for (int64_t i = 0; i < noise_TD.numel(); ++i) {
-      noise_TD.mutable_data_ptr<double>()[i] = 2 * stream.uniform(i) - 1;
-    }
-    return noise_TD;
+    return 2 * moetrain::uniform_draws(stream, 0, tokens_TD.sizes(), tokens_TD.options()) - 1;
   }
 
   std::shared_ptr<moetrain::Router> router_;
