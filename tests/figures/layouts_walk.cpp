@@ -83,8 +83,8 @@ class Walker : public testing::Test {
       const launch::Groups groups = test_groups(
           each.mesh, hosts == Hosts::kStated ? stated_hosts(each.mesh, world_->size()) : std::vector<int64_t>());
       const UpdateTrace trace = run_updates(each.recipe, groups, 3);
-      if (!first()) continue;
       const double apart = largest_difference(trace, expected);
+      if (!first()) continue;
       worst = std::max(worst, apart);
       std::printf("%-28s %s, zero %lld, recompute %s%s: %.2e\n", each.name.c_str(),
                   groups.mesh->shape().describe().c_str(), static_cast<long long>(each.mesh.zero),

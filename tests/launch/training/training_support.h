@@ -1,12 +1,15 @@
 // defines: test_groups, tiny_recipe, tiny_translation_recipe, teacher_of, test_layouts, layouts_of_case, run_updates,
-// UpdateTrace, largest_difference, expect_same_trace
+// trace_of_one_rank, UpdateTrace, largest_difference, expect_same_trace
 #pragma once
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "data/datasets/token_corpus.h"
@@ -99,11 +102,17 @@ inline std::vector<parallel::MeshConfig> test_layouts(const launch::Recipe& reci
   return layouts;
 }
 
+/// Whether MOETRAIN_ALL_LAYOUTS is set (by tests/figures/layouts_equal).
+inline bool all_layouts() { return std::getenv("MOETRAIN_ALL_LAYOUTS") != nullptr; }
+
+/// The second update works on what the first has left in weights, moments, biases and draws; the third does so again.
+inline int64_t updates_of_case() { return all_layouts() ? 3 : 2; }
+
 /// Two of test_layouts, which cases by their number and rank counts take in turn, so that every layout meets about half
-/// of all cases; all of them where MOETRAIN_ALL_LAYOUTS is set (tests/figures/layouts_equal).
+/// of all cases; all_layouts: all of them.
 inline std::vector<parallel::MeshConfig> layouts_of_case(const launch::Recipe& recipe, int64_t ranks, size_t number) {
   const std::vector<parallel::MeshConfig> all = test_layouts(recipe, ranks);
-  if (all.size() <= 2 || std::getenv("MOETRAIN_ALL_LAYOUTS") != nullptr) return all;
+  if (all.size() <= 2 || all_layouts()) return all;
   const size_t first = number + static_cast<size_t>(ranks);
   return {all[first % all.size()], all[(first + 1 + number / all.size() % (all.size() - 1)) % all.size()]};
 }
@@ -189,21 +198,36 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   return trace;
 }
 
+/// What one rank alone makes of the recipe: on rank 0. The others sleep meanwhile and get an empty trace, so that on few
+/// cores it costs once what it costs. Collective.
+inline UpdateTrace trace_of_one_rank(const launch::Recipe& recipe, int64_t updates, const RunOptions& options = {}) {
+  UpdateTrace trace;
+  if (test_world()->rank() == 0) trace = run_updates(recipe, launch::local_groups(), updates, options);
+  parallel::Work all_here = test_mpi_world()->all_reduce(at::zeros({1}), parallel::ReduceOp::kSum);
+  while (!all_here.done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  all_here.wait();
+  return trace;
+}
+
 inline double relative_difference(double value, double reference) {
   return std::abs(value - reference) / std::max(std::abs(reference), 1e-300);
 }
 
-/// The largest relative difference of losses, gradient norms and parameters: of a tensor against its largest element,
-/// or a thousandth of the root mean square over all parameters where that is larger (a true zero gradient leaves only
-/// noise).
+/// Rank 0's largest relative difference of losses, gradient norms and parameters, told to all: of a tensor against its
+/// largest element, or a thousandth of the root mean square over all parameters where that is larger (a true zero
+/// gradient leaves only noise). Collective.
 inline double largest_difference(const UpdateTrace& trace, const UpdateTrace& reference) {
+  const bool first = test_world()->rank() == 0;
   double worst = 0;
-  for (size_t i = 0; i < reference.reports.size(); ++i) {
+  const auto take = [&](double apart) {
+    if (!(apart <= worst)) worst = std::isnan(apart) ? std::numeric_limits<double>::infinity() : apart;
+  };
+  for (size_t i = 0; first && i < reference.reports.size(); ++i) {
     const launch::StepReport &a = trace.reports.at(i), &b = reference.reports[i];
     for (size_t l = 0; l < b.losses.size(); ++l) {
-      worst = std::max(worst, relative_difference(a.losses.at(l).second, b.losses[l].second));
+      take(relative_difference(a.losses.at(l).second, b.losses[l].second));
     }
-    worst = std::max(worst, relative_difference(a.gradient_norm, b.gradient_norm));
+    take(relative_difference(a.gradient_norm, b.gradient_norm));
   }
   double squares = 0, elements = 0;
   for (const at::Tensor& tensor : reference.parameters) {
@@ -211,16 +235,34 @@ inline double largest_difference(const UpdateTrace& trace, const UpdateTrace& re
     elements += static_cast<double>(tensor.numel());
   }
   const double floor = 1e-3 * std::sqrt(squares / elements);
-  for (size_t i = 0; i < reference.parameters.size(); ++i) {
+  for (size_t i = 0; first && i < reference.parameters.size(); ++i) {
     const double scale = std::max(reference.parameters[i].abs().max().item<double>(), floor);
-    worst = std::max(worst, (trace.parameters[i] - reference.parameters[i]).abs().max().item<double>() / scale);
+    take((trace.parameters[i] - reference.parameters[i]).abs().max().item<double>() / scale);
   }
-  return worst;
+  const at::Tensor told = at::full({1}, worst, at::kDouble);
+  test_world()->all_reduce(told, parallel::ReduceOp::kMax).wait();
+  return told.item<double>();
 }
 
+/// Of each update its losses, gradient norm and dropped assignments: [N] in float64.
+inline at::Tensor reported_numbers(const UpdateTrace& trace) {
+  std::vector<double> numbers;
+  for (const launch::StepReport& report : trace.reports) {
+    for (const auto& loss : report.losses) numbers.push_back(loss.second);
+    numbers.push_back(report.gradient_norm);
+    numbers.push_back(static_cast<double>(report.dropped()));
+  }
+  return at::tensor(numbers, at::kDouble);
+}
+
+/// That rank 0's trace is `reference` (of trace_of_one_rank), and that the other ranks report what it does. Collective.
 inline void expect_same_trace(const UpdateTrace& trace, const UpdateTrace& reference, double tolerance) {
-  ASSERT_EQ(trace.reports.size(), reference.reports.size());
+  const at::Tensor own = reported_numbers(trace), bounds = at::stack({own, -own});
+  test_world()->all_reduce(bounds, parallel::ReduceOp::kMax).wait();
+  EXPECT_TRUE(bounds[0].equal(-bounds[1])) << "ranks report other numbers:\n" << bounds;
   EXPECT_LE(largest_difference(trace, reference), tolerance);
+  if (test_world()->rank() != 0) return;
+  ASSERT_EQ(trace.reports.size(), reference.reports.size());
   for (size_t i = 0; i < trace.reports.size(); ++i) {
     EXPECT_EQ(trace.reports[i].dropped(), reference.reports[i].dropped()) << "update " << i + 1;
   }

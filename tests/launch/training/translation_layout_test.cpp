@@ -116,11 +116,11 @@ TEST_P(TranslationLayout, AgreesWithOneRankInFloat64) {
   const TestFolder folder("translation_layout", *world);
   launch::Recipe recipe = tiny_translation_recipe(make_tiny_pairs(folder, *world));
   kTranslationCases[GetParam()].change(recipe);
-  const UpdateTrace reference = run_updates(recipe, launch::local_groups(), 3);
+  const UpdateTrace reference = trace_of_one_rank(recipe, updates_of_case());
   for (const parallel::MeshConfig& mesh : layouts_of_case(recipe, world->size(), GetParam())) {
     const launch::Groups groups = test_groups(mesh);
     SCOPED_TRACE(groups.mesh->shape().describe());
-    expect_same_trace(run_updates(recipe, groups, 3), reference, 1e-10);
+    expect_same_trace(run_updates(recipe, groups, updates_of_case()), reference, 1e-10);
   }
 }
 

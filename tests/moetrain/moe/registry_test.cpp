@@ -237,7 +237,7 @@ TEST_P(RegistryTest, ForwardIsFinite) {
 }
 
 TEST_P(RegistryTest, GradientsEqualFiniteDifferences) {
-  if (test_world()->rank() != 0) return;  // the same on every rank, and most of this file's time
+  if (test_world()->size() > 1) return;  // the same at every rank count, and most of this file's time
   const at::Tensor tokens = tokens_.clone().requires_grad_(true);
   std::vector<at::Tensor> inputs = layer_->parameters();
   inputs.push_back(tokens);
