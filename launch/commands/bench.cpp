@@ -22,10 +22,11 @@ struct BenchArguments {
   BenchOptions options{.schedules = {"sequential", "tutel", "planned"}};
   bool json = false;
   double start_limit = JobStart{}.limit;
+  std::shared_ptr<const Registry> registry;
 };
 
 int run_bench(const BenchArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
-  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, *world,
+  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, arguments.registry, *world,
                                          {{"--schedules", parallel::list_names(arguments.options.schedules)},
                                           {"--rounds", std::to_string(arguments.options.rounds)}});
   at::Device device(at::kCPU);
@@ -44,8 +45,9 @@ int run_bench(const BenchArguments& arguments, std::shared_ptr<parallel::MpiComm
 
 }  // namespace
 
-void add_bench_command(CLI::App& app, CommandResult& result) {
+void add_bench_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<BenchArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand("bench", "schedules of a recipe's update against each other, in turn");
   command->add_option("recipe", arguments->recipe, "TOML recipe")->required();
   command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
@@ -58,8 +60,8 @@ void add_bench_command(CLI::App& app, CommandResult& result) {
       ->check(whole_number_between(1, 100000));
   command->add_flag("--json", arguments->json, "print JSON");
   add_start_limit(*command, arguments->start_limit);
-  command->callback([arguments, &result] {
-    result.exit_code = run_job(
+  command->callback([arguments, &invocation] {
+    invocation.exit_code = run_job(
         {"bench", arguments->start_limit},
         [&](std::shared_ptr<parallel::MpiCommunicator> world) { return run_bench(*arguments, std::move(world)); });
   });

@@ -43,23 +43,23 @@ std::vector<std::string> arguments_of(int argc, char** argv) {
 
 }  // namespace
 
-int run_command_line(int argc, char** argv) {
+int run_command_line(int argc, char** argv, std::shared_ptr<const Registry> registry) {
   CLI::App app("moetrain: trains Mixture-of-Experts models at any scale", "moetrain");
   app.set_version_flag("--version", [] { return build_id(); });
   app.require_subcommand(1);
-  CommandResult result;
+  Invocation invocation{.registry = std::move(registry)};
   const bool first = parallel::launcher_rank() == 0;  // every rank meets the same fault here; one speaks
-  add_prepare_command(app, result);
-  add_train_command(app, result);
-  add_evaluate_command(app, result);
-  add_generate_command(app, result);
-  add_export_command(app, result);
-  add_inspect_command(app, result);
-  add_report_command(app, result);
-  add_doctor_command(app, result);
-  add_bench_command(app, result);
-  add_plan_command(app, result);
-  add_profile_command(app, result);
+  add_prepare_command(app, invocation);
+  add_train_command(app, invocation);
+  add_evaluate_command(app, invocation);
+  add_generate_command(app, invocation);
+  add_export_command(app, invocation);
+  add_inspect_command(app, invocation);
+  add_report_command(app, invocation);
+  add_doctor_command(app, invocation);
+  add_bench_command(app, invocation);
+  add_plan_command(app, invocation);
+  add_profile_command(app, invocation);
   try {
     check_command(app, argc > 1 ? argv[1] : "");
     app.parse(arguments_of(argc, argv));
@@ -76,7 +76,7 @@ int run_command_line(int argc, char** argv) {
     std::fprintf(stderr, "moetrain: internal fault: %s\n", error.what());
     return kInternalFault;
   }
-  return result.exit_code;
+  return invocation.exit_code;
 }
 
 }  // namespace launch

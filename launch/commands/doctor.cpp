@@ -31,6 +31,7 @@ struct DoctorArguments {
   std::vector<std::string> overrides;
   std::string json;
   double start_limit = JobStart{}.limit;
+  std::shared_ptr<const Registry> registry;
 };
 
 /// Which part is being measured, read by the thread that watches the time.
@@ -67,8 +68,9 @@ class CurrentPart {
 
 /// The recipe's device and threads; their defaults without one.
 RunConfig asked_for(const DoctorArguments& arguments) {
-  if (!arguments.recipe.empty()) return read_recipe(arguments.recipe, arguments.overrides).run;
-  return parse_recipe("", "no recipe", arguments.overrides).run;
+  if (!arguments.recipe.empty())
+    return read_recipe(arguments.recipe, arguments.overrides, {.registry = arguments.registry}).run;
+  return parse_recipe("", "no recipe", arguments.overrides, {.registry = arguments.registry}).run;
 }
 
 bool is_fatal(const Warning& warning) { return warning.level == Warning::Level::kFatal; }
@@ -110,8 +112,9 @@ int examine(const DoctorArguments& arguments, std::shared_ptr<parallel::MpiCommu
 
 }  // namespace
 
-void add_doctor_command(CLI::App& app, CommandResult& result) {
+void add_doctor_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<DoctorArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand(
       "doctor", "what the ranks of this job find: hosts, cores, GPUs, versions, links, and what is in their way");
   command->add_option("recipe", arguments->recipe, "take run.device and run.threads from this recipe");
@@ -119,8 +122,8 @@ void add_doctor_command(CLI::App& app, CommandResult& result) {
       ->allow_extra_args(false);
   command->add_option("--json", arguments->json, "write all of it, and every measured time, into this file");
   add_start_limit(*command, arguments->start_limit);
-  command->callback([arguments, &result] {
-    result.exit_code =
+  command->callback([arguments, &invocation] {
+    invocation.exit_code =
         run_job({"doctor", arguments->start_limit}, [&](auto world) { return examine(*arguments, std::move(world)); });
   });
 }

@@ -31,6 +31,7 @@ struct EvaluateArguments {
   int64_t average = 1;
   int64_t update = -1;
   double start_limit = JobStart{}.limit;
+  std::shared_ptr<const Registry> registry;
 };
 
 /// "-" where there is no such number; never hundreds of digits.
@@ -135,7 +136,7 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   const RunFolder folder{arguments.run};
   at::Device device(at::kCPU);
   RunConfig run;
-  parallel::all_ranks(*world, [&] { run = read_run_recipe(folder).run; });
+  parallel::all_ranks(*world, [&] { run = read_run_recipe(folder, {}, arguments.registry).run; });
   parallel::all_ranks(*world, [&] { device = open_device(run.device, *world); });
   const int64_t update = arguments.update >= 0 ? arguments.update : newest_update(arguments.run, *world);
   std::unique_ptr<HeldOutBatches> held_out;
@@ -143,7 +144,7 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   const Groups groups = make_groups(world, device, run.checks);
   parallel::all_ranks(*world, [&] {
     trained = load_trained_model(arguments.run, update, device,
-                                 {arguments.data_file, arguments.overrides, arguments.average});
+                                 {arguments.data_file, arguments.overrides, arguments.average, arguments.registry});
     use_threads(*trained);
     corpus = open_token_file(arguments.run, trained->recipe, trained->info, arguments.data_file, data::Verify::kTokens);
     Recipe scored = trained->recipe;
@@ -173,8 +174,9 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
 
 }  // namespace
 
-void add_evaluate_command(CLI::App& app, CommandResult& result) {
+void add_evaluate_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<EvaluateArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command =
       app.add_subcommand("evaluate", "held-out loss of a run's newest checkpoint; BLEU and chrF of a translator");
   command->add_option("run", arguments->run, "run folder")->required();
@@ -188,9 +190,9 @@ void add_evaluate_command(CLI::App& app, CommandResult& result) {
   command->add_option("--set", arguments->overrides, "section.key=value, over the run's; may be repeated")
       ->allow_extra_args(false);
   add_start_limit(*command, arguments->start_limit);
-  command->callback([arguments, &result] {
-    result.exit_code = run_job({"evaluate", arguments->start_limit},
-                               [&](auto world) { return evaluate_run(*arguments, std::move(world)); });
+  command->callback([arguments, &invocation] {
+    invocation.exit_code = run_job({"evaluate", arguments->start_limit},
+                                   [&](auto world) { return evaluate_run(*arguments, std::move(world)); });
   });
 }
 

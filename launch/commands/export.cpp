@@ -32,6 +32,7 @@ std::string dtype_name(const at::Tensor& tensor) {
 
 struct ExportArguments {
   std::string run, folder, data_file;
+  std::shared_ptr<const Registry> registry;
 };
 
 /// "Empty it", which is legal for any other folder, would here take the run away.
@@ -44,7 +45,7 @@ void check_apart(const std::string& run, const std::string& folder) {
 
 void export_run(const ExportArguments& arguments) {
   check_apart(arguments.run, arguments.folder);
-  const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file);
+  const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file, arguments.registry);
   interchange::ExportSource source;
   source.shape = {.model = trained.recipe.model,
                   .moe = trained.recipe.moe,
@@ -61,8 +62,9 @@ void export_run(const ExportArguments& arguments) {
 
 }  // namespace
 
-void add_export_command(CLI::App& app, CommandResult&) {
+void add_export_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<ExportArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand("export", "write a run's newest checkpoint as a Hugging Face folder");
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("folder", arguments->folder, "folder to make")->required();

@@ -22,6 +22,7 @@ struct GenerateArguments {
   std::string run, prompt, translate_to, data_file;
   moetrain::SamplingOptions sampling;
   bool greedy = false;
+  std::shared_ptr<const Registry> registry;
 };
 
 void require_language(const data::Tokenizer& tokenizer, const std::string& language) {
@@ -83,7 +84,7 @@ void continue_prompt(const TrainedModel& trained, const GenerateArguments& argum
 }
 
 void generate_text(const GenerateArguments& arguments) {
-  const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file);
+  const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file, arguments.registry);
   arguments.translate_to.empty() ? continue_prompt(trained, arguments) : translate_prompt(trained, arguments);
 }
 
@@ -100,8 +101,9 @@ void note_unused(const CLI::App& command) {
 
 }  // namespace
 
-void add_generate_command(CLI::App& app, CommandResult&) {
+void add_generate_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<GenerateArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand("generate", "continue a prompt with a run's newest checkpoint");
   moetrain::SamplingOptions& sampling = arguments->sampling;
   command->add_option("run", arguments->run, "run folder")->required();

@@ -21,11 +21,12 @@ namespace {
 
 struct InspectArguments {
   std::string path, logits, dump, data_file;
+  std::shared_ptr<const Registry> registry;
 };
 
 void print_logits(const InspectArguments& arguments) {
   const at::NoGradGuard no_gradient;
-  const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file);
+  const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file, arguments.registry);
   const std::vector<int32_t> tokens = trained.tokenizer->encode(arguments.logits);
   if (tokens.empty()) parallel::user_error("--logits needs some text");
   const at::Tensor tokens_SL = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
@@ -51,7 +52,7 @@ std::string plan_text(const CheckpointInfo& info) {
 }
 
 void print_checkpoint(const InspectArguments& arguments) {
-  const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file);
+  const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file, arguments.registry);
   const auto count = trained.model->parameter_count();
   std::printf("update %lld, %lld tokens, %lld parameters (%lld active), tokenizer %s, build %s\n",
               static_cast<long long>(trained.info.update), static_cast<long long>(trained.info.tokens),
@@ -106,8 +107,9 @@ void inspect(const InspectArguments& arguments) {
 
 }  // namespace
 
-void add_inspect_command(CLI::App& app, CommandResult&) {
+void add_inspect_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<InspectArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand("inspect", "what a run folder or a token file holds");
   command->add_option("path", arguments->path, "run folder, or token file")->required();
   command->add_option("--logits", arguments->logits, "print tokens and logits of this text as JSON (run folder)");

@@ -21,6 +21,7 @@ struct PlanArguments {
   int64_t hosts = 1, ranks_per_host = 0, vocabulary = 0;
   double imbalance = 1;
   bool search = false, json = false;
+  std::shared_ptr<const Registry> registry;
 };
 
 int64_t vocabulary_of(const PlanArguments& arguments, const Recipe& recipe) {
@@ -34,7 +35,7 @@ int64_t vocabulary_of(const PlanArguments& arguments, const Recipe& recipe) {
 }
 
 PlanRequest request_of(const PlanArguments& arguments) {
-  PlanRequest request{.recipe = read_recipe(arguments.recipe, arguments.overrides),
+  PlanRequest request{.recipe = read_recipe(arguments.recipe, arguments.overrides, {.registry = arguments.registry}),
                       .machine = read_machine(arguments.machine)};
   check_rules(request.recipe);
   const int64_t most = request.machine.ranks_per_host;
@@ -81,8 +82,9 @@ void plan_recipe(const PlanArguments& arguments) {
 
 }  // namespace
 
-void add_plan_command(CLI::App& app, CommandResult&) {
+void add_plan_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<PlanArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand(
       "plan", "what a recipe takes on a machine: groups, parameters, memory, bytes, time; needs neither it nor MPI");
   command->add_option("recipe", arguments->recipe, "TOML recipe")->required();

@@ -12,7 +12,7 @@
 
 namespace launch {
 
-void add_prepare_command(CLI::App& app, CommandResult&) {
+void add_prepare_command(CLI::App& app, Invocation&) {
   auto options = std::make_shared<data::PrepareOptions>();
   auto overwrite = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("prepare", "turn text into a token file");

@@ -36,6 +36,7 @@ struct ProfileArguments {
   bool json = false;
   double limit = 600;  // [s]
   double start_limit = JobStart{}.limit;
+  std::shared_ptr<const Registry> registry;
 };
 
 /// What a schedule makes of the profile.
@@ -102,7 +103,7 @@ void write_machine_file(const std::string& path, const Profile& profile, const T
 }
 
 int profile(const ProfileArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
-  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, *world);
+  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, arguments.registry, *world);
   at::Device device(at::kCPU);
   const int64_t rank = world->rank();
   parallel::all_ranks(*world, [&] {
@@ -129,8 +130,9 @@ int profile(const ProfileArguments& arguments, std::shared_ptr<parallel::MpiComm
 
 }  // namespace
 
-void add_profile_command(CLI::App& app, CommandResult& result) {
+void add_profile_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<ProfileArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand(
       "profile", "measure what a recipe's step costs on these ranks, and what each schedule would make of it");
   command->add_option("recipe", arguments->recipe, "TOML recipe; overlap.profile_seconds is what measuring may take")
@@ -144,8 +146,8 @@ void add_profile_command(CLI::App& app, CommandResult& result) {
       ->capture_default_str()
       ->check(number_between(1, 86400));
   add_start_limit(*command, arguments->start_limit);
-  command->callback([arguments, &result] {
-    result.exit_code =
+  command->callback([arguments, &invocation] {
+    invocation.exit_code =
         run_job({"profile", arguments->start_limit}, [&](auto world) { return profile(*arguments, std::move(world)); });
   });
 }

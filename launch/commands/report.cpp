@@ -9,7 +9,7 @@
 
 namespace launch {
 
-void add_report_command(CLI::App& app, CommandResult&) {
+void add_report_command(CLI::App& app, Invocation&) {
   auto run = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("report", "write report.html into a run folder");
   command->add_option("run", *run, "run folder")->required();

@@ -26,6 +26,7 @@ struct TrainArguments {
   bool dry_run = false;
   bool keys = false;
   double start_limit = JobStart{}.limit;
+  std::shared_ptr<const Registry> registry;
 };
 
 /// What would run: the resolved recipe, the model's size and how the batch is spread.
@@ -57,7 +58,7 @@ void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
 
 int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world,
           const Interrupt& interrupt) {
-  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, *world,
+  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, arguments.registry, *world,
                                          {{"--resume", arguments.resume ? "given" : "not given"},
                                           {"--dry-run", arguments.dry_run ? "given" : "not given"}});
   at::Device device(at::kCPU);
@@ -76,8 +77,9 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
 
 }  // namespace
 
-void add_train_command(CLI::App& app, CommandResult& result) {
+void add_train_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<TrainArguments>();
+  arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand("train", "train a recipe, alone or under mpirun");
   auto* recipe = command->add_option("recipe", arguments->recipe, "TOML recipe");
   command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
@@ -88,13 +90,13 @@ void add_train_command(CLI::App& app, CommandResult& result) {
   add_start_limit(*command, arguments->start_limit);
   auto* keys = command->add_flag("--keys", arguments->keys, "print every key of a recipe and end");
   recipe->excludes(keys);
-  command->callback([arguments, &result] {
-    if (arguments->keys) return run_once([] { std::printf("%s", describe_keys().c_str()); });
+  command->callback([arguments, &invocation] {
+    if (arguments->keys) return run_once([&] { std::printf("%s", describe_keys(arguments->registry).c_str()); });
     if (arguments->recipe.empty()) parallel::user_error("train needs a recipe: moetrain train recipes/quickstart.toml");
     const Interrupt interrupt(
         /*alone=*/!parallel::under_launcher());  // first of all: a signal during start-up counts, too
-    result.exit_code = run_job({"train", arguments->start_limit},
-                               [&](auto world) { return train(*arguments, std::move(world), interrupt); });
+    invocation.exit_code = run_job({"train", arguments->start_limit},
+                                   [&](auto world) { return train(*arguments, std::move(world), interrupt); });
   });
 }
 

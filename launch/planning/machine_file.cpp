@@ -43,9 +43,9 @@ class MachineFields {
   const std::vector<std::string>& lines() const { return lines_; }
 
  private:
-  void add(const char* section, const std::string& key, FieldPointer value, parallel::Legal legal,
+  void add(const char* section, const std::string& key, parallel::FieldPointer value, parallel::Legal legal,
            const std::string& sentence) {
-    fields_.push_back({section, key, value, std::move(legal), sentence});
+    fields_.push_back({{key, value, std::move(legal), sentence}, section});
   }
   void add_line(const char* section, const std::string& key, MachineLine& line, const std::string& sentence) {
     lines_.push_back(std::string(section) + "." + key);

@@ -35,8 +35,9 @@ ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_
   const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, rank);
   const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed),
                                          at::TensorOptions(dtype_of(recipe.run.precision)).device(at::kMeta), mesh);
-  const auto model = moetrain::builtin_models().at(recipe.model.kind)(
-      {recipe.model, recipe.moe, vocabulary, source, moetrain::builtin_routers()});
+  const Registry& registry = *recipe.registry;
+  const auto model =
+      registry.models.at(recipe.model.kind)({recipe.model, recipe.moe, vocabulary, source, registry.routers});
   const moetrain::ParameterCount count = model->parameter_count();
   ParameterTable table{.total = count.total, .active = count.active};
   for (const auto& parameter : model->named_parameters()) {

@@ -123,6 +123,22 @@ std::vector<KeyAndNode> in_file_order(const toml::table& table) {
   return entries;
 }
 
+/// Its keys, then the tables in it as sections of their own, whose names have a dot.
+void append_section(std::vector<DocumentEntry>& entries, const std::string& section, const std::string& place,
+                    const toml::table& table, const std::string& name) {
+  entries.push_back({EntryKind::kSection, place, section, "", {}});
+  for (const auto& [key, node] : in_file_order(table)) {
+    if (node->is_table()) continue;
+    const std::string key_place = place_of(name, key->source().begin);
+    entries.push_back({EntryKind::kKey, key_place, section, std::string(key->str()), value_of(*node)});
+  }
+  for (const auto& [key, node] : in_file_order(table)) {
+    if (!node->is_table()) continue;
+    const std::string inner = section + "." + std::string(key->str());
+    append_section(entries, inner, place_of(name, key->source().begin), *node->as_table(), name);
+  }
+}
+
 }  // namespace
 
 std::string DocumentValue::describe() const {
@@ -140,11 +156,7 @@ std::vector<DocumentEntry> parse_document(const std::string& text, const std::st
       entries.push_back({EntryKind::kStray, place, "", section_name, value_of(*content)});
       continue;
     }
-    entries.push_back({EntryKind::kSection, place, section_name, "", {}});
-    for (const auto& [key, node] : in_file_order(*table)) {
-      const std::string key_place = place_of(name, key->source().begin);
-      entries.push_back({EntryKind::kKey, key_place, section_name, std::string(key->str()), value_of(*node)});
-    }
+    append_section(entries, section_name, place, *table, name);
   }
   return entries;
 }

@@ -19,7 +19,7 @@ struct DocumentValue {
 };
 
 enum class EntryKind {
-  kSection,  // the section itself; its keys follow
+  kSection,  // the section itself, such as moe or moe.thor; its keys follow
   kKey,
   kStray,  // a key outside of any section; `section` is empty
 };

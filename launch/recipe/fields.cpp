@@ -26,10 +26,28 @@ std::string range_text(const parallel::Legal& legal, const std::string& unbounde
 
 }  // namespace
 
+namespace {
+
+/// The tables of their own that choices have: what a section's config chooses by name from a table of the registry.
+void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
+  for (const std::string& name : registry.routers.names()) {
+    const parallel::OwnKeyList keys = registry.routers.at(name).keys;
+    if (keys == nullptr) continue;
+    const Choice choice{.key = "moe.router", .name = name, .chosen = &moe.router};
+    for (parallel::Field& field : keys(moe.own_keys)) all.push_back({std::move(field), "moe." + name, choice});
+  }
+}
+
+template <class Config>
+void append_choices(std::vector<RecipeField>&, const Registry&, Config&) {}
+
+}  // namespace
+
 std::vector<RecipeField> list_fields(Recipe& recipe) {
   std::vector<RecipeField> all;
   auto append_section = [&](const char* name, auto& config) {
-    for (RecipeField& field : fields_of(name, config)) all.push_back(std::move(field));
+    for (RecipeField& field : fields_of_section(name, config)) all.push_back(std::move(field));
+    append_choices(all, *recipe.registry, config);
   };
   visit(recipe, append_section);
   return all;
@@ -45,7 +63,7 @@ std::vector<std::string> section_names(const std::vector<RecipeField>& fields) {
 
 std::string type_name(const RecipeField& field) {
   // In the order of FieldPointer's alternatives.
-  constexpr std::array<const char*, std::variant_size_v<FieldPointer>> kNames = {
+  constexpr std::array<const char*, std::variant_size_v<parallel::FieldPointer>> kNames = {
       "integer", "number", "boolean", "text", "span", "integers", "weight"};
   return kNames[field.value.index()];
 }

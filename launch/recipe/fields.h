@@ -1,46 +1,44 @@
 // The recipe as one flat list of keys: reader, writer and `--keys` walk this list and know no section by name.
-// defines: FieldPointer, RecipeField, fields_of, list_fields, section_names, type_name, legal_text
+// defines: RecipeField, fields_of_section, list_fields, section_names, type_name, legal_text
 #pragma once
-#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "launch/recipe/recipe.h"
 #include "parallel/base/field.h"
-#include "parallel/base/span.h"
-#include "parallel/base/weight.h"
 
 namespace launch {
 
-/// Where a field's value lives: a member of a config of the walked recipe.
-using FieldPointer =
-    std::variant<int64_t*, double*, bool*, std::string*, parallel::Span*, std::vector<int64_t>*, parallel::Weight*>;
+/// Whose keys a table of its own holds: [moe.thor] belongs to moe.router = "thor".
+struct Choice {
+  std::string key;                      // "moe.router"
+  std::string name;                     // "thor"
+  const std::string* chosen = nullptr;  // what the walked recipe has chosen there
 
-struct RecipeField {
-  std::string section;
-  std::string key;
-  FieldPointer value;
-  parallel::Legal legal;
-  std::string sentence;
-
-  /// "moe.top_k"
-  std::string name() const { return section + "." + key; }
+  bool taken() const { return *chosen == name; }
 };
 
-/// The fields of one config, in the order of its visit(); valid as long as `config` stays where it is.
+struct RecipeField : parallel::Field {
+  std::string section;
+  std::optional<Choice> of = std::nullopt;  // none: legal in every recipe
+
+  /// "moe.top_k", "moe.thor.inference"
+  std::string name() const { return section + "." + key; }
+  bool taken() const { return !of || of->taken(); }
+};
+
+/// The fields of one config as those of a section; valid as long as `config` stays where it is.
 template <class Config>
-std::vector<RecipeField> fields_of(const std::string& section, Config& config) {
+std::vector<RecipeField> fields_of_section(const std::string& section, Config& config) {
   std::vector<RecipeField> fields;
-  auto append = [&](const char* key, auto& value, parallel::Legal legal, const char* sentence) {
-    fields.push_back({section, key, &value, std::move(legal), sentence});
-  };
-  visit(config, append);
+  for (parallel::Field& field : parallel::fields_of(config)) fields.push_back({std::move(field), section});
   return fields;
 }
 
-/// The fields of every section, in the order in which they are written; valid as long as `recipe` stays where it is.
+/// The fields of every section, in the order in which they are written, those of choices that are not taken among them;
+/// valid as long as `recipe` stays where it is.
 std::vector<RecipeField> list_fields(Recipe& recipe);
 
 /// The sections of `fields`, each once, in order.

@@ -14,11 +14,17 @@ constexpr size_t kColumns = 100;
 constexpr size_t kIndent = 2, kGap = 2;
 
 struct KeyRow {
-  std::string section, key, type, value, legal, sentence;
+  std::string section, key, type, value, legal, sentence, where;
 };
 
 KeyRow row_of(const RecipeField& field) {
-  return {field.section, field.key, type_name(field), toml_text(field.value), legal_text(field), field.sentence};
+  return {field.section,
+          field.key,
+          type_name(field),
+          toml_text(field.value),
+          legal_text(field),
+          field.sentence,
+          field.of ? field.of->key + " = " + quoted_text(field.of->name) : ""};
 }
 
 std::vector<std::string> wrapped(const std::string& text, size_t width) {
@@ -65,8 +71,9 @@ std::string line_of(const KeyRow& row, const ColumnWidths& widths) {
 
 }  // namespace
 
-std::string describe_keys() {
+std::string describe_keys(std::shared_ptr<const Registry> registry) {
   Recipe recipe;
+  recipe.registry = std::move(registry);
   std::vector<KeyRow> rows = {{.section = "", .key = "key", .type = "type", .value = "default", .legal = "legal"}};
   for (const RecipeField& field : list_fields(recipe)) rows.push_back(row_of(field));
   const ColumnWidths widths(rows);
@@ -77,7 +84,8 @@ std::string describe_keys() {
   rows.front().sentence = "what it means";
   std::string section;
   for (const KeyRow& row : rows) {
-    if (row.section != section) text += "\n[" + row.section + "]\n";
+    if (row.section != section)
+      text += "\n[" + row.section + "]\n" + (row.where.empty() ? "" : "  where " + row.where + "\n");
     section = row.section;
     text += line_of(row, widths);
   }

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "launch/recipe/document.h"
+#include "launch/recipe/moved_keys.h"
 #include "launch/recipe/toml_text.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
@@ -54,10 +55,11 @@ std::string owners_of(const std::vector<RecipeField>& fields, const std::string&
 }
 
 void require_section(const std::vector<RecipeField>& fields, const std::string& section, const std::string& place) {
-  const std::vector<std::string> sections = section_names(fields);
-  if (std::ranges::count(sections, section) == 0) {
-    user_error(place, ": unknown section '", section, "'", offer(section, sections, "sections"));
-  }
+  std::vector<std::string> sections = section_names(fields);
+  if (std::ranges::count(sections, section) > 0) return;
+  const bool inner = section.find('.') != std::string::npos;
+  std::erase_if(sections, [&](const std::string& each) { return (each.find('.') != std::string::npos) != inner; });
+  user_error(place, ": unknown section '", section, "'", offer(section, sections, "sections"));
 }
 
 const RecipeField& find_field(const std::vector<RecipeField>& fields, const DocumentEntry& entry) {
@@ -66,6 +68,9 @@ const RecipeField& find_field(const std::vector<RecipeField>& fields, const Docu
     if (field.section != entry.section) continue;
     if (field.key == entry.key) return field;
     known.push_back(field.key);
+  }
+  if (const MovedKey* moved = moved_key(entry.section + "." + entry.key)) {
+    user_error(entry.place, ": ", moved->was, " is now ", moved->is);
   }
   const std::string owners = owners_of(fields, entry.key);
   user_error(entry.place, ": unknown key '", entry.section, ".", entry.key, "'",
@@ -89,17 +94,43 @@ std::string trimmed(const std::string& text) {
   return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-void apply_override(const std::vector<RecipeField>& fields, const std::string& text) {
+/// The entry with the place that its key has today.
+DocumentEntry in_present_spelling(DocumentEntry entry) {
+  if (const MovedKey* moved = moved_key(entry.section + "." + entry.key)) {
+    const std::string name = moved->is;
+    const size_t dot = name.rfind('.');
+    entry.section = name.substr(0, dot);
+    entry.key = name.substr(dot + 1);
+  }
+  return entry;
+}
+
+/// That the recipe has made the choice whose key it gives at `place`.
+void require_taken(const RecipeField& field, const std::string& place) {
+  if (field.taken()) return;
+  user_error(place, ": ", field.name(), " is a key of ", field.of->key, " = \"", field.of->name,
+             "\", and the recipe's is \"", *field.of->chosen, "\"; legal: without this key, or ", field.of->key,
+             " = \"", field.of->name, "\"");
+}
+
+struct Given {
+  const RecipeField* field;
+  std::string place;
+};
+
+Given apply_override(const std::vector<RecipeField>& fields, const std::string& text) {
   const std::string place = "--set " + shortened(text);
   const size_t equals = text.find('=');
   const std::string name = trimmed(text.substr(0, equals));
-  const size_t dot = name.find('.');
+  const size_t dot = name.rfind('.');  // of a section that may have dots itself
   if (equals == std::string::npos || dot == std::string::npos) {
     user_error(place, ": wanted section.key=value, such as --set moe.top_k=2");
   }
   const DocumentEntry entry{EntryKind::kKey, place, name.substr(0, dot), name.substr(dot + 1), {}};
   require_section(fields, entry.section, place);
-  set_field(find_field(fields, entry), text.substr(equals + 1), place);
+  const RecipeField& field = find_field(fields, entry);
+  set_field(field, text.substr(equals + 1), place);
+  return {&field, place};
 }
 
 /// Turns one document value into the field's type and stores it if it is legal.
@@ -217,31 +248,54 @@ class FieldSetter {
 
 }  // namespace
 
-Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
-  return parse_recipe(read_text(file), file.string(), overrides);
+namespace {
+
+/// What the document says of `fields`, set.
+std::vector<Given> read_document(const std::vector<RecipeField>& fields, const std::string& text,
+                                 const std::string& name, bool any_version) {
+  std::vector<Given> given;
+  for (DocumentEntry& entry : parse_document(text, name)) {
+    if (any_version && entry.kind == EntryKind::kKey) entry = in_present_spelling(std::move(entry));
+    if (entry.kind == EntryKind::kStray) refuse_stray(fields, entry);
+    const auto as_key = std::ranges::find(fields, entry.section, &RecipeField::name);
+    if (as_key != fields.end()) {  // a table where a value belongs
+      const DocumentValue table{.content = {}, .kind = "table", .text = {}};
+      std::visit(FieldSetter(*as_key, table, entry.place), as_key->value);
+    }
+    require_section(fields, entry.section, entry.place);
+    if (entry.kind == EntryKind::kSection) continue;
+    const RecipeField& field = find_field(fields, entry);
+    std::visit(FieldSetter(field, entry.value, entry.place), field.value);
+    given.push_back({&field, entry.place});
+  }
+  return given;
 }
 
-Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides) {
+}  // namespace
+
+Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides,
+                   const RecipeReading& reading) {
+  return parse_recipe(read_text(file), file.string(), overrides, reading);
+}
+
+Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
+                    const RecipeReading& reading) {
   if (text.size() > kLargestRecipe) user_error(name, ": is larger than ", kLargestRecipe, " bytes; is it a recipe?");
   Recipe recipe;
+  recipe.registry = reading.registry;
   const std::vector<RecipeField> fields = list_fields(recipe);
-  read_fields(fields, text, name);
-  for (const std::string& text_of_override : overrides) apply_override(fields, text_of_override);
+  std::vector<Given> given = read_document(fields, text, name, reading.any_version);
+  if (reading.any_version) given.clear();  // versions before gave the keys of every choice
+  for (const std::string& text_of_override : overrides) given.push_back(apply_override(fields, text_of_override));
+  for (const Given& one : given) require_taken(*one.field, one.place);
   return recipe;
 }
 
 std::vector<std::string> read_fields(const std::vector<RecipeField>& fields, const std::string& text,
                                      const std::string& name) {
-  std::vector<std::string> given;
-  for (const DocumentEntry& entry : parse_document(text, name)) {
-    if (entry.kind == EntryKind::kStray) refuse_stray(fields, entry);
-    require_section(fields, entry.section, entry.place);
-    if (entry.kind == EntryKind::kSection) continue;
-    const RecipeField& field = find_field(fields, entry);
-    std::visit(FieldSetter(field, entry.value, entry.place), field.value);
-    given.push_back(field.name());
-  }
-  return given;
+  std::vector<std::string> names;
+  for (const Given& one : read_document(fields, text, name, /*any_version=*/false)) names.push_back(one.field->name());
+  return names;
 }
 
 void set_field(const RecipeField& field, const std::string& value, const std::string& place) {

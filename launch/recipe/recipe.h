@@ -1,8 +1,9 @@
-// One recipe is one whole run: a member per owner's config, nothing more.
+// One recipe is one whole run: a member per owner's config, and what its names mean.
 // defines: Recipe, visit
 #pragma once
 #include "data/datasets/data_config.h"
 #include "launch/planning/overlap_config.h"
+#include "launch/recipe/registry.h"
 #include "launch/training/train_config.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/moe/moe_config.h"
@@ -26,6 +27,8 @@ struct Recipe {
   optim::ScheduleConfig schedule;
   CheckpointConfig checkpoint;
   EvaluateConfig evaluate;
+
+  std::shared_ptr<const Registry> registry = builtin_registry();  // never null
 };
 
 /// Calls section(name, config) for every section, in the order in which they are written.

@@ -54,16 +54,18 @@ void check_model(const moetrain::ModelConfig& model) {
   }
 }
 
-void check_moe(const moetrain::MoeConfig& moe, const moetrain::ModelConfig& model) {
+void check_moe(const Recipe& recipe) {
+  const moetrain::MoeConfig& moe = recipe.moe;
+  const moetrain::ModelConfig& model = recipe.model;
   const int64_t blocks = moetrain::total_blocks(model);
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
   for (int64_t block = 0; block < blocks; ++block) {
     if (!with_experts[static_cast<size_t>(block)]) continue;  // where none has any, the rest of [moe] is not used
     const moetrain::MoeConfig layer = moetrain::for_layer(moe, block, blocks);
-    const auto demands = moetrain::builtin_routers().at(moe.router).demands;
+    const moetrain::RouterPreset& router = recipe.registry->routers.at(moe.router);
     try {
-      moetrain::check_router(layer, demands, {.causal = block >= model.encoder_layers});
-      moetrain::check_experts(layer, model.width, demands);
+      moetrain::check_router(layer, router, {.causal = block >= model.encoder_layers});
+      moetrain::check_experts(layer, model.width, router.demands);
     } catch (const parallel::UserError& error) {
       if (moe.experts_by_layer.empty()) throw;
       user_error("block ", block, ", whose moe.experts is ", layer.experts, " by moe.experts_by_layer: ", error.what());
@@ -90,7 +92,7 @@ bool draws_in_training(const Recipe& recipe) {
   if (recipe.model.dropout > 0) return true;
   const auto with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(recipe.model));
   if (std::ranges::count(with_experts, true) == 0) return false;
-  return moetrain::builtin_routers().at(moe.router).demands.draws || moe.jitter > 0 ||
+  return recipe.registry->routers.at(moe.router).demands.draws || moe.jitter > 0 ||
          (moe.capacity != "dropless" && moe.drop == "random");
 }
 
@@ -152,7 +154,7 @@ void check_rules(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
   check_model(recipe.model);
-  check_moe(recipe.moe, recipe.model);
+  check_moe(recipe);
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
   check_objective(recipe);
   check_train(recipe.train, recipe.model);

@@ -41,7 +41,7 @@ struct TomlWriter {
 
 }  // namespace
 
-std::string toml_text(const FieldPointer& value) { return std::visit(TomlWriter{}, value); }
+std::string toml_text(const parallel::FieldPointer& value) { return std::visit(TomlWriter{}, value); }
 
 std::string toml_document(const std::vector<RecipeField>& fields) {
   std::string text, section;

@@ -10,7 +10,7 @@
 namespace launch {
 
 /// The value a field holds as a TOML value which reads back as the same value, e.g. 2, 0.1, true, "cpu", "2000u".
-std::string toml_text(const FieldPointer& value);
+std::string toml_text(const parallel::FieldPointer& value);
 
 /// A line for each field under its section's head, in their order. Fields of one section stand together.
 std::string toml_document(const std::vector<RecipeField>& fields);

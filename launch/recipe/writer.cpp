@@ -6,9 +6,26 @@
 
 namespace launch {
 
+namespace {
+
+std::vector<RecipeField> taken_fields(Recipe& recipe) {
+  std::vector<RecipeField> fields = list_fields(recipe);
+  std::erase_if(fields, [](const RecipeField& field) { return !field.taken(); });
+  return fields;
+}
+
+}  // namespace
+
 std::string write_recipe(const Recipe& recipe) {
   Recipe copy = recipe;  // visit() hands out mutable references
-  return toml_document(list_fields(copy));
+  return toml_document(taken_fields(copy));
+}
+
+std::vector<std::pair<std::string, std::string>> written_keys(const Recipe& recipe) {
+  Recipe copy = recipe;
+  std::vector<std::pair<std::string, std::string>> keys;
+  for (const RecipeField& field : taken_fields(copy)) keys.emplace_back(field.name(), toml_text(field.value));
+  return keys;
 }
 
 uint64_t recipe_hash(const Recipe& recipe) {

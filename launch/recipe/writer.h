@@ -1,15 +1,21 @@
-// defines: write_recipe, recipe_hash, hash_text
+// defines: write_recipe, written_keys, recipe_hash, hash_text
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "launch/recipe/recipe.h"
 
 namespace launch {
 
-/// The resolved recipe: every key of every section with its value. parse_recipe accepts it and gives an equal Recipe;
-/// doubles are written in their shortest exact form, so equal recipes have equal text.
+/// The resolved recipe: every key of every section with its value, of choices only those that are taken. parse_recipe
+/// accepts it and gives an equal Recipe; doubles are written in their shortest exact form, so equal recipes have equal
+/// text.
 std::string write_recipe(const Recipe& recipe);
+
+/// The same as (name, value) such as ("moe.top_k", "2"), in its order.
+std::vector<std::pair<std::string, std::string>> written_keys(const Recipe& recipe);
 
 /// Hash (64-bit FNV-1a) of the resolved text without run.folder: the same run elsewhere has the same hash.
 uint64_t recipe_hash(const Recipe& recipe);

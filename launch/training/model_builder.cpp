@@ -17,11 +17,11 @@ parallel::Replicas replicas_of(const moetrain::Model& model, const std::string& 
 }  // namespace
 
 std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device,
-                                             std::shared_ptr<const parallel::Mesh> mesh,
-                                             const parallel::NameTable<moetrain::RouterPreset>& routers) {
+                                             std::shared_ptr<const parallel::Mesh> mesh) {
   const auto options = at::TensorOptions(dtype_of(recipe.run.precision)).device(device);
   const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed), options, std::move(mesh));
-  return moetrain::builtin_models().at(recipe.model.kind)({recipe.model, recipe.moe, vocabulary, source, routers});
+  const Registry& registry = *recipe.registry;
+  return registry.models.at(recipe.model.kind)({recipe.model, recipe.moe, vocabulary, source, registry.routers});
 }
 
 int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {

@@ -1,5 +1,5 @@
-// defines: build_model, training_bytes, gradient_groups, owned_parameters, named_parameters, checkpoint_tensor, buffer_tensors,
-// parameter_tensors
+// defines: build_model, training_bytes, gradient_groups, owned_parameters, named_parameters, checkpoint_tensor,
+// buffer_tensors, parameter_tensors
 #pragma once
 #include <memory>
 #include <vector>
@@ -15,9 +15,8 @@ namespace launch {
 
 /// The model of a recipe with its initial weights, on `device`; of one that is spread over a mesh this rank's part.
 /// UserError where it cannot be laid out so.
-std::shared_ptr<moetrain::Model> build_model(
-    const Recipe& recipe, int64_t vocabulary, at::Device device, std::shared_ptr<const parallel::Mesh> mesh = nullptr,
-    const parallel::NameTable<moetrain::RouterPreset>& routers = moetrain::builtin_routers());
+std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device,
+                                             std::shared_ptr<const parallel::Mesh> mesh = nullptr);
 
 /// Bytes that rank `rank` of `ranks` needs for weights, gradients and optimizer state; activations come on top.
 int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank);

@@ -60,19 +60,6 @@ const std::vector<std::string> kMayChange{"run.folder",
                                           "evaluate.length_penalty",
                                           "data.file"};
 
-/// "section.key" -> value, from a resolved recipe's text.
-std::map<std::string, std::string> keys_of(const std::string& text) {
-  std::map<std::string, std::string> keys;
-  std::istringstream lines(text);
-  std::string line, section;
-  while (std::getline(lines, line)) {
-    if (line.starts_with("[")) section = line.substr(1, line.find(']') - 1);
-    const size_t equals = line.find(" = ");
-    if (equals != std::string::npos) keys[section + "." + line.substr(0, equals)] = line.substr(equals + 3);
-  }
-  return keys;
-}
-
 void check_same_run(const RunFolder& folder, const Recipe& then, const Recipe& now) {
   std::vector<std::string> differing;
   for (const ChangedKey& key : changed_keys(then, now)) {
@@ -126,10 +113,13 @@ void write_file(const std::filesystem::path& path, const std::string& text) {
 std::string ChangedKey::describe() const { return name + " (" + then + " there, " + now + " now)"; }
 
 std::vector<ChangedKey> changed_keys(const Recipe& then, const Recipe& now) {
-  const auto before = keys_of(write_recipe(then));
+  const auto of_then = written_keys(then), of_now = written_keys(now);
+  const std::map<std::string, std::string> before(of_then.begin(), of_then.end());
   std::vector<ChangedKey> changed;
-  for (const auto& [name, value] : keys_of(write_recipe(now))) {
-    if (name != "run.folder" && before.at(name) != value) changed.push_back({name, before.at(name), value});
+  for (const auto& [name, value] : of_now) {
+    const auto found = before.find(name);
+    if (found == before.end()) continue;  // of another choice, which is a change of its own
+    if (name != "run.folder" && found->second != value) changed.push_back({name, found->second, value});
   }
   return changed;
 }
@@ -146,7 +136,7 @@ std::optional<Recipe> check_run_folder(const RunFolder& folder, const Recipe& re
   }
   std::error_code error;
   if (!saved || !std::filesystem::exists(folder.recipe(), error)) return {};
-  Recipe then = read_run_recipe(folder);
+  Recipe then = read_run_recipe(folder, {}, recipe.registry);
   check_same_run(folder, then, recipe);
   return then;
 }
@@ -156,11 +146,12 @@ void forget_attempt(const RunFolder& folder) {
   for (const auto& path : {folder.plan(), folder.profile(), folder.trace()}) std::filesystem::remove(path, ignored);
 }
 
-Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides) {
+Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides,
+                       std::shared_ptr<const Registry> registry) {
   if (!std::filesystem::exists(folder.recipe())) {
     parallel::user_error(folder.path.string(), " is no run folder (no recipe.toml in it)");
   }
-  Recipe recipe = read_recipe(folder.recipe(), overrides);
+  Recipe recipe = read_recipe(folder.recipe(), overrides, {.registry = std::move(registry), .any_version = true});
   check_rules(recipe);
   return recipe;
 }

@@ -41,7 +41,8 @@ std::optional<Recipe> check_run_folder(const RunFolder& folder, const Recipe& re
 void forget_attempt(const RunFolder& folder);
 
 /// The resolved recipe of a run, with section.key=value overrides. UserError where the folder is none.
-Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides = {});
+Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides,
+                       std::shared_ptr<const Registry> registry);
 
 /// Writes a whole file under a temporary name, then renames it; a device or pipe is written into. UserError where that
 /// fails.

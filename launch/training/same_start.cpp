@@ -47,13 +47,7 @@ std::string value_of(const std::vector<StartFact>& facts, const std::string& nam
 
 std::vector<StartFact> facts_of(const Recipe& recipe) {
   std::vector<StartFact> facts;
-  std::string section;
-  std::istringstream text(write_recipe(recipe));
-  for (std::string line; std::getline(text, line);) {
-    const size_t equals = line.find(" = ");
-    if (line.starts_with("[")) section = line.substr(1, line.find(']') - 1) + ".";
-    if (equals != std::string::npos) facts.push_back({section + line.substr(0, equals), line.substr(equals + 3)});
-  }
+  for (const auto& [name, value] : written_keys(recipe)) facts.push_back({name, value});
   return facts;
 }
 
@@ -97,10 +91,11 @@ void require_same(parallel::Communicator& group, const std::vector<StartFact>& f
 }
 
 Recipe read_same_recipe(const std::string& path, const std::vector<std::string>& overrides,
-                        parallel::Communicator& world, const std::vector<StartFact>& others) {
+                        std::shared_ptr<const Registry> registry, parallel::Communicator& world,
+                        const std::vector<StartFact>& others) {
   Recipe recipe;
   parallel::all_ranks(world, [&] {
-    recipe = read_recipe(path, overrides);
+    recipe = read_recipe(path, overrides, {.registry = registry});
     check_rules(recipe);
     parallel::mesh_shape(recipe.mesh, world.size());  // refused here, before any group is made
   });

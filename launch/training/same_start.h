@@ -28,6 +28,7 @@ void require_same(parallel::Communicator& group, const std::vector<StartFact>& f
 /// The recipe of a command on all ranks: read, held against the rules and the ranks there are (UserError), and then the
 /// same everywhere, as are the `others`. Collective over `world`.
 Recipe read_same_recipe(const std::string& path, const std::vector<std::string>& overrides,
-                        parallel::Communicator& world, const std::vector<StartFact>& others = {});
+                        std::shared_ptr<const Registry> registry, parallel::Communicator& world,
+                        const std::vector<StartFact>& others = {});
 
 }  // namespace launch

@@ -48,7 +48,7 @@ void TrainingSetup::build() {
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
   state.recompute = moetrain::parse_recompute(recipe.train.recompute);
-  state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
+  state.objective = recipe.registry->objectives.at(recipe.objective.kind)(
       {recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
   state.model = build_model(recipe, corpus->tokenizer().vocabulary_size(), device, groups.mesh);
   state.reducer = std::make_unique<parallel::GradientReducer>(
@@ -71,7 +71,8 @@ std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
   std::shared_ptr<moetrain::Model> teacher;
   parallel::all_ranks(*groups.control, [&] {
     // With the student's token file: the tokenizers must agree, and the teacher's own file may be gone.
-    TrainedModel trained = load_trained_model(folder, update, device, {.data_file = recipe.data.file});
+    TrainedModel trained =
+        load_trained_model(folder, update, device, {.data_file = recipe.data.file, .registry = recipe.registry});
     if (trained.recipe.model.kind != recipe.model.kind) {
       parallel::user_error("objective.teacher = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
                            "\", the student a \"", recipe.model.kind, "\"; legal: the same model.kind");

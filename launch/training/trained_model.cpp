@@ -60,7 +60,7 @@ int64_t longest_sequence(const Recipe& recipe) {
 
 TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
                                 const LoadOptions& options) {
-  Recipe recipe = read_run_recipe({run_folder}, options.overrides);
+  Recipe recipe = read_run_recipe({run_folder}, options.overrides, options.registry);
   if (update < 0) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
   const std::filesystem::path checkpoint = checkpoint_path(run_folder, update);
   if (!std::filesystem::exists(checkpoint)) {
@@ -73,14 +73,15 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
   auto tokenizer = tokenizer_of(run_folder, recipe, info, options.data_file);
   auto model = build_model(recipe, info.vocabulary, device);
   read_average(*model, run_folder, newest_updates(run_folder, update, options.average));
-  const int64_t longest = longest_sequence(read_run_recipe({run_folder}));
+  const int64_t longest = longest_sequence(read_run_recipe({run_folder}, {}, options.registry));
   return {std::move(recipe), std::move(info), std::move(tokenizer), std::move(model), longest};
 }
 
-TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file) {
+TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file,
+                               std::shared_ptr<const Registry> registry) {
   parallel::LocalCommunicator alone;
-  TrainedModel trained =
-      load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU, {.data_file = data_file});
+  TrainedModel trained = load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU,
+                                            {.data_file = data_file, .registry = std::move(registry)});
   use_threads(trained);
   return trained;
 }

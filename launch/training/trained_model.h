@@ -27,6 +27,7 @@ struct LoadOptions {
   std::string data_file = {};               // a token file with the tokenizer; empty: what the run folder keeps
   std::vector<std::string> overrides = {};  // section.key=value; those that change the model make its weights misfit
   int64_t average = 1;                      // mean of the weights of the newest so many checkpoints up to the update
+  std::shared_ptr<const Registry> registry = builtin_registry();
 };
 
 /// `update`: which checkpoint, as newest_update() gives it. UserError where the folder holds no run or no checkpoint
@@ -37,7 +38,8 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
 
 /// The newest checkpoint of a run, on the CPU and its recipe's threads, for a command that runs once. `data_file`: as
 /// in LoadOptions.
-TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file);
+TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file,
+                               std::shared_ptr<const Registry> registry);
 
 /// As many compute threads as the run's recipe says. Loading changes none: a teacher does not decide for its student.
 void use_threads(const TrainedModel& trained);

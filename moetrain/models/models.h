@@ -1,4 +1,4 @@
-// defines: builtin_models, ModelInput: the kinds of models
+// defines: builtin_models, ModelInput, ModelMaker: the kinds of models
 #pragma once
 #include <memory>
 
@@ -15,7 +15,9 @@ struct ModelInput {
   const parallel::NameTable<RouterPreset>& routers;
 };
 
+using ModelMaker = std::shared_ptr<Model> (*)(const ModelInput& input);
+
 /// model.kind -> maker: "decoder_lm", "encoder_decoder".
-parallel::NameTable<std::shared_ptr<Model> (*)(const ModelInput& input)> builtin_models();
+parallel::NameTable<ModelMaker> builtin_models();
 
 }  // namespace moetrain

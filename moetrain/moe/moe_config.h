@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "parallel/base/field.h"
+#include "parallel/base/own_keys.h"
 #include "parallel/base/weight.h"
 
 namespace moetrain {
@@ -32,18 +33,8 @@ struct MoeConfig {
   double capacity_tau = 0.75;
   std::string drop = "position";
   double jitter = 0.0;
-  int64_t cosine_width = 0;
-  int64_t mlp_hidden = 0;
-  std::string mlp_activation = "tanh";
   bool gating_residual = false;
-  int64_t groups = 1;
-  int64_t top_groups = 1;
-  double bias_rate = 0.001;
-  int64_t slots = 1;
-  int64_t sinkhorn_iterations = 100;
-  double sinkhorn_tolerance = 1e-4;
-  std::string stochastic = "slices";
-  std::string stochastic_inference = "sentence";
+  parallel::OwnKeys own_keys;  // what only one router knows: own<ThorConfig>()
   // The always-on branch's.
   int64_t shared_hidden = 0;
   std::string shared_combine = "add";
@@ -60,6 +51,16 @@ struct MoeConfig {
   parallel::Weight mutual_information = 0.0;
   parallel::Weight concentration = 0.0;
   parallel::Weight entropy = 0.0;
+
+  /// The config that a strategy declares beside its code; its defaults where nothing was said.
+  template <class Config>
+  const Config& own() const {
+    return own_keys.get<Config>();
+  }
+  template <class Config>
+  Config& own() {
+    return own_keys.get<Config>();
+  }
 };
 
 template <class Visitor>
@@ -86,26 +87,8 @@ void visit_router(MoeConfig& config, Visitor& field) {
         "what leaves a full expert: later tokens and later choices, improbable choices, or choices drawn at random");
   field("jitter", config.jitter, half_open(0, 1),
         "in training the router sees its tokens times U[1 - jitter, 1 + jitter]; 0: off, Switch: 0.01");
-  field("cosine_width", config.cosine_width, between(0, 1 << 20),
-        "router = cosine: width of the projected tokens; 0: experts / 2, at least 2");
-  field("mlp_hidden", config.mlp_hidden, between(0, 1 << 20), "router = mlp: its hidden width; 0: 8 * experts");
-  field("mlp_activation", config.mlp_activation, one_of({"tanh", "gelu"}), "router = mlp: as MoE++ or as ModuleFormer");
   field("gating_residual", config.gating_residual, anything(),
         "add to the logits a learned product with those of the MoE layer before (MoE++)");
-  field("groups", config.groups, between(1, 1 << 16), "router = sigmoid_bias: groups of experts; 1: no groups");
-  field("top_groups", config.top_groups, between(1, 1 << 16),
-        "router = sigmoid_bias: only the best so many groups of experts are open to a token");
-  field("bias_rate", config.bias_rate, at_least(0),
-        "router = sigmoid_bias: what an update adds to the selection's bias of an underloaded expert");
-  field("slots", config.slots, between(1, 1 << 20), "router = soft: slots of each expert in each sequence");
-  field("sinkhorn_iterations", config.sinkhorn_iterations, between(1, 1 << 20),
-        "router = sinkhorn: at most so many normalisations of rows and columns");
-  field("sinkhorn_tolerance", config.sinkhorn_tolerance, at_least(0),
-        "router = sinkhorn: it ends where no column's scale changes by more than this part; 0: all iterations");
-  field("stochastic", config.stochastic, one_of({"slices", "batch_layer", "sentence", "token"}),
-        "router = thor, in training: what shares one drawn expert");
-  field("stochastic_inference", config.stochastic_inference, one_of({"sentence", "token", "ensemble"}),
-        "router = thor, in evaluation: what shares one drawn expert; ensemble: the mean of all experts");
 }
 
 template <class Visitor>
@@ -140,10 +123,9 @@ void visit(MoeConfig& config, Visitor& field) {
   field("layers", config.layers, anything(),
         "blocks with experts: \"all\", \"none\", \"odd\", \"even\", \"every:N\" or a list from 0 such as \"1,3\" or "
         "\"0,4-11\"");
-  field(
-      "router", config.router, anything(),
-      "published router: top_k, switch, gshard, noisy_top_k, cosine, mlp, sigmoid_bias, expert_choice, sinkhorn, soft, "
-      "hash, thor");
+  field("router", config.router, anything(),
+        "published router: top_k, switch, gshard, noisy_top_k, cosine, mlp, sigmoid_bias, expert_choice, sinkhorn, "
+        "soft, hash, thor; what only one of them knows stands in its own table, such as [moe.thor]");
   field("experts", config.experts, between(1, 1 << 16), "routed experts in a layer");
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");
   field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),

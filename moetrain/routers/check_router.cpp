@@ -127,30 +127,10 @@ void check_capacity(const MoeConfig& config, const RouterDemands& demands) {
   }
 }
 
-void check_groups(const MoeConfig& config, const RouterDemands& demands) {
-  const int64_t experts = expert_kinds(config).total();
-  if (!demands.groups) {
-    if (config.groups == 1) return;
-    user_error("moe.groups (", config.groups, ") with ", named(config),
-               ": it chooses among all experts; nearest legal: groups = 1 or router = \"sigmoid_bias\"");
-  }
-  if (experts % config.groups != 0) {
-    int64_t nearest = std::min(config.groups, experts);
-    while (experts % nearest != 0) --nearest;
-    user_error("moe.groups (", config.groups, ") must divide the experts of a layer (", experts,
-               "); nearest legal: groups = ", nearest);
-  }
-  const int64_t size = experts / config.groups, needed = (config.top_k + size - 1) / size;
-  if (config.top_groups > config.groups || config.top_groups < needed) {
-    user_error("moe.top_groups (", config.top_groups, ") of moe.groups (", config.groups, "), each of ", size,
-               " experts, for moe.top_k (", config.top_k,
-               "): nearest legal: top_groups = ", std::clamp(config.top_groups, needed, config.groups));
-  }
-}
-
 }  // namespace
 
-void check_router(const MoeConfig& config, const RouterDemands& demands, const RouterUse& use) {
+void check_router(const MoeConfig& config, const RouterPreset& preset, const RouterUse& use) {
+  const RouterDemands& demands = preset.demands;
   if (use.causal && !demands.causal_safe) {
     user_error(named(config), " in a decoder block: it mixes a sequence's tokens, so that each would see later ones; ",
                "nearest legal: router = \"top_k\", or this one in an encoder");
@@ -171,7 +151,7 @@ void check_router(const MoeConfig& config, const RouterDemands& demands, const R
   if (!demands.causal_safe) check_mixing(config);
   check_losses(config, demands);
   check_kinds(config);
-  check_groups(config, demands);
+  if (preset.check != nullptr) preset.check(config);
 }
 
 }  // namespace moetrain

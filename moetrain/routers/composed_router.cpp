@@ -35,7 +35,7 @@ class ComposedRouter : public Router {
           "residual_weight",
           input.source.normal("residual_weight", {experts, input.shape.previous_experts}, kResidualStd));
     }
-    if (parts_.biased) {
+    if (parts_.bias_rate) {
       const at::TensorOptions options = input.source.options();
       const bool wide = c10::typeMetaToScalarType(options.dtype()) == at::kDouble;
       bias_E_ = register_buffer("bias", at::zeros({experts}, options.dtype(wide ? at::kDouble : at::kFloat)));
@@ -67,11 +67,11 @@ class ComposedRouter : public Router {
   }
 
   void after_update(const at::Tensor& global_choices_E) override {
-    if (!parts_.biased) return;
+    if (!parts_.bias_rate) return;
     const at::NoGradGuard no_gradient;
     // In whole numbers, so that a load that is just the mean is found to be.
     const at::Tensor missing_E = global_choices_E.sum() - global_choices_E * global_choices_E.numel();
-    bias_E_.add_(missing_E.sign().to(bias_E_.options()), config_.bias_rate);
+    bias_E_.add_(missing_E.sign().to(bias_E_.options()), *parts_.bias_rate);
   }
 
  private:

@@ -1,5 +1,7 @@
 // defines: compose_router, RouterParts: scores x squash x selection x gate x capacity rule
 #pragma once
+#include <optional>
+
 #include "moetrain/routers/router.h"
 #include "moetrain/routers/scores/scores.h"
 #include "moetrain/routers/selections/selections.h"
@@ -13,7 +15,8 @@ struct RouterParts {
   Selection selection = nullptr;
   /// A buffer "bias" [E], at least float32, zero at the start, which the selection adds to the scores; after an update
   /// b_e += bias_rate * sign(mean load - load_e) (Wang et al. 2024, auxiliary-loss-free balancing; DeepSeek-V3).
-  bool biased = false;
+  /// Without a rate there is no bias.
+  std::optional<double> bias_rate = std::nullopt;
   /// In training experts choose: what is reported as dropped are the tokens that none took.
   bool experts_choose = false;
 };

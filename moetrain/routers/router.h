@@ -40,7 +40,6 @@ struct RouterDemands {
   bool learned_noise = false;      // it adds noise of a learned scale, which the `load` loss needs
   bool capacity = true;            // an expert's capacity may be bounded
   bool draws = false;              // it draws in training even without jitter
-  bool groups = false;             // it can limit a token to some groups of experts
   bool experts_choose = false;     // in training experts choose tokens: a capacity and drop = probability is what it is
   bool causal_safe = true;         // in evaluation a token's experts do not depend on later tokens
 };
@@ -53,12 +52,15 @@ struct RouterUse {
 struct RouterPreset {
   RouterMaker make = nullptr;
   RouterDemands demands = {};
+  /// What only this router knows: its own table [moe.NAME] in a recipe, and what it refuses of it.
+  parallel::OwnKeyList keys = nullptr;
+  void (*check)(const MoeConfig& config) = nullptr;
 };
 
 /// The published routers. A program outside the tree adds its own rows.
 parallel::NameTable<RouterPreset> builtin_routers();
 
 /// UserError where [moe] contradicts what the router of its name is, or combines what makes no sense.
-void check_router(const MoeConfig& config, const RouterDemands& demands, const RouterUse& use = {});
+void check_router(const MoeConfig& config, const RouterPreset& preset, const RouterUse& use = {});
 
 }  // namespace moetrain

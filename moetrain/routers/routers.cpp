@@ -6,15 +6,24 @@ namespace {
 
 using ScoresMaker = std::unique_ptr<Scores> (*)(const ScoresInput& input);
 
-struct Traits {
-  bool biased = false;
-  bool experts_choose = false;
-};
-
-template <ScoresMaker scores, Selection selection, Squash squash = &softmax_squash, Traits traits = {}>
+template <ScoresMaker scores, Selection selection, Squash squash = &softmax_squash>
 std::shared_ptr<Router> make(const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
   const ScoresInput input{source, config, shape};
-  return compose_router({scores(input), squash, selection, traits.biased, traits.experts_choose}, input);
+  return compose_router({scores(input), squash, selection}, input);
+}
+
+std::shared_ptr<Router> make_biased(const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
+  const ScoresInput input{source, config, shape};
+  const double rate = config.own<SigmoidBiasConfig>().bias_rate;
+  return compose_router({linear_scores(input), sigmoid_squash, select_in_groups, rate}, input);
+}
+
+std::shared_ptr<Router> make_choosing_experts(const ParameterSource& source, const MoeConfig& config,
+                                              const RouterShape& shape) {
+  const ScoresInput input{source, config, shape};
+  return compose_router(
+      {.scores = linear_scores(input), .squash = softmax_squash, .selection = select_all, .experts_choose = true},
+      input);
 }
 
 const std::vector<std::string> kLearnedGates{"raw", "sum1", "sum1_kept", "true1"};
@@ -35,27 +44,32 @@ parallel::NameTable<RouterPreset> builtin_routers() {
               {"noisy_top_k",
                {make<noisy_scores, select_largest>, {.gates = {"sum1"}, .learned_noise = true, .draws = true}}},
               // X-MoE (Chi et al. 2022).
-              {"cosine", {make<cosine_scores, select_largest>, {.gates = kLearnedGates}}},
+              {"cosine",
+               {make<cosine_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<CosineConfig>}},
               // MoE++ (Jin et al. 2024) with true1 and a gating residual; ModuleFormer (Shen et al. 2023) with raw.
-              {"mlp", {make<mlp_scores, select_largest>, {.gates = kLearnedGates}}},
+              {"mlp", {make<mlp_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<MlpConfig>}},
               // DeepSeek-V3 (DeepSeek-AI 2024) with sum1: balanced by a bias of the selection.
               {"sigmoid_bias",
-               {make<linear_scores, select_in_groups, sigmoid_squash, Traits{.biased = true}>,
-                {.gates = kLearnedGates, .groups = true}}},
+               {make_biased, {.gates = kLearnedGates}, parallel::own_keys_of<SigmoidBiasConfig>, check_groups}},
               // Expert choice (Zhou et al. 2022).
-              {"expert_choice",
-               {make<linear_scores, select_all, softmax_squash, Traits{.experts_choose = true}>,
-                {.gates = {"raw"}, .experts_choose = true}}},
+              {"expert_choice", {make_choosing_experts, {.gates = {"raw"}, .experts_choose = true}}},
               // S-BASE (Clark et al. 2022), as Megatron-Core has it.
-              {"sinkhorn", {make<linear_scores, select_sinkhorn, sigmoid_of_one_squash>, {.gates = {"raw"}}}},
+              {"sinkhorn",
+               {make<linear_scores, select_sinkhorn, sigmoid_of_one_squash>,
+                {.gates = {"raw"}},
+                parallel::own_keys_of<SinkhornConfig>}},
               // Soft MoE (Puigcerver et al. 2024).
-              {"soft", {soft_router, {.gates = {"raw"}, .capacity = false, .causal_safe = false}}},
+              {"soft",
+               {soft_router,
+                {.gates = {"raw"}, .capacity = false, .causal_safe = false},
+                parallel::own_keys_of<SoftConfig>}},
               // Hash Layers (Roller et al. 2021).
               {"hash", {make<hash_scores, select_largest>, {.top_k = 1, .gates = {"hard"}, .learned = false}}},
               // THOR (Zuo et al. 2022).
               {"thor",
                {make<uniform_scores, select_stochastic>,
-                {.top_k = 1, .gates = {"hard"}, .learned = false, .capacity = false, .draws = true}}},
+                {.top_k = 1, .gates = {"hard"}, .learned = false, .capacity = false, .draws = true},
+                parallel::own_keys_of<ThorConfig>}},
           }};
 }
 

@@ -67,7 +67,7 @@ class SlotExchange {
 class SoftRouter : public Router {
  public:
   SoftRouter(const ParameterSource& source, const MoeConfig& config, const RouterShape& shape)
-      : experts_(expert_kinds(config).total()), slots_(config.slots) {
+      : experts_(expert_kinds(config).total()), slots_(config.own<SoftConfig>().slots) {
     weight_PD_ = register_parameter("weight", source.normal("weight", {experts_ * slots_, shape.width}, shape.std));
   }
 

@@ -1,10 +1,15 @@
 // How a config lists its fields once: recipe reader, writer, `--keys` and rules all walk that list.
-// defines: Legal, at_least, above, between, half_open, one_of, anything
+// defines: Legal, at_least, above, between, half_open, one_of, anything, FieldPointer, Field, fields_of
 #pragma once
+#include <cstdint>
 #include <limits>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
+
+#include "parallel/base/span.h"
+#include "parallel/base/weight.h"
 
 namespace parallel {
 
@@ -43,8 +48,28 @@ inline Legal one_of(std::vector<std::string> names) {
 //     field("top_k", config.top_k, parallel::at_least(1), "experts per token");
 //   }
 //
-// A field is int64_t, double, bool, std::string, parallel::Span, std::vector<int64_t> or parallel::Weight; its default
-// is the member's initializer. A Legal bound on a vector holds for every element, a bound on a Span for its count, one
-// on a Weight for its number.
+// Its default is the member's initializer. A Legal bound on a vector holds for every element, a bound on a Span for its
+// count, one on a Weight for its number.
+
+/// Where a field's value lives: a member of a config.
+using FieldPointer = std::variant<int64_t*, double*, bool*, std::string*, Span*, std::vector<int64_t>*, Weight*>;
+
+struct Field {
+  std::string key;
+  FieldPointer value;
+  Legal legal;
+  std::string sentence;
+};
+
+/// The fields of one config, in the order of its visit(); valid as long as `config` stays where it is.
+template <class Config>
+std::vector<Field> fields_of(Config& config) {
+  std::vector<Field> fields;
+  auto append = [&](const char* key, auto& value, Legal legal, const char* sentence) {
+    fields.push_back({key, &value, std::move(legal), sentence});
+  };
+  visit(config, append);
+  return fields;
+}
 
 }  // namespace parallel

@@ -33,7 +33,8 @@ std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
   add("experts without tokens", [](auto& r, auto&) { r.moe.experts = 48, r.train.global_batch = 2; });
   add("ranks without tokens", [](auto& r, auto&) { r.train.global_batch = r.train.micro_batches = 1; });
   add("all tokens on one expert", [](auto& r, auto&) {
-    r.moe.router = "thor", r.moe.stochastic = "batch_layer", r.moe.top_k = 1, r.moe.gate = "hard";
+    r.moe.router = "thor", r.moe.template own<moetrain::ThorConfig>().granularity = "batch_layer", r.moe.top_k = 1,
+    r.moe.gate = "hard";
     r.moe.load_balance = r.moe.router_z = 0;
   });
   add("uneven batch", [](auto& r, auto&) { r.train.global_batch = 15, r.train.micro_batches = 3; });

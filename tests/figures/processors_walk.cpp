@@ -26,7 +26,10 @@ const TiedRecipe kTied[] = {
     {"expert choice", [](moetrain::MoeConfig& m) { m.router = "expert_choice", m.gate = "raw", m.load_balance = 0; }},
     {"sinkhorn", [](moetrain::MoeConfig& m) { m.router = "sinkhorn", m.gate = "raw"; }},
     {"biased groups",
-     [](moetrain::MoeConfig& m) { m.router = "sigmoid_bias", m.groups = 4, m.top_groups = 2, m.bias_rate = 0.1; }},
+     [](moetrain::MoeConfig& m) {
+       m.router = "sigmoid_bias",
+       m.own<moetrain::SigmoidBiasConfig>() = {.groups = 4, .top_groups = 2, .bias_rate = 0.1};
+     }},
 };
 
 launch::Recipe tied(launch::Recipe recipe, const TiedRecipe& how) {

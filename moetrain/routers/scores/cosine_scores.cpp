@@ -18,8 +18,8 @@ at::Tensor normalized(const at::Tensor& rows) {
 class CosineScores : public Scores {
  public:
   explicit CosineScores(const ScoresInput& input) {
-    const MoeConfig& config = input.config;
-    const int64_t projected = config.cosine_width > 0 ? config.cosine_width : std::max<int64_t>(2, input.experts() / 2);
+    const int64_t width = input.config.own<CosineConfig>().width;
+    const int64_t projected = width > 0 ? width : std::max<int64_t>(2, input.experts() / 2);
     projection_PD_ = input.source.normal("projection", {projected, input.shape.width}, input.shape.std);
     prototypes_EP_ = input.source.normal("prototypes", {input.experts(), projected}, 1.0);
     log_temperature_1_ = input.source.constant("log_temperature", {1}, std::log(kFirstTemperature));

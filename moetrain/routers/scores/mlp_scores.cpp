@@ -7,9 +7,11 @@ namespace {
 
 class MlpScores : public Scores {
  public:
-  explicit MlpScores(const ScoresInput& input) : tanh_(input.config.mlp_activation == "tanh") {
+  explicit MlpScores(const ScoresInput& input) {
+    const MlpConfig& config = input.config.own<MlpConfig>();
+    tanh_ = config.activation == "tanh";
     const int64_t experts = input.experts();
-    const int64_t hidden = input.config.mlp_hidden > 0 ? input.config.mlp_hidden : 8 * experts;
+    const int64_t hidden = config.hidden > 0 ? config.hidden : 8 * experts;
     hidden_HD_ = input.source.normal("hidden", {hidden, input.shape.width}, input.shape.std);
     weight_EH_ = input.source.normal("weight", {experts, hidden}, input.shape.std);
   }
@@ -22,7 +24,7 @@ class MlpScores : public Scores {
   NamedParameters parameters() const override { return {{"hidden", hidden_HD_}, {"weight", weight_EH_}}; }
 
  private:
-  bool tanh_;
+  bool tanh_ = true;
   at::Tensor hidden_HD_, weight_EH_;
 };
 

@@ -1,4 +1,4 @@
-// defines: Scores, ScoreTable: what a router thinks of each expert for each token
+// defines: Scores, ScoreTable, CosineConfig, MlpConfig: what a router thinks of each expert for each token
 #pragma once
 #include <memory>
 #include <string>
@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "moetrain/layers/parameter_source.h"
-#include "moetrain/moe/moe_config.h"
 #include "moetrain/moe/expert_kinds.h"
+#include "moetrain/moe/moe_config.h"
 #include "moetrain/routers/router.h"
 
 namespace moetrain {
@@ -47,15 +47,36 @@ std::unique_ptr<Scores> linear_scores(const ScoresInput& input);
 std::unique_ptr<Scores> noisy_scores(const ScoresInput& input);
 
 /// logits_e = cos(P x, prototype_e) / tau (Chi et al. 2022, X-MoE): tokens projected to a small width, both sides of
-/// length 1, a learned temperature tau, kept positive as exp(log_temperature). Inferred: the start at tau = 0.3 and
-/// the default width E / 2 are from memory of the paper, and the projection has no bias.
-/// Parameters: projection [P, D], prototypes [E, P], log_temperature [1].
+/// length 1, a learned temperature tau, kept positive as exp(log_temperature). Keys: CosineConfig. Inferred: the start
+/// at tau = 0.3 and the default width E / 2 are from memory of the paper, and the projection has no bias. Parameters:
+/// projection [P, D], prototypes [E, P], log_temperature [1].
 std::unique_ptr<Scores> cosine_scores(const ScoresInput& input);
 
+struct CosineConfig {
+  int64_t width = 0;
+};
+
+template <class Visitor>
+void visit(CosineConfig& config, Visitor& field) {
+  field("width", config.width, parallel::between(0, 1 << 20),
+        "width of the projected tokens; 0: experts / 2, at least 2");
+}
+
 /// logits = W2 act(W1 x), without bias (MoE++, Jin et al. 2024: tanh and a hidden width of 8 * experts; ModuleFormer,
-/// Shen et al. 2023: GELU and 256, there with a bias in the hidden layer and dropout, which are left out).
-/// Parameters: hidden [H, D], weight [E, H].
+/// Shen et al. 2023: GELU and 256, there with a bias in the hidden layer and dropout, which are left out). Keys:
+/// MlpConfig. Parameters: hidden [H, D], weight [E, H].
 std::unique_ptr<Scores> mlp_scores(const ScoresInput& input);
+
+struct MlpConfig {
+  int64_t hidden = 0;
+  std::string activation = "tanh";
+};
+
+template <class Visitor>
+void visit(MlpConfig& config, Visitor& field) {
+  field("hidden", config.hidden, parallel::between(0, 1 << 20), "its hidden width; 0: 8 * experts");
+  field("activation", config.activation, parallel::one_of({"tanh", "gelu"}), "as MoE++ or as ModuleFormer");
+}
 
 /// A fixed expert for each token id (Roller et al. 2021, Hash Layers, random hash): Philox of (the model's seed, the
 /// layer's name, token id), so the table costs no memory. logits are 0 for that expert and -1e4 for others: the

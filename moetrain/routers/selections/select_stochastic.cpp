@@ -56,10 +56,11 @@ at::Tensor select_stochastic(const Candidates& candidates, const MoeConfig& conf
   const int64_t tokens = candidates.logits_TE.size(0), experts = candidates.logits_TE.size(1);
   const at::Device device = candidates.logits_TE.device();
   const BatchScope& scope = context.scope;
-  if (!scope.training && config.stochastic_inference == "ensemble") {
+  const ThorConfig& own = config.own<ThorConfig>();
+  if (!scope.training && own.inference == "ensemble") {
     return at::arange(experts, at::TensorOptions(at::kLong).device(device)).expand({tokens, experts}).contiguous();
   }
-  const ExpertDraw draw(scope.training ? config.stochastic : config.stochastic_inference, experts, context);
+  const ExpertDraw draw(scope.training ? own.granularity : own.inference, experts, context);
   at::Tensor chosen_T1 = at::empty({tokens, 1}, at::kLong);
   for (int64_t t = 0; t < tokens; ++t) chosen_T1.mutable_data_ptr<int64_t>()[t] = draw.of(t, scope.first_token + t);
   return chosen_T1.to(device);

@@ -1,4 +1,5 @@
-// defines: Selection and the selections: which experts a token takes, given what the scores say
+// defines: Selection, SigmoidBiasConfig, SinkhornConfig, ThorConfig and the selections: which experts a token takes,
+// given what the scores say
 #pragma once
 #include "moetrain/moe/moe_config.h"
 #include "moetrain/routers/routing.h"
@@ -20,10 +21,28 @@ using Selection = at::Tensor (*)(const Candidates& candidates, const MoeConfig& 
 at::Tensor select_largest(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
 
 /// The K largest of score + bias among the open groups (DeepSeek-V3, eq. 16 and section 2.1.2; DeepSeek-AI 2024): the
-/// experts stand in config.groups groups of consecutive numbers, a group's score is the sum of its 2 largest biased
+/// experts stand in `groups` groups of consecutive numbers, a group's score is the sum of its 2 largest biased
 /// scores (the paper takes the K / top_groups largest; 2 is what its code and its 8 of 4 groups come to), and the best
-/// config.top_groups groups are open; ties go to the smaller number.
+/// `top_groups` groups are open; ties go to the smaller number. Keys: SigmoidBiasConfig.
 at::Tensor select_in_groups(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
+
+struct SigmoidBiasConfig {
+  int64_t groups = 1;
+  int64_t top_groups = 1;
+  double bias_rate = 0.001;
+};
+
+template <class Visitor>
+void visit(SigmoidBiasConfig& config, Visitor& field) {
+  field("groups", config.groups, parallel::between(1, 1 << 16), "groups of experts; 1: no groups");
+  field("top_groups", config.top_groups, parallel::between(1, 1 << 16),
+        "only the best so many groups of experts are open to a token");
+  field("bias_rate", config.bias_rate, parallel::at_least(0),
+        "what an update adds to the selection's bias of an underloaded expert");
+}
+
+/// UserError: groups that do not divide the experts, or too few or too many of them open.
+void check_groups(const MoeConfig& config);
 
 /// In training K = E, every expert for every token, of which the capacity rule with drop = probability leaves each
 /// expert its C = ceil(capacity_factor * N * top_k / E) most probable tokens of the global micro-batch: expert choice
@@ -34,23 +53,49 @@ at::Tensor select_all(const Candidates& candidates, const MoeConfig& config, con
 /// In training the K largest of the balanced matrix: exp(logits) under alternating normalisation of its rows to 1 / N
 /// and its columns to 1 / E over the N tokens of the global micro-batch (Sinkhorn; balanced assignment as S-BASE,
 /// Clark et al. 2022, and Megatron-Core; the stopping rule is ours: no column's scale changes by more than
-/// config.sinkhorn_tolerance of itself, or config.sinkhorn_iterations). Column sums are all-reduced, so all ranks stop
+/// `tolerance` of itself, or `iterations`). Keys: SinkhornConfig. Column sums are all-reduced, so all ranks stop
 /// together. In evaluation and decoding the K largest logits. Collective.
 at::Tensor select_sinkhorn(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
+
+struct SinkhornConfig {
+  int64_t iterations = 100;
+  double tolerance = 1e-4;
+};
+
+template <class Visitor>
+void visit(SinkhornConfig& config, Visitor& field) {
+  field("iterations", config.iterations, parallel::between(1, 1 << 20),
+        "at most so many normalisations of rows and columns");
+  field("tolerance", config.tolerance, parallel::at_least(0),
+        "it ends where no column's scale changes by more than this part; 0: all iterations");
+}
 
 /// K = 2: the largest probability, then in training one of the others, drawn in proportion to its gate by the
 /// Gumbel-max rule (GShard, Lepikhin et al. 2021, as DeepSpeed's top-2 gating draws it; the paper instead takes the
 /// second largest with a chance in proportion to its gate). In evaluation the two largest.
 at::Tensor select_first_and_drawn(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
 
-/// K = 1: an expert drawn uniformly, whatever the scores (THOR, Zuo et al. 2022). config.stochastic says for what each
-/// draw holds: batch_layer, the whole micro-batch in a layer (the paper's training); sentence; token; slices: the
+/// K = 1: an expert drawn uniformly, whatever the scores (THOR, Zuo et al. 2022). ThorConfig::granularity says for what
+/// each draw holds: batch_layer, the whole micro-batch in a layer (the paper's training); sentence; token; slices: the
 /// sequences of the global micro-batch are dealt in turn into E slices, and a permutation of experts for each layer
 /// and step gives each slice its expert, so that every expert has about 1/E of the work and each sequence still sees a
 /// uniform draw (inferred: not in the paper, whose one draw would send all tokens to one rank). Imbalance: windows of a
 /// language model are equally long, so slices differ by one window at most; a micro-batch of pairs comes sorted by
 /// length, so they differ by about the longest sentence at most.
-/// In evaluation config.stochastic_inference: sentence, token, or ensemble: K = E, every expert.
+/// In evaluation ThorConfig::inference: sentence, token, or ensemble: K = E, every expert.
 at::Tensor select_stochastic(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
+
+struct ThorConfig {
+  std::string granularity = "slices";
+  std::string inference = "sentence";
+};
+
+template <class Visitor>
+void visit(ThorConfig& config, Visitor& field) {
+  field("granularity", config.granularity, parallel::one_of({"slices", "batch_layer", "sentence", "token"}),
+        "in training: what shares one drawn expert");
+  field("inference", config.inference, parallel::one_of({"sentence", "token", "ensemble"}),
+        "in evaluation: what shares one drawn expert; ensemble: the mean of all experts");
+}
 
 }  // namespace moetrain

@@ -22,7 +22,8 @@ Outcome run(std::vector<std::string> words) {
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   testing::internal::CaptureStderr();
-  const int exit_code = launch::run_command_line(static_cast<int>(arguments.size()), arguments.data());
+  const int exit_code =
+      launch::run_command_line(static_cast<int>(arguments.size()), arguments.data(), launch::builtin_registry());
   return {exit_code, testing::internal::GetCapturedStderr()};
 }
 

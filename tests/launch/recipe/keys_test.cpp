@@ -18,7 +18,7 @@ std::string one_line(const std::string& text) {
 }
 
 TEST(Keys, EveryFieldIsDescribedUnderItsSection) {
-  const std::string text = describe_keys();
+  const std::string text = describe_keys(builtin_registry());
   Recipe recipe;
   for (const RecipeField& field : list_fields(recipe)) {
     const size_t begin = text.find("\n[" + field.section + "]\n");
@@ -30,8 +30,13 @@ TEST(Keys, EveryFieldIsDescribedUnderItsSection) {
   }
 }
 
+TEST(Keys, ATableOfAChoiceSaysWhoseItIs) {
+  const std::string text = describe_keys(builtin_registry());
+  EXPECT_NE(text.find("\n[moe.thor]\n  where moe.router = \"thor\"\n  granularity "), std::string::npos) << text;
+}
+
 TEST(Keys, FitInOneHundredColumns) {
-  std::istringstream lines(describe_keys());
+  std::istringstream lines(describe_keys(builtin_registry()));
   for (std::string line; std::getline(lines, line);) {
     EXPECT_LE(line.size(), 100) << line;
     EXPECT_FALSE(line.ends_with(' ')) << line;
@@ -39,15 +44,15 @@ TEST(Keys, FitInOneHundredColumns) {
 }
 
 TEST(Keys, ColumnsAreAligned) {
-  const std::string text = describe_keys();
-  EXPECT_NE(text.find("\n  key                   type      default        legal\n"), std::string::npos) << text;
-  EXPECT_NE(text.find("\n  top_k                 integer   2              1 to 1024\n"), std::string::npos) << text;
-  EXPECT_NE(text.find("\n                        experts per token\n"), std::string::npos) << text;
+  const std::string text = describe_keys(builtin_registry());
+  EXPECT_NE(text.find("\n  key                  type      default        legal\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n  top_k                integer   2              1 to 1024\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n                       experts per token\n"), std::string::npos) << text;
 }
 
 TEST(Keys, LegalRangesAreWords) {
   double number = 0;
-  const auto text = [&](const parallel::Legal& legal) { return legal_text({"test", "value", &number, legal, ""}); };
+  const auto text = [&](const parallel::Legal& legal) { return legal_text({{"value", &number, legal, ""}, "test"}); };
   EXPECT_EQ(text(parallel::anything()), "any number");
   EXPECT_EQ(text(parallel::at_least(0)), "at least 0");
   EXPECT_EQ(text(parallel::above(0.5)), "above 0.5");

@@ -265,7 +265,7 @@ void visit(ListConfig& config, Visitor& field) {
 
 TEST(SetField, ServesConfigsOutsideOfTheRecipe) {
   ListConfig config;
-  const std::vector<RecipeField> fields = fields_of("list", config);
+  const std::vector<RecipeField> fields = fields_of_section("list", config);
   const auto fault = [&](size_t index, const char* value) {
     return fault_of([&] { set_field(fields[index], value, "here"); });
   };

@@ -38,6 +38,20 @@ inline std::vector<FieldValue> values_of(Recipe recipe) {
   return values;
 }
 
+/// Those of fields that its choices leave legal.
+inline std::vector<FieldValue> taken_values_of(Recipe recipe) {
+  std::vector<FieldValue> values;
+  for (const RecipeField& field : list_fields(recipe)) {
+    if (field.taken()) std::visit([&](const auto* value) { values.emplace_back(*value); }, field.value);
+  }
+  return values;
+}
+
+inline Recipe with_router(Recipe recipe, const std::string& router) {
+  recipe.moe.router = router;
+  return recipe;
+}
+
 /// Moves each kind of value away from its default, inside of its legal range.
 struct MakeUnusual {
   const RecipeField& field;

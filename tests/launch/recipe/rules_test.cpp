@@ -121,15 +121,16 @@ const Refusal kRefusals[] = {
      "\"raw\" or \"sum1\" or \"sum1_kept\" or \"true1\""},
     {{"moe.gate=true1"},  // the same as sum1
      "moe.gate = \"true1\" without zero or null experts is sum1; nearest legal: gate = \"sum1\" or null_experts = 1"},
-    {{"moe.groups=2"},  // top_k knows no groups
-     "moe.groups (2) with moe.router = \"top_k\": it chooses among all experts; nearest legal: groups = 1 or router = "
-     "\"sigmoid_bias\""},
-    {{"moe.router=sigmoid_bias", "moe.groups=3", "moe.top_groups=2"},  // groups are of equal size
-     "moe.groups (3) must divide the experts of a layer (8); nearest legal: groups = 2"},
-    {{"moe.router=sigmoid_bias", "moe.groups=8", "moe.top_groups=1"},  // one open expert, two wanted
-     "moe.top_groups (1) of moe.groups (8), each of 1 experts, for moe.top_k (2): nearest legal: top_groups = 2"},
-    {{"moe.router=sigmoid_bias", "moe.groups=2", "moe.top_groups=3"},  // more than there are
-     "moe.top_groups (3) of moe.groups (2), each of 4 experts, for moe.top_k (2): nearest legal: top_groups = 2"},
+    {{"moe.router=sigmoid_bias", "moe.sigmoid_bias.groups=3",
+      "moe.sigmoid_bias.top_groups=2"},  // groups are of equal size
+     "moe.sigmoid_bias.groups (3) must divide the experts of a layer (8); nearest legal: groups = 2"},
+    {{"moe.router=sigmoid_bias", "moe.sigmoid_bias.groups=8",
+      "moe.sigmoid_bias.top_groups=1"},  // one open expert, two wanted
+     "moe.sigmoid_bias.top_groups (1) of groups (8), each of 1 experts, for moe.top_k (2): nearest legal: top_groups = "
+     "2"},
+    {{"moe.router=sigmoid_bias", "moe.sigmoid_bias.groups=2", "moe.sigmoid_bias.top_groups=3"},  // more than there are
+     "moe.sigmoid_bias.top_groups (3) of groups (2), each of 4 experts, for moe.top_k (2): nearest legal: top_groups = "
+     "2"},
     {{"moe.router=expert_choice", "moe.gate=raw", "moe.load_balance=0"},  // what an expert takes is its capacity
      "moe.capacity = \"dropless\" and moe.drop = \"position\" with moe.router = \"expert_choice\": an expert takes its "
      "most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and drop = \"probability\""},
@@ -237,13 +238,14 @@ TEST(Rules, EveryPublishedRouterHasALegalRecipe) {
   EXPECT_EQ(broken_rule({"moe.router=mlp", "moe.gate=true1", "moe.gating_residual=true", "moe.zero_experts=1",
                          "moe.capacity=by_kind", "moe.balance_kind_weight=0.75"}),
             "no fault");
-  EXPECT_EQ(broken_rule({"moe.router=sigmoid_bias", "moe.groups=4", "moe.top_groups=2"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=sigmoid_bias", "moe.sigmoid_bias.groups=4", "moe.sigmoid_bias.top_groups=2"}),
+            "no fault");
   EXPECT_EQ(broken_rule({"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability",
                          "moe.load_balance=0"}),
             "no fault");
   EXPECT_EQ(broken_rule({"moe.router=sinkhorn", "moe.gate=raw", "moe.top_k=1"}), "no fault");
   EXPECT_EQ(broken_rule(unlearned("hash", {"moe.capacity=factor"})), "no fault");
-  EXPECT_EQ(broken_rule(unlearned("thor", {"moe.stochastic=batch_layer"})), "no fault");
+  EXPECT_EQ(broken_rule(unlearned("thor", {"moe.thor.granularity=batch_layer"})), "no fault");
 }
 
 TEST(Rules, MoeLayersAreBlocksOfTheModel) {

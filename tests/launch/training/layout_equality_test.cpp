@@ -43,17 +43,28 @@ const LayoutCase kLayoutCases[] = {
      [](launch::Recipe& r) {
        choose(r, "noisy_top_k", 2, "sum1"), r.moe.importance = 0.1, r.moe.load = 0.1, r.train.micro_batches = 2;
      }},
-    {"cosine", [](launch::Recipe& r) { choose(r, "cosine", 1, "raw"), r.moe.cosine_width = 4; }},
+    {"cosine", [](launch::Recipe& r) { choose(r, "cosine", 1, "raw"), r.moe.own<moetrain::CosineConfig>().width = 4; }},
     {"hash", [](launch::Recipe& r) { choose(r, "hash", 1, "hard"), r.moe.capacity = "factor"; }},
     {"thor_slices",
-     [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "slices", r.train.micro_batches = 2; }},
-    {"thor_sentence", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "sentence"; }},
-    {"thor_token", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "token"; }},
-    {"thor_batch_layer", [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.stochastic = "batch_layer"; }},
+     [](launch::Recipe& r) {
+       choose(r, "thor", 1, "hard"), r.moe.own<moetrain::ThorConfig>().granularity = "slices",
+                                     r.train.micro_batches = 2;
+     }},
+    {"thor_sentence",
+     [](launch::Recipe& r) {
+       choose(r, "thor", 1, "hard"), r.moe.own<moetrain::ThorConfig>().granularity = "sentence";
+     }},
+    {"thor_token",
+     [](launch::Recipe& r) { choose(r, "thor", 1, "hard"), r.moe.own<moetrain::ThorConfig>().granularity = "token"; }},
+    {"thor_batch_layer",
+     [](launch::Recipe& r) {
+       choose(r, "thor", 1, "hard"), r.moe.own<moetrain::ThorConfig>().granularity = "batch_layer";
+     }},
     {"sigmoid_bias_in_groups",
      [](launch::Recipe& r) {
-       choose(r, "sigmoid_bias", 2, "sum1"), r.moe.groups = 3, r.moe.top_groups = 2, r.train.micro_batches = 2;
-       r.moe.bias_rate = 0.1, r.moe.route_scale = 2.5, r.moe.balance_over = "sequence";
+       choose(r, "sigmoid_bias", 2, "sum1"), r.moe.own<moetrain::SigmoidBiasConfig>() = {3, 2, 0.1},
+                                             r.train.micro_batches = 2;
+       r.moe.route_scale = 2.5, r.moe.balance_over = "sequence";
      }},
     {"expert_choice",
      [](launch::Recipe& r) {

@@ -26,11 +26,15 @@ const ShakenCase kShakenCases[] = {
     {"switch_router", [](moetrain::MoeConfig& m) { use(m, "switch", 1, "raw"), by_probability(m, 0.7); }},
     {"gshard", [](moetrain::MoeConfig& m) { use(m, "gshard", 2, "sum1_kept"), by_probability(m, 0.8); }},
     {"noisy_top_k", [](moetrain::MoeConfig& m) { use(m, "noisy_top_k", 2, "sum1"), by_probability(m); }},
-    {"cosine", [](moetrain::MoeConfig& m) { use(m, "cosine", 1, "raw"), m.cosine_width = 4, by_probability(m); }},
+    {"cosine",
+     [](moetrain::MoeConfig& m) {
+       use(m, "cosine", 1, "raw"), m.own<moetrain::CosineConfig>().width = 4, by_probability(m);
+     }},
     {"mlp", [](moetrain::MoeConfig& m) { use(m, "mlp", 2, "sum1"), m.gating_residual = true, by_probability(m); }},
     {"sigmoid_bias_in_groups",
      [](moetrain::MoeConfig& m) {
-       use(m, "sigmoid_bias", 2, "sum1"), m.groups = 3, m.top_groups = 2, m.bias_rate = 0.1, by_probability(m);
+       use(m, "sigmoid_bias", 2, "sum1"),
+           m.own<moetrain::SigmoidBiasConfig>() = {.groups = 3, .top_groups = 2, .bias_rate = 0.1}, by_probability(m);
      }},
     {"expert_choice",
      [](moetrain::MoeConfig& m) { use(m, "expert_choice", 2, "raw"), by_probability(m, 1.0), m.load_balance = 0; }},

@@ -102,7 +102,7 @@ TEST_F(RunFolderTest, AResumptionMayChangeWhatADivergedRunNeedsAndNothingThatIsT
   ASSERT_TRUE(then.has_value());
   std::vector<std::string> names;
   for (const launch::ChangedKey& key : launch::changed_keys(*then, now)) names.push_back(key.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"optimizer.clip_norm", "optimizer.learning_rate", "schedule.kind",
+  EXPECT_EQ(names, (std::vector<std::string>{"optimizer.learning_rate", "optimizer.clip_norm", "schedule.kind",
                                              "schedule.warmup"}));
   now.run.seed = 7;
   const std::string refusal = refusal_of([&] { launch::check_run_folder(folder, now, true); });

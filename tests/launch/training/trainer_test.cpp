@@ -60,7 +60,7 @@ TEST_F(TrainerTest, ARoutersBiasIsSavedAndGoesOn) {
   const auto biased = [&](const std::string& folder) {
     launch::Recipe recipe = recipe_in(folder, "float32");
     recipe.moe.router = "sigmoid_bias";
-    recipe.moe.bias_rate = 0.5;  // large enough to turn choices
+    recipe.moe.own<moetrain::SigmoidBiasConfig>().bias_rate = 0.5;  // large enough to turn choices
     return recipe;
   };
   const launch::Recipe whole = biased("biased"), cut = biased("biased_cut");
@@ -189,7 +189,7 @@ TEST_F(TrainerTest, EvaluationDrawsByPlaceInTheTextWhateverRanksAndBatch) {
   const auto corpus = data::TokenCorpus::open(corpus_);
   const launch::Groups groups = test_groups(), alone = launch::local_groups();
   for (const char* inference : {"sentence", "token", "ensemble"}) {
-    recipe.moe.stochastic_inference = inference;
+    recipe.moe.own<moetrain::ThorConfig>().inference = inference;
     const auto model = launch::build_model(recipe, 257, at::kCPU);
     const auto spread = evaluate_in(recipe, *model, corpus, 5, groups);
     const auto whole = evaluate_in(recipe, *model, corpus, 16, alone);

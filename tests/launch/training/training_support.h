@@ -16,6 +16,9 @@
 #include "launch/training/groups.h"
 #include "launch/training/model_builder.h"
 #include "launch/training/train_step.h"
+#include "moetrain/routers/scores/scores.h"
+#include "moetrain/routers/selections/selections.h"
+#include "moetrain/routers/soft_router.h"
 #include "tests/support/world.h"
 
 /// All ranks of the test, every collective checked; on hosts as stated (make_groups). Collective.
@@ -154,14 +157,19 @@ inline at::Tensor whole_parameter(const at::Tensor& part, const moetrain::Model&
 }
 
 struct RunOptions {
-  parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();
-  bool gradients = false;                             // trace them; without sharding
-  std::optional<parallel::Plan> plan = std::nullopt;  // none: by test_plan
+  std::optional<parallel::NameTable<moetrain::RouterPreset>> routers = std::nullopt;  // none: the recipe's registry's
+  bool gradients = false;                                                             // trace them; without sharding
+  std::optional<parallel::Plan> plan = std::nullopt;                                  // none: by test_plan
 };
 
 /// Trains from scratch on the ranks of `groups`, without a run folder.
-inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Groups& groups, int64_t updates,
+inline UpdateTrace run_updates(launch::Recipe recipe, const launch::Groups& groups, int64_t updates,
                                const RunOptions& options = {}) {
+  if (options.routers) {
+    launch::Registry registry = *recipe.registry;
+    registry.routers = *options.routers;
+    recipe.registry = std::make_shared<const launch::Registry>(registry);
+  }
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
   groups.mesh->follow(options.plan.value_or(test_plan(groups.mesh->config())));
@@ -171,8 +179,7 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   state.recompute = moetrain::parse_recompute(recipe.train.recompute);
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
-  state.model =
-      launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh, options.routers);
+  state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
   state.reducer = std::make_unique<parallel::GradientReducer>(
       state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
       parallel::ReducerOptions{
@@ -198,8 +205,8 @@ inline UpdateTrace run_updates(const launch::Recipe& recipe, const launch::Group
   return trace;
 }
 
-/// What one rank alone makes of the recipe: on rank 0. The others sleep meanwhile and get an empty trace, so that on few
-/// cores it costs once what it costs. Collective.
+/// What one rank alone makes of the recipe: on rank 0. The others sleep meanwhile and get an empty trace, so that on
+/// few cores it costs once what it costs. Collective.
 inline UpdateTrace trace_of_one_rank(const launch::Recipe& recipe, int64_t updates, const RunOptions& options = {}) {
   UpdateTrace trace;
   if (test_world()->rank() == 0) trace = run_updates(recipe, launch::local_groups(), updates, options);

@@ -15,7 +15,7 @@ void use_thor(launch::Recipe& recipe, const char* granularity) {
   recipe.moe.top_k = 1;
   recipe.moe.gate = "hard";
   recipe.moe.load_balance = recipe.moe.router_z = 0;
-  recipe.moe.stochastic = granularity;
+  recipe.moe.own<moetrain::ThorConfig>().granularity = granularity;
 }
 
 void use_two_passes(launch::Recipe& recipe) {
@@ -51,11 +51,13 @@ const TranslationCase kTranslationCases[] = {
     {"thor_token_two_passes", [](launch::Recipe& r) { use_thor(r, "token"), use_two_passes(r); }},
     {"soft_in_the_encoder",
      [](launch::Recipe& r) {
-       r.moe.router = "soft", r.moe.layers = "0", r.moe.gate = "raw", r.moe.slots = 2, r.moe.load_balance = 0;
+       r.moe.router = "soft", r.moe.layers = "0", r.moe.gate = "raw", r.moe.own<moetrain::SoftConfig>().slots = 2,
+       r.moe.load_balance = 0;
      }},
     {"bias_and_balance_over_the_global_batch",
      [](launch::Recipe& r) {
-       r.moe.router = "sigmoid_bias", r.moe.bias_rate = 0.3, r.moe.balance_over = "global_batch";
+       r.moe.router = "sigmoid_bias", r.moe.own<moetrain::SigmoidBiasConfig>().bias_rate = 0.3,
+       r.moe.balance_over = "global_batch";
        r.train.micro_batches = 2;
      }},
     {"free_experts_with_gating_residual",
@@ -92,7 +94,8 @@ const TranslationCase kTranslationCases[] = {
      [](launch::Recipe& r) { r.train.batch_tokens = 90, r.train.recompute = "block", r.moe.gating_residual = true; }},
     {"recomputed_soft_slots",
      [](launch::Recipe& r) {
-       r.moe.router = "soft", r.moe.layers = "0", r.moe.gate = "raw", r.moe.slots = 2, r.moe.load_balance = 0;
+       r.moe.router = "soft", r.moe.layers = "0", r.moe.gate = "raw", r.moe.own<moetrain::SoftConfig>().slots = 2,
+       r.moe.load_balance = 0;
        r.train.recompute = "block";
      }},
     {"fewer_pairs_than_ranks", [](launch::Recipe& r) { r.train.batch_tokens = 90, r.model.dropout = 0.1; }},

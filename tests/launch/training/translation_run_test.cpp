@@ -82,7 +82,7 @@ TEST_F(TranslationRun, EvaluationIsTheSameWhateverRanksAndBatches) {
   const auto corpus = data::TokenCorpus::open(corpus_);
   const launch::Groups groups = test_groups(), alone = launch::local_groups();
   for (const char* inference : {"sentence", "token", "ensemble"}) {
-    recipe.moe.stochastic_inference = inference;
+    recipe.moe.own<moetrain::ThorConfig>().inference = inference;
     const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
     const auto evaluate = [&](int64_t batch_tokens, const launch::Groups& ranks) {
       recipe.train.batch_tokens = batch_tokens;
@@ -109,7 +109,7 @@ TEST_F(TranslationRun, TranslationsAreTheSameOnAnyNumberOfRanks) {
   const moetrain::BeamOptions options{
       .beam = 2, .longest_ratio = 0.5, .longest_extra = 2, .end_token = corpus.tokenizer().end_of_text()};
   for (const char* inference : {"sentence", "token"}) {
-    recipe.moe.stochastic_inference = inference;
+    recipe.moe.own<moetrain::ThorConfig>().inference = inference;
     const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
     auto& translator = dynamic_cast<moetrain::EncoderDecoder&>(*model);
     for (const int64_t batch : {1, 3}) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "moetrain/routers/selections/selections.h"
 #include "parallel/base/fault.h"
 #include "tests/moetrain/models/small_translator.h"
 
@@ -164,7 +165,7 @@ TEST(BeamSearch, StochasticExpertsAreDrawnBySentence) {
   moe.gate = "hard";
   moe.top_k = 1;
   moe.load_balance = moe.router_z = 0;
-  moe.stochastic_inference = "sentence";
+  moe.own<ThorConfig>().inference = "sentence";
   const auto model = lively_translator(moe);
   const BeamOptions options{.beam = 3, .longest_ratio = 1.0, .longest_extra = 3, .end_token = kEnd};
   const std::vector<Sentence> sources = small_pairs().sources, together = search(*model, sources, options, 10);

@@ -7,6 +7,7 @@
 
 #include "moetrain/objectives/objective.h"
 #include "moetrain/routers/composed_router.h"
+#include "moetrain/routers/selections/selections.h"
 #include "parallel/base/fault.h"
 #include "tests/moetrain/models/small_translator.h"
 
@@ -45,7 +46,10 @@ const RecomputeCase kCases[] = {
      [](auto&, auto& m, auto&) {
        choose(m, "mlp", 3, "true1"), m.gating_residual = true, m.copy_experts = m.constant_experts = 2;
      }},
-    {"sigmoid_bias", [](auto&, auto& m, auto&) { choose(m, "sigmoid_bias", 2, "sum1"), m.groups = 2; }},
+    {"sigmoid_bias",
+     [](auto&, auto& m, auto&) {
+       choose(m, "sigmoid_bias", 2, "sum1"), m.template own<SigmoidBiasConfig>().groups = 2;
+     }},
     {"expert_choice",
      [](auto&, auto& m, auto&) {
        choose(m, "expert_choice", 2, "raw"), m.capacity = "factor", m.drop = "probability", m.load_balance = 0;

@@ -9,6 +9,7 @@
 
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/moe_layer.h"
+#include "moetrain/routers/soft_router.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/support/gradient_check.h"
@@ -55,7 +56,7 @@ const std::map<std::string, MoeConfig>& registry() {
     all["expert_choice"].load_balance = 0;
     all["soft"].load_balance = 0;
     all["soft"].jitter = 0;
-    all["soft"].slots = 2;
+    all["soft"].own<SoftConfig>().slots = 2;
     return all;
   }();
   return rows;
@@ -121,9 +122,9 @@ MoeConfig config_of(const RegistryCase& each) {
 
 bool refused(const MoeConfig& config) {
   try {
-    const RouterDemands demands = builtin_routers().at(config.router).demands;
-    check_router(config, demands, {.causal = false});
-    check_experts(config, kRegistryWidth, demands);
+    const RouterPreset router = builtin_routers().at(config.router);
+    check_router(config, router, {.causal = false});
+    check_experts(config, kRegistryWidth, router.demands);
   } catch (const parallel::UserError&) {
     return true;
   }

@@ -6,6 +6,7 @@
 
 #include "moetrain/moe/moe_layer.h"
 #include "moetrain/routers/sequence_parts.h"
+#include "moetrain/routers/soft_router.h"
 #include "parallel/base/fault.h"
 #include "tests/moetrain/moe/dense_moe.h"
 #include "tests/support/token_shards.h"
@@ -27,7 +28,7 @@ BatchScope soft_scope(const std::vector<int64_t>& split) {
 std::shared_ptr<MoeLayer> soft_layer() {
   MoeConfig config{
       .router = "soft", .experts = kSoftExperts, .hidden = 5, .gate = "raw", .load_balance = 0, .router_z = 0};
-  config.slots = kSoftSlots;
+  config.own<SoftConfig>().slots = kSoftSlots;
   const MoeLayer::Shape shape{.width = kSoftWidth, .std = 0.8, .output_std = 0.9, .causal = false};
   return std::make_shared<MoeLayer>(ParameterSource(3, at::kDouble), config, shape, builtin_routers());
 }
@@ -43,9 +44,8 @@ at::Tensor soft_by_hand(MoeLayer& layer, const at::Tensor& x_LD) {
       slot_1D += x_LD.narrow(0, t, 1) * (power_LP[t][p] / power_LP.select(1, p).sum());
     }
     const int64_t e = p / kSoftSlots;
-    const at::Tensor served_1D =
-        dense_feed_forward(slot_1D, weight("experts.gate")[e], weight("experts.up")[e], weight("experts.down")[e],
-                           Activation::kSwiglu);
+    const at::Tensor served_1D = dense_feed_forward(slot_1D, weight("experts.gate")[e], weight("experts.up")[e],
+                                                    weight("experts.down")[e], Activation::kSwiglu);
     for (int64_t t = 0; t < x_LD.size(0); ++t) out_LD[t] += (power_LP[t][p] / power_LP[t].sum()) * served_1D[0];
   }
   return out_LD;
@@ -66,22 +66,22 @@ TEST(SoftMoe, EqualsItsFormulaWhereverTheSequencesLie) {
 }
 
 TEST(SoftMoe, ADecoderBlockRefusesIt) {
-  const RouterDemands demands = builtin_routers().at("soft").demands;
+  const RouterPreset soft = builtin_routers().at("soft");
   MoeConfig config{.router = "soft", .gate = "raw", .load_balance = 0};
   try {
-    check_router(config, demands);
+    check_router(config, soft);
     ADD_FAILURE() << "no fault";
   } catch (const parallel::UserError& error) {
     EXPECT_STREQ(error.what(),
                  "moe.router = \"soft\" in a decoder block: it mixes a sequence's tokens, so that each would see later "
                  "ones; nearest legal: router = \"top_k\", or this one in an encoder");
   }
-  EXPECT_NO_THROW(check_router(config, demands, {.causal = false}));
+  EXPECT_NO_THROW(check_router(config, soft, {.causal = false}));
   for (const auto change : {+[](MoeConfig& c) { c.jitter = 0.1; }, +[](MoeConfig& c) { c.route_scale = 2; },
                             +[](MoeConfig& c) { c.gating_residual = true; }}) {
     MoeConfig changed = config;
     change(changed);
-    EXPECT_THROW(check_router(changed, demands, {.causal = false}), parallel::UserError);
+    EXPECT_THROW(check_router(changed, soft, {.causal = false}), parallel::UserError);
   }
   EXPECT_THROW(MoeLayer(ParameterSource(3, at::kDouble), config, {.width = 4}, builtin_routers()),
                parallel::InternalError);

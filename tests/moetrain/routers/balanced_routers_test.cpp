@@ -70,8 +70,7 @@ TEST(ExpertChoice, InEvaluationATokenDependsOnNoOther) {
 
 MoeConfig sinkhorn(int64_t top_k) {
   MoeConfig config{.router = "sinkhorn", .experts = kBalancedExperts, .top_k = top_k, .gate = "raw"};
-  config.sinkhorn_iterations = 500;
-  config.sinkhorn_tolerance = 1e-13;
+  config.own<SinkhornConfig>() = {.iterations = 500, .tolerance = 1e-13};
   return config;
 }
 

@@ -20,7 +20,7 @@ at::Tensor mlp_tokens() { return random_tensor("mlp tokens", {kMlpTokens, kMlpWi
 TEST(Mlp, LogitsAreThoseOfTwoLayers) {
   for (const char* activation : {"tanh", "gelu"}) {
     MoeConfig config = mlp_config();
-    config.mlp_activation = activation;
+    config.own<MlpConfig>().activation = activation;
     const auto router = make_router(config, kMlpWidth);
     const auto parameters = router->named_parameters();
     ASSERT_EQ(parameters["hidden"].sizes(), (at::IntArrayRef{8 * kMlpExperts, kMlpWidth}));
@@ -34,7 +34,7 @@ TEST(Mlp, LogitsAreThoseOfTwoLayers) {
 
 TEST(Mlp, TheHiddenWidthIsAKey) {
   MoeConfig config = mlp_config();
-  config.mlp_hidden = 3;
+  config.own<MlpConfig>().hidden = 3;
   EXPECT_EQ(make_router(config, kMlpWidth)->named_parameters()["hidden"].size(0), 3);
 }
 

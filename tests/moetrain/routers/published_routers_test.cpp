@@ -122,7 +122,7 @@ TEST(NoisyTopK, NoiseOfALearnedScaleInTrainingOnly) {
 
 TEST(Cosine, LogitsAreCosinesOverTheTemperature) {
   MoeConfig config = published("cosine", 2, "raw");
-  config.cosine_width = 3;
+  config.own<CosineConfig>().width = 3;
   const auto parameters = parameters_of(config);
   const at::Tensor &projection = parameters.at("projection"), &prototypes = parameters.at("prototypes");
   EXPECT_EQ(projection.sizes(), (at::IntArrayRef{3, kPublishedWidth}));
@@ -156,8 +156,8 @@ TEST(Hash, ATokenIdHasOneExpertWhateverStepAndPlace) {
 /// The experts of one pass of thor as [sequences, length].
 at::Tensor thor_experts(const char* granularity, const Pass& pass, int64_t tokens = 48) {
   MoeConfig config = published("thor", 1, "hard");
-  config.stochastic = granularity;
-  if (!pass.training) config.stochastic_inference = granularity;
+  config.own<ThorConfig>().granularity = granularity;
+  if (!pass.training) config.own<ThorConfig>().inference = granularity;
   return route_published(config, published_tokens(tokens), pass).assignment.expert_TK.view({-1, kPublishedLength});
 }
 
@@ -194,7 +194,7 @@ TEST(Thor, ASequenceSeesAUniformDrawOverStepsAndLayers) {
 
 TEST(Thor, AnEnsembleIsTheMeanOfAllExperts) {
   MoeConfig config = published("thor", 1, "hard");
-  config.stochastic_inference = "ensemble";
+  config.own<ThorConfig>().inference = "ensemble";
   const RoutingDecision decision = route_published(config, published_tokens(), {.training = false});
   EXPECT_TRUE(decision.assignment.expert_TK[4].equal(at::arange(kPublishedExperts, at::kLong)));
   expect_equal(decision.assignment.weight_TK, at::full({kPublishedTokens, kPublishedExperts}, 0.2, at::kDouble));

@@ -5,6 +5,8 @@
 #include <memory>
 
 #include "moetrain/routers/router.h"
+#include "moetrain/routers/scores/scores.h"
+#include "moetrain/routers/selections/selections.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/support/random_tensor.h"
 

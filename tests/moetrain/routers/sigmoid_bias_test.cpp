@@ -17,9 +17,7 @@ constexpr int64_t kBiasTokens = 40, kBiasWidth = 5;
 MoeConfig bias_config() {
   MoeConfig config{.router = "sigmoid_bias", .experts = 12, .top_k = 3, .gate = "sum1"};
   config.route_scale = 2.5;
-  config.groups = 4;
-  config.top_groups = 2;
-  config.bias_rate = 0.01;
+  config.own<SigmoidBiasConfig>() = {.groups = 4, .top_groups = 2, .bias_rate = 0.01};
   return config;
 }
 
@@ -135,7 +133,7 @@ TEST(SigmoidBias, SeveralUpdatesAreTheSameHoweverTokensAreSpread) {
 
 TEST(SigmoidBias, BalancesWithoutALoss) {
   MoeConfig config = bias_config();
-  config.groups = config.top_groups = 1;
+  config.own<SigmoidBiasConfig>().groups = config.own<SigmoidBiasConfig>().top_groups = 1;
   const auto router = make_router(config, kBiasWidth);
   // A router that prefers the experts in order: most tokens want the first.
   const at::NoGradGuard no_gradient;

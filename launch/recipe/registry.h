@@ -1,0 +1,21 @@
+// What the names in a recipe mean. A value: a program outside the tree adds rows of its own before it reads recipes.
+// defines: Registry, builtin_registry
+#pragma once
+#include <memory>
+
+#include "moetrain/models/models.h"
+#include "moetrain/objectives/objective.h"
+#include "moetrain/routers/router.h"
+
+namespace launch {
+
+struct Registry {
+  parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();          // moe.router
+  parallel::NameTable<moetrain::ModelMaker> models = moetrain::builtin_models();              // model.kind
+  parallel::NameTable<moetrain::ObjectiveMaker> objectives = moetrain::builtin_objectives();  // objective.kind
+};
+
+/// What moetrain itself knows.
+std::shared_ptr<const Registry> builtin_registry();
+
+}  // namespace launch

@@ -1,0 +1,77 @@
+// What only one choice knows stands in its own table, and is legal where it is chosen.
+#include <gtest/gtest.h>
+
+#include "launch/recipe/reader.h"
+#include "launch/recipe/writer.h"
+#include "moetrain/routers/selections/selections.h"
+#include "tests/launch/recipe/recipe_support.h"
+
+namespace launch {
+namespace {
+
+const std::string kThor = "[moe]\nrouter = \"thor\"\n";
+
+TEST(Choices, ATableOfTheChosenOneIsRead) {
+  const auto granularity = [](const Recipe& recipe) { return recipe.moe.own<moetrain::ThorConfig>().granularity; };
+  EXPECT_EQ(granularity(parse_recipe(kThor, "recipe.toml")), "slices");
+  EXPECT_EQ(granularity(parse_recipe(kThor + "[moe.thor]\ngranularity = \"token\"\n", "recipe.toml")), "token");
+  EXPECT_EQ(granularity(parse_recipe("[moe.thor]\ngranularity = \"token\"\n" + kThor, "recipe.toml")), "token");
+  EXPECT_EQ(granularity(parse_recipe("moe = {router = \"thor\", thor = {granularity = \"token\"}}", "recipe.toml")),
+            "token");
+  EXPECT_EQ(granularity(parse_recipe(kThor, "recipe.toml", {"moe.thor.granularity=token"})), "token");
+  EXPECT_EQ(granularity(parse_recipe("", "recipe.toml", {"moe.thor.granularity=token", "moe.router=thor"})), "token");
+}
+
+TEST(Choices, AKeyOfOneThatIsNotTakenIsAnErrorWithBothWaysOut) {
+  EXPECT_EQ(recipe_fault("[moe]\nrouter = \"soft\"\n[moe.thor]\ninference = \"token\"\n"),
+            "recipe.toml:4: moe.thor.inference is a key of moe.router = \"thor\", and the recipe's is \"soft\"; legal: "
+            "without this key, or moe.router = \"thor\"");
+  EXPECT_EQ(recipe_fault("", {"moe.soft.slots=2"}),
+            "--set moe.soft.slots=2: moe.soft.slots is a key of moe.router = \"soft\", and the recipe's is \"top_k\"; "
+            "legal: without this key, or moe.router = \"soft\"");
+  EXPECT_EQ(recipe_fault("[moe.thor]\n"), "no fault") << "a table without keys says nothing";
+}
+
+TEST(Choices, NamesAndValuesAreHeldAgainstTheirOwnTable) {
+  EXPECT_EQ(recipe_fault(kThor + "[moe.thor]\ngranularty = \"token\"\n"),
+            "recipe.toml:4: unknown key 'moe.thor.granularty'; did you mean 'granularity'?");
+  EXPECT_EQ(recipe_fault(kThor + "[moe.thor]\ngranularity = \"word\"\n"),
+            "recipe.toml:4: moe.thor.granularity = \"word\" is unknown; legal: slices, batch_layer, sentence, token");
+  EXPECT_EQ(recipe_fault("[moe.thro]\n"), "recipe.toml:1: unknown section 'moe.thro'; did you mean 'moe.thor'?");
+  EXPECT_EQ(recipe_fault("[moe.top_k]\n"), "recipe.toml:1: moe.top_k is a table; wanted an integer such as 2");
+  EXPECT_EQ(recipe_fault("[moe]\nslots = 2\n"), "recipe.toml:2: moe.slots is now moe.soft.slots");
+  EXPECT_EQ(recipe_fault("", {"moe.stochastic=token"}),
+            "--set moe.stochastic=token: moe.stochastic is now moe.thor.granularity");
+}
+
+TEST(Choices, WhatAnOlderVersionHasWrittenIsReadAsItWasMeant) {
+  const std::string older = "[moe]\nrouter = \"thor\"\ncosine_width = 0\nslots = 1\nstochastic = \"token\"\n";
+  const Recipe recipe = parse_recipe(older, "run/recipe.toml", {}, {.any_version = true});
+  EXPECT_EQ(recipe.moe.own<moetrain::ThorConfig>().granularity, "token");
+  Recipe expected;
+  expected.moe.router = "thor";
+  expected.moe.own<moetrain::ThorConfig>().granularity = "token";
+  EXPECT_EQ(write_recipe(recipe), write_recipe(expected));
+}
+
+struct DiceConfig {
+  int64_t sides = 6;
+};
+
+template <class Visitor>
+void visit(DiceConfig& config, Visitor& field) {
+  field("sides", config.sides, parallel::between(2, 100), "of one die");
+}
+
+TEST(Choices, ARouterFromOutsideHasItsTableToo) {
+  Registry registry;
+  registry.routers.add("dice", {.keys = parallel::own_keys_of<DiceConfig>});
+  const auto known = std::make_shared<const Registry>(registry);
+  const Recipe recipe = parse_recipe("[moe]\nrouter = \"dice\"\n[moe.dice]\nsides = 20\n", "recipe.toml", {}, {known});
+  EXPECT_EQ(recipe.moe.own<DiceConfig>().sides, 20);
+  EXPECT_NE(write_recipe(recipe).find("[moe.dice]\nsides = 20\n"), std::string::npos);
+  EXPECT_EQ(recipe_fault("[moe.dice]\n").substr(0, 41), "recipe.toml:1: unknown section 'moe.dice'");
+}
+
+}  // namespace
+}  // namespace launch
