@@ -28,14 +28,30 @@ std::string range_text(const parallel::Legal& legal, const std::string& unbounde
 
 namespace {
 
-/// The tables of their own that choices have: what a section's config chooses by name from a table of the registry.
+/// A key that chooses by name may hold the names that the table has.
+void let_choose(std::vector<RecipeField>& all, const std::string& name, std::vector<std::string> names) {
+  for (RecipeField& field : all) {
+    if (field.name() == name) field.legal.names = std::move(names);
+  }
+}
+
+/// What a section's config chooses from a table of the registry, and the tables of their own that choices have.
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
+  let_choose(all, "moe.router", registry.routers.names());
   for (const std::string& name : registry.routers.names()) {
     const parallel::OwnKeyList keys = registry.routers.at(name).keys;
     if (keys == nullptr) continue;
     const Choice choice{.key = "moe.router", .name = name, .chosen = &moe.router};
     for (parallel::Field& field : keys(moe.own_keys)) all.push_back({std::move(field), "moe." + name, choice});
   }
+}
+
+void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ModelConfig&) {
+  let_choose(all, "model.kind", registry.models.names());
+}
+
+void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ObjectiveConfig&) {
+  let_choose(all, "objective.kind", registry.objectives.names());
 }
 
 template <class Config>

@@ -36,7 +36,7 @@ at::Tensor fraction_of_all(const RoutingDecision& decision, const MoeConfig& con
   if (!earlier) return decision.global_choices_E.to(type) / tokens;
   const at::Tensor all_E =
       decision.global_choices_E + scope.earlier_choices[block].to(decision.global_choices_E.device());
-  // Every token makes as many choices as here: all choices over choices a token are the tokens so far.
+  // All choices over the choices of a token here are the tokens so far (of a router that takes fewer than K: nearly).
   const at::Tensor choices_per_token = decision.global_choices_E.sum().to(type) / tokens;
   return all_E.to(type) * (choices_per_token / all_E.sum().to(type));
 }
@@ -49,9 +49,11 @@ at::Tensor within_sequences(const RoutingDecision& decision, const MoeConfig& co
   const at::Tensor sequence_T = scope.sequence_T.to(p_TE.device());
   const at::Tensor chosen_TK =
       config.balance_choices == "first" ? decision.chosen_TK.narrow(1, 0, 1) : decision.chosen_TK;
-  const at::Tensor count_SE =
-      at::bincount((sequence_T.unsqueeze(1) * experts + chosen_TK).flatten(), {}, sequences * experts)
-          .view({sequences, experts});
+  const at::Tensor place_TK =
+      (sequence_T.unsqueeze(1) * experts + chosen_TK).masked_fill(chosen_TK < 0, sequences * experts);  // no choice
+  const at::Tensor count_SE = at::bincount(place_TK.flatten(), {}, sequences * experts + 1)
+                                  .narrow(0, 0, sequences * experts)
+                                  .view({sequences, experts});
   const at::Tensor tokens_S1 = at::bincount(sequence_T, {}, sequences).unsqueeze(1);
   at::Tensor counts = at::cat({count_SE, tokens_S1}, 1);  // a sequence may lie on several ranks
   scope.group.all_reduce(counts, parallel::ReduceOp::kSum).wait();

@@ -54,7 +54,7 @@ at::Tensor router_z_share(const RoutingDecision& decision, const BatchScope& sco
 
 at::Tensor importance_share(const RoutingDecision& decision, const BatchScope& scope) {
   const at::Tensor zero_E = at::zeros({decision.probabilities_TE.size(1)}, decision.gate_TK.options());
-  const at::Tensor sum_E = zero_E.index_add(0, decision.chosen_TK.flatten(), decision.gate_TK.flatten());
+  const at::Tensor sum_E = zero_E.index_add(0, decision.chosen_TK.clamp_min(0).flatten(), decision.gate_TK.flatten());
   return share_of_statistic(sum_E, scope.group, &squared_variation);
 }
 

@@ -31,8 +31,7 @@ inline int64_t total_blocks(const ModelConfig& config) { return config.encoder_l
 template <class Visitor>
 void visit(ModelConfig& config, Visitor& field) {
   using namespace parallel;
-  field("kind", config.kind, one_of({"decoder_lm", "encoder_decoder"}),
-        "language model, or transformer of translation");
+  field("kind", config.kind, anything(), "language model, or transformer of translation");
   field("layers", config.layers, between(1, 1000), "transformer blocks; of the decoder where there is an encoder");
   field("encoder_layers", config.encoder_layers, between(0, 1000), "blocks of the encoder; 0: none");
   field("width", config.width, between(2, 1 << 20), "model width; heads must divide it, into even parts");

@@ -124,8 +124,7 @@ void visit(MoeConfig& config, Visitor& field) {
         "blocks with experts: \"all\", \"none\", \"odd\", \"even\", \"every:N\" or a list from 0 such as \"1,3\" or "
         "\"0,4-11\"");
   field("router", config.router, anything(),
-        "published router: top_k, switch, gshard, noisy_top_k, cosine, mlp, sigmoid_bias, expert_choice, sinkhorn, "
-        "soft, hash, thor; what only one of them knows stands in its own table, such as [moe.thor]");
+        "published router; what only one of them knows stands in its own table, such as [moe.thor]");
   field("experts", config.experts, between(1, 1 << 16), "routed experts in a layer");
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");
   field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),

@@ -8,7 +8,7 @@
 namespace moetrain {
 
 struct Choices {
-  at::Tensor expert_TK;       // int64, distinct in a row
+  at::Tensor expert_TK;       // int64, distinct in a row; kDropped: no choice
   at::Tensor probability_TK;  // of each choice, without gradient
 };
 

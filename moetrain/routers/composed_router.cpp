@@ -24,6 +24,11 @@ at::Tensor jitter_factors(const at::Tensor& tokens_TD, double half_width, const 
   return 1.0 - half_width + 2.0 * half_width * uniform_TD;
 }
 
+/// Of each choice; 0 where there is none.
+at::Tensor scores_of(const at::Tensor& score_TE, const at::Tensor& chosen_TK) {
+  return score_TE.gather(1, chosen_TK.clamp_min(0)).masked_fill(chosen_TK < 0, 0.0);
+}
+
 class ComposedRouter : public Router {
  public:
   ComposedRouter(RouterParts parts, const ScoresInput& input)
@@ -61,7 +66,7 @@ class ComposedRouter : public Router {
     decision.global_choices_E = choices.global_choices_E;
     decision.global_first_E = choices.global_first_E;
     decision.dropped = choices.dropped;
-    decide_weights(decision, squashed.score_TE.gather(1, choices.chosen_TK), choices.expert_TK);
+    decide_weights(decision, scores_of(squashed.score_TE, choices.chosen_TK), choices.expert_TK);
     decision.assignment.weight_TK = decision.assignment.weight_TK.to(tokens_TD.scalar_type());
     return decision;
   }
@@ -89,7 +94,7 @@ class ComposedRouter : public Router {
     const at::Tensor score_TE = squashed.score_TE.detach();
     const at::Tensor chosen_TK =
         parts_.selection({logits_TE, squashed.probabilities_TE.detach(), score_TE, bias_E_}, config_, context);
-    const CapacityOutcome kept = apply_capacity({chosen_TK, score_TE.gather(1, chosen_TK)}, config_, context);
+    const CapacityOutcome kept = apply_capacity({chosen_TK, scores_of(score_TE, chosen_TK)}, config_, context);
     RoutingChoices choices{chosen_TK, kept.expert_TK, kept.global_choices_KE.sum(0), kept.global_choices_KE[0],
                            kept.dropped};
     if (parts_.experts_choose && context.scope.training) {
@@ -100,8 +105,8 @@ class ComposedRouter : public Router {
 
   void decide_weights(RoutingDecision& decision, const at::Tensor& score_TK, const at::Tensor& expert_TK) const {
     const ExpertKinds kinds = expert_kinds(config_);
-    const at::Tensor true_TK = decision.chosen_TK < kinds.true_experts();
-    const at::Tensor all_TK = at::ones_like(true_TK);
+    const at::Tensor all_TK = decision.chosen_TK >= 0;
+    const at::Tensor true_TK = all_TK & (decision.chosen_TK < kinds.true_experts());
     decision.gate_TK = gate_weights(gate_, score_TK, {all_TK, true_TK}) * config_.route_scale;
     at::Tensor weight_TK = decision.gate_TK;
     if (gate_ == Gate::kSum1Kept) {

@@ -49,6 +49,7 @@ int64_t drop_late(at::Tensor& expert_TK, at::Tensor taken_KE, const std::vector<
   for (int64_t j = 0; j < expert.size(1); ++j) {
     for (int64_t t = 0; t < expert.size(0); ++t) {
       const int64_t e = expert[t][j];
+      if (e == parallel::Assignment::kDropped) continue;  // no choice
       if (taken[j][e]++ < capacity_E[static_cast<size_t>(e)]) continue;
       expert[t][j] = parallel::Assignment::kDropped;
       ++dropped;

@@ -24,7 +24,7 @@ struct SlotMix {
 struct RoutingDecision {
   at::Tensor logits_TE;         // at least float32; carries gradient where the router learns
   at::Tensor probabilities_TE;  // rows sum to 1: the softmax of the logits, or their sigmoids over the row's sum
-  at::Tensor chosen_TK;         // int64, before any drop
+  at::Tensor chosen_TK;         // int64, before any drop; kDropped where a token takes fewer than K
   at::Tensor gate_TK;           // the combine weights if nothing were dropped; at least float32, with gradient
   at::Tensor clean_logits_TE;   // the logits without noise and the noise's scale;
   at::Tensor noise_scale_TE;    // undefined unless the router adds noise of a learned scale, and trains

@@ -14,7 +14,8 @@ struct Candidates {
   at::Tensor bias_E;    // to be added to the scores for the choice alone; undefined: none
 };
 
-/// int64 [T, K], distinct in a row; K is config.top_k unless said otherwise.
+/// int64 [T, K], distinct in a row; K is config.top_k unless said otherwise. kDropped, behind a row's experts, where a
+/// token takes fewer than K: no choice, and no dropped one either.
 using Selection = at::Tensor (*)(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
 
 /// The K largest probabilities, largest first.

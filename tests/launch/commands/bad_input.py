@@ -26,7 +26,7 @@ def bad_recipes(bench, recipe):
     refused("out of range", ("layers = 2", "layers = 0"), "bad.toml:", "model.layers", "0")
     refused("more choices than experts", ("experts = 4", "experts = 4\ntop_k = 5"), "moe.top_k (5)", "moe.experts (4)")
     refused("heads that do not divide", ("heads = 4", "heads = 5"), "model.width (24)", "model.heads (5)")
-    refused("an unknown router", ("[moe]", '[moe]\nrouter = "best"'), "unknown router 'best'", "top_k")
+    refused("an unknown router", ("[moe]", '[moe]\nrouter = "best"'), 'moe.router = "best" is unknown', "top_k")
     refused("an unknown way to recompute", ("[train]", '[train]\nrecompute = "blocks"'), "train.recompute", "none", "moe", "block")
     refused("a broken file", ("[moe]", "[moe"), "bad.toml:")
     refused("no data file", ("corpus.h5", "absent.h5"), "absent.h5")

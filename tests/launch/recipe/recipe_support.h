@@ -63,7 +63,12 @@ struct MakeUnusual {
   void operator()(std::vector<int64_t>* value) const { value->push_back(3); }
   void operator()(parallel::Weight* value) const { *value = {value->value / 3 + 0.1, 5, 7'000'000'000}; }
   void operator()(std::string* value) const {
-    *value = field.legal.names.empty() ? "a \"b\" \\ c\t\n\r\b\f\x01\x7F # = [ä€]" : field.legal.names.back();
+    const std::vector<std::string>& names = field.legal.names;
+    if (names.empty()) {
+      *value = "a \"b\" \\ c\t\n\r\b\f\x01\x7F # = [ä€]";
+    } else {
+      *value = names.back() == *value ? names.front() : names.back();
+    }
   }
 };
 

@@ -131,6 +131,44 @@ const LayoutCase kLayoutCases[] = {
      [](launch::Recipe& r) { r.train.recompute = "block", r.train.global_batch = 1, r.moe.experts = 40; }},
 };
 
+/// Routers of language models that no case above names: as their presets demand them, dropping by probability.
+std::vector<std::string> other_routers() {
+  const parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();
+  std::vector<std::string> others = routers.names();
+  std::erase_if(others, [&](const std::string& name) {
+    bool named = !routers.at(name).demands.causal_safe || name == "top_k";
+    for (const LayoutCase& each : kLayoutCases) {
+      launch::Recipe recipe = tiny_recipe("");
+      each.change(recipe);
+      named |= recipe.moe.router == name;
+    }
+    return named;
+  });
+  return others;
+}
+
+class OtherRouterLayouts : public testing::TestWithParam<std::string> {};
+
+TEST_P(OtherRouterLayouts, AgreeWithOneRankInFloat64) {
+  const auto world = test_world();
+  const TestFolder folder("other_router", *world);
+  launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
+  const moetrain::RouterDemands demands = moetrain::builtin_routers().at(GetParam()).demands;
+  choose(recipe, GetParam().c_str(), demands.top_k > 0 ? demands.top_k : 3, demands.gates.front().c_str());
+  if (demands.capacity) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 0.7;
+  if (demands.learned) recipe.moe.drop = "probability";
+  const UpdateTrace reference = trace_of_one_rank(recipe, updates_of_case());
+  for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
+    const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
+    SCOPED_TRACE(groups.mesh->shape().describe());
+    expect_same_trace(run_updates(recipe, groups, updates_of_case()), reference, 1e-10);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OtherRouterLayouts, testing::ValuesIn(other_routers()),
+                         [](const auto& each) { return each.param; });
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(OtherRouterLayouts);
+
 class LayoutEquality : public testing::TestWithParam<size_t> {};
 
 TEST_P(LayoutEquality, AgreesWithOneRankInFloat64) {
