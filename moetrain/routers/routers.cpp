@@ -2,6 +2,10 @@
 #include "moetrain/routers/soft_router.h"
 
 namespace moetrain {
+
+// Routers that have a file of their own.
+RouterPreset top_p_router();
+
 namespace {
 
 using ScoresMaker = std::unique_ptr<Scores> (*)(const ScoresInput& input);
@@ -58,6 +62,8 @@ parallel::NameTable<RouterPreset> builtin_routers() {
                {make<linear_scores, select_sinkhorn, sigmoid_of_one_squash>,
                 {.gates = {"raw"}},
                 parallel::own_keys_of<SinkhornConfig>}},
+              // Dynamic routing (Huang et al. 2024), at most top_k.
+              {"top_p", top_p_router()},
               // Soft MoE (Puigcerver et al. 2024).
               {"soft",
                {soft_router,
