@@ -1,6 +1,7 @@
 // One HDF5 file for each saved update, independent of the layout that wrote it.
 // defines: CheckpointTensor, CheckpointInfo, DamagedCheckpoint, write_checkpoint, read_checkpoint_info,
-// read_checkpoint, all_finite, checkpoint_updates, checkpoint_path, newest_update, aside_of, set_aside, prune_checkpoints
+// read_checkpoint, all_finite, checkpoint_updates, checkpoint_path, newest_update, aside_of, set_aside,
+// prune_checkpoints
 #pragma once
 #include <ATen/core/Tensor.h>
 

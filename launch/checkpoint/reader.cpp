@@ -77,8 +77,7 @@ std::string read_text(const File& from, const char* name) {
     damaged(from.path, ": attribute '", name, "' is not a short text");
   }
   std::string text(static_cast<size_t>(size), '\0');
-  if (H5Aread(attribute.id(), type.id(), text.data()) < 0)
-    damaged(from.path, ": attribute '", name, "' is unreadable");
+  if (H5Aread(attribute.id(), type.id(), text.data()) < 0) damaged(from.path, ": attribute '", name, "' is unreadable");
   text.resize(std::min(text.find('\0'), text.size()));
   return text;
 }

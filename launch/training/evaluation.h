@@ -34,8 +34,8 @@ struct Evaluation {
   std::vector<GroupRouting> routing;
 };
 
-/// Every held-out target is predicted once, without smoothing, dropout or noise. UserError where the loss is not finite.
-/// Collective.
+/// Every held-out target is predicted once, without smoothing, dropout or noise. UserError where the loss is not
+/// finite. Collective.
 Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups);
 
 /// {"loss", "bits_per_byte", "groups": {name: {...}}} and, with routing, "routing": [{"layer", "experts", "groups"}].

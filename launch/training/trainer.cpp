@@ -107,7 +107,8 @@ void Trainer::begin(const Loaded& loaded) {
 void Trainer::announce_resumption(const Loaded& loaded) {
   for (const Loaded::Passed& passed : loaded.passed) {
     progress_.say(parallel::concat("warning: ", passed.reason, "; kept as ",
-                                   aside_of(passed.checkpoint).filename().string(), ", and gone on from update ", loaded.update));
+                                   aside_of(passed.checkpoint).filename().string(), ", and gone on from update ",
+                                   loaded.update));
   }
   if (!before_) return;
   std::vector<std::string> changes;

@@ -23,7 +23,7 @@ class Sequences {
   bool uniform() const { return tokens_ == count() * longest_; }
   const std::vector<int64_t>& lengths() const { return lengths_; }
 
-  at::Tensor sequence_T() const;    // int64, CPU: the number of each token's sequence, from 0
+  at::Tensor sequence_T() const;  // int64, CPU: the number of each token's sequence, from 0
 
   /// [T, D] -> [S, L, D], zeros past a sequence's end; a view where all lengths are equal.
   at::Tensor pad(const at::Tensor& x_TD) const;

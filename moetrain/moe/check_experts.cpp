@@ -27,8 +27,8 @@ void check_kinds(const MoeConfig& config) {
   for (const ExpertKind& kind : expert_kind_table()) {
     if (kind.count == &ExpertKinds::ffn || kinds.*kind.count == 0) continue;
     user_error("moe.", kind.name, "_experts (", kinds.*kind.count, ") with moe.router = \"", config.router,
-               "\": such experts are for a router that learns which tokens need less; nearest legal: ",
-               kind.name, "_experts = 0 or router = \"top_k\"");
+               "\": such experts are for a router that learns which tokens need less; nearest legal: ", kind.name,
+               "_experts = 0 or router = \"top_k\"");
   }
 }
 

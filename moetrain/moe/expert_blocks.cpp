@@ -51,7 +51,8 @@ class BlockList {
 
   void choose(int64_t block) {
     if (block >= blocks_) {
-      refuse(concat("block ", block, " is out of range; legal: 0 to ", blocks_ - 1, ", the model has ", blocks_, " blocks"));
+      refuse(concat("block ", block, " is out of range; legal: 0 to ", blocks_ - 1, ", the model has ", blocks_,
+                    " blocks"));
     }
     if (chosen_[static_cast<size_t>(block)]) refuse(concat("block ", block, " is named twice"));
     chosen_[static_cast<size_t>(block)] = true;

@@ -134,12 +134,12 @@ TEST_F(GradientSlicesTest, NeverStandBeforeAnAllToAllThatCouldGo) {
   const auto mesh = std::make_shared<const Mesh>(config, tokens_group, gradients_group);
   const int64_t experts = 2 * size_;
   mesh->follow({.name = "planned",
-                            .overlap = true,
-                            .release = GradientRelease::kPlanned,
-                            .layers = {{.forward_chunks = kForward,
-                                        .backward_chunks = kBackward,
-                                        .moe_gradient_bytes = 40,
-                                        .dense_gradient_bytes = 16}}});
+                .overlap = true,
+                .release = GradientRelease::kPlanned,
+                .layers = {{.forward_chunks = kForward,
+                            .backward_chunks = kBackward,
+                            .moe_gradient_bytes = 40,
+                            .dense_gradient_bytes = 16}}});
   const auto dense = leaves({3, 5, 1, 8});  // of the layer above the experts
   GradientReducer reducer(dense, mesh->replicas(Replicas::kWorld), {.schedule = mesh->schedule()});
   reducer.zero();
