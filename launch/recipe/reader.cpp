@@ -70,7 +70,10 @@ const RecipeField& find_field(const std::vector<RecipeField>& fields, const Docu
     known.push_back(field.key);
   }
   if (const MovedKey* moved = moved_key(entry.section + "." + entry.key)) {
-    user_error(entry.place, ": ", moved->was, " is now ", moved->is);
+    const auto there = std::ranges::find(fields, moved->is, &RecipeField::name);
+    const bool chosen = there == fields.end() || !there->of;
+    user_error(entry.place, ": ", moved->was, " is now ", moved->is,
+               chosen ? "" : ", legal where " + there->of->key + " = \"" + there->of->name + "\"");
   }
   const std::string owners = owners_of(fields, entry.key);
   user_error(entry.place, ": unknown key '", entry.section, ".", entry.key, "'",

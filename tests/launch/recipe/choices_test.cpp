@@ -39,9 +39,11 @@ TEST(Choices, NamesAndValuesAreHeldAgainstTheirOwnTable) {
             "recipe.toml:4: moe.thor.granularity = \"word\" is unknown; legal: slices, batch_layer, sentence, token");
   EXPECT_EQ(recipe_fault("[moe.thro]\n"), "recipe.toml:1: unknown section 'moe.thro'; did you mean 'moe.thor'?");
   EXPECT_EQ(recipe_fault("[moe.top_k]\n"), "recipe.toml:1: moe.top_k is a table; wanted an integer such as 2");
-  EXPECT_EQ(recipe_fault("[moe]\nslots = 2\n"), "recipe.toml:2: moe.slots is now moe.soft.slots");
-  EXPECT_EQ(recipe_fault("", {"moe.stochastic=token"}),
-            "--set moe.stochastic=token: moe.stochastic is now moe.thor.granularity");
+  EXPECT_EQ(recipe_fault("[moe]\nslots = 2\n"),
+            "recipe.toml:2: moe.slots is now moe.soft.slots, legal where moe.router = \"soft\"");
+  EXPECT_EQ(
+      recipe_fault("", {"moe.stochastic=token"}),
+      "--set moe.stochastic=token: moe.stochastic is now moe.thor.granularity, legal where moe.router = \"thor\"");
 }
 
 TEST(Choices, WhatAnOlderVersionHasWrittenIsReadAsItWasMeant) {
