@@ -122,7 +122,8 @@ def check_model(tool, case, seed):
 
 def own_text():
     """The repository's own prose and source: text that every checkout has."""
-    files = sorted(path for suffix in ("*.md", "*.h", "*.py") for path in REPOSITORY.glob(f"*/**/{suffix}")
+    files = sorted(path for suffix in ("*.md", "*.h", "*.py") for room in ("parallel", "moetrain", "optim", "data", "launch", "tests")
+                   for path in (REPOSITORY / room).rglob(suffix)
                    if not any(part.startswith((".", "build")) for part in path.relative_to(REPOSITORY).parts))
     files.append(REPOSITORY / "LICENSE")
     return [line for path in files for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line]
