@@ -127,12 +127,13 @@ std::vector<KeyAndNode> in_file_order(const toml::table& table) {
 void append_section(std::vector<DocumentEntry>& entries, const std::string& section, const std::string& place,
                     const toml::table& table, const std::string& name) {
   entries.push_back({EntryKind::kSection, place, section, "", {}});
-  for (const auto& [key, node] : in_file_order(table)) {
+  const std::vector<KeyAndNode> inside = in_file_order(table);
+  for (const auto& [key, node] : inside) {
     if (node->is_table()) continue;
     const std::string key_place = place_of(name, key->source().begin);
     entries.push_back({EntryKind::kKey, key_place, section, std::string(key->str()), value_of(*node)});
   }
-  for (const auto& [key, node] : in_file_order(table)) {
+  for (const auto& [key, node] : inside) {
     if (!node->is_table()) continue;
     const std::string inner = section + "." + std::string(key->str());
     append_section(entries, inner, place_of(name, key->source().begin), *node->as_table(), name);

@@ -249,10 +249,6 @@ class FieldSetter {
   const std::string& place_;
 };
 
-}  // namespace
-
-namespace {
-
 /// What the document says of `fields`, set.
 std::vector<Given> read_document(const std::vector<RecipeField>& fields, const std::string& text,
                                  const std::string& name, bool any_version) {
