@@ -6,6 +6,8 @@
 #include <cstring>
 #include <fstream>
 #include <string_view>
+#include <tuple>
+#include <utility>
 
 #include "launch/recipe/document.h"
 #include "launch/recipe/moved_keys.h"
@@ -97,13 +99,16 @@ std::string trimmed(const std::string& text) {
   return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
+/// Of a name such as "moe.top_k"; a section may have dots itself. @pre there is a dot
+std::pair<std::string, std::string> section_and_key(const std::string& name) {
+  const size_t dot = name.rfind('.');
+  return {name.substr(0, dot), name.substr(dot + 1)};
+}
+
 /// The entry with the place that its key has today.
 DocumentEntry in_present_spelling(DocumentEntry entry) {
   if (const MovedKey* moved = moved_key(entry.section + "." + entry.key)) {
-    const std::string name = moved->is;
-    const size_t dot = name.rfind('.');
-    entry.section = name.substr(0, dot);
-    entry.key = name.substr(dot + 1);
+    std::tie(entry.section, entry.key) = section_and_key(moved->is);
   }
   return entry;
 }
@@ -125,11 +130,11 @@ Given apply_override(const std::vector<RecipeField>& fields, const std::string& 
   const std::string place = "--set " + shortened(text);
   const size_t equals = text.find('=');
   const std::string name = trimmed(text.substr(0, equals));
-  const size_t dot = name.rfind('.');  // of a section that may have dots itself
-  if (equals == std::string::npos || dot == std::string::npos) {
+  if (equals == std::string::npos || name.find('.') == std::string::npos) {
     user_error(place, ": wanted section.key=value, such as --set moe.top_k=2");
   }
-  const DocumentEntry entry{EntryKind::kKey, place, name.substr(0, dot), name.substr(dot + 1), {}};
+  const auto [section, key] = section_and_key(name);
+  const DocumentEntry entry{EntryKind::kKey, place, section, key, {}};
   require_section(fields, entry.section, place);
   const RecipeField& field = find_field(fields, entry);
   set_field(field, text.substr(equals + 1), place);

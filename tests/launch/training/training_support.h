@@ -177,7 +177,7 @@ inline UpdateTrace run_updates(launch::Recipe recipe, const launch::Groups& grou
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
   state.recompute = moetrain::parse_recompute(recipe.train.recompute);
-  state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)(
+  state.objective = recipe.registry->objectives.at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
   state.reducer = std::make_unique<parallel::GradientReducer>(
