@@ -2,33 +2,48 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <utility>
+
 namespace optim {
 namespace {
 
-std::vector<at::Tensor> tensors_of(const std::vector<NamedTensor>& parameters) {
+std::vector<at::Tensor> tensors_of(const std::vector<Parameter>& parameters) {
   std::vector<at::Tensor> tensors;
-  for (const NamedTensor& parameter : parameters) tensors.push_back(parameter.tensor);
+  for (const Parameter& parameter : parameters) tensors.push_back(parameter.tensor);
   return tensors;
 }
 
 }  // namespace
 
-Optimizer::Optimizer(const std::vector<NamedTensor>& parameters, const AdamwConfig& config, const Schedule& schedule)
-    : config_(config),
-      schedule_(schedule),
-      masters_(tensors_of(parameters), config.offload),
-      adamw_(masters_.tensors(), config) {
-  for (const NamedTensor& parameter : parameters) names_.push_back(parameter.name);
+Optimizer::Optimizer(std::vector<Parameter> parameters, const OptimizerConfig& config, const Schedule& schedule,
+                     const UpdateRule& rule)
+    : config_(config), schedule_(schedule), masters_(tensors_of(parameters), config.offload) {
+  Part by_rule, by_adamw;
+  std::vector<Parameter> of_rule, of_adamw;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    names_.push_back(parameters[i].name);
+    parameters[i].tensor = masters_.tensors()[i];
+    const bool moved = moves(rule, parameters[i].matrices);
+    (moved ? by_rule : by_adamw).members.push_back(i);
+    (moved ? of_rule : of_adamw).push_back(std::move(parameters[i]));
+  }
+  by_rule.update = rule.make(std::move(of_rule), config);
+  by_adamw.update = adamw_rule().make(std::move(of_adamw), config);
+  parts_.push_back(std::move(by_rule));
+  if (!by_adamw.members.empty()) parts_.push_back(std::move(by_adamw));
 }
 
 UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients, double norm) {
-  const double learning_rate = config_.learning_rate * learning_rate_scale(schedule_, adamw_.updates());
+  const double learning_rate = config_.learning_rate * learning_rate_scale(schedule_, updates_);
   const double scale = clip_scale(norm, config_.clip_norm);
-  std::vector<at::Tensor> beside_masters = gradients;
-  if (config_.offload) {
-    for (at::Tensor& gradient : beside_masters) gradient = gradient.to(at::kCPU);
+  parallel::check_internal(gradients.size() == names_.size(), gradients.size(), " gradients for ", names_.size(),
+                           " parameters");
+  ++updates_;
+  for (Part& part : parts_) {
+    std::vector<at::Tensor> own;
+    for (const size_t i : part.members) own.push_back(config_.offload ? gradients[i].to(at::kCPU) : gradients[i]);
+    part.update->step(own, {.learning_rate = learning_rate, .gradient_scale = scale, .number = updates_});
   }
-  adamw_.step(beside_masters, learning_rate, scale);
   masters_.publish();
   return {learning_rate, scale};
 }
@@ -41,15 +56,18 @@ std::vector<NamedTensor> Optimizer::masters() const {
 
 std::vector<StateTensor> Optimizer::state() const {
   std::vector<StateTensor> all;
-  for (size_t i = 0; i < names_.size(); ++i) {
-    all.push_back({"first_moment", names_[i], adamw_.first_moments()[i]});
-    all.push_back({"second_moment", names_[i], adamw_.second_moments()[i]});
+  for (const Part& part : parts_) {
+    for (size_t i = 0; i < part.members.size(); ++i) {
+      for (size_t slot = 0; slot < part.update->slots().size(); ++slot) {
+        all.push_back({part.update->slots()[slot], names_[part.members[i]], part.update->state(slot)[i]});
+      }
+    }
   }
   return all;
 }
 
 void Optimizer::resume_at(int64_t updates) {
-  adamw_.set_updates(updates);
+  updates_ = updates;
   masters_.publish();
 }
 

@@ -1,7 +1,8 @@
-// defines: Optimizer, NamedTensor: clipping, schedule, update and master weights of one model
+// defines: Optimizer, NamedTensor: clipping, schedule, updates and master weights of one model
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,7 @@ struct NamedTensor {
 
 /// A tensor of the optimizer's state: /optimizer/<slot>/<name> in a checkpoint.
 struct StateTensor {
-  std::string slot;  // "first_moment", "second_moment"
+  std::string slot;  // "first_moment", "second_moment", "momentum"
   std::string name;
   at::Tensor tensor;
 };
@@ -31,26 +32,35 @@ struct UpdateReport {
 
 class Optimizer {
  public:
-  Optimizer(const std::vector<NamedTensor>& parameters, const AdamwConfig& config, const Schedule& schedule);
+  /// rule: what moves the parameters; one for matrices leaves the others to AdamW.
+  Optimizer(std::vector<Parameter> parameters, const OptimizerConfig& config, const Schedule& schedule,
+            const UpdateRule& rule = adamw_rule());
 
   /// gradients: of each parameter, summed over ranks, in the order of the parameters, float32 or float64.
-  /// norm: their global norm, finite.
+  /// norm: their global norm, finite. Collective where the rule is.
   UpdateReport step(const std::vector<at::Tensor>& gradients, double norm);
 
   /// What the updates act on, by name: float32 (float64) weights, whatever the model's precision.
   std::vector<NamedTensor> masters() const;
-  /// Views of the moments, to be written out or copied into.
+  /// Views of the state, to be written out or copied into.
   std::vector<StateTensor> state() const;
-  int64_t updates() const { return adamw_.updates(); }
+  int64_t updates() const { return updates_; }
   /// After a load: the count of updates done; publishes loaded masters.
   void resume_at(int64_t updates);
 
  private:
-  AdamwConfig config_;
+  /// Parameters that one rule moves, by number.
+  struct Part {
+    std::vector<size_t> members;
+    std::unique_ptr<Update> update;
+  };
+
+  OptimizerConfig config_;
   Schedule schedule_;
   std::vector<std::string> names_;
   MasterWeights masters_;
-  AdamW adamw_;
+  std::vector<Part> parts_;
+  int64_t updates_ = 0;
 };
 
 }  // namespace optim

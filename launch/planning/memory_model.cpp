@@ -4,15 +4,24 @@
 
 #include "launch/planning/reduction_model.h"
 #include "launch/recipe/precision.h"
+#include "optim/updates/adamw.h"
 
 namespace launch {
 namespace {
 
-/// Elements that this rank owns where each is divided among its sharers.
-int64_t owned_elements(const ParameterTable& parameters) {
-  int64_t sum = 0;
-  for (const ParameterShare& share : parameters.own) sum += (share.elements + share.sharers - 1) / share.sharers;
-  return sum;
+const optim::UpdateRule& rule_of(const Recipe& recipe) { return recipe.registry->updates.at(recipe.optimizer.kind); }
+
+/// Numbers that an update of the recipe's rule holds beside its state: copies of the largest matrices.
+int64_t working_elements(const optim::UpdateRule& rule, const ParameterTable& parameters) {
+  int64_t most = 0;
+  for (const ParameterShare& share : parameters.own) {
+    if (!optim::moves(rule, share.matrices)) continue;
+    const int64_t whole = share.matrices
+                              ? share.elements / share.matrices->own_elements() * share.matrices->whole_elements()
+                              : share.elements;
+    most = std::max(most, whole);
+  }
+  return rule.copies * most;
 }
 
 int64_t token_bytes(const Recipe& recipe, const Workload& work) {
@@ -29,13 +38,16 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
   const auto type = dtype_of(recipe.run.precision);
   const int64_t weight = static_cast<int64_t>(c10::elementSize(type)), wide = std::max<int64_t>(4, weight);
   const int64_t master = type == at::kBFloat16 ? wide : 0;
-  const int64_t all = parameters.elements(), own = recipe.mesh.zero > 0 ? owned_elements(parameters) : all;
+  const optim::UpdateRule& rule = rule_of(recipe);
+  const UpdatedElements updated = parameters.updated(rule, recipe.mesh.zero > 0);
+  const int64_t all = parameters.elements(), own = updated.total();
+  const int64_t slots = rule.slots * updated.by_rule + optim::adamw_rule().slots * updated.by_adamw;
   StateMemory state{.weights = all * weight,
                     .gradients = (recipe.mesh.zero < 2 ? all : 0) * wide + (recipe.mesh.zero > 0 ? own : 0) * wide};
   if (recipe.optimizer.offload) {
-    state.host = own * 3 * wide;
+    state.host = (own + slots) * wide;
   } else {
-    state.optimizer = own * (master + 2 * wide);
+    state.optimizer = own * master + slots * wide;
   }
   return state;
 }
@@ -46,12 +58,14 @@ MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, con
   std::vector<Stage> stages = activation_stages(recipe, work, routing);
   add_reductions(recipe, parameters, work, stages);
   const ActivationPeak peak = activation_peak(stages);
-  const int64_t own = owned_elements(parameters), wide = work.wide;
+  const optim::UpdateRule& rule = rule_of(recipe);
+  const int64_t own = parameters.updated(rule, recipe.mesh.zero > 0).total(), wide = work.wide;
   // When backward has ended, ZeRO gathers parameters, and clipping scales float64 gradients in copies.
   int64_t update = recipe.mesh.zero > 0 ? own * work.element : 0;
   if (recipe.run.precision == "float64" && recipe.optimizer.clip_norm > 0) {
-    update += (recipe.mesh.zero > 0 ? own : parameters.elements()) * wide;
+    update += own * wide;
   }
+  update += working_elements(rule, parameters) * wide;
   if (update > peak.bytes) {
     use.reduction = update;
     use.peak = "the optimizer's update";

@@ -1,6 +1,7 @@
 #include "launch/planning/parameter_table.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "launch/recipe/precision.h"
@@ -31,6 +32,39 @@ const ParameterShare* ParameterTable::find(const std::string& name) const {
   return found == own.end() ? nullptr : &*found;
 }
 
+std::vector<parallel::GradientShape> ParameterTable::gradients(const optim::UpdateRule& rule) const {
+  std::vector<parallel::GradientShape> all;
+  for (const ParameterShare& share : own) {
+    all.push_back({.elements = share.elements,
+                   .group = static_cast<int64_t>(share.replicas),
+                   .unit = optim::unit_of(rule, share.matrices)});
+  }
+  return all;
+}
+
+UpdatedElements ParameterTable::updated(const optim::UpdateRule& rule, bool sharded) const {
+  UpdatedElements sum;
+  std::map<parallel::Replicas, std::vector<int64_t>> in_units;  // of each sharer
+  if (sharded && rule.granularity == optim::Granularity::kMatrix) {
+    const std::vector<parallel::GradientShape> shapes = gradients(rule);
+    for (const auto& bucket : parallel::gradient_buckets(shapes, /*element_bytes=*/4, parallel::kBucketBytes)) {
+      const ParameterShare& first = own[bucket.members.front()];
+      if (!first.matrices) continue;
+      const std::vector<int64_t> cut = parallel::cut_of(bucket, shapes, first.sharers);
+      std::vector<int64_t>& of_rank = in_units[first.replicas];
+      of_rank.resize(cut.size());
+      for (size_t r = 0; r < cut.size(); ++r) of_rank[r] += cut[r];
+    }
+  }
+  for (const auto& [replicas, of_rank] : in_units) sum.by_rule += *std::ranges::max_element(of_rank);
+  for (const ParameterShare& share : own) {
+    if (!in_units.empty() && share.matrices) continue;
+    const int64_t sharers = sharded ? share.sharers : 1;
+    (optim::moves(rule, share.matrices) ? sum.by_rule : sum.by_adamw) += (share.elements + sharers - 1) / sharers;
+  }
+  return sum;
+}
+
 ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {
   const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, rank);
   const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed),
@@ -49,6 +83,7 @@ ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_
       share.replicas = found->second.replicas;
     }
     share.sharers = mesh->sharers(share.replicas);
+    share.matrices = model->matrices(share.name);
     table.own.push_back(std::move(share));
   }
   return table;

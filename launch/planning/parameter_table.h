@@ -1,11 +1,14 @@
 // What a model's parameters are on one rank of a layout, counted on the model itself without its weights.
-// defines: ParameterShare, ParameterTable, count_parameters
+// defines: ParameterShare, UpdatedElements, ParameterTable, count_parameters
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "launch/recipe/recipe.h"
+#include "optim/updates/update.h"
+#include "parallel/gradients/buckets.h"
 #include "parallel/mesh/mesh.h"
 
 namespace launch {
@@ -16,6 +19,13 @@ struct ParameterShare {
   int64_t whole = 0;     // of the whole tensor
   parallel::Replicas replicas = parallel::Replicas::kWorld;
   int64_t sharers = 1;  // ranks that hold the same elements
+  std::optional<parallel::MatrixParts> matrices = {};
+};
+
+/// Numbers that a rank updates, by what moves them.
+struct UpdatedElements {
+  int64_t by_rule = 0, by_adamw = 0;
+  int64_t total() const { return by_rule + by_adamw; }
 };
 
 struct ParameterTable {
@@ -26,6 +36,11 @@ struct ParameterTable {
   int64_t whole(parallel::Replicas replicas) const;           // of the whole model, of those shared so
   int64_t largest() const;                                    // elements of the largest on this rank
   const ParameterShare* find(const std::string& name) const;  // null: there is none
+
+  /// As the reducer is told (GradientReducer).
+  std::vector<parallel::GradientShape> gradients(const optim::UpdateRule& rule) const;
+  /// Of this rank; with ZeRO of the rank that has most.
+  UpdatedElements updated(const optim::UpdateRule& rule, bool sharded) const;
 };
 
 /// Builds the model's shapes on LibTorch's meta device, so a model of any size takes milliseconds and no memory.

@@ -37,7 +37,7 @@ std::vector<MemoryRow> memory_rows(const MemoryUse& use) {
   return {{"weights", use.state.weights, ""},
           {"gradients", use.state.gradients, "kept between micro-batches"},
           {"reduction", use.reduction, "ZeRO: what arrives, buckets that are open"},
-          {"optimizer", use.state.optimizer, "two moments; masters of bf16"},
+          {"optimizer", use.state.optimizer, "its state; masters of bf16"},
           {"batch", use.batch, "tokens, tables of positions"},
           {"activations", use.activations, ""},
           {"dispatch", use.dispatch, "rows at experts and what those make of them"},

@@ -111,7 +111,8 @@ class TrafficForms {
     // a sum in at least float32, in which the other ranks hand it in.
     const int64_t layers = rows * width * (work_.element + (t - 1) * work_.wide);
     const int64_t head = head_numbers() * t * work_.tokens.world * work_.wide;
-    return micro() * (layers + head) + (zero() ? 0 : kNumber * ranks());
+    return micro() * (layers + head) + (zero() ? 0 : kNumber * ranks()) +
+           matrices(parallel::Replicas::kData, work_.mesh.data);
   }
 
   /// All-reduced numbers of a token: each softmax's largest logit and normaliser, the target's logit, and what else a
@@ -150,7 +151,20 @@ class TrafficForms {
           static_cast<double>(work_.side(block).world * block.moe.top_k * block.expert_width) * choice_share(block);
     }
     const double times = static_cast<double>(ways() * micro() * work_.passes);
-    return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide));
+    return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide)) +
+           matrices(parallel::Replicas::kExpertData, work_.mesh.expert_data);
+  }
+
+  /// Parts of matrices, of which `sharers` ranks hold each, on their way to an update that wants them whole.
+  int64_t matrices(parallel::Replicas replicas, int64_t sharers) const {
+    const optim::UpdateRule& rule = recipe_.registry->updates.at(recipe_.optimizer.kind);
+    if (rule.granularity != optim::Granularity::kMatrix) return 0;
+    int64_t whole = 0;
+    for (const ParameterShare& share : parameters_.own) {
+      const bool gathered = share.replicas == replicas && share.matrices && share.matrices->in_parts();
+      if (gathered) whole += share.whole;
+    }
+    return (zero() ? 1 : sharers) * whole * work_.wide;
   }
 
   int64_t experts() const {

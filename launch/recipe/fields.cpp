@@ -35,15 +35,27 @@ void let_choose(std::vector<RecipeField>& all, const std::string& name, std::vec
   }
 }
 
+/// `section.key`, whose value is `chosen`, names a row of `table`: its legal names, and the tables [section.NAME] of
+/// those rows that have keys of their own.
+template <class Row>
+void let_choose(std::vector<RecipeField>& all, const std::string& section, const std::string& key,
+                const parallel::NameTable<Row>& table, const std::string& chosen, parallel::OwnKeys& own_keys) {
+  let_choose(all, section + "." + key, table.names());
+  for (const std::string& name : table.names()) {
+    const parallel::OwnKeyList keys = table.at(name).keys;
+    if (keys == nullptr) continue;
+    const Choice choice{.key = section + "." + key, .name = name, .chosen = &chosen};
+    for (parallel::Field& field : keys(own_keys)) all.push_back({std::move(field), section + "." + name, choice});
+  }
+}
+
 /// What a section's config chooses from a table of the registry, and the tables of their own that choices have.
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
-  let_choose(all, "moe.router", registry.routers.names());
-  for (const std::string& name : registry.routers.names()) {
-    const parallel::OwnKeyList keys = registry.routers.at(name).keys;
-    if (keys == nullptr) continue;
-    const Choice choice{.key = "moe.router", .name = name, .chosen = &moe.router};
-    for (parallel::Field& field : keys(moe.own_keys)) all.push_back({std::move(field), "moe." + name, choice});
-  }
+  let_choose(all, "moe", "router", registry.routers, moe.router, moe.own_keys);
+}
+
+void append_choices(std::vector<RecipeField>& all, const Registry& registry, optim::OptimizerConfig& optimizer) {
+  let_choose(all, "optimizer", "kind", registry.updates, optimizer.kind, optimizer.own_keys);
 }
 
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ModelConfig&) {

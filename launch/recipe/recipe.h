@@ -9,7 +9,7 @@
 #include "moetrain/moe/moe_config.h"
 #include "moetrain/objectives/objective_config.h"
 #include "optim/schedules/schedule_config.h"
-#include "optim/updates/adamw_config.h"
+#include "optim/updates/optimizer_config.h"
 #include "parallel/mesh/mesh_config.h"
 
 namespace launch {
@@ -23,7 +23,7 @@ struct Recipe {
   moetrain::MoeConfig moe;
   moetrain::ObjectiveConfig objective;
   TrainConfig train;
-  optim::AdamwConfig optimizer;
+  optim::OptimizerConfig optimizer;
   optim::ScheduleConfig schedule;
   CheckpointConfig checkpoint;
   EvaluateConfig evaluate;

@@ -6,6 +6,7 @@
 #include "moetrain/models/models.h"
 #include "moetrain/objectives/objective.h"
 #include "moetrain/routers/router.h"
+#include "optim/updates/update.h"
 
 namespace launch {
 
@@ -13,6 +14,7 @@ struct Registry {
   parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();          // moe.router
   parallel::NameTable<moetrain::ModelMaker> models = moetrain::builtin_models();              // model.kind
   parallel::NameTable<moetrain::ObjectiveMaker> objectives = moetrain::builtin_objectives();  // objective.kind
+  parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                  // optimizer.kind
 };
 
 /// What moetrain itself knows.

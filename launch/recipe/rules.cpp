@@ -160,6 +160,8 @@ void check_rules(const Recipe& recipe) {
   check_train(recipe.train, recipe.model);
   check_schedule(recipe.schedule, recipe.train.length);
   check_offload(recipe.optimizer.offload, recipe.run.device);
+  const optim::UpdateRule& rule = recipe.registry->updates.at(recipe.optimizer.kind);
+  if (rule.check != nullptr) rule.check(recipe.optimizer);
 }
 
 void check_lengths(const Recipe& recipe, const parallel::SpanScale& scale) {

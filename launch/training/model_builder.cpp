@@ -14,6 +14,16 @@ parallel::Replicas replicas_of(const moetrain::Model& model, const std::string& 
   return found == model.placements().end() ? parallel::Replicas::kWorld : found->second.replicas;
 }
 
+/// The ranks over which each parameter's gradient is summed, in the order of named_parameters.
+std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,
+                                                                     const parallel::Mesh& mesh) {
+  std::vector<std::shared_ptr<parallel::Communicator>> groups;
+  for (const auto& parameter : model.named_parameters()) {
+    groups.push_back(mesh.replicas(replicas_of(model, parameter.key())));
+  }
+  return groups;
+}
+
 }  // namespace
 
 std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device,
@@ -26,15 +36,6 @@ std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocab
 
 int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {
   return state_memory(recipe, count_parameters(recipe, vocabulary, ranks, rank)).total();
-}
-
-std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,
-                                                                     const parallel::Mesh& mesh) {
-  std::vector<std::shared_ptr<parallel::Communicator>> groups;
-  for (const auto& parameter : model.named_parameters()) {
-    groups.push_back(mesh.replicas(replicas_of(model, parameter.key())));
-  }
-  return groups;
 }
 
 CheckpointTensor checkpoint_tensor(const std::string& path, const at::Tensor& tensor, const moetrain::Model& model,
@@ -57,11 +58,27 @@ std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model) {
   return all;
 }
 
-std::vector<optim::NamedTensor> owned_parameters(const moetrain::Model& model,
-                                                 const parallel::GradientReducer& reducer) {
-  std::vector<optim::NamedTensor> all = named_parameters(model);
-  for (size_t i = 0; i < all.size(); ++i) all[i].tensor = reducer.owned_part(i);
-  return all;
+std::unique_ptr<parallel::GradientReducer> build_reducer(const Recipe& recipe, const moetrain::Model& model,
+                                                         const std::shared_ptr<const parallel::Mesh>& mesh,
+                                                         int64_t bucket_bytes) {
+  parallel::ReducerOptions options{
+      .bucket_bytes = bucket_bytes, .sharding = mesh->sharding(), .schedule = mesh->schedule()};
+  const optim::UpdateRule& rule = recipe.registry->updates.at(recipe.optimizer.kind);
+  for (const auto& parameter : model.named_parameters()) {
+    options.units.push_back(unit_of(rule, model.matrices(parameter.key())));
+  }
+  return std::make_unique<parallel::GradientReducer>(model.parameters(), gradient_groups(model, *mesh), options);
+}
+
+std::unique_ptr<optim::Optimizer> build_optimizer(const Recipe& recipe, const moetrain::Model& model,
+                                                  const parallel::GradientReducer& reducer,
+                                                  const optim::Schedule& schedule) {
+  std::vector<optim::Parameter> parameters;
+  for (const auto& parameter : model.named_parameters()) {
+    parameters.push_back({parameter.key(), reducer.owned_part(parameters.size()), model.matrices(parameter.key())});
+  }
+  return std::make_unique<optim::Optimizer>(std::move(parameters), recipe.optimizer, schedule,
+                                            recipe.registry->updates.at(recipe.optimizer.kind));
 }
 
 std::vector<CheckpointTensor> buffer_tensors(const moetrain::Model& model) {

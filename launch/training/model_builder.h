@@ -1,4 +1,4 @@
-// defines: build_model, training_bytes, gradient_groups, owned_parameters, named_parameters, checkpoint_tensor,
+// defines: build_model, training_bytes, build_reducer, build_optimizer, named_parameters, checkpoint_tensor,
 // buffer_tensors, parameter_tensors
 #pragma once
 #include <memory>
@@ -21,13 +21,15 @@ std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocab
 /// Bytes that rank `rank` of `ranks` needs for weights, gradients and optimizer state; activations come on top.
 int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank);
 
-/// The ranks over which each parameter's gradient is summed, in the order of named_parameters.
-std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,
-                                                                     const parallel::Mesh& mesh);
+/// The reducer of a model's gradients, cut as the recipe's update rule allows. The model must outlive it.
+std::unique_ptr<parallel::GradientReducer> build_reducer(const Recipe& recipe, const moetrain::Model& model,
+                                                         const std::shared_ptr<const parallel::Mesh>& mesh,
+                                                         int64_t bucket_bytes = parallel::kBucketBytes);
 
-/// What this rank's optimizer updates of each parameter, by name: all of it, or with sharding the part that it owns.
-std::vector<optim::NamedTensor> owned_parameters(const moetrain::Model& model,
-                                                 const parallel::GradientReducer& reducer);
+/// The optimizer of what this rank updates of each parameter: all of it, or with sharding the part that it owns.
+std::unique_ptr<optim::Optimizer> build_optimizer(const Recipe& recipe, const moetrain::Model& model,
+                                                  const parallel::GradientReducer& reducer,
+                                                  const optim::Schedule& schedule);
 
 /// A dataset for a tensor that is laid out as what this rank owns of the parameter number `index`, called `name`: its
 /// master weights, a moment.

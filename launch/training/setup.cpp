@@ -51,11 +51,9 @@ void TrainingSetup::build() {
   state.objective = recipe.registry->objectives.at(recipe.objective.kind)(
       {recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
   state.model = build_model(recipe, corpus->tokenizer().vocabulary_size(), device, groups.mesh);
-  state.reducer = std::make_unique<parallel::GradientReducer>(
-      state.model->parameters(), gradient_groups(*state.model, *groups.mesh),
-      parallel::ReducerOptions{.sharding = groups.mesh->sharding(), .schedule = groups.mesh->schedule()});
-  state.optimizer = std::make_unique<optim::Optimizer>(owned_parameters(*state.model, *state.reducer), recipe.optimizer,
-                                                       optim::resolve(recipe.schedule, length, scale));
+  state.reducer = build_reducer(recipe, *state.model, groups.mesh);
+  state.optimizer =
+      build_optimizer(recipe, *state.model, *state.reducer, optim::resolve(recipe.schedule, length, scale));
 }
 
 /// The frozen model that a distillation learns from; null elsewhere.

@@ -8,6 +8,7 @@ LocalExperts::LocalExperts(const ParameterSource& source, const ExpertKinds& kin
     : kinds_(kinds) {
   if (kinds.constant == 0) return;
   value_CD_ = register_parameter("value", source.normal("value", {kinds.constant, width}, 1.0));
+  source.call_vectors("value");
   mix_C2D_ = register_parameter("mix", source.normal("mix", {kinds.constant, 2, width}, std));
 }
 

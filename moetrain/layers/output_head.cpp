@@ -215,7 +215,9 @@ HeadLoss loss_of(const std::vector<at::Tensor>& hidden_PTD, const at::Tensor& we
 
 OutputHead::OutputHead(const ParameterSource& source, int64_t width, int64_t vocabulary, double std)
     : vocabulary_(vocabulary, source.mesh()),
-      weight_WD_(register_parameter("weight", source.spread("weight", {vocabulary, width}, 0, std))) {}
+      weight_WD_(register_parameter("weight", source.spread("weight", {vocabulary, width}, 0, std))) {
+  source.call_vectors("weight");
+}
 
 OutputHead::OutputHead(at::Tensor embedding_WD, Vocabulary vocabulary)
     : vocabulary_(std::move(vocabulary)), weight_WD_(std::move(embedding_WD)) {}

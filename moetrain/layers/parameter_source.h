@@ -1,11 +1,12 @@
 // Initial weights as a function of (seed, global name, global index).
-// defines: ParameterSource, PlacementTable
+// defines: ParameterSource, PlacementTable, VectorNames
 #pragma once
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ namespace moetrain {
 
 /// By full name: what this rank holds of the parameters that are spread over ranks. Others are whole everywhere.
 using PlacementTable = std::map<std::string, parallel::Placement>;
+
+/// Full names of parameters of two dimensions or more that are lists of vectors and no matrices.
+using VectorNames = std::set<std::string>;
 
 /// Hands out initial parameters, complete at birth. A weight depends on the seed, its full name and the index of
 /// each element in the whole tensor, so any shard equals that slice of the whole.
@@ -39,6 +43,10 @@ class ParameterSource {
   at::Tensor spread(const std::string& name, at::IntArrayRef shape, int64_t dim, double std) const;
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const;
 
+  /// Says of a parameter that its rows are looked up or compared one by one: it is a list of vectors and not a matrix
+  /// that maps tokens (embeddings, output heads, prototypes). An optimizer of matrices leaves it alone.
+  void call_vectors(const std::string& name) const { vectors_->insert(prefix_ + name); }
+
   /// Draws that belong to the model for good, as its weights do: the same when it is evaluated with another seed.
   parallel::RandomStream stream(const std::string& name) const;
 
@@ -46,12 +54,15 @@ class ParameterSource {
   const std::shared_ptr<const parallel::Mesh>& mesh() const { return mesh_; }
   /// Of all parameters handed out by this source, its parents and their children.
   const std::shared_ptr<PlacementTable>& placements() const { return placements_; }
+  /// Likewise, those that were called vectors.
+  const std::shared_ptr<VectorNames>& vectors() const { return vectors_; }
 
  private:
   uint64_t seed_;
   at::TensorOptions options_;
   std::shared_ptr<const parallel::Mesh> mesh_;
   std::shared_ptr<PlacementTable> placements_;
+  std::shared_ptr<VectorNames> vectors_ = std::make_shared<VectorNames>();
   std::string prefix_;
 };
 

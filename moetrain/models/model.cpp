@@ -33,6 +33,7 @@ BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
 Embedding::Embedding(const ParameterSource& source, int64_t vocabulary, const ModelConfig& config)
     : vocabulary_(vocabulary, source.mesh()), dropout_(config.dropout) {
   weight_WD = register_parameter("weight", source.spread("weight", {vocabulary, config.width}, 0, config.init_std));
+  source.call_vectors("weight");
 }
 
 at::Tensor Embedding::forward(const at::Tensor& ids_G, const BatchScope& scope, const char* place) const {
@@ -42,7 +43,11 @@ at::Tensor Embedding::forward(const at::Tensor& ids_G, const BatchScope& scope, 
 }
 
 Model::Model(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source)
-    : config_(config), moe_config_(moe), placements_(source.placements()) {
+    : config_(config),
+      moe_config_(moe),
+      placements_(source.placements()),
+      vectors_(source.vectors()),
+      mesh_(source.mesh()) {
   embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config));
 }
 
@@ -57,6 +62,14 @@ void Model::add_head(const ParameterSource& source) {
               ? std::make_shared<OutputHead>(embedding_->weight_WD, embedding_->vocabulary())
               : std::make_shared<OutputHead>(source.at("head"), config_.width, vocabulary(), config_.init_std);
   if (!config_.tie_embeddings) register_module("head", head_);
+}
+
+std::optional<parallel::MatrixParts> Model::matrices(const std::string& parameter) const {
+  const std::vector<int64_t> shape = named_parameters()[parameter].sizes().vec();
+  if (shape.size() < 2 || vectors_->contains(parameter)) return std::nullopt;
+  const auto found = placements_->find(parameter);
+  const bool whole = found == placements_->end();
+  return parallel::MatrixParts(whole ? parallel::whole_placement(shape) : found->second, mesh_);
 }
 
 void Model::after_update(const std::vector<at::Tensor>& choices) {

@@ -11,6 +11,7 @@
 #include "moetrain/models/model_config.h"
 #include "moetrain/models/recompute.h"
 #include "moetrain/moe/moe_layer.h"
+#include "parallel/mesh/matrix_parts.h"
 
 namespace moetrain {
 
@@ -90,6 +91,8 @@ class Model : public torch::nn::Module {
   ParameterCount parameter_count() const { return moetrain::parameter_count(*this, *placements_); }
   /// By the name of the parameter.
   const PlacementTable& placements() const { return *placements_; }
+  /// Of a parameter that holds matrices which map tokens, one or many, [..., rows, columns]: how they become whole.
+  std::optional<parallel::MatrixParts> matrices(const std::string& parameter) const;
   /// What changes after an update and not by gradient (a router's bias), given by number of the block, as in
   /// PassScope::earlier_choices, the choices of each expert over the update's global batch.
   void after_update(const std::vector<at::Tensor>& choices);
@@ -110,6 +113,8 @@ class Model : public torch::nn::Module {
   ModelConfig config_;
   MoeConfig moe_config_;
   std::shared_ptr<const PlacementTable> placements_;
+  std::shared_ptr<const VectorNames> vectors_;
+  std::shared_ptr<const parallel::Mesh> mesh_;
   std::shared_ptr<OutputHead> head_;
 };
 

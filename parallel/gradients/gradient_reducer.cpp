@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <utility>
 
-#include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 
 namespace parallel {
@@ -74,27 +74,21 @@ GradientReducer::GradientReducer(std::vector<at::Tensor> parameters, const Group
       owned_(parameters_.size()) {
   check_internal(groups.size() == parameters_.size(), "GradientReducer: ", groups.size(), " groups for ",
                  parameters_.size(), " parameters");
-  struct Open {
-    std::shared_ptr<Communicator> group;
-    std::vector<size_t> members;
-    int64_t elements = 0;
-  };
-  std::vector<Open> open;  // one for each group, in the order of its last parameter
-  const auto close = [&](Open& each) {
-    if (!each.members.empty()) make_bucket(each.group, each.members);
-    each = {.group = each.group};
-  };
-  for (size_t i = parameters_.size(); i-- > 0;) {
+  std::vector<std::shared_ptr<Communicator>> distinct;
+  std::vector<GradientShape> shapes;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
     check_internal(gradient_type(parameters_[i]) == gradient_type(parameters_.front()),
                    "GradientReducer: parameters of mixed precision");
-    auto found = std::ranges::find(open, groups[i], &Open::group);
-    if (found == open.end()) found = open.insert(open.end(), {.group = groups[i]});
-    found->members.push_back(i);
-    found->elements += parameters_[i].numel();
-    const auto bytes = found->elements * static_cast<int64_t>(c10::elementSize(gradient_type(parameters_[i])));
-    if (bytes >= options.bucket_bytes) close(*found);
+    const auto found = std::ranges::find(distinct, groups[i]);
+    shapes.push_back({.elements = parameters_[i].numel(), .group = found - distinct.begin()});
+    if (!options_.units.empty()) shapes.back().unit = options_.units[i];
+    if (found == distinct.end()) distinct.push_back(groups[i]);
   }
-  for (Open& each : open) close(each);
+  const int64_t element = shapes.empty() ? 1 : element_bytes();
+  for (const BucketPlan& plan : gradient_buckets(shapes, element, options_.bucket_bytes)) {
+    const auto& group = distinct[static_cast<size_t>(plan.group)];
+    make_bucket(group, plan, cut_of(plan, shapes, sharded() ? group->size() : 1));
+  }
   cut_slices();
   if (options_.schedule) options_.schedule->on_release([this](int64_t bytes) { release(bytes); });
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -102,26 +96,22 @@ GradientReducer::GradientReducer(std::vector<at::Tensor> parameters, const Group
   }
 }
 
-void GradientReducer::make_bucket(const std::shared_ptr<Communicator>& group, const std::vector<size_t>& members) {
-  Bucket bucket;
-  bucket.group = group;
-  bucket.members = members;
+void GradientReducer::make_bucket(const std::shared_ptr<Communicator>& group, const BucketPlan& plan, RowCounts cut) {
+  const std::vector<size_t>& members = plan.members;
+  Bucket bucket{.group = group, .elements = plan.elements, .cut = std::move(cut), .members = members};
+  int64_t offset = 0;
   for (const size_t i : members) {
     bucket_of_[i] = buckets_.size();
-    offset_[i] = std::exchange(bucket.elements, bucket.elements + parameters_[i].numel());
+    offset_[i] = std::exchange(offset, offset + parameters_[i].numel());
   }
   const at::Tensor& first = parameters_[members.front()];
   if (options_.sharding != Sharding::kGradients) bucket.flat = at::zeros({bucket.elements}, gradient_options(first));
-  if (options_.sharding == Sharding::kNone) {
-    bucket.cut = {bucket.elements};
-  } else {
-    const int64_t ranks = group->size();
-    for (int64_t r = 0; r < ranks; ++r) bucket.cut.push_back(even_part(bucket.elements, r, ranks).count);
-    bucket.begin = even_part(bucket.elements, group->rank(), ranks).begin;
+  if (sharded()) {
+    bucket.begin = std::accumulate(bucket.cut.begin(), bucket.cut.begin() + group->rank(), int64_t{0});
     bucket.part = at::zeros({bucket.cut[static_cast<size_t>(group->rank())]}, gradient_options(first));
     bucket.parameters_flat = at::empty({bucket.elements}, first.options().requires_grad(false));
   }
-  const int64_t own_end = options_.sharding == Sharding::kNone ? bucket.elements : bucket.begin + bucket.part.numel();
+  const int64_t own_end = sharded() ? bucket.begin + bucket.part.numel() : bucket.elements;
   for (const size_t i : members) {
     at::Tensor& parameter = parameters_[i];
     const int64_t begin = std::max(bucket.begin, offset_[i]);
@@ -244,7 +234,7 @@ bool GradientReducer::released(const Slice& slice) const {
 
 void GradientReducer::issue(Slice& slice) {
   Bucket& bucket = buckets_[slice.bucket];
-  if (options_.sharding == Sharding::kNone) {
+  if (!sharded()) {
     slice.work = bucket.group->all_reduce(bucket.flat.narrow(0, slice.begin, slice.count), ReduceOp::kSum);
     return;
   }
@@ -312,20 +302,19 @@ void GradientReducer::finish() {
 at::Tensor GradientReducer::gradient(size_t i) const {
   const Bucket& bucket = buckets_[bucket_of_[i]];
   const auto [begin, count] = owned_[i];
-  if (options_.sharding == Sharding::kNone)
-    return bucket.flat.narrow(0, offset_[i], count).view(parameters_[i].sizes());
+  if (!sharded()) return bucket.flat.narrow(0, offset_[i], count).view(parameters_[i].sizes());
   const int64_t from = count == 0 ? 0 : offset_[i] + begin - bucket.begin;
   return as_part_of(bucket.part.narrow(0, from, count), parameters_[i]);
 }
 
 at::Tensor GradientReducer::owned_part(size_t i) const {
   const at::Tensor parameter = parameters_[i].detach();
-  if (options_.sharding == Sharding::kNone) return parameter;
+  if (!sharded()) return parameter;
   return as_part_of(parameter.flatten().narrow(0, owned_[i].begin, owned_[i].count), parameter);
 }
 
 void GradientReducer::gather_parameters() {
-  if (options_.sharding == Sharding::kNone) return;
+  if (!sharded()) return;
   std::vector<Work> works;
   for (const Bucket& bucket : buckets_) {
     const at::Tensor own = bucket.parameters_flat.narrow(0, bucket.begin, bucket.part.numel()).clone();

@@ -7,14 +7,16 @@
 #include <vector>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/gradients/buckets.h"
 #include "parallel/mesh/placement.h"
 #include "parallel/schedule/schedule.h"
 
 namespace parallel {
 
 struct ReducerOptions {
-  int64_t bucket_bytes = int64_t{4} << 20;
+  int64_t bucket_bytes = kBucketBytes;
   Sharding sharding = Sharding::kNone;
+  std::vector<GradientUnit> units = {};  // of each parameter, what sharding may not cut; empty: it may cut anywhere
   /// Whose plan says when gradients may be sent and in which slices; null: as soon as they are there, by bucket.
   std::shared_ptr<Schedule> schedule = nullptr;
 };
@@ -25,7 +27,7 @@ struct ReducerOptions {
 /// A bucket's parameters share one group. Buckets are sent in slices, which a plan may cut finer (FSMoE's gradient
 /// partition), in a fixed order, the same on every rank, whatever order backward takes: a slice goes once it is
 /// complete, those before it have gone, and the plan has released so many bytes. With sharding each bucket is cut
-/// evenly over its group, wherever parameters begin.
+/// evenly over its group, wherever parameters begin, or between units (gradients/buckets.h).
 class GradientReducer {
  public:
   using Groups = std::vector<std::shared_ptr<Communicator>>;
@@ -69,7 +71,8 @@ class GradientReducer {
   struct Slice;
   class Hook;
 
-  void make_bucket(const std::shared_ptr<Communicator>& group, const std::vector<size_t>& members);
+  bool sharded() const { return options_.sharding != Sharding::kNone; }
+  void make_bucket(const std::shared_ptr<Communicator>& group, const BucketPlan& plan, RowCounts cut);
   void parameter_ready(size_t i);
   /// Cuts the buckets into slices where the plan has changed.
   void cut_slices();

@@ -143,13 +143,11 @@ TEST_F(Walker, Zero) {
   for (const int64_t zero : {0, 1, 2}) {
     const launch::Groups groups = test_groups({.zero = zero});
     const auto model = launch::build_model(base_, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
-    const parallel::GradientReducer reducer(model->parameters(), launch::gradient_groups(*model, *groups.mesh),
-                                            {.sharding = groups.mesh->sharding()});
-    const optim::Optimizer optimizer(launch::owned_parameters(*model, reducer), base_.optimizer,
-                                     optim::resolve(base_.schedule, 6, {}));
+    const auto reducer = launch::build_reducer(base_, *model, groups.mesh);
+    const auto optimizer = launch::build_optimizer(base_, *model, *reducer, optim::resolve(base_.schedule, 6, {}));
     int64_t state = 0;
-    for (const auto& each : optimizer.state()) state += static_cast<int64_t>(each.tensor.nbytes());
-    at::Tensor most = at::tensor({state, reducer.kept_bytes()}, at::kLong);
+    for (const auto& each : optimizer->state()) state += static_cast<int64_t>(each.tensor.nbytes());
+    at::Tensor most = at::tensor({state, reducer->kept_bytes()}, at::kLong);
     groups.control->all_reduce(most, parallel::ReduceOp::kMax).wait();
     const double bytes[2] = {most[0].item<double>(), most[1].item<double>()};
     if (zero == 0) std::copy(bytes, bytes + 2, alone);

@@ -184,12 +184,9 @@ PlanTruth::Peak PlanTruth::measured_peak(const Case& each) const {
   state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)({recipe.objective, nullptr, groups.mesh});
   state.model = launch::build_model(recipe, vocabulary_, at::kCPU, groups.mesh);
   expect_parameters(each, *state.model);
-  state.reducer = std::make_unique<parallel::GradientReducer>(
-      state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
-      parallel::ReducerOptions{.sharding = groups.mesh->sharding(), .schedule = groups.mesh->schedule()});
-  state.optimizer =
-      std::make_unique<optim::Optimizer>(launch::owned_parameters(*state.model, *state.reducer), recipe.optimizer,
-                                         optim::resolve(recipe.schedule, recipe.train.length.count, {}));
+  state.reducer = launch::build_reducer(recipe, *state.model, groups.mesh);
+  state.optimizer = launch::build_optimizer(recipe, *state.model, *state.reducer,
+                                            optim::resolve(recipe.schedule, recipe.train.length.count, {}));
   Peak peak;
   for (int64_t update = 0; update < 3; ++update) {
     bytes.restart();

@@ -68,16 +68,16 @@ Cost cost_of(moetrain::Recompute recompute) {
   PeakBytes bytes;
   const launch::Groups groups = launch::local_groups();
   const auto model = launch::build_model(recipe(), kVocabulary, at::kCPU, groups.mesh);
-  parallel::GradientReducer reducer(model->parameters(), launch::gradient_groups(*model, *groups.mesh), {});
+  const auto reducer = launch::build_reducer(recipe(), *model, groups.mesh);
   const auto objective = moetrain::builtin_objectives().at("next_token")({.config = {}, .teacher = nullptr});
   const moetrain::Batch batch = random_batch();
   const auto step = [&] {
-    reducer.zero();
+    reducer->zero();
     const moetrain::PassScope pass{.group = *groups.tokens, .training = true, .recompute = recompute};
     const auto output = objective->forward(*model, batch, pass, {.targets = kTokens});
-    reducer.expect(/*last=*/true);
+    reducer->expect(/*last=*/true);
     torch::autograd::backward({output.losses.sum()}, {});
-    reducer.finish();
+    reducer->finish();
   };
   Cost cost{.seconds = 1e9};
   for (int repeat = 0; repeat < 6; ++repeat) {

@@ -7,22 +7,15 @@
 #include <functional>
 
 #include "parallel/base/fault.h"
-#include "parallel/base/random.h"
+#include "tests/optim/noise.h"
 
 namespace optim {
 namespace {
 
-at::Tensor noise(const char* name, int64_t step, at::IntArrayRef shape, at::ScalarType type = at::kDouble) {
-  const parallel::RandomStream stream(3, name, 0, step);
-  at::Tensor tensor = at::empty(shape, at::kDouble);
-  for (int64_t i = 0; i < tensor.numel(); ++i) tensor.mutable_data_ptr<double>()[i] = stream.normal(i);
-  return tensor.to(type);
-}
-
 /// The paper's formula for one number.
 struct ScalarAdamw {
   double weight, first = 0, second = 0;
-  void step(double gradient, int64_t update, double learning_rate, double decay, const AdamwConfig& config) {
+  void step(double gradient, int64_t update, double learning_rate, double decay, const OptimizerConfig& config) {
     first = config.beta1 * first + (1 - config.beta1) * gradient;
     second = config.beta2 * second + (1 - config.beta2) * gradient * gradient;
     const double unbiased_first = first / (1 - std::pow(config.beta1, static_cast<double>(update)));
@@ -31,7 +24,13 @@ struct ScalarAdamw {
   }
 };
 
-constexpr AdamwConfig kConfig{.beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-3, .weight_decay = 0.3};
+const OptimizerConfig kConfig{.beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-3, .weight_decay = 0.3};
+
+std::vector<Parameter> as_parameters(const std::vector<at::Tensor>& tensors) {
+  std::vector<Parameter> parameters;
+  for (const at::Tensor& tensor : tensors) parameters.push_back({"weight", tensor});
+  return parameters;
+}
 
 /// Runs `steps` updates on tensors of 0, 1, 2 and 3 dims and compares every element with the formula.
 void expect_formula(at::ScalarType type, double tolerance, const std::function<double(int64_t)>& scale_of) {
@@ -44,7 +43,7 @@ void expect_formula(at::ScalarType type, double tolerance, const std::function<d
     expected.emplace_back();
     for (int64_t i = 0; i < flat.numel(); ++i) expected.back().push_back({flat[i].item<double>()});
   }
-  AdamW adamw(weights, kConfig);
+  AdamW adamw(as_parameters(weights), kConfig);
   for (int64_t step = 1; step <= 6; ++step) {
     const double learning_rate = 0.01 * static_cast<double>(step), scale = scale_of(step);
     std::vector<at::Tensor> gradients;
@@ -56,13 +55,11 @@ void expect_formula(at::ScalarType type, double tolerance, const std::function<d
         expected[w][static_cast<size_t>(i)].step(flat[i].item<double>() * scale, step, learning_rate, decay, kConfig);
       }
     }
-    adamw.step(gradients, learning_rate, scale);
-    EXPECT_EQ(adamw.updates(), step);
+    adamw.step(gradients, {.learning_rate = learning_rate, .gradient_scale = scale, .number = step});
   }
   for (size_t w = 0; w < weights.size(); ++w) {
     const auto flat = [](const at::Tensor& tensor) { return tensor.to(at::kDouble).flatten().contiguous(); };
-    const at::Tensor weight = flat(weights[w]), first = flat(adamw.first_moments()[w]),
-                     second = flat(adamw.second_moments()[w]);
+    const at::Tensor weight = flat(weights[w]), first = flat(adamw.state(0)[w]), second = flat(adamw.state(1)[w]);
     for (int64_t i = 0; i < weight.numel(); ++i) {
       const ScalarAdamw& one = expected[w][static_cast<size_t>(i)];
       EXPECT_NEAR(weight[i].item<double>(), one.weight, tolerance) << w << ", " << i;
@@ -91,25 +88,25 @@ TEST(AdamW, GradientScaleMultipliesTheGradientsInFloat32) {
 
 TEST(AdamW, DecayMovesMatricesOnly) {
   const at::Tensor matrix = at::ones({2, 2}, at::kDouble), gain = at::ones({4}, at::kDouble);
-  AdamW adamw({gain, matrix}, kConfig);
-  adamw.step({at::zeros({4}, at::kDouble), at::zeros({2, 2}, at::kDouble)}, 0.1, 1.0);
+  AdamW adamw(as_parameters({gain, matrix}), kConfig);
+  adamw.step({at::zeros({4}, at::kDouble), at::zeros({2, 2}, at::kDouble)}, {.learning_rate = 0.1});
   EXPECT_TRUE(gain.equal(at::ones({4}, at::kDouble)));
   EXPECT_TRUE(at::allclose(matrix, at::full({2, 2}, 1 - 0.1 * 0.3, at::kDouble), 1e-15, 1e-15));
 }
 
 TEST(AdamW, WeightsThatRequireGradientsAreUpdatedInPlace) {
   const at::Tensor weight = at::ones({2, 2}, at::kDouble).requires_grad_(true);
-  AdamW adamw({weight.detach()}, kConfig);
-  adamw.step({at::ones({2, 2}, at::kDouble)}, 0.1, 1.0);
+  AdamW adamw(as_parameters({weight.detach()}), kConfig);
+  adamw.step({at::ones({2, 2}, at::kDouble)}, {.learning_rate = 0.1});
   EXPECT_LT(weight.max().item<double>(), 1.0);
   EXPECT_TRUE(weight.is_leaf());
 }
 
 TEST(AdamW, NothingToUpdateAndTooFewGradients) {
   AdamW nothing({}, kConfig);
-  nothing.step({}, 0.1, 1.0);
-  AdamW adamw({at::ones({2}, at::kDouble)}, kConfig);
-  EXPECT_THROW(adamw.step({}, 0.1, 1.0), parallel::InternalError);
+  nothing.step({}, {.learning_rate = 0.1});
+  AdamW adamw(as_parameters({at::ones({2}, at::kDouble)}), kConfig);
+  EXPECT_THROW(adamw.step({}, {.learning_rate = 0.1}), parallel::InternalError);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ void step_times(Optimizer& optimizer, int64_t first, int64_t count) {
   }
 }
 
-std::vector<NamedTensor> two_parameters(at::ScalarType type) {
+std::vector<Parameter> two_parameters(at::ScalarType type) {
   return {{"matrix", at::full({3, 4}, 0.5, type)}, {"gain", at::ones({4}, type)}};
 }
 
@@ -89,7 +89,7 @@ TEST(MasterWeights, LowPrecisionWeightsAreRoundedMasters) {
 /// Bit for bit what it is without; the weights are copies of masters that lie apart.
 TEST(Optimizer, OffloadedUpdatesAreTheSame) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    const std::vector<NamedTensor> here = two_parameters(type), there = two_parameters(type);
+    const std::vector<Parameter> here = two_parameters(type), there = two_parameters(type);
     Optimizer plain(here, {.clip_norm = 0.5}, kFalling),
         offloaded(there, {.clip_norm = 0.5, .offload = true}, kFalling);
     for (const NamedTensor& master : offloaded.masters()) {
@@ -109,7 +109,7 @@ TEST(Optimizer, OffloadedUpdatesAreTheSame) {
 
 TEST(Optimizer, SmallUpdatesOfLowPrecisionWeightsAreNotLost) {
   // Each update moves a weight of 1 by 1e-3: a quarter of the half-step at which bfloat16 below 1 rounds back.
-  const AdamwConfig config{.learning_rate = 1e-3, .epsilon = 1e-12, .weight_decay = 0, .clip_norm = 0};
+  const OptimizerConfig config{.learning_rate = 1e-3, .epsilon = 1e-12, .weight_decay = 0, .clip_norm = 0};
   const at::Tensor low = at::ones({4}, at::kBFloat16), directly = at::ones({4}, at::kBFloat16);
   Optimizer optimizer({{"gain", low}}, config, kConstant);
   at::Tensor naive = directly.clone();
@@ -123,7 +123,7 @@ TEST(Optimizer, SmallUpdatesOfLowPrecisionWeightsAreNotLost) {
 }
 
 TEST(Optimizer, ReportsWhatTheUpdateUsed) {
-  const AdamwConfig config{.learning_rate = 0.5, .clip_norm = 2.0};
+  const OptimizerConfig config{.learning_rate = 0.5, .clip_norm = 2.0};
   Optimizer optimizer(two_parameters(at::kFloat), config, kFalling);
   const std::vector<at::Tensor> gradients{at::ones({3, 4}, at::kFloat), at::full({4}, 1.0, at::kFloat)};
   const UpdateReport first = optimizer.step(gradients, 4.0);
@@ -165,8 +165,8 @@ TEST(Optimizer, StateNamesEveryMomentOnce) {
 
 TEST(Optimizer, ResumedRunEqualsTheUnbrokenOneBitForBit) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    const std::vector<NamedTensor> unbroken = two_parameters(type), before = two_parameters(type),
-                                   after = two_parameters(type);
+    const std::vector<Parameter> unbroken = two_parameters(type), before = two_parameters(type),
+                                 after = two_parameters(type);
     Optimizer whole(unbroken, {}, kFalling), first(before, {}, kFalling), second(after, {}, kFalling);
     step_times(whole, 0, 7);
     step_times(first, 0, 3);

@@ -22,6 +22,7 @@ class CosineScores : public Scores {
     const int64_t projected = width > 0 ? width : std::max<int64_t>(2, input.experts() / 2);
     projection_PD_ = input.source.normal("projection", {projected, input.shape.width}, input.shape.std);
     prototypes_EP_ = input.source.normal("prototypes", {input.experts(), projected}, 1.0);
+    input.source.call_vectors("prototypes");
     log_temperature_1_ = input.source.constant("log_temperature", {1}, std::log(kFirstTemperature));
   }
   ScoreTable forward(const at::Tensor& tokens_TD, const RoutingContext&) const override {

@@ -169,6 +169,37 @@ INSTANTIATE_TEST_SUITE_P(All, OtherRouterLayouts, testing::ValuesIn(other_router
                          [](const auto& each) { return each.param; });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(OtherRouterLayouts);
 
+std::vector<std::string> other_updates() {
+  std::vector<std::string> names = optim::builtin_updates().names();
+  std::erase(names, "adamw");
+  return names;
+}
+
+/// Every update rule that no case above names, on matrices of every kind that a model has.
+class UpdateLayouts : public testing::TestWithParam<std::string> {};
+
+TEST_P(UpdateLayouts, AgreeWithOneRankInFloat64) {
+  const auto world = test_world();
+  const TestFolder folder("update_rule", *world);
+  launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
+  recipe.optimizer.kind = GetParam();
+  recipe.moe.shared_hidden = 20, recipe.moe.constant_experts = 2, recipe.train.micro_batches = 2;
+  recipe.moe.layers = "odd", recipe.model.tie_embeddings = false;
+  choose(recipe, "cosine", 1, "raw");
+  const UpdateTrace reference = trace_of_one_rank(recipe, 3);
+  std::vector<parallel::MeshConfig> layouts = test_layouts(recipe, world->size());
+  if (world->size() == 4) layouts.push_back({.tensor = 2, .expert_tensor = 2, .zero = 1});
+  for (const parallel::MeshConfig& mesh : layouts) {
+    const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
+    SCOPED_TRACE(groups.mesh->shape().describe());
+    expect_same_trace(run_updates(recipe, groups, 3), reference, 1e-10);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, UpdateLayouts, testing::ValuesIn(other_updates()),
+                         [](const auto& each) { return each.param; });
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(UpdateLayouts);
+
 class LayoutEquality : public testing::TestWithParam<size_t> {};
 
 TEST_P(LayoutEquality, AgreesWithOneRankInFloat64) {

@@ -180,13 +180,9 @@ inline UpdateTrace run_updates(launch::Recipe recipe, const launch::Groups& grou
   state.objective = recipe.registry->objectives.at(recipe.objective.kind)(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
-  state.reducer = std::make_unique<parallel::GradientReducer>(
-      state.model->parameters(), launch::gradient_groups(*state.model, *groups.mesh),
-      parallel::ReducerOptions{
-          .bucket_bytes = 20000, .sharding = groups.mesh->sharding(), .schedule = groups.mesh->schedule()});
-  state.optimizer =
-      std::make_unique<optim::Optimizer>(launch::owned_parameters(*state.model, *state.reducer), recipe.optimizer,
-                                         optim::resolve(recipe.schedule, recipe.train.length.count, {}));
+  state.reducer = launch::build_reducer(recipe, *state.model, groups.mesh, /*bucket_bytes=*/20000);
+  state.optimizer = launch::build_optimizer(recipe, *state.model, *state.reducer,
+                                            optim::resolve(recipe.schedule, recipe.train.length.count, {}));
   UpdateTrace trace;
   for (int64_t update = 0; update < updates; ++update) {
     const std::vector<launch::MicroBatch> read = batches->read(update);

@@ -30,6 +30,30 @@ TEST_F(GradientShardingTest, GradientsArePartsOfTheSums) {
   }
 }
 
+TEST_F(GradientShardingTest, UnitsAreNotCut) {
+  const std::vector<GradientUnit> units{{}, {6, 6}, {4, 8}, {}};
+  for (const Sharding sharding : {Sharding::kState, Sharding::kGradients}) {
+    const auto parameters = leaves({5, 6, 12, 3});
+    GradientReducer reducer(parameters, group_, {.bucket_bytes = 100, .sharding = sharding, .units = units});
+    run_update(reducer, parameters, 2);
+    at::Tensor covered = at::zeros({static_cast<int64_t>(parameters.size())}, at::kLong);
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const auto [begin, count] = reducer.owned(i);
+      EXPECT_EQ(begin % units[i].elements, 0) << i;
+      EXPECT_EQ(count % units[i].elements, 0) << i;
+      EXPECT_TRUE(reducer.gradient(i).eq(total_slope(i, 2)).all().item<bool>()) << i;
+      covered[static_cast<int64_t>(i)] = count;
+      reducer.owned_part(i).mul_(2);
+    }
+    reducer.gather_parameters();
+    group_->all_reduce(covered, ReduceOp::kSum).wait();
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      EXPECT_EQ(covered[static_cast<int64_t>(i)].item<int64_t>(), parameters[i].numel()) << i;
+      EXPECT_TRUE(parameters[i].detach().eq(2).all().item<bool>()) << i;
+    }
+  }
+}
+
 TEST_F(GradientShardingTest, WhatEachOwnerWritesReachesAll) {
   const auto parameters = leaves({5, 1, 12, 3, 7});
   std::vector<at::Tensor> before;

@@ -1,0 +1,46 @@
+// defines: OptimizerConfig, visit
+#pragma once
+#include <string>
+
+#include "parallel/base/own_keys.h"
+
+namespace optim {
+
+/// What every update rule is told, and AdamW, which also moves what a rule for matrices does not.
+struct OptimizerConfig {
+  std::string kind = "adamw";  // a name of builtin_updates(), or of a table that has more
+  double learning_rate = 3e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0.1;
+  double clip_norm = 1.0;
+  bool offload = false;
+
+  parallel::OwnKeys own_keys = {};
+  template <class Own>
+  const Own& own() const {
+    return own_keys.get<Own>();
+  }
+  template <class Own>
+  Own& own() {
+    return own_keys.get<Own>();
+  }
+};
+
+template <class Visitor>
+void visit(OptimizerConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("kind", config.kind, anything(), "what moves the weights");
+  field("learning_rate", config.learning_rate, above(0), "peak learning rate; the schedule scales it");
+  field("beta1", config.beta1, half_open(0, 1), "AdamW: decay of the first moment");
+  field("beta2", config.beta2, half_open(0, 1), "AdamW: decay of the second moment");
+  field("epsilon", config.epsilon, above(0), "AdamW: added to the root of the second moment");
+  field("weight_decay", config.weight_decay, at_least(0),
+        "decoupled decay of matrices; norms and gains are never decayed");
+  field("clip_norm", config.clip_norm, at_least(0), "largest global gradient norm; 0: no clipping");
+  field("offload", config.offload, anything(),
+        "of a CUDA run: moments and float32 master weights lie in the host's memory, and are updated there");
+}
+
+}  // namespace optim
