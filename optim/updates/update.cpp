@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "optim/updates/adamw.h"
+#include "optim/updates/muon.h"
 #include "parallel/base/fault.h"
 
 namespace optim {
@@ -31,6 +32,8 @@ parallel::GradientUnit unit_of(const UpdateRule& rule, const std::optional<paral
   return {.elements = matrices->own_elements(), .whole = matrices->whole_elements()};
 }
 
-parallel::NameTable<UpdateRule> builtin_updates() { return {"optimizer", {{"adamw", adamw_rule()}}}; }
+parallel::NameTable<UpdateRule> builtin_updates() {
+  return {"optimizer", {{"adamw", adamw_rule()}, {"muon", muon_rule()}}};
+}
 
 }  // namespace optim

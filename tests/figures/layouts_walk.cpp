@@ -116,6 +116,18 @@ TEST_F(Walker, All) { walk(on_and_off(all_walks(base_, world_->size()))); }
 
 TEST_F(Walker, Cover) { walk(covering(all_walks(base_, world_->size()))); }
 
+/// What moves the weights, other than AdamW, which moves them everywhere else.
+TEST_F(Walker, Updates) {
+  for (const std::string& rule : optim::builtin_updates().names()) {
+    if (rule == "adamw") continue;
+    launch::Recipe recipe = base_;
+    recipe.optimizer.kind = rule;
+    std::vector<Walk> walks = covering(all_walks(recipe, world_->size()));
+    for (Walk& each : walks) each.name += ", " + rule;
+    walk(walks);
+  }
+}
+
 TEST_F(Walker, Adverse) { walk(adverse_walks(base_, world_->size())); }
 
 TEST_F(Walker, Rerun) {

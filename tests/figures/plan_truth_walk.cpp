@@ -65,6 +65,7 @@ std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
       changed([](auto& r) { r.objective.kind = "two_pass", r.model.dropout = 0.1, r.model.activation = "relu"; });
   const auto experts_again = changed([](auto& r) { r.train.recompute = "moe", r.moe.layers = "all"; });
   const auto blocks_again = changed([](auto& r) { r.train.recompute = "block"; });
+  const auto muon = changed([](auto& r) { r.optimizer.kind = "muon", r.moe.shared_hidden = 64; });
   switch (ranks) {
     case 1:
       return {{"mixture", base, {}},
@@ -77,7 +78,8 @@ std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
               {"latent", latent, {}},
               {"two passes", two_pass, {}},
               {"moe again", experts_again, {}},
-              {"blocks again", blocks_again, {}}};
+              {"blocks again", blocks_again, {}},
+              {"muon", muon, {}}};
     case 2:
       return {{"mixture", base, {.expert = 2}},
               {"all experts", experts, {.expert_tensor = 2}},
@@ -85,13 +87,16 @@ std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
               {"bf16", low, {.expert = 2, .zero = 1}},
               {"two passes", two_pass, {.tensor = 2, .zero = 1}},
               {"blocks again", blocks_again, {.tensor = 2, .expert = 2}},
-              {"mixture", base, {.zero = 2}}};
+              {"mixture", base, {.zero = 2}},
+              {"muon", muon, {.expert_tensor = 2, .zero = 1}}};
     case 4:
       return {{"all experts", experts, {.expert = 2, .expert_tensor = 2}},
               {"mixture", base, {.tensor = 2, .expert = 4, .zero = 1}},
               {"gelu", gelu, {.tensor = 4, .expert = 2}},
               {"moe again", experts_again, {.expert = 2, .expert_tensor = 2}},
-              {"bf16", low, {.tensor = 2, .expert_tensor = 2}}};
+              {"bf16", low, {.tensor = 2, .expert_tensor = 2}},
+              {"muon", muon, {.tensor = 2, .expert = 2, .zero = 2}},
+              {"muon", muon, {.tensor = 2, .expert_tensor = 2}}};
     default:
       return {{"mixture", base, {.tensor = 2, .expert = 4, .expert_tensor = 2}},
               {"all experts", experts, {.expert = 8, .zero = 1}}};
