@@ -51,10 +51,10 @@ class Cell:
 
 
 class Experiment:
-    def __init__(self, name, cells):
+    def __init__(self, name, cells, folder=TRANSLATION / "results"):
         self.name, self.cells = name, cells
-        self.results = TRANSLATION / f"results/{name}.jsonl"
-        self.hypotheses = TRANSLATION / f"results/{name}"
+        self.results = folder / f"{name}.jsonl"
+        self.hypotheses = folder / name
         self.lock = threading.Lock()
         self.running = set()
 
@@ -97,7 +97,7 @@ class Experiment:
             if self.call(arguments) != 0:
                 return False
             result = json.loads((ROOT / folder / "evaluation.json").read_text())
-            line.update({key: result[key] for key in ("loss", "groups", "translation", "routing") if key in result})
+            line.update({key: result[key] for key in ("loss", "bits_per_byte", "groups", "translation", "routing") if key in result})
             self.keep_hypotheses(cell, folder)
         if not self.finish(cell, folder, line):
             return False
