@@ -1,6 +1,6 @@
 #include "data/prepare/encoding.h"
 
-#include "data/prepare/workers.h"
+#include "data/sources/workers.h"
 #include "data/tokenizers/byte_tokenizer.h"
 #include "data/tokenizers/sentencepiece_tokenizer.h"
 #include "parallel/base/fault.h"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "data/datasets/token_corpus.h"
-#include "data/prepare/document.h"
+#include "data/sources/document.h"
 
 namespace data {
 

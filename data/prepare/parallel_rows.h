@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "data/datasets/split.h"
-#include "data/prepare/parallel_source.h"
 #include "data/prepare/prepare.h"
+#include "data/sources/parallel_source.h"
 
 namespace data {
 

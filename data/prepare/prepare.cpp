@@ -7,15 +7,15 @@
 #include <unordered_set>
 #include <utility>
 
-#include "data/prepare/document.h"
 #include "data/prepare/encoding.h"
-#include "data/prepare/file_bytes.h"
-#include "data/prepare/glob.h"
 #include "data/prepare/holdout.h"
-#include "data/prepare/man_source.h"
-#include "data/prepare/near_copies.h"
 #include "data/prepare/prepare_parallel.h"
-#include "data/prepare/text_source.h"
+#include "data/sources/document.h"
+#include "data/sources/file_bytes.h"
+#include "data/sources/glob.h"
+#include "data/sources/man_source.h"
+#include "data/sources/near_copies.h"
+#include "data/sources/text_source.h"
 #include "data/tokenizers/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "data/prepare/encoding.h"
-#include "data/prepare/near_copies.h"
 #include "data/prepare/parallel_rows.h"
+#include "data/sources/near_copies.h"
 #include "data/tokenizers/control_pieces.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/prepare/document.h"
+#include "data/sources/document.h"
 
 namespace data {
 

@@ -8,7 +8,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/commands/number_option.h"
-#include "launch/training/same_start.h"
+#include "launch/ranks/same_start.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 #include "parallel/comm/agreement.h"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "launch/commands/commands.h"
-#include "launch/training/build_id.h"
+#include "launch/runs/build_id.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 #include "parallel/base/printable.h"

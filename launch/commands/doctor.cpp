@@ -14,10 +14,10 @@
 #include "launch/doctor/facts_json.h"
 #include "launch/doctor/measure.h"
 #include "launch/doctor/table.h"
+#include "launch/ranks/groups.h"
+#include "launch/ranks/same_start.h"
 #include "launch/recipe/reader.h"
-#include "launch/training/groups.h"
-#include "launch/training/run_folder.h"
-#include "launch/training/same_start.h"
+#include "launch/runs/run_folder.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/process/deadline.h"
 

@@ -6,16 +6,16 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "launch/batches/pair_batches.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/commands/number_option.h"
 #include "launch/commands/run_text.h"
-#include "launch/training/evaluation.h"
-#include "launch/training/pair_batches.h"
-#include "launch/training/run_folder.h"
-#include "launch/training/token_file.h"
-#include "launch/training/trained_model.h"
-#include "launch/training/translation.h"
+#include "launch/evaluation/evaluation.h"
+#include "launch/evaluation/translation.h"
+#include "launch/models/trained_model.h"
+#include "launch/runs/run_folder.h"
+#include "launch/runs/token_file.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/printable.h"
 #include "parallel/comm/agreement.h"

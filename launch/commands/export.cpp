@@ -10,8 +10,8 @@
 #include "launch/commands/job.h"
 #include "launch/commands/run_text.h"
 #include "launch/interchange/hugging_face.h"
-#include "launch/training/model_builder.h"
-#include "launch/training/trained_model.h"
+#include "launch/models/model_builder.h"
+#include "launch/models/trained_model.h"
 #include "parallel/base/fault.h"
 
 namespace launch {

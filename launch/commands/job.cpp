@@ -9,8 +9,8 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/number_option.h"
-#include "launch/training/build_id.h"
-#include "launch/training/same_start.h"
+#include "launch/ranks/same_start.h"
+#include "launch/runs/build_id.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/printable.h"
 #include "parallel/comm/agreement.h"

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "launch/training/trained_model.h"
+#include "launch/models/trained_model.h"
 
 namespace CLI {
 class App;

@@ -2,15 +2,15 @@
 #include <cstdio>
 #include <memory>
 
+#include "launch/batches/batches.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/models/model_builder.h"
+#include "launch/ranks/mesh_notes.h"
+#include "launch/ranks/same_start.h"
 #include "launch/recipe/keys.h"
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
-#include "launch/training/batches.h"
-#include "launch/training/mesh_notes.h"
-#include "launch/training/model_builder.h"
-#include "launch/training/same_start.h"
 #include "launch/training/trainer.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"

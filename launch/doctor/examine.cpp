@@ -18,7 +18,7 @@
 
 #include "data/hdf5/version.h"
 #include "launch/doctor/facts_json.h"
-#include "launch/training/build_id.h"
+#include "launch/runs/build_id.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/comm/nccl_communicator.h"
 #include "parallel/process/mpi_facts.h"

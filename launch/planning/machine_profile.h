@@ -4,8 +4,8 @@
 #include <string>
 
 #include "launch/planning/host_axes.h"
-#include "launch/planning/machine_file.h"
-#include "launch/planning/profile.h"
+#include "launch/profiles/machine_file.h"
+#include "launch/profiles/profile.h"
 #include "launch/recipe/recipe.h"
 
 namespace launch {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "launch/planning/plan_file.h"
+#include "launch/profiles/plan_file.h"
 #include "parallel/base/fault.h"
 
 namespace launch {

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "launch/planning/host_axes.h"
-#include "launch/planning/machine_file.h"
 #include "launch/planning/parameter_table.h"
 #include "launch/planning/workload.h"
+#include "launch/profiles/machine_file.h"
 #include "parallel/schedule/planner.h"
 
 namespace launch {

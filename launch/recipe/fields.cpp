@@ -3,7 +3,7 @@
 #include <array>
 #include <cmath>
 
-#include "launch/recipe/toml_text.h"
+#include "launch/toml/toml_text.h"
 #include "parallel/base/nearest.h"
 
 namespace launch {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "launch/recipe/fields.h"
-#include "launch/recipe/toml_text.h"
+#include "launch/toml/toml_text.h"
 
 namespace launch {
 namespace {

@@ -9,9 +9,9 @@
 #include <tuple>
 #include <utility>
 
-#include "launch/recipe/document.h"
 #include "launch/recipe/moved_keys.h"
-#include "launch/recipe/toml_text.h"
+#include "launch/toml/document.h"
+#include "launch/toml/toml_text.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 

@@ -2,9 +2,9 @@
 // defines: Recipe, visit
 #pragma once
 #include "data/datasets/data_config.h"
-#include "launch/planning/overlap_config.h"
+#include "launch/recipe/overlap_config.h"
 #include "launch/recipe/registry.h"
-#include "launch/training/train_config.h"
+#include "launch/recipe/train_config.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/moe/moe_config.h"
 #include "moetrain/objectives/objective_config.h"

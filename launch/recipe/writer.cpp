@@ -1,7 +1,7 @@
 #include "launch/recipe/writer.h"
 
 #include "launch/recipe/fields.h"
-#include "launch/recipe/toml_text.h"
+#include "launch/toml/toml_text.h"
 #include "parallel/base/random.h"
 
 namespace launch {
@@ -15,6 +15,18 @@ std::vector<RecipeField> taken_fields(Recipe& recipe) {
 }
 
 }  // namespace
+
+std::string toml_document(const std::vector<RecipeField>& fields) {
+  std::string text, section;
+  for (const RecipeField& field : fields) {
+    if (field.section != section) {
+      text += (text.empty() ? "[" : "\n[") + field.section + "]\n";
+      section = field.section;
+    }
+    text += field.key + " = " + toml_text(field.value) + "\n";
+  }
+  return text;
+}
 
 std::string write_recipe(const Recipe& recipe) {
   Recipe copy = recipe;  // visit() hands out mutable references

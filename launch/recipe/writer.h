@@ -1,13 +1,17 @@
-// defines: write_recipe, written_keys, recipe_hash, hash_text
+// defines: toml_document, write_recipe, written_keys, recipe_hash, hash_text
 #pragma once
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "launch/recipe/fields.h"
 #include "launch/recipe/recipe.h"
 
 namespace launch {
+
+/// A line for each field under its section's head, in their order. Fields of one section stand together.
+std::string toml_document(const std::vector<RecipeField>& fields);
 
 /// The resolved recipe: every key of every section with its value, of choices only those that are taken. parse_recipe
 /// accepts it and gives an equal Recipe; doubles are written in their shortest exact form, so equal recipes have equal

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "launch/planning/trace_file.h"
+#include "launch/profiles/trace_file.h"
 
 namespace launch::run_report {
 

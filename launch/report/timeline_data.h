@@ -2,7 +2,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
-#include "launch/planning/trace_file.h"
+#include "launch/profiles/trace_file.h"
 
 namespace launch::run_report {
 

@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "launch/planning/plan_file.h"
-#include "launch/planning/profile_plan.h"
-#include "launch/planning/step_trace.h"
+#include "launch/profiles/plan_file.h"
+#include "launch/profiles/profile_plan.h"
+#include "launch/profiles/step_trace.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/schedule/schedules.h"

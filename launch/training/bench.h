@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/planning/profile.h"
+#include "launch/profiles/profile.h"
 #include "launch/training/setup.h"
 
 namespace launch {

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <utility>
 
-#include "launch/planning/profile_plan.h"
+#include "launch/profiles/profile_plan.h"
 #include "moetrain/experts/ffn_experts.h"
 #include "parallel/comm/stream_work.h"
 #include "parallel/links/link_probe.h"

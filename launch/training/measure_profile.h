@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/planning/profile.h"
+#include "launch/profiles/profile.h"
 #include "launch/training/train_step.h"
 
 namespace launch {

@@ -3,8 +3,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "launch/planning/plan_file.h"
-#include "launch/planning/profile_plan.h"
+#include "launch/profiles/plan_file.h"
+#include "launch/profiles/profile_plan.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/schedule/schedules.h"

@@ -5,10 +5,10 @@
 #include <optional>
 #include <string>
 
-#include "launch/planning/overlap_config.h"
-#include "launch/planning/profile.h"
-#include "launch/training/groups.h"
-#include "launch/training/run_folder.h"
+#include "launch/profiles/profile.h"
+#include "launch/ranks/groups.h"
+#include "launch/recipe/overlap_config.h"
+#include "launch/runs/run_folder.h"
 #include "parallel/schedule/simulate.h"
 
 namespace launch {

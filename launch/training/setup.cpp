@@ -6,12 +6,12 @@
 
 #include <utility>
 
+#include "launch/models/model_builder.h"
+#include "launch/models/trained_model.h"
 #include "launch/recipe/rules.h"
+#include "launch/runs/run_folder.h"
 #include "launch/training/measure_profile.h"
-#include "launch/training/model_builder.h"
 #include "launch/training/overlap.h"
-#include "launch/training/run_folder.h"
-#include "launch/training/trained_model.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {

@@ -4,9 +4,9 @@
 #include <string>
 
 #include "data/datasets/token_corpus.h"
-#include "launch/planning/profile.h"
-#include "launch/training/batches.h"
-#include "launch/training/groups.h"
+#include "launch/batches/batches.h"
+#include "launch/profiles/profile.h"
+#include "launch/ranks/groups.h"
 #include "launch/training/train_step.h"
 
 namespace launch {

@@ -2,8 +2,8 @@
 #pragma once
 #include <nlohmann/json_fwd.hpp>
 
-#include "launch/planning/trace_file.h"
-#include "launch/training/groups.h"
+#include "launch/profiles/trace_file.h"
+#include "launch/ranks/groups.h"
 #include "launch/training/overlap.h"
 
 namespace launch {

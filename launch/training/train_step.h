@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "launch/training/batches.h"
-#include "launch/training/groups.h"
+#include "launch/batches/batches.h"
+#include "launch/ranks/groups.h"
 #include "optim/optimizer.h"
 #include "parallel/base/fault.h"
 #include "parallel/gradients/gradient_reducer.h"

@@ -7,15 +7,15 @@
 #include <optional>
 #include <utility>
 
-#include "launch/planning/plan_file.h"
+#include "launch/evaluation/evaluation.h"
+#include "launch/models/model_builder.h"
+#include "launch/profiles/plan_file.h"
+#include "launch/ranks/description.h"
+#include "launch/ranks/mesh_notes.h"
 #include "launch/recipe/writer.h"
-#include "launch/training/build_id.h"
-#include "launch/training/clock.h"
-#include "launch/training/description.h"
-#include "launch/training/evaluation.h"
-#include "launch/training/mesh_notes.h"
-#include "launch/training/model_builder.h"
-#include "launch/training/run_tokenizer.h"
+#include "launch/runs/build_id.h"
+#include "launch/runs/clock.h"
+#include "launch/runs/run_tokenizer.h"
 #include "launch/training/step_recording.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/comm/stream_work.h"

@@ -6,13 +6,13 @@
 #include <string>
 
 #include "launch/checkpoint/checkpoint.h"
-#include "launch/training/interrupt.h"
+#include "launch/ranks/interrupt.h"
+#include "launch/runs/resumption.h"
+#include "launch/runs/run_folder.h"
+#include "launch/runs/run_lock.h"
 #include "launch/training/metrics.h"
 #include "launch/training/overlap.h"
 #include "launch/training/progress.h"
-#include "launch/training/resumption.h"
-#include "launch/training/run_folder.h"
-#include "launch/training/run_lock.h"
 #include "launch/training/setup.h"
 
 namespace launch {

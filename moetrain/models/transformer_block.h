@@ -3,8 +3,8 @@
 #include <memory>
 #include <optional>
 
-#include "moetrain/layers/attention.h"
-#include "moetrain/layers/cross_attention.h"
+#include "moetrain/attention/attention.h"
+#include "moetrain/attention/cross_attention.h"
 #include "moetrain/layers/norm.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/models/recompute.h"

@@ -1,8 +1,8 @@
 #include <map>
 
-#include "data/prepare/man_source.h"
-#include "data/prepare/man_text.h"
 #include "data/prepare/prepare.h"
+#include "data/sources/man_source.h"
+#include "data/sources/man_text.h"
 #include "tests/data/support.h"
 
 namespace data_tests {

@@ -1,4 +1,4 @@
-#include "data/prepare/near_copies.h"
+#include "data/sources/near_copies.h"
 
 #include <gtest/gtest.h>
 

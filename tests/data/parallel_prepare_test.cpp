@@ -1,6 +1,6 @@
 #include <set>
 
-#include "data/prepare/parallel_source.h"
+#include "data/sources/parallel_source.h"
 #include "tests/data/parallel_support.h"
 
 namespace data_tests {

@@ -4,11 +4,11 @@
 #include <map>
 #include <set>
 
-#include "data/prepare/child_process.h"
-#include "data/prepare/file_bytes.h"
-#include "data/prepare/glob.h"
-#include "data/prepare/text_source.h"
-#include "data/prepare/workers.h"
+#include "data/sources/child_process.h"
+#include "data/sources/file_bytes.h"
+#include "data/sources/glob.h"
+#include "data/sources/text_source.h"
+#include "data/sources/workers.h"
 #include "data/tokenizers/byte_tokenizer.h"
 #include "tests/data/support.h"
 

@@ -2,10 +2,10 @@
 
 #include <thread>
 
-#include "data/prepare/file_bytes.h"
-#include "data/prepare/glob.h"
 #include "data/prepare/prepare.h"
-#include "data/prepare/text_source.h"
+#include "data/sources/file_bytes.h"
+#include "data/sources/glob.h"
+#include "data/sources/text_source.h"
 #include "tests/data/support.h"
 
 namespace data_tests {

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "launch/planning/step_trace.h"
+#include "launch/profiles/step_trace.h"
 #include "launch/training/setup.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/comm/nccl_communicator.h"

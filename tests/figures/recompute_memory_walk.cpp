@@ -8,8 +8,8 @@
 #include <cstdio>
 #include <ctime>
 
-#include "launch/training/groups.h"
-#include "launch/training/model_builder.h"
+#include "launch/models/model_builder.h"
+#include "launch/ranks/groups.h"
 #include "moetrain/objectives/objective.h"
 #include "parallel/base/random.h"
 #include "tests/support/peak_bytes.h"

@@ -1,4 +1,4 @@
-#include "launch/planning/machine_file.h"
+#include "launch/profiles/machine_file.h"
 
 #include <gtest/gtest.h>
 

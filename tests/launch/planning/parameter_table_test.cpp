@@ -5,8 +5,8 @@
 
 #include <map>
 
+#include "launch/models/model_builder.h"
 #include "launch/planning/memory_model.h"
-#include "launch/training/model_builder.h"
 #include "tests/launch/planning/planning_support.h"
 
 namespace {

@@ -1,4 +1,4 @@
-#include "launch/planning/plan_file.h"
+#include "launch/profiles/plan_file.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

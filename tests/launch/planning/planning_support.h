@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/planning/machine_file.h"
+#include "launch/profiles/machine_file.h"
 #include "launch/recipe/recipe.h"
 
 constexpr int64_t kOddVocabulary = 263;  // that no number of ranks divides

@@ -1,4 +1,4 @@
-#include "launch/planning/profile.h"
+#include "launch/profiles/profile.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "launch/planning/overlap_config.h"
-#include "launch/planning/profile_plan.h"
+#include "launch/profiles/profile_plan.h"
+#include "launch/recipe/overlap_config.h"
 #include "parallel/base/fault.h"
 #include "parallel/schedule/schedules.h"
 

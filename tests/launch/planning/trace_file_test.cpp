@@ -1,4 +1,4 @@
-#include "launch/planning/trace_file.h"
+#include "launch/profiles/trace_file.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-#include "launch/recipe/toml_text.h"
+#include "launch/toml/toml_text.h"
 #include "tests/launch/recipe/recipe_support.h"
 
 namespace launch {

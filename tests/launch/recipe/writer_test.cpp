@@ -5,7 +5,7 @@
 #include <bit>
 #include <cmath>
 
-#include "launch/recipe/toml_text.h"
+#include "launch/toml/toml_text.h"
 #include "parallel/base/random.h"
 #include "tests/launch/recipe/recipe_support.h"
 

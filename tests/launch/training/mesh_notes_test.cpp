@@ -1,4 +1,4 @@
-#include "launch/training/mesh_notes.h"
+#include "launch/ranks/mesh_notes.h"
 
 #include <gtest/gtest.h>
 

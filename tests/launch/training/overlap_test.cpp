@@ -4,8 +4,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "launch/planning/plan_file.h"
-#include "launch/planning/trace_file.h"
+#include "launch/profiles/plan_file.h"
+#include "launch/profiles/trace_file.h"
 #include "launch/training/trainer.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_corpus.h"

@@ -1,13 +1,13 @@
 // Who may train in a run folder, what a resumption may change, and what a diverged run is told.
-#include "launch/training/run_folder.h"
+#include "launch/runs/run_folder.h"
 
 #include <unistd.h>
 
 #include <fstream>
 
 #include "launch/recipe/writer.h"
-#include "launch/training/resumption.h"
-#include "launch/training/run_lock.h"
+#include "launch/runs/resumption.h"
+#include "launch/runs/run_lock.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_corpus.h"
 #include "tests/support/world.h"

@@ -1,4 +1,4 @@
-#include "launch/training/same_start.h"
+#include "launch/ranks/same_start.h"
 
 #include <gtest/gtest.h>
 

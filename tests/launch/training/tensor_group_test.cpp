@@ -1,5 +1,5 @@
 // Tensor groups: what each rank holds, held-out scores, and checkpoints that move between them and one rank.
-#include "launch/training/evaluation.h"
+#include "launch/evaluation/evaluation.h"
 #include "launch/training/trainer.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_corpus.h"

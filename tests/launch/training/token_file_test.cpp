@@ -1,5 +1,5 @@
 // Where the text and the tokenizer of a run are found after its folder moved.
-#include "launch/training/token_file.h"
+#include "launch/runs/token_file.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <functional>
 
 #include "data/datasets/corpus_contents.h"
-#include "launch/training/run_folder.h"
-#include "launch/training/run_tokenizer.h"
+#include "launch/runs/run_folder.h"
+#include "launch/runs/run_tokenizer.h"
 #include "tests/support/tiny_corpus.h"
 #include "tests/support/world.h"
 

@@ -7,7 +7,7 @@
 #include <numbers>
 
 #include "data/batching/sequence_sampler.h"
-#include "launch/training/evaluation.h"
+#include "launch/evaluation/evaluation.h"
 #include "tests/launch/training/trainer_fixture.h"
 
 namespace {

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "data/datasets/token_corpus.h"
-#include "launch/training/groups.h"
-#include "launch/training/model_builder.h"
+#include "launch/models/model_builder.h"
+#include "launch/ranks/groups.h"
 #include "launch/training/train_step.h"
 #include "moetrain/routers/scores/scores.h"
 #include "moetrain/routers/selections/selections.h"

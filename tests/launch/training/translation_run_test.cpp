@@ -3,11 +3,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "launch/training/evaluation.h"
-#include "launch/training/pair_batches.h"
-#include "launch/training/trained_model.h"
+#include "launch/batches/pair_batches.h"
+#include "launch/evaluation/evaluation.h"
+#include "launch/evaluation/translation.h"
+#include "launch/models/trained_model.h"
 #include "launch/training/trainer.h"
-#include "launch/training/translation.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_pairs.h"
 #include "tests/support/world.h"

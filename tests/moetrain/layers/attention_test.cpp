@@ -1,4 +1,4 @@
-#include "moetrain/layers/attention.h"
+#include "moetrain/attention/attention.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

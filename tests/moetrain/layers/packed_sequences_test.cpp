@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "moetrain/layers/attention.h"
-#include "moetrain/layers/cross_attention.h"
+#include "moetrain/attention/attention.h"
+#include "moetrain/attention/cross_attention.h"
 #include "moetrain/layers/sequences.h"
 #include "parallel/base/fault.h"
 #include "tests/support/gradient_check.h"

@@ -1,0 +1,109 @@
+#include "data/sources/text_source.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "data/sources/file_bytes.h"
+#include "data/sources/json_line.h"
+#include "data/sources/lines.h"
+#include "data/sources/near_copies.h"
+#include "data/tokenizers/utf8.h"
+#include "parallel/base/fault.h"
+#include "parallel/base/random.h"
+
+namespace data {
+namespace {
+
+/// The string member `key` of a line's object, or null where it is absent.
+const std::string* string_member(const nlohmann::json& object, const char* key, const std::string& place) {
+  const auto member = object.find(key);
+  if (member == object.end()) return nullptr;
+  if (!member->is_string()) parallel::user_error(place, ": \"", key, "\" is ", member->type_name(), ", not a string");
+  return member->get_ptr<const std::string*>();
+}
+
+/// Of its text: the same texts in another folder are ordered and split alike.
+SourceDocument text_document(const std::string& name, const std::string& group, std::string text) {
+  const std::string identity = std::to_string(parallel::hash_name(text));
+  const std::string key = std::to_string(parallel::hash_name(words_of(text)));
+  return {name, identity, key, group, std::move(text)};
+}
+
+SourceDocument json_document(std::string_view line, const std::string& place, const std::string& group) {
+  const nlohmann::json object = parse_json_line(line, place);
+  const std::string* text = string_member(object, "text", place);
+  const std::string* language = string_member(object, "language", place);
+  if (text == nullptr) parallel::user_error(place, ": the object has no \"text\"");
+  if (language != nullptr && (language->empty() || language->find('\0') != std::string::npos)) {
+    parallel::user_error(place, ": \"language\" is empty or holds a zero byte");
+  }
+  return text_document(place, language != nullptr ? *language : group, *text);
+}
+
+bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
+
+std::vector<SourceDocument> json_documents(std::string_view content, const std::string& path,
+                                           const std::string& group) {
+  std::vector<SourceDocument> documents;
+  for (int64_t number = 1; !content.empty(); ++number) {
+    const std::string_view line = take_line(content);
+    if (is_blank_line(line)) continue;
+    documents.push_back(json_document(line, parallel::concat(path, ":", number), group));
+  }
+  return documents;
+}
+
+void require_utf8(const std::string& content, const std::filesystem::path& path) {
+  const size_t valid = valid_utf8_prefix(content);
+  if (valid == content.size()) return;
+  const auto line = 1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(valid), '\n');
+  const bool packed = path.extension() == ".gz";
+  parallel::user_error(path.string(), ": not UTF-8: ", describe_utf8_fault(content),
+                       packed ? " of the unpacked text" : "", ", in line ", line);
+}
+
+void note_zero_bytes(const std::string& content, const std::filesystem::path& path, std::vector<std::string>* notes) {
+  const auto zeros = std::count(content.begin(), content.end(), '\0');
+  if (zeros == 0 || notes == nullptr) return;
+  notes->push_back(parallel::concat("'", path.string(), "' holds ", zeros,
+                                    " zero bytes, which plain text does not; if it is UTF-16, write it in UTF-8."));
+}
+
+}  // namespace
+
+bool begins_json_lines(std::string_view content) {
+  while (!content.empty()) {
+    const std::string_view line = take_line(content);
+    if (is_blank_line(line)) continue;
+    if (line[line.find_first_not_of(" \t")] != '{') return false;
+    const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    return object.is_object() && object.contains("text") && object["text"].is_string();
+  }
+  return false;
+}
+
+bool is_named_json_lines(const std::filesystem::path& path) {
+  const std::string name = without_packing(path);
+  constexpr const char* kEndings[] = {".jsonl", ".ndjson", ".jsonlines", ".ldjson", ".jl", ".json"};
+  return std::any_of(std::begin(kEndings), std::end(kEndings), [&](const char* end) { return name.ends_with(end); });
+}
+
+std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, const TextFileOptions& options,
+                                           std::vector<std::string>* notes) {
+  std::string content = read_bytes(path, options.most_bytes);
+  require_utf8(content, path);
+  if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);
+  const bool named = is_named_json_lines(path);
+  if (named || begins_json_lines(content)) {
+    if (!named && notes != nullptr) {
+      notes->push_back("'" + path.string() +
+                       "' is read as JSON lines, because its first line is an object with a text.");
+    }
+    return json_documents(content, path.string(), options.group);
+  }
+  note_zero_bytes(content, path, notes);
+  return {text_document(path.string(), options.group, std::move(content))};
+}
+
+}  // namespace data

@@ -1,0 +1,51 @@
+#include "launch/batches/batches.h"
+
+#include <ATen/ATen.h>
+
+#include "launch/batches/pair_batches.h"
+#include "launch/batches/window_batches.h"
+
+namespace launch {
+namespace {
+
+moetrain::TokenSide moved(const moetrain::TokenSide& side, at::Device device) {
+  moetrain::TokenSide there = side;
+  there.ids_T = side.ids_T.to(device);
+  there.sequences = moetrain::Sequences(side.sequences.lengths(), device);
+  return there;
+}
+
+bool of_pairs(const Recipe& recipe) { return recipe.model.kind == "encoder_decoder"; }
+
+}  // namespace
+
+MicroBatch to_device(const MicroBatch& batch, at::Device device) {
+  if (device.is_cpu()) return batch;
+  MicroBatch there{.batch = {.inputs = {.tokens = moved(batch.batch.inputs.tokens, device)},
+                             .targets_G = batch.batch.targets_G.to(device)},
+                   .groups_T = batch.groups_T.to(device)};
+  if (!batch.batch.inputs.source) return there;
+  there.batch.inputs.source = moved(*batch.batch.inputs.source, device);
+  there.source_groups_T = batch.source_groups_T.to(device);
+  return there;
+}
+
+int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh) {
+  const at::Tensor& targets_G = batch.batch.targets_G;
+  const at::Tensor own_T = parallel::TokenParts(mesh.tensor(), targets_G.size(0)).own(targets_G);
+  return (own_T != moetrain::OutputHead::kIgnored).sum().item<int64_t>();
+}
+
+std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
+                                                       data::Shard shard) {
+  if (of_pairs(recipe)) return std::make_unique<PairBatches>(corpus, recipe, shard);
+  return std::make_unique<WindowBatches>(corpus, recipe, shard);
+}
+
+std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
+                                                      data::Shard shard) {
+  if (of_pairs(recipe)) return std::make_unique<HeldOutPairs>(corpus, recipe, shard);
+  return std::make_unique<HeldOutWindows>(corpus, recipe, shard);
+}
+
+}  // namespace launch

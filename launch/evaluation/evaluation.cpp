@@ -1,0 +1,150 @@
+#include "launch/evaluation/evaluation.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <numeric>
+
+#include "launch/batches/batches.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
+
+namespace launch {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+/// Sums over all batches, on this rank.
+struct Sums {
+  at::Tensor nll_G, tokens_G;          // float64
+  std::vector<int64_t> layers;         // numbers of the MoE blocks
+  std::vector<at::Tensor> choices_GE;  // float64, one a layer
+};
+
+/// How often the tokens of each group chose each expert: [groups, E].
+at::Tensor choices_of(const at::Tensor& expert_TK, const at::Tensor& group_T, int64_t groups, int64_t experts) {
+  const at::Tensor pair_TK = group_T.unsqueeze(1) * experts + expert_TK;
+  const at::Tensor chosen = pair_TK.masked_select(expert_TK >= 0);
+  return at::bincount(chosen, {}, groups * experts).to(at::kCPU, at::kDouble).view({groups, experts});
+}
+
+void add_batch(Sums& sums, moetrain::Model& model, const MicroBatch& batch, const moetrain::PassScope& pass,
+               const parallel::Mesh& mesh) {
+  // Of a tensor group's tokens each rank adds its own.
+  const auto own = [&](const at::Tensor& each) { return parallel::TokenParts(mesh.tensor(), each.size(0)).own(each); };
+  const int64_t groups = sums.nll_G.numel();
+  const auto output = moetrain::likelihood(model, batch.batch, pass);
+  const at::Tensor kept_T = (own(batch.batch.targets_G) != moetrain::OutputHead::kIgnored).nonzero().squeeze(1);
+  const at::Tensor group_T = own(batch.groups_T).index_select(0, kept_T);
+  sums.nll_G.index_add_(0, group_T.to(at::kCPU), output.nll_T.index_select(0, kept_T).to(at::kCPU, at::kDouble));
+  sums.tokens_G.add_(at::bincount(group_T, {}, groups).to(at::kCPU, at::kDouble));
+  sums.choices_GE.resize(output.routing.size());
+  sums.layers.clear();
+  for (size_t i = 0; i < output.routing.size(); ++i) {
+    const moetrain::LayerRouting& routing = output.routing[i];
+    const bool of_source = routing.side == moetrain::Side::kSource;
+    const at::Tensor& chosen_TK = routing.decision.chosen_TK;
+    const int64_t experts = routing.decision.assignment.num_experts;
+    const at::Tensor count = of_source ? choices_of(chosen_TK, own(batch.source_groups_T), groups, experts)
+                                       : choices_of(chosen_TK.index_select(0, kept_T), group_T, groups, experts);
+    sums.layers.push_back(routing.layer);
+    sums.choices_GE[i] = sums.choices_GE[i].defined() ? sums.choices_GE[i] + count : count;
+  }
+}
+
+void reduce(Sums& sums, parallel::Communicator& control) {
+  control.all_reduce(sums.nll_G, parallel::ReduceOp::kSum).wait();
+  control.all_reduce(sums.tokens_G, parallel::ReduceOp::kSum).wait();
+  for (at::Tensor& choices : sums.choices_GE) control.all_reduce(choices, parallel::ReduceOp::kSum).wait();
+}
+
+Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) {
+  Evaluation result;
+  result.overall.name = "all";
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const auto index = static_cast<int64_t>(g);
+    const GroupScore score{groups[g].name, sums.nll_G[index].item<double>(),
+                           static_cast<int64_t>(sums.tokens_G[index].item<double>()), groups[g].bytes};
+    result.overall.nll += score.nll;
+    result.overall.tokens += score.tokens;
+    result.overall.bytes += score.bytes;
+    result.groups.push_back(score);
+  }
+  for (size_t i = 0; i < sums.layers.size(); ++i) {
+    GroupRouting routing{.layer = sums.layers[i]};
+    for (int64_t g = 0; g < sums.choices_GE[i].size(0); ++g) {
+      const at::Tensor row = sums.choices_GE[i][g].contiguous();
+      routing.choices.emplace_back(row.const_data_ptr<double>(), row.const_data_ptr<double>() + row.numel());
+    }
+    result.routing.push_back(std::move(routing));
+  }
+  return result;
+}
+
+nlohmann::json score_json(const GroupScore& score) {
+  return {{"loss", score.loss()},
+          {"bits_per_byte", score.bits_per_byte()},
+          {"tokens", score.tokens},
+          {"bytes", score.bytes}};
+}
+
+}  // namespace
+
+double GroupScore::loss() const { return tokens > 0 ? nll / static_cast<double>(tokens) : kNaN; }
+
+double GroupScore::bits_per_byte() const {
+  return bytes > 0 ? nll / std::numbers::ln2 / static_cast<double>(bytes) : kNaN;
+}
+
+std::string describe(const GroupScore& score) {
+  if (!std::isfinite(score.loss())) return "no finite loss";
+  const std::string loss = parallel::concat("loss ", score.loss(), " nats/token");
+  return score.bytes == 0 ? loss : parallel::concat(loss, ", ", score.bits_per_byte(), " bits per byte");
+}
+
+Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups) {
+  const at::NoGradGuard no_gradient;
+  const at::Device device = model.parameters().front().device();
+  const std::vector<HeldOutGroup> held_out = batches.groups();
+  const auto count = static_cast<int64_t>(held_out.size());
+  Sums sums{.nll_G = at::zeros({count}, at::kDouble), .tokens_G = at::zeros({count}, at::kDouble)};
+  for (int64_t i = 0; i < batches.count(); ++i) {
+    // No seed: a stochastic router draws by place in the held-out text, the same for every run and batch.
+    add_batch(sums, model, to_device(batches.read(i), device), {.group = *groups.tokens}, *groups.mesh);
+  }
+  reduce(sums, *groups.control);
+  Evaluation result = summarize(sums, held_out);
+  parallel::all_ranks(*groups.control, [&] {
+    if (groups.control->rank() != 0 || std::isfinite(result.overall.nll)) return;  // the same on every rank
+    parallel::user_error(
+        "the loss on held-out text is ", result.overall.nll, ": this model has diverged, though its ",
+        "weights are finite; legal: an older checkpoint (evaluate --update), or training with a lower ",
+        "optimizer.learning_rate");
+  });
+  return result;
+}
+
+nlohmann::json to_json(const Evaluation& evaluation, bool with_routing) {
+  nlohmann::json json = score_json(evaluation.overall);
+  json["groups"] = nlohmann::json::object();
+  for (const GroupScore& score : evaluation.groups) json["groups"][score.name] = score_json(score);
+  if (!with_routing) return json;
+  json["routing"] = nlohmann::json::array();
+  for (const GroupRouting& layer : evaluation.routing) {
+    nlohmann::json groups = nlohmann::json::object();
+    for (size_t g = 0; g < layer.choices.size(); ++g) {
+      std::vector<double> share = layer.choices[g];
+      const double total = std::max(1.0, std::accumulate(share.begin(), share.end(), 0.0));
+      for (double& value : share) value /= total;
+      groups[evaluation.groups[g].name] = share;
+    }
+    json["routing"].push_back({{"layer", layer.layer}, {"experts", layer.choices.front().size()}, {"groups", groups}});
+  }
+  return json;
+}
+
+}  // namespace launch

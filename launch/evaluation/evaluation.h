@@ -1,0 +1,44 @@
+// defines: Evaluation, evaluate, describe, to_json: held-out loss, overall and per group, and who uses which expert
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "launch/batches/batches.h"
+#include "launch/ranks/groups.h"
+#include "moetrain/models/model.h"
+
+namespace launch {
+
+struct GroupScore {
+  std::string name;
+  double nll = 0;  // [nats], summed over the group's targets
+  int64_t tokens = 0;
+  int64_t bytes = 0;             // of text
+  double loss() const;           // [nats per token], NaN without a token
+  double bits_per_byte() const;  // NaN without a byte
+};
+
+/// "loss 2.31 nats/token, 1.9 bits per byte", of what there is.
+std::string describe(const GroupScore& score);
+
+/// choices[g][e]: how often the tokens of group g chose expert e.
+struct GroupRouting {
+  int64_t layer = 0;
+  std::vector<std::vector<double>> choices;
+};
+
+struct Evaluation {
+  GroupScore overall;
+  std::vector<GroupScore> groups;
+  std::vector<GroupRouting> routing;
+};
+
+/// Every held-out target is predicted once, without smoothing, dropout or noise. UserError where the loss is not
+/// finite. Collective.
+Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups);
+
+/// {"loss", "bits_per_byte", "groups": {name: {...}}} and, with routing, "routing": [{"layer", "experts", "groups"}].
+nlohmann::json to_json(const Evaluation& evaluation, bool with_routing);
+
+}  // namespace launch

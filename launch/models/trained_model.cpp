@@ -1,0 +1,97 @@
+#include "launch/models/trained_model.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "launch/models/model_builder.h"
+#include "launch/runs/run_folder.h"
+#include "launch/runs/run_tokenizer.h"
+#include "launch/runs/token_file.h"
+#include "parallel/base/nearest.h"
+#include "parallel/comm/local_communicator.h"
+
+namespace launch {
+namespace {
+
+/// The newest `count` checkpoints up to `update`, newest first.
+std::vector<int64_t> newest_updates(const std::filesystem::path& run_folder, int64_t update, int64_t count) {
+  std::vector<int64_t> all = checkpoint_updates(run_folder);
+  std::erase_if(all, [&](int64_t there) { return there > update; });
+  if (static_cast<int64_t>(all.size()) < count) {
+    parallel::user_error(run_folder.string(), " holds ", all.size(), " checkpoints up to update ", update,
+                         ", fewer than the ", count, " to average; legal: --average 1 to ", all.size(),
+                         ", or a run with checkpoint.keep = ", count);
+  }
+  return {all.rbegin(), all.rbegin() + count};
+}
+
+/// Sums in float64, so that the order does not matter to a float32 weight.
+void read_average(moetrain::Model& model, const std::filesystem::path& run_folder,
+                  const std::vector<int64_t>& updates) {
+  const std::vector<CheckpointTensor> tensors = parameter_tensors(model);
+  if (updates.size() == 1) return read_checkpoint(checkpoint_path(run_folder, updates.front()), tensors);
+  std::vector<at::Tensor> sums(tensors.size());
+  for (const int64_t update : updates) {
+    read_checkpoint(checkpoint_path(run_folder, update), tensors);
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const at::Tensor value = tensors[i].tensor.detach().to(at::kDouble);
+      sums[i] = sums[i].defined() ? sums[i] + value : value;
+    }
+  }
+  const at::NoGradGuard no_gradient;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    at::Tensor weight = tensors[i].tensor;
+    weight.copy_(sums[i] / static_cast<double>(updates.size()));
+  }
+}
+
+std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::filesystem::path& run_folder, const Recipe& recipe,
+                                                    const CheckpointInfo& info, const std::string& data_file) {
+  auto kept = data_file.empty() ? read_tokenizer({run_folder}, info.tokenizer_hash) : nullptr;
+  if (kept != nullptr) return kept;
+  return open_token_file(run_folder, recipe, info, data_file, data::Verify::kIndexOnly).shared_tokenizer();
+}
+
+int64_t longest_sequence(const Recipe& recipe) {
+  return recipe.model.kind == "encoder_decoder" ? recipe.data.longest : recipe.data.sequence_length;
+}
+
+}  // namespace
+
+TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
+                                const LoadOptions& options) {
+  Recipe recipe = read_run_recipe({run_folder}, options.overrides, options.registry);
+  if (update < 0) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
+  const std::filesystem::path checkpoint = checkpoint_path(run_folder, update);
+  if (!std::filesystem::exists(checkpoint)) {
+    std::vector<std::string> there;
+    for (const int64_t each : checkpoint_updates(run_folder)) there.push_back(std::to_string(each));
+    parallel::user_error(run_folder.string(), " holds no checkpoint of update ", update,
+                         "; there are: ", parallel::list_names(there));
+  }
+  CheckpointInfo info = read_checkpoint_info(checkpoint);
+  auto tokenizer = tokenizer_of(run_folder, recipe, info, options.data_file);
+  auto model = build_model(recipe, info.vocabulary, device);
+  read_average(*model, run_folder, newest_updates(run_folder, update, options.average));
+  const int64_t longest = longest_sequence(read_run_recipe({run_folder}, {}, options.registry));
+  return {std::move(recipe), std::move(info), std::move(tokenizer), std::move(model), longest};
+}
+
+TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file,
+                               std::shared_ptr<const Registry> registry) {
+  parallel::LocalCommunicator alone;
+  TrainedModel trained = load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU,
+                                            {.data_file = data_file, .registry = std::move(registry)});
+  use_threads(trained);
+  return trained;
+}
+
+void use_threads(const TrainedModel& trained) { at::set_num_threads(static_cast<int>(trained.recipe.run.threads)); }
+
+moetrain::BeamOptions beam_options(const TrainedModel& trained) {
+  return {.beam = trained.recipe.evaluate.beam,
+          .length_penalty = trained.recipe.evaluate.length_penalty,
+          .end_token = trained.tokenizer->end_of_text()};
+}
+
+}  // namespace launch

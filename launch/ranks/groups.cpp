@@ -1,0 +1,63 @@
+#include "launch/ranks/groups.h"
+
+#include <utility>
+
+#include "parallel/comm/checked_communicator.h"
+#include "parallel/comm/counting_communicator.h"
+#include "parallel/comm/local_communicator.h"
+#include "parallel/comm/nccl_communicator.h"
+
+namespace launch {
+
+at::Device open_device(const std::string& name, const parallel::MpiCommunicator& world) {
+  if (name != "cuda") return {at::kCPU};
+  return parallel::open_cuda_device(world.host_rank());
+}
+
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks,
+                   const parallel::MeshConfig& mesh, std::vector<int64_t> hosts) {
+  Groups groups;
+  groups.engine = &world->engine();
+  if (hosts.empty()) hosts = world->host_leaders();
+  if (device.is_cuda()) {
+    groups.tokens = parallel::cuda_communicator(*world);
+    groups.gradients = parallel::cuda_communicator(*world);
+  } else {
+    groups.tokens = world->duplicate();
+    groups.gradients = world->duplicate();
+  }
+  if (checks == "collectives") {
+    const auto check = [&](std::shared_ptr<parallel::Communicator> group, const char* purpose) {
+      return std::make_shared<parallel::CheckedCommunicator>(std::move(group), world->duplicate(), purpose);
+    };
+    groups.tokens = check(std::move(groups.tokens), "tokens");
+    groups.gradients = check(std::move(groups.gradients), "gradients");
+    groups.control = check(world->duplicate(), "control");  // the caller may go on with `world` itself
+  } else {
+    groups.control = std::move(world);
+  }
+  const auto count = [&](std::shared_ptr<parallel::Communicator> group, const char* axis) {
+    return std::make_shared<parallel::CountingCommunicator>(std::move(group), axis, groups.ledger);
+  };
+  groups.tokens = count(std::move(groups.tokens), "world");
+  groups.gradients = count(std::move(groups.gradients), "gradients.world");
+  groups.control = count(std::move(groups.control), "control");
+  set_mesh(groups, mesh, std::move(hosts));
+  return groups;
+}
+
+void set_mesh(Groups& groups, const parallel::MeshConfig& mesh, std::vector<int64_t> hosts) {
+  groups.mesh = std::make_shared<const parallel::Mesh>(mesh, groups.tokens, groups.gradients, std::move(hosts));
+  groups.shard = {.index = groups.mesh->place().data, .count = groups.mesh->shape().data};
+}
+
+Groups local_groups() {
+  const auto alone = std::make_shared<parallel::LocalCommunicator>();
+  return {.control = alone,
+          .tokens = alone,
+          .gradients = alone,
+          .mesh = std::make_shared<const parallel::Mesh>(),
+          .shard = {}};
+}
+
+}  // namespace launch

@@ -1,0 +1,79 @@
+#include "launch/ranks/mesh_notes.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "moetrain/moe/expert_blocks.h"
+#include "parallel/base/fault.h"
+#include "parallel/mesh/mesh_table.h"
+
+namespace launch {
+namespace {
+
+using parallel::Axis;
+using parallel::MeshConfig;
+
+int64_t spanned(const MeshConfig& mesh, Axis axis, const std::vector<int64_t>& hosts) {
+  return parallel::hosts_of_a_group(parallel::mesh_shape(mesh, static_cast<int64_t>(hosts.size())), axis, hosts);
+}
+
+/// The largest divisor of `value` with which no group of the axis leaves its host.
+int64_t largest_inside(MeshConfig mesh, Axis axis, int64_t MeshConfig::*size, const std::vector<int64_t>& hosts) {
+  mesh.expert = axis == Axis::kTensor ? mesh.expert : 1;  // any other folding of the rest will do
+  mesh.dispatch = "flat";
+  const int64_t value = mesh.*size;
+  for (int64_t smaller = value - 1; smaller > 1; --smaller) {
+    mesh.*size = smaller;
+    if (value % smaller == 0 && spanned(mesh, axis, hosts) == 1) return smaller;
+  }
+  return 1;
+}
+
+/// parallel/README.md, bytes of an update: blocks gather each token's row and sum it again, for attention and for a
+/// dense feed-forward; so do embedding and head.
+double tensor_bytes(const Recipe& recipe, double row_bytes, int64_t dense) {
+  const int64_t attentions = recipe.model.layers + (recipe.model.kind == "encoder_decoder" ? recipe.model.layers : 0) +
+                             recipe.model.encoder_layers;
+  return row_bytes * static_cast<double>(recipe.mesh.tensor * (2 + 2 * attentions + 2 * dense));
+}
+
+/// "1.23"
+std::string megabytes(double bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", bytes / 1e6);
+  return text;
+}
+
+double expert_tensor_bytes(const Recipe& recipe, double row_bytes, int64_t with_experts) {
+  return 2 * row_bytes * static_cast<double>(with_experts * recipe.moe.top_k * recipe.mesh.expert_tensor);
+}
+
+}  // namespace
+
+std::vector<std::string> mesh_notes(const Recipe& recipe, const std::vector<int64_t>& hosts, int64_t tokens) {
+  if (hosts.size() < 2) return {};
+  const MeshConfig& mesh = recipe.mesh;
+  std::vector<std::string> notes =
+      parallel::mesh_table(parallel::mesh_shape(mesh, static_cast<int64_t>(hosts.size())), hosts);
+  const std::vector<bool> blocks = moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
+  const int64_t with_experts = std::ranges::count(blocks, true), dense = std::ranges::count(blocks, false);
+  const int element = recipe.run.precision == "float64" ? 8 : recipe.run.precision == "bf16" ? 2 : 4;
+  const double row_bytes = static_cast<double>(tokens * recipe.model.width * element);
+  const auto warn = [&](const char* key, Axis axis, int64_t MeshConfig::*size, double bytes) {
+    const int64_t over = spanned(mesh, axis, hosts);
+    if (over == 1) return;
+    notes.push_back(parallel::concat(
+        "warning: mesh.", key, " = ", mesh.*size, " spans ", over, " hosts: its exchanges, about ", megabytes(bytes),
+        " MB an update, go at the speed of the ", "link between hosts; inside a host: mesh.", key, " = ",
+        largest_inside(mesh, axis, size, hosts)));
+  };
+  warn("tensor", Axis::kTensor, &MeshConfig::tensor, tensor_bytes(recipe, row_bytes, dense));
+  warn("expert_tensor", Axis::kExpertTensor, &MeshConfig::expert_tensor,
+       expert_tensor_bytes(recipe, row_bytes, with_experts));
+  if (mesh.dispatch == "hierarchical" && spanned(mesh, Axis::kExpert, hosts) == 1) {
+    notes.push_back("mesh.dispatch = \"hierarchical\": every expert axis lies inside one host, so rows go flat");
+  }
+  return notes;
+}
+
+}  // namespace launch

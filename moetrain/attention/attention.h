@@ -1,0 +1,35 @@
+// defines: Attention, KeyValueCache: grouped-query self-attention with rotary positions
+#pragma once
+#include <torch/nn/module.h>
+
+#include "moetrain/attention/attention_heads.h"
+#include "moetrain/attention/rotary.h"
+#include "parallel/autograd/token_parts.h"
+
+namespace moetrain {
+
+/// Keys and values of the places decoded so far, of one block.
+struct KeyValueCache {
+  at::Tensor key_SGLd, value_SGLd;  // undefined at first
+  int64_t length() const { return key_SGLd.defined() ? key_SGLd.size(2) : 0; }
+};
+
+/// Grouped-query attention (AttentionHeads). A token sees those of its own sequence: all, or (causal) itself and those
+/// before it.
+class Attention : public torch::nn::Module {
+ public:
+  Attention(const ParameterSource& source, const AttentionShape& shape, double std, double output_std);
+
+  /// [T, D] -> [T, D]. With a cache: the places follow those in it (one place a sequence, or an empty cache and
+  /// sequences of one length), and are added to it. Where a tensor group shares the heads, `sequences` and `parts` are
+  /// of all its tokens, T of them this rank's. Collective over it then.
+  at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
+                     const parallel::TokenParts& parts = {}) const;
+
+ private:
+  AttentionShape shape_;
+  Rotary rotary_;
+  AttentionHeads heads_;
+};
+
+}  // namespace moetrain
