@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/moe/expert_blocks.h"
-#include "moetrain/moe/expert_kinds.h"
 #include "parallel/base/fault.h"
 
 namespace launch::interchange {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "moetrain/config/moe_config.h"
 #include "moetrain/models/model_config.h"
-#include "moetrain/moe/moe_config.h"
 
 namespace launch::interchange {
 

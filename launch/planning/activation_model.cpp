@@ -90,8 +90,7 @@ class StageCounter {
     const bool cpu = recipe_.run.device == "cpu";
     const int64_t chunk =
         std::min(G, std::max<int64_t>(cpu ? 64 : 1, (int64_t{1} << (cpu ? 18 : 22)) / std::max<int64_t>(1, V * P)));
-    const int64_t tables = (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 ? 2 : 0) + (low ? 1 : 0) +
-                           (recipe_.objective.kind == "distillation" ? 4 : 0);
+    const int64_t tables = (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
     stage.head_chunk = chunk * (V * tables * w_ + 2 * D_ * b_);
     stage.in_forward = stage.head_chunk + (low ? table_bytes(w_) : 0);
     stage.in_backward = P * G * D_ * b_ + table_bytes(b_);

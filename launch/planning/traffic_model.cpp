@@ -69,8 +69,7 @@ class TrafficForms {
 
   int64_t control() const {
     const moetrain::MoeConfig& moe = recipe_.moe;
-    const bool second = recipe_.objective.kind == "two_pass" || recipe_.objective.kind == "distillation";
-    int64_t losses = second ? 2 : 1;
+    int64_t losses = work_.objective.losses;
     if (work_.expert_layers() > 0) {
       for (const auto* weight : {&moe.load_balance, &moe.router_z, &moe.importance, &moe.load, &moe.mutual_information,
                                  &moe.concentration, &moe.entropy}) {
@@ -118,10 +117,8 @@ class TrafficForms {
   /// All-reduced numbers of a token: each softmax's largest logit and normaliser, the target's logit, and what else a
   /// sum over the vocabulary is for.
   int64_t head_numbers() const {
-    const int64_t smoothing = recipe_.objective.label_smoothing > 0 ? 1 : 0;
-    if (recipe_.objective.kind == "two_pass") return 2 * (3 + smoothing) + 2;
-    if (recipe_.objective.kind == "distillation") return 3 + smoothing + 2 * 2 + 1;
-    return 3 + smoothing;
+    const moetrain::ObjectiveCosts& costs = work_.objective;
+    return costs.head_numbers + (recipe_.objective.label_smoothing > 0 ? costs.smoothing_numbers : 0);
   }
 
   int64_t expert() const {

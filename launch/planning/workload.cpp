@@ -27,7 +27,8 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   work.element = static_cast<int64_t>(c10::elementSize(dtype_of(recipe.run.precision)));
   work.wide = std::max<int64_t>(4, work.element);
   work.micro_batches = recipe.train.micro_batches;
-  work.passes = recipe.objective.kind == "two_pass" ? 2 : 1;
+  work.objective = recipe.registry->objectives.at(recipe.objective.kind).costs;
+  work.passes = work.objective.passes;
   work.vocabulary = vocabulary;
   work.own_vocabulary = rounded_up(vocabulary, work.mesh.tensor);
   if (recipe.model.kind == "encoder_decoder") {

@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "launch/recipe/recipe.h"
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/models/model.h"
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/objectives/objective.h"
 #include "parallel/mesh/mesh_shape.h"
 
 namespace launch {
@@ -37,7 +38,8 @@ struct Workload {
   parallel::MeshShape mesh;
   int64_t element = 4, wide = 4;  // bytes of a number, and of one that is summed
   int64_t micro_batches = 1;
-  int64_t passes = 1;  // forward passes over a micro-batch
+  moetrain::ObjectiveCosts objective;
+  int64_t passes = 1;  // the objective's, over a micro-batch
   int64_t vocabulary = 0, own_vocabulary = 0;
   TokenCount tokens, source;  // the source's are 0 without an encoder
   std::vector<PlannedBlock> blocks;

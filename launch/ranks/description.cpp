@@ -1,6 +1,6 @@
 #include "launch/ranks/description.h"
 
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/config/expert_kinds.h"
 #include "parallel/base/fault.h"
 
 namespace launch {

@@ -62,8 +62,8 @@ void append_choices(std::vector<RecipeField>& all, const Registry& registry, moe
   let_choose(all, "model.kind", registry.models.names());
 }
 
-void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ObjectiveConfig&) {
-  let_choose(all, "objective.kind", registry.objectives.names());
+void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ObjectiveConfig& objective) {
+  let_choose(all, "objective", "kind", registry.objectives, objective.kind, objective.own_keys);
 }
 
 template <class Config>

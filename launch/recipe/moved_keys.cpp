@@ -18,6 +18,10 @@ constexpr std::array kMoved{
     MovedKey{"moe.stochastic", "moe.thor.granularity"},
     MovedKey{"moe.stochastic_inference", "moe.thor.inference"},
     MovedKey{"moe.top_groups", "moe.sigmoid_bias.top_groups"},
+    MovedKey{"objective.consistency", "objective.two_pass.consistency"},
+    MovedKey{"objective.distillation", "objective.distillation.weight"},
+    MovedKey{"objective.teacher", "objective.distillation.teacher"},
+    MovedKey{"objective.temperature", "objective.distillation.temperature"},
 };
 
 }  // namespace

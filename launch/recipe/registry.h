@@ -11,10 +11,10 @@
 namespace launch {
 
 struct Registry {
-  parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();          // moe.router
-  parallel::NameTable<moetrain::ModelMaker> models = moetrain::builtin_models();              // model.kind
-  parallel::NameTable<moetrain::ObjectiveMaker> objectives = moetrain::builtin_objectives();  // objective.kind
-  parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                  // optimizer.kind
+  parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();           // moe.router
+  parallel::NameTable<moetrain::ModelMaker> models = moetrain::builtin_models();               // model.kind
+  parallel::NameTable<moetrain::ObjectivePreset> objectives = moetrain::builtin_objectives();  // objective.kind
+  parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                   // optimizer.kind
 };
 
 /// What moetrain itself knows.

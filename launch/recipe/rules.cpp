@@ -97,16 +97,14 @@ bool draws_in_training(const Recipe& recipe) {
 }
 
 void check_objective(const Recipe& recipe) {
-  const moetrain::ObjectiveConfig& objective = recipe.objective;
-  if (objective.kind == "two_pass" && !draws_in_training(recipe)) {
-    user_error(
-        "objective.kind = \"two_pass\", but nothing is drawn in training, so both passes would be equal; legal: ",
-        "model.dropout > 0, moe.router = \"thor\" (or gshard, noisy_top_k), moe.jitter > 0, or a capacity with ",
-        "moe.drop = \"random\"");
+  const moetrain::ObjectivePreset& preset = recipe.registry->objectives.at(recipe.objective.kind);
+  if (preset.compares_draws && !draws_in_training(recipe)) {
+    user_error("objective.kind = \"", recipe.objective.kind,
+               "\", but nothing is drawn in training, so both passes would be equal; legal: ",
+               "model.dropout > 0, moe.router = \"thor\" (or gshard, noisy_top_k), moe.jitter > 0, or a capacity with ",
+               "moe.drop = \"random\"");
   }
-  if (objective.kind == "distillation" && objective.teacher.empty()) {
-    user_error("objective.kind = \"distillation\" needs objective.teacher, the run folder of a trained model");
-  }
+  if (preset.check != nullptr) preset.check(recipe.objective);
 }
 
 void check_train(const TrainConfig& train, const moetrain::ModelConfig& model) {

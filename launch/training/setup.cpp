@@ -48,21 +48,23 @@ void TrainingSetup::build() {
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
   state.recompute = moetrain::parse_recompute(recipe.train.recompute);
-  state.objective = recipe.registry->objectives.at(recipe.objective.kind)(
-      {recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
+  state.objective = recipe.registry->objectives.at(recipe.objective.kind)
+                        .make({recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
   state.model = build_model(recipe, corpus->tokenizer().vocabulary_size(), device, groups.mesh);
   state.reducer = build_reducer(recipe, *state.model, groups.mesh);
   state.optimizer =
       build_optimizer(recipe, *state.model, *state.reducer, optim::resolve(recipe.schedule, length, scale));
 }
 
-/// The frozen model that a distillation learns from; null elsewhere.
+/// The frozen model that the objective learns from; null where there is none.
 std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
-  if (recipe.objective.kind != "distillation") return nullptr;
-  const std::filesystem::path folder = recipe.objective.teacher;
+  const moetrain::ObjectivePreset& preset = recipe.registry->objectives.at(recipe.objective.kind);
+  if (preset.teacher == nullptr) return nullptr;
+  const std::filesystem::path folder = preset.teacher(recipe.objective);
+  const std::string key = parallel::concat("objective.", recipe.objective.kind, ".teacher");
   parallel::all_ranks(*groups.control, [&] {
     if (std::filesystem::exists(RunFolder{folder}.recipe())) return;
-    parallel::user_error("objective.teacher = \"", folder.string(), "\" is no run folder (no recipe.toml in it); ",
+    parallel::user_error(key, " = \"", folder.string(), "\" is no run folder (no recipe.toml in it); ",
                          "legal: the run.folder of a trained model with this token file's tokenizer");
   });
   const int64_t update = newest_update(folder, *groups.control);
@@ -72,7 +74,7 @@ std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
     TrainedModel trained =
         load_trained_model(folder, update, device, {.data_file = recipe.data.file, .registry = recipe.registry});
     if (trained.recipe.model.kind != recipe.model.kind) {
-      parallel::user_error("objective.teacher = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
+      parallel::user_error(key, " = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
                            "\", the student a \"", recipe.model.kind, "\"; legal: the same model.kind");
     }
     teacher = std::move(trained.model);

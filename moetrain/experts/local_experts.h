@@ -2,8 +2,8 @@
 #pragma once
 #include <torch/nn/module.h>
 
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/layers/parameter_source.h"
-#include "moetrain/moe/expert_kinds.h"
 #include "parallel/dispatch/assignment.h"
 
 namespace moetrain {

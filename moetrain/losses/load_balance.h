@@ -1,6 +1,6 @@
 // defines: load_balance_share
 #pragma once
-#include "moetrain/moe/moe_config.h"
+#include "moetrain/config/moe_config.h"
 #include "moetrain/routers/routing.h"
 
 namespace moetrain {

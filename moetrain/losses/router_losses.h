@@ -1,7 +1,7 @@
 // defines: router_losses and its terms, router_entropy_share: what is read off one RoutingDecision
 #pragma once
+#include "moetrain/config/moe_config.h"
 #include "moetrain/losses/loss_terms.h"
-#include "moetrain/moe/moe_config.h"
 #include "moetrain/routers/routing.h"
 
 namespace moetrain {

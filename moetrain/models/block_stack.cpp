@@ -4,8 +4,8 @@
 
 #include <utility>
 
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/moe/expert_blocks.h"
-#include "moetrain/moe/expert_kinds.h"
 
 namespace moetrain {
 

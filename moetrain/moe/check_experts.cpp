@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/config/expert_kinds.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {

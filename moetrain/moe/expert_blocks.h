@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "moetrain/moe/moe_config.h"
+#include "moetrain/config/moe_config.h"
 
 namespace moetrain {
 

@@ -1,3 +1,5 @@
+#include "moetrain/objectives/distillation.h"
+
 #include <ATen/ATen.h>
 
 #include <utility>
@@ -12,7 +14,10 @@ namespace {
 class Distillation : public Objective {
  public:
   explicit Distillation(const ObjectiveInput& input)
-      : config_(input.config), teacher_(input.teacher), mesh_(input.mesh) {
+      : label_smoothing_(input.config.label_smoothing),
+        own_(input.config.own<DistillationConfig>()),
+        teacher_(input.teacher),
+        mesh_(input.mesh) {
     parallel::check_internal(teacher_ != nullptr, "distillation without a teacher");
   }
 
@@ -29,11 +34,11 @@ class Distillation : public Objective {
   /// Outside of the weight's window the teacher is not asked.
   HeadLoss head_loss(const Model& model, const at::Tensor& hidden_TD, const Batch& batch, const PassScope& pass,
                      const UpdateScale& scale) const {
-    const TargetTokens targets = targets_of(batch, scale, config_.label_smoothing);
-    const double weight = config_.distillation.at(pass.update);
+    const TargetTokens targets = targets_of(batch, scale, label_smoothing_);
+    const double weight = own_.weight.at(pass.update);
     if (weight == 0) return model.head().cross_entropy(hidden_TD, targets);
     return model.head().distillation(
-        hidden_TD, {teacher_hidden(batch, pass), teacher_->head(), weight, config_.temperature}, targets);
+        hidden_TD, {teacher_hidden(batch, pass), teacher_->head(), weight, own_.temperature}, targets);
   }
 
   /// Of all tokens of the batch. Every rank of a tensor group asks the whole teacher for them, so what the teacher
@@ -48,13 +53,29 @@ class Distillation : public Objective {
     return teacher_->forward(batch.inputs, evaluating).hidden_TD;
   }
 
-  ObjectiveConfig config_;
+  double label_smoothing_;
+  DistillationConfig own_;
   std::shared_ptr<Model> teacher_;
   std::shared_ptr<const parallel::Mesh> mesh_;
 };
 
+void check_teacher(const ObjectiveConfig& config) {
+  if (!config.own<DistillationConfig>().teacher.empty()) return;
+  parallel::user_error("objective.kind = \"distillation\" needs objective.distillation.teacher, the run folder of a ",
+                       "trained model");
+}
+
 }  // namespace
 
-std::unique_ptr<Objective> distillation(const ObjectiveInput& input) { return std::make_unique<Distillation>(input); }
+ObjectivePreset distillation() {
+  return {.make = [](const ObjectiveInput& input) -> std::unique_ptr<Objective> {
+            return std::make_unique<Distillation>(input);
+          },
+          // Besides the cross-entropy two softmaxes at the temperature, and the divergence.
+          .costs = {.losses = 2, .head_numbers = 3 + 2 * 2 + 1, .head_tables = 4},
+          .teacher = [](const ObjectiveConfig& config) { return config.own<DistillationConfig>().teacher; },
+          .keys = parallel::own_keys_of<DistillationConfig>,
+          .check = check_teacher};
+}
 
 }  // namespace moetrain

@@ -25,8 +25,10 @@ class NextToken : public Objective {
 
 }  // namespace
 
-std::unique_ptr<Objective> next_token(const ObjectiveInput& input) {
-  return std::make_unique<NextToken>(input.config.label_smoothing);
+ObjectivePreset next_token() {
+  return {.make = [](const ObjectiveInput& input) -> std::unique_ptr<Objective> {
+    return std::make_unique<NextToken>(input.config.label_smoothing);
+  }};
 }
 
 ObjectiveOutput likelihood(Model& model, const Batch& batch, const PassScope& pass) {

@@ -1,6 +1,9 @@
-// defines: Objective, Batch, ObjectiveOutput, UpdateScale, builtin_objectives: what a run minimizes
+// What a run minimizes.
+// defines: Objective, Batch, ObjectiveOutput, UpdateScale, ObjectiveInput, ObjectiveCosts, ObjectivePreset,
+// builtin_objectives, likelihood
 #pragma once
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "moetrain/models/model.h"
@@ -44,20 +47,34 @@ struct ObjectiveInput {
 
 using ObjectiveMaker = std::unique_ptr<Objective> (*)(const ObjectiveInput& input);
 
+/// What an objective asks beyond one pass of the model and its cross-entropy: for planning.
+struct ObjectiveCosts {
+  int64_t passes = 1;             // of the model over each batch
+  int64_t losses = 1;             // terms of its own
+  int64_t head_numbers = 3;       // of each token, summed over the parts of a vocabulary: maximum, sum, target's logit
+  int64_t smoothing_numbers = 1;  // likewise, where targets are smoothed
+  int64_t head_tables = 0;        // of logits, in a chunk of the head, beside those of the passes
+};
+
+struct ObjectivePreset {
+  ObjectiveMaker make = nullptr;
+  ObjectiveCosts costs = {};
+  bool compares_draws = false;  // of its passes, which are equal where nothing is drawn
+  /// Run folder of the frozen model that it learns from; null: there is none.
+  std::string (*teacher)(const ObjectiveConfig& config) = nullptr;
+  /// What only this objective knows: its own table [objective.NAME] in a recipe, and what it refuses of it.
+  parallel::OwnKeyList keys = nullptr;
+  void (*check)(const ObjectiveConfig& config) = nullptr;
+};
+
 /// next_token: -log p(next token), smoothed by label_smoothing.
-std::unique_ptr<Objective> next_token(const ObjectiveInput& input);
+ObjectivePreset next_token();
+/// In two_pass.h and distillation.h.
+ObjectivePreset two_pass();
+ObjectivePreset distillation();
 
-/// two_pass: the same batch twice, with independent draws (experts, dropout, noise): both passes' cross-entropies and
-/// `consistency` times the symmetric KL divergence of their predictions, logged as "consistency". THOR (Zuo et al.
-/// 2022): no gradient is stopped, both passes teach and learn. The layers' losses of both passes are added.
-std::unique_ptr<Objective> two_pass(const ObjectiveInput& input);
-
-/// distillation: cross-entropy plus `distillation` times the KL divergence from a frozen teacher at `temperature`,
-/// logged as "distillation" (Hinton et al. 2015; MoS, Rajbhandari et al. 2022, lets its teacher go
-/// before the end).
-std::unique_ptr<Objective> distillation(const ObjectiveInput& input);
-
-parallel::NameTable<ObjectiveMaker> builtin_objectives();
+/// A program outside the tree adds its own rows.
+parallel::NameTable<ObjectivePreset> builtin_objectives();
 
 /// -log p of every target, as evaluation wants it: no smoothing, nothing drawn. Collective.
 ObjectiveOutput likelihood(Model& model, const Batch& batch, const PassScope& pass);

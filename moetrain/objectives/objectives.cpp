@@ -2,8 +2,8 @@
 
 namespace moetrain {
 
-parallel::NameTable<ObjectiveMaker> builtin_objectives() {
-  return {"objective", {{"next_token", &next_token}, {"two_pass", &two_pass}, {"distillation", &distillation}}};
+parallel::NameTable<ObjectivePreset> builtin_objectives() {
+  return {"objective", {{"next_token", next_token()}, {"two_pass", two_pass()}, {"distillation", distillation()}}};
 }
 
 }  // namespace moetrain

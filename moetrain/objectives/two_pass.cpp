@@ -1,3 +1,5 @@
+#include "moetrain/objectives/two_pass.h"
+
 #include <ATen/ATen.h>
 
 #include <utility>
@@ -11,7 +13,7 @@ namespace {
 class TwoPass : public Objective {
  public:
   explicit TwoPass(const ObjectiveConfig& config)
-      : label_smoothing_(config.label_smoothing), consistency_(config.consistency) {}
+      : label_smoothing_(config.label_smoothing), consistency_(config.own<TwoPassConfig>().consistency) {}
 
   ObjectiveOutput forward(Model& model, const Batch& batch, const PassScope& pass,
                           const UpdateScale& scale) const override {
@@ -34,6 +36,14 @@ class TwoPass : public Objective {
 
 }  // namespace
 
-std::unique_ptr<Objective> two_pass(const ObjectiveInput& input) { return std::make_unique<TwoPass>(input.config); }
+ObjectivePreset two_pass() {
+  return {.make = [](const ObjectiveInput& input) -> std::unique_ptr<Objective> {
+            return std::make_unique<TwoPass>(input.config);
+          },
+          // Besides both cross-entropies the two divergences.
+          .costs = {.passes = 2, .losses = 2, .head_numbers = 2 * 3 + 2, .smoothing_numbers = 2},
+          .compares_draws = true,
+          .keys = parallel::own_keys_of<TwoPassConfig>};
+}
 
 }  // namespace moetrain

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/ranking/ranking.h"
 #include "moetrain/routers/draws.h"
 #include "moetrain/routers/drop_rules.h"

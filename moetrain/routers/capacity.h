@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "moetrain/moe/moe_config.h"
+#include "moetrain/config/moe_config.h"
 #include "moetrain/routers/routing.h"
 
 namespace moetrain {

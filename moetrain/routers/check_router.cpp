@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/routers/router.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"

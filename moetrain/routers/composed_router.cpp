@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/routers/capacity.h"
 #include "moetrain/routers/draws.h"
 #include "moetrain/routers/gates.h"

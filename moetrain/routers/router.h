@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "moetrain/config/moe_config.h"
 #include "moetrain/layers/parameter_source.h"
-#include "moetrain/moe/moe_config.h"
 #include "moetrain/routers/routing.h"
 #include "parallel/base/name_table.h"
 

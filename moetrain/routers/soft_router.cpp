@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/routers/sequence_parts.h"
 #include "parallel/autograd/sum_over_ranks.h"
 

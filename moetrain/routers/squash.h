@@ -1,6 +1,6 @@
 // defines: Squash, Squashed and the squashes: from logits to what losses read and what gates are made of
 #pragma once
-#include "moetrain/moe/moe_config.h"
+#include "moetrain/config/moe_config.h"
 #include "moetrain/routers/routing.h"
 
 namespace moetrain {

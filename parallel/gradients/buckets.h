@@ -1,6 +1,7 @@
 // Which gradients travel together, and which rank updates what of them: the same for the reducer and for planning.
 // defines: kBucketBytes, GradientUnit, GradientShape, BucketPlan, gradient_buckets, cut_of
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -186,7 +186,8 @@ PlanTruth::Peak PlanTruth::measured_peak(const Case& each) const {
   launch::TrainState state;
   state.micro_batches = recipe.train.micro_batches;
   state.recompute = moetrain::parse_recompute(recipe.train.recompute);
-  state.objective = moetrain::builtin_objectives().at(recipe.objective.kind)({recipe.objective, nullptr, groups.mesh});
+  state.objective =
+      moetrain::builtin_objectives().at(recipe.objective.kind).make({recipe.objective, nullptr, groups.mesh});
   state.model = launch::build_model(recipe, vocabulary_, at::kCPU, groups.mesh);
   expect_parameters(each, *state.model);
   state.reducer = launch::build_reducer(recipe, *state.model, groups.mesh);

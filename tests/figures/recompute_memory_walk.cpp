@@ -69,7 +69,7 @@ Cost cost_of(moetrain::Recompute recompute) {
   const launch::Groups groups = launch::local_groups();
   const auto model = launch::build_model(recipe(), kVocabulary, at::kCPU, groups.mesh);
   const auto reducer = launch::build_reducer(recipe(), *model, groups.mesh);
-  const auto objective = moetrain::builtin_objectives().at("next_token")({.config = {}, .teacher = nullptr});
+  const auto objective = moetrain::builtin_objectives().at("next_token").make({.config = {}, .teacher = nullptr});
   const moetrain::Batch batch = random_batch();
   const auto step = [&] {
     reducer->zero();

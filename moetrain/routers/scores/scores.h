@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
+#include "moetrain/config/expert_kinds.h"
+#include "moetrain/config/moe_config.h"
 #include "moetrain/layers/parameter_source.h"
-#include "moetrain/moe/expert_kinds.h"
-#include "moetrain/moe/moe_config.h"
 #include "moetrain/routers/router.h"
 
 namespace moetrain {

@@ -4,7 +4,7 @@
 #include <array>
 #include <limits>
 
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/ranking/ranking.h"
 #include "moetrain/routers/selections/selections.h"
 #include "parallel/base/fault.h"

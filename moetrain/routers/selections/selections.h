@@ -1,7 +1,7 @@
 // defines: Selection, SigmoidBiasConfig, SinkhornConfig, ThorConfig and the selections: which experts a token takes,
 // given what the scores say
 #pragma once
-#include "moetrain/moe/moe_config.h"
+#include "moetrain/config/moe_config.h"
 #include "moetrain/routers/routing.h"
 
 namespace moetrain {

@@ -237,10 +237,10 @@ def bad_translations(bench, recipe):
     refused("an unknown direction", ["data.directions=en-xx"], "no direction 'en-xx'", "en-de")
     refused("a batch smaller than a pair", ["train.batch_tokens=6"], "train.batch_tokens = 6", "data.longest")
     refused("two passes without draws", ["objective.kind=two_pass"], "two_pass", "model.dropout > 0", "thor")
-    refused("no teacher", ["objective.kind=distillation"], "objective.teacher")
-    refused("a teacher that is not there", ["objective.kind=distillation", f"objective.teacher={folder}/none"],
-            "objective.teacher", "no run folder")
-    refused("a teacher of another tokenizer", ["objective.kind=distillation", f"objective.teacher={folder}/run"],
+    refused("no teacher", ["objective.kind=distillation"], "objective.distillation.teacher")
+    refused("a teacher that is not there", ["objective.kind=distillation", f"objective.distillation.teacher={folder}/none"],
+            "objective.distillation.teacher", "no run folder")
+    refused("a teacher of another tokenizer", ["objective.kind=distillation", f"objective.distillation.teacher={folder}/run"],
             "another tokenizer", f"{folder}/run")
 
     done = bench.run_ranks("train", recipe, *pairs)

@@ -302,9 +302,10 @@ TEST(Rules, TwoPassesNeedDraws) {
 }
 
 TEST(Rules, DistillationNeedsATeacher) {
-  EXPECT_EQ(broken_rule({"objective.kind=distillation"}),
-            "objective.kind = \"distillation\" needs objective.teacher, the run folder of a trained model");
-  EXPECT_EQ(broken_rule({"objective.kind=distillation", "objective.teacher=runs/teacher"}), "no fault");
+  EXPECT_EQ(
+      broken_rule({"objective.kind=distillation"}),
+      "objective.kind = \"distillation\" needs objective.distillation.teacher, the run folder of a trained model");
+  EXPECT_EQ(broken_rule({"objective.kind=distillation", "objective.distillation.teacher=runs/teacher"}), "no fault");
 }
 
 TEST(Rules, WarmupAndDecayFitIntoTheLength) {

@@ -20,7 +20,7 @@ void use_thor(launch::Recipe& recipe, const char* granularity) {
 
 void use_two_passes(launch::Recipe& recipe) {
   recipe.objective.kind = "two_pass";
-  recipe.objective.consistency = 5.0;
+  recipe.objective.own<moetrain::TwoPassConfig>().consistency = 5.0;
 }
 
 void use_decoder_lm(launch::Recipe& recipe) {
@@ -74,11 +74,13 @@ const TranslationCase kTranslationCases[] = {
     {"label_smoothing", [](launch::Recipe& r) { r.objective.label_smoothing = 0.1; }},
     {"distillation",
      [](launch::Recipe& r) {
-       r.objective.kind = "distillation", r.objective.temperature = 2.0, r.objective.label_smoothing = 0.1;
+       r.objective.kind = "distillation", r.objective.label_smoothing = 0.1;
+       r.objective.own<moetrain::DistillationConfig>().temperature = 2.0;
      }},
     {"distillation_with_capacity_and_dropout",
      [](launch::Recipe& r) {
-       r.objective.kind = "distillation", r.objective.distillation = 0.5, r.moe.capacity = "factor";
+       r.objective.kind = "distillation", r.moe.capacity = "factor";
+       r.objective.own<moetrain::DistillationConfig>().weight = 0.5;
        r.model.dropout = 0.1, r.train.micro_batches = 2;
      }},
     {"recomputed_blocks_thor_two_passes_and_dropout",

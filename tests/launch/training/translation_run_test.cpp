@@ -236,7 +236,7 @@ TEST_F(TranslationRun, ATeacherNeitherSetsThreadsNorNeedsItsOwnTokenFile) {
   remove_on_one_rank(copy);
   launch::Recipe student = recipe_in("student", "float64");
   student.objective.kind = "distillation";
-  student.objective.teacher = teacher.run.folder;
+  student.objective.own<moetrain::DistillationConfig>().teacher = teacher.run.folder;
   launch::Trainer trainer(student, test_groups(), at::kCPU, interrupt_, {});
   EXPECT_EQ(at::get_num_threads(), 1);
   EXPECT_EQ(trainer.run(), launch::Trainer::End::kDone);

@@ -36,7 +36,9 @@ ObjectiveOutput objective_of(DecoderLm& model, const TokenTargets& batch, const 
                              bool training = true) {
   parallel::LocalCommunicator alone;
   const ObjectiveConfig config;
-  return next_token({config, nullptr})->forward(model, batch.batch(), {.group = alone, .training = training}, scale);
+  return next_token()
+      .make({config, nullptr})
+      ->forward(model, batch.batch(), {.group = alone, .training = training}, scale);
 }
 
 std::vector<at::Tensor> take_gradients(DecoderLm& model) {
@@ -192,7 +194,7 @@ TEST(DecoderLm, NoSequencesGiveNoHiddenStatesAndZeroGradients) {
   batch.inputs.tokens.global_tokens = 10;
   const ObjectiveConfig config;
   const ObjectiveOutput output =
-      next_token({config, nullptr})->forward(*model, batch, {.group = alone, .training = true}, {7, 1});
+      next_token().make({config, nullptr})->forward(*model, batch, {.group = alone, .training = true}, {7, 1});
   EXPECT_EQ(output.losses.sum().item<double>(), 0.0);
   torch::autograd::backward({output.losses.sum()}, {});
   for (const at::Tensor& gradient : take_gradients(*model)) EXPECT_TRUE(gradient.equal(at::zeros_like(gradient)));

@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "moetrain/objectives/distillation.h"
 #include "moetrain/objectives/objective.h"
+#include "moetrain/objectives/two_pass.h"
 #include "parallel/base/fault.h"
 #include "tests/moetrain/models/small_translator.h"
 #include "tests/support/gradient_check.h"
@@ -31,7 +33,8 @@ at::Tensor training_loss(EncoderDecoder& model, const SentencePairs& pairs, cons
   batch.targets_G = batch.inputs.tokens.ids_T.roll(2).clone();
   batch.targets_G[3] = OutputHead::kIgnored;
   return builtin_objectives()
-      .at(objective.kind)({objective, teacher})
+      .at(objective.kind)
+      .make({objective, teacher})
       ->forward(model, batch, {.group = alone, .training = true, .draws = {3, 5}}, {batch.targets_G.numel() - 1, 1})
       .losses.sum();
 }
@@ -60,9 +63,11 @@ TEST(EncoderDecoder, GradientOfTheObjectivesEqualsFiniteDifferences) {
   config.norm = "layer";
   config.activation = "gelu";
   const auto model = translator_of(config, thor_moe());
-  for (const ObjectiveConfig& objective :
-       {ObjectiveConfig{.kind = "two_pass", .label_smoothing = 0.1, .consistency = 5.0},
-        ObjectiveConfig{.kind = "distillation", .label_smoothing = 0.1, .distillation = 0.7, .temperature = 2.0}}) {
+  ObjectiveConfig two_pass{.kind = "two_pass", .label_smoothing = 0.1}, taught = two_pass;
+  two_pass.own<TwoPassConfig>().consistency = 5.0;
+  taught.kind = "distillation";
+  taught.own<DistillationConfig>() = {.weight = 0.7, .temperature = 2.0};
+  for (const ObjectiveConfig& objective : {two_pass, taught}) {
     const auto teacher = std::make_shared<EncoderDecoder>(small_translator_config(), small_moe("odd"), kVocabulary,
                                                           ParameterSource(30, at::kDouble), builtin_routers());
     expect_gradients([&] { return training_loss(*model, small_pairs(), objective, teacher); }, model->parameters(),
@@ -179,7 +184,8 @@ TEST(EncoderDecoder, NoSentencesGiveNoHiddenStatesAndZeroGradients) {
   for (const char* kind : {"next_token", "two_pass"}) {
     const ObjectiveConfig config{.kind = kind};
     const ObjectiveOutput output = builtin_objectives()
-                                       .at(kind)({config, nullptr})
+                                       .at(kind)
+                                       .make({config, nullptr})
                                        ->forward(*model, batch, {.group = alone, .training = true}, {7, 1});
     EXPECT_EQ(output.losses.sum().item<double>(), 0.0) << kind;
     torch::autograd::backward({output.losses.sum()}, {});

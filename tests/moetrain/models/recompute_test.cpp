@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "moetrain/objectives/distillation.h"
 #include "moetrain/objectives/objective.h"
+#include "moetrain/objectives/two_pass.h"
 #include "moetrain/routers/composed_router.h"
 #include "moetrain/routers/selections/selections.h"
 #include "parallel/base/fault.h"
@@ -57,9 +59,12 @@ const RecomputeCase kCases[] = {
     {"sinkhorn", [](auto&, auto& m, auto&) { choose(m, "sinkhorn", 1, "raw"); }},
     {"hash", [](auto&, auto& m, auto&) { choose(m, "hash", 1, "hard"); }},
     {"thor_two_passes",
-     [](auto&, auto& m, auto& o) { choose(m, "thor", 1, "hard"), o.kind = "two_pass", o.consistency = 5.0; }},
+     [](auto&, auto& m, auto& o) {
+       choose(m, "thor", 1, "hard"), o.kind = "two_pass", o.template own<TwoPassConfig>().consistency = 5.0;
+     }},
     {"two_passes_with_dropout", [](auto& c, auto&, auto& o) { o.kind = "two_pass", c.dropout = 0.1; }},
-    {"distillation", [](auto&, auto&, auto& o) { o.kind = "distillation", o.temperature = 2.0; }},
+    {"distillation",
+     [](auto&, auto&, auto& o) { o.kind = "distillation", o.template own<DistillationConfig>().temperature = 2.0; }},
     {"residual_shared_and_latent",
      [](auto& c, auto& m, auto&) {
        m.latent = 5, m.shared_gate = false, m.shared_combine = "residual", c.norm = "layer", c.activation = "gelu";
@@ -81,7 +86,7 @@ Gradients gradients_of(Model& model, const ModelInputs& inputs, const ObjectiveC
   Batch batch{.inputs = inputs, .targets_G = inputs.tokens.ids_T.roll(2).clone()};
   const PassScope pass{.group = alone, .training = true, .draws = {3, 5}, .recompute = recompute};
   const ObjectiveOutput output =
-      builtin_objectives().at(objective.kind)({objective, teacher})->forward(model, batch, pass, {7, 2});
+      builtin_objectives().at(objective.kind).make({objective, teacher})->forward(model, batch, pass, {7, 2});
   torch::autograd::backward({output.losses.sum()}, {});
   Gradients result;
   for (const LossTerm& term : output.losses.terms()) result.losses.push_back(term.share.detach());

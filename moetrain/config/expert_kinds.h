@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdint>
 
-#include "moetrain/moe/moe_config.h"
+#include "moetrain/config/moe_config.h"
 
 namespace moetrain {
 

@@ -1,4 +1,4 @@
-#include "moetrain/moe/expert_kinds.h"
+#include "moetrain/config/expert_kinds.h"
 
 #include "parallel/base/fault.h"
 
