@@ -63,22 +63,21 @@ std::unique_ptr<parallel::GradientReducer> build_reducer(const Recipe& recipe, c
                                                          int64_t bucket_bytes) {
   parallel::ReducerOptions options{
       .bucket_bytes = bucket_bytes, .sharding = mesh->sharding(), .schedule = mesh->schedule()};
-  const optim::UpdateRule& rule = recipe.registry->updates.at(recipe.optimizer.kind);
-  for (const auto& parameter : model.named_parameters()) {
-    options.units.push_back(unit_of(rule, model.matrices(parameter.key())));
-  }
+  const optim::UpdateRule& rule = recipe.update_rule();
+  for (const auto& matrices : model.matrices()) options.units.push_back(unit_of(rule, matrices));
   return std::make_unique<parallel::GradientReducer>(model.parameters(), gradient_groups(model, *mesh), options);
 }
 
 std::unique_ptr<optim::Optimizer> build_optimizer(const Recipe& recipe, const moetrain::Model& model,
                                                   const parallel::GradientReducer& reducer,
                                                   const optim::Schedule& schedule) {
+  const auto matrices = model.matrices();
   std::vector<optim::Parameter> parameters;
   for (const auto& parameter : model.named_parameters()) {
-    parameters.push_back({parameter.key(), reducer.owned_part(parameters.size()), model.matrices(parameter.key())});
+    const size_t i = parameters.size();
+    parameters.push_back({parameter.key(), reducer.owned_part(i), matrices[i]});
   }
-  return std::make_unique<optim::Optimizer>(std::move(parameters), recipe.optimizer, schedule,
-                                            recipe.registry->updates.at(recipe.optimizer.kind));
+  return std::make_unique<optim::Optimizer>(std::move(parameters), recipe.optimizer, schedule, recipe.update_rule());
 }
 
 std::vector<CheckpointTensor> buffer_tensors(const moetrain::Model& model) {

@@ -9,7 +9,7 @@
 namespace launch {
 namespace {
 
-const optim::UpdateRule& rule_of(const Recipe& recipe) { return recipe.registry->updates.at(recipe.optimizer.kind); }
+int64_t states(const optim::UpdateRule& rule) { return static_cast<int64_t>(rule.slots.size()); }
 
 /// Numbers that an update of the recipe's rule holds beside its state: copies of the largest matrices.
 int64_t working_elements(const optim::UpdateRule& rule, const ParameterTable& parameters) {
@@ -38,10 +38,10 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
   const auto type = dtype_of(recipe.run.precision);
   const int64_t weight = static_cast<int64_t>(c10::elementSize(type)), wide = std::max<int64_t>(4, weight);
   const int64_t master = type == at::kBFloat16 ? wide : 0;
-  const optim::UpdateRule& rule = rule_of(recipe);
-  const UpdatedElements updated = parameters.updated(rule, recipe.mesh.zero > 0);
+  const optim::UpdateRule& rule = recipe.update_rule();
+  const UpdatedElements updated = parameters.updated(rule, recipe.mesh.zero > 0, wide);
   const int64_t all = parameters.elements(), own = updated.total();
-  const int64_t slots = rule.slots * updated.by_rule + optim::adamw_rule().slots * updated.by_adamw;
+  const int64_t slots = states(rule) * updated.by_rule + states(optim::adamw_rule()) * updated.by_adamw;
   StateMemory state{.weights = all * weight,
                     .gradients = (recipe.mesh.zero < 2 ? all : 0) * wide + (recipe.mesh.zero > 0 ? own : 0) * wide};
   if (recipe.optimizer.offload) {
@@ -58,8 +58,8 @@ MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, con
   std::vector<Stage> stages = activation_stages(recipe, work, routing);
   add_reductions(recipe, parameters, work, stages);
   const ActivationPeak peak = activation_peak(stages);
-  const optim::UpdateRule& rule = rule_of(recipe);
-  const int64_t own = parameters.updated(rule, recipe.mesh.zero > 0).total(), wide = work.wide;
+  const optim::UpdateRule& rule = recipe.update_rule();
+  const int64_t wide = work.wide, own = parameters.updated(rule, recipe.mesh.zero > 0, wide).total();
   // When backward has ended, ZeRO gathers parameters, and clipping scales float64 gradients in copies.
   int64_t update = recipe.mesh.zero > 0 ? own * work.element : 0;
   if (recipe.run.precision == "float64" && recipe.optimizer.clip_norm > 0) {

@@ -42,12 +42,12 @@ std::vector<parallel::GradientShape> ParameterTable::gradients(const optim::Upda
   return all;
 }
 
-UpdatedElements ParameterTable::updated(const optim::UpdateRule& rule, bool sharded) const {
+UpdatedElements ParameterTable::updated(const optim::UpdateRule& rule, bool sharded, int64_t wide) const {
   UpdatedElements sum;
   std::map<parallel::Replicas, std::vector<int64_t>> in_units;  // of each sharer
   if (sharded && rule.granularity == optim::Granularity::kMatrix) {
     const std::vector<parallel::GradientShape> shapes = gradients(rule);
-    for (const auto& bucket : parallel::gradient_buckets(shapes, /*element_bytes=*/4, parallel::kBucketBytes)) {
+    for (const auto& bucket : parallel::gradient_buckets(shapes, wide, parallel::kBucketBytes)) {
       const ParameterShare& first = own[bucket.members.front()];
       if (!first.matrices) continue;
       const std::vector<int64_t> cut = parallel::cut_of(bucket, shapes, first.sharers);
@@ -74,6 +74,7 @@ ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_
       registry.models.at(recipe.model.kind)({recipe.model, recipe.moe, vocabulary, source, registry.routers});
   const moetrain::ParameterCount count = model->parameter_count();
   ParameterTable table{.total = count.total, .active = count.active};
+  const std::vector<std::optional<parallel::MatrixParts>> matrices = model->matrices();
   for (const auto& parameter : model->named_parameters()) {
     ParameterShare share{.name = parameter.key(), .elements = parameter.value().numel()};
     share.whole = share.elements;
@@ -83,7 +84,7 @@ ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_
       share.replicas = found->second.replicas;
     }
     share.sharers = mesh->sharers(share.replicas);
-    share.matrices = model->matrices(share.name);
+    share.matrices = matrices[table.own.size()];
     table.own.push_back(std::move(share));
   }
   return table;

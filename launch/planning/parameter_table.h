@@ -39,8 +39,8 @@ struct ParameterTable {
 
   /// As the reducer is told (GradientReducer).
   std::vector<parallel::GradientShape> gradients(const optim::UpdateRule& rule) const;
-  /// Of this rank; with ZeRO of the rank that has most.
-  UpdatedElements updated(const optim::UpdateRule& rule, bool sharded) const;
+  /// Of this rank; with ZeRO of the rank that has most. wide: bytes of a gradient's number.
+  UpdatedElements updated(const optim::UpdateRule& rule, bool sharded, int64_t wide) const;
 };
 
 /// Builds the model's shapes on LibTorch's meta device, so a model of any size takes milliseconds and no memory.

@@ -17,7 +17,7 @@ struct PlannedBucket {
 
 /// In the order in which they are sent.
 std::vector<PlannedBucket> planned_buckets(const Recipe& recipe, const ParameterTable& parameters, int64_t wide) {
-  const auto shapes = parameters.gradients(recipe.registry->updates.at(recipe.optimizer.kind));
+  const auto shapes = parameters.gradients(recipe.update_rule());
   std::vector<PlannedBucket> all;
   for (const auto& bucket : parallel::gradient_buckets(shapes, wide, parallel::kBucketBytes)) {
     const auto cut = parallel::cut_of(bucket, shapes, parameters.own[bucket.members.front()].sharers);

@@ -154,8 +154,7 @@ class TrafficForms {
 
   /// Parts of matrices, of which `sharers` ranks hold each, on their way to an update that wants them whole.
   int64_t matrices(parallel::Replicas replicas, int64_t sharers) const {
-    const optim::UpdateRule& rule = recipe_.registry->updates.at(recipe_.optimizer.kind);
-    if (rule.granularity != optim::Granularity::kMatrix) return 0;
+    if (recipe_.update_rule().granularity != optim::Granularity::kMatrix) return 0;
     int64_t whole = 0;
     for (const ParameterShare& share : parameters_.own) {
       const bool gathered = share.replicas == replicas && share.matrices && share.matrices->in_parts();

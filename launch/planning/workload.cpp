@@ -27,7 +27,7 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   work.element = static_cast<int64_t>(c10::elementSize(dtype_of(recipe.run.precision)));
   work.wide = std::max<int64_t>(4, work.element);
   work.micro_batches = recipe.train.micro_batches;
-  work.objective = recipe.registry->objectives.at(recipe.objective.kind).costs;
+  work.objective = recipe.objective_preset().costs;
   work.passes = work.objective.passes;
   work.vocabulary = vocabulary;
   work.own_vocabulary = rounded_up(vocabulary, work.mesh.tensor);

@@ -29,6 +29,8 @@ struct Recipe {
   EvaluateConfig evaluate;
 
   std::shared_ptr<const Registry> registry = builtin_registry();  // never null
+  const optim::UpdateRule& update_rule() const { return registry->updates.at(optimizer.kind); }
+  const moetrain::ObjectivePreset& objective_preset() const { return registry->objectives.at(objective.kind); }
 };
 
 /// Calls section(name, config) for every section, in the order in which they are written.

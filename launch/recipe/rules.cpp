@@ -97,7 +97,7 @@ bool draws_in_training(const Recipe& recipe) {
 }
 
 void check_objective(const Recipe& recipe) {
-  const moetrain::ObjectivePreset& preset = recipe.registry->objectives.at(recipe.objective.kind);
+  const moetrain::ObjectivePreset& preset = recipe.objective_preset();
   if (preset.compares_draws && !draws_in_training(recipe)) {
     user_error("objective.kind = \"", recipe.objective.kind,
                "\", but nothing is drawn in training, so both passes would be equal; legal: ",
@@ -158,7 +158,7 @@ void check_rules(const Recipe& recipe) {
   check_train(recipe.train, recipe.model);
   check_schedule(recipe.schedule, recipe.train.length);
   check_offload(recipe.optimizer.offload, recipe.run.device);
-  const optim::UpdateRule& rule = recipe.registry->updates.at(recipe.optimizer.kind);
+  const optim::UpdateRule& rule = recipe.update_rule();
   if (rule.check != nullptr) rule.check(recipe.optimizer);
 }
 

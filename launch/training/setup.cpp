@@ -48,8 +48,7 @@ void TrainingSetup::build() {
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
   state.recompute = moetrain::parse_recompute(recipe.train.recompute);
-  state.objective = recipe.registry->objectives.at(recipe.objective.kind)
-                        .make({recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
+  state.objective = recipe.objective_preset().make({recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
   state.model = build_model(recipe, corpus->tokenizer().vocabulary_size(), device, groups.mesh);
   state.reducer = build_reducer(recipe, *state.model, groups.mesh);
   state.optimizer =
@@ -58,7 +57,7 @@ void TrainingSetup::build() {
 
 /// The frozen model that the objective learns from; null where there is none.
 std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
-  const moetrain::ObjectivePreset& preset = recipe.registry->objectives.at(recipe.objective.kind);
+  const moetrain::ObjectivePreset& preset = recipe.objective_preset();
   if (preset.teacher == nullptr) return nullptr;
   const std::filesystem::path folder = preset.teacher(recipe.objective);
   const std::string key = parallel::concat("objective.", recipe.objective.kind, ".teacher");

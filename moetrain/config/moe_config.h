@@ -11,7 +11,7 @@
 namespace moetrain {
 
 /// One MoE layer: router, experts, always-on branch and losses.
-struct MoeConfig {
+struct MoeConfig : parallel::HasOwnKeys {
   std::string layers = "all";
   std::string router = "top_k";
   int64_t experts = 8;
@@ -34,7 +34,6 @@ struct MoeConfig {
   std::string drop = "position";
   double jitter = 0.0;
   bool gating_residual = false;
-  parallel::OwnKeys own_keys;  // what only one router knows: own<ThorConfig>()
   // The always-on branch's.
   int64_t shared_hidden = 0;
   std::string shared_combine = "add";
@@ -51,16 +50,6 @@ struct MoeConfig {
   parallel::Weight mutual_information = 0.0;
   parallel::Weight concentration = 0.0;
   parallel::Weight entropy = 0.0;
-
-  /// The config that a strategy declares beside its code; its defaults where nothing was said.
-  template <class Config>
-  const Config& own() const {
-    return own_keys.get<Config>();
-  }
-  template <class Config>
-  Config& own() {
-    return own_keys.get<Config>();
-  }
 };
 
 template <class Visitor>

@@ -64,12 +64,17 @@ void Model::add_head(const ParameterSource& source) {
   if (!config_.tie_embeddings) register_module("head", head_);
 }
 
-std::optional<parallel::MatrixParts> Model::matrices(const std::string& parameter) const {
-  const std::vector<int64_t> shape = named_parameters()[parameter].sizes().vec();
-  if (shape.size() < 2 || vectors_->contains(parameter)) return std::nullopt;
-  const auto found = placements_->find(parameter);
-  const bool whole = found == placements_->end();
-  return parallel::MatrixParts(whole ? parallel::whole_placement(shape) : found->second, mesh_);
+std::vector<std::optional<parallel::MatrixParts>> Model::matrices() const {
+  std::vector<std::optional<parallel::MatrixParts>> all;
+  for (const auto& parameter : named_parameters()) {
+    all.emplace_back();
+    if (parameter.value().dim() < 2 || vectors_->contains(parameter.key())) continue;
+    const auto found = placements_->find(parameter.key());
+    all.back().emplace(
+        found != placements_->end() ? found->second : parallel::whole_placement(parameter.value().sizes().vec()),
+        mesh_);
+  }
+  return all;
 }
 
 void Model::after_update(const std::vector<at::Tensor>& choices) {

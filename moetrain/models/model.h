@@ -91,8 +91,9 @@ class Model : public torch::nn::Module {
   ParameterCount parameter_count() const { return moetrain::parameter_count(*this, *placements_); }
   /// By the name of the parameter.
   const PlacementTable& placements() const { return *placements_; }
-  /// Of a parameter that holds matrices which map tokens, one or many, [..., rows, columns]: how they become whole.
-  std::optional<parallel::MatrixParts> matrices(const std::string& parameter) const;
+  /// Of each parameter, in the order of named_parameters, that holds matrices which map tokens, one or many,
+  /// [..., rows, columns]: how they become whole.
+  std::vector<std::optional<parallel::MatrixParts>> matrices() const;
   /// What changes after an update and not by gradient (a router's bias), given by number of the block, as in
   /// PassScope::earlier_choices, the choices of each expert over the update's global batch.
   void after_update(const std::vector<at::Tensor>& choices);

@@ -7,19 +7,9 @@
 namespace moetrain {
 
 /// What every objective is told; what only one knows stands beside it.
-struct ObjectiveConfig {
+struct ObjectiveConfig : parallel::HasOwnKeys {
   std::string kind = "next_token";
   double label_smoothing = 0.0;
-
-  parallel::OwnKeys own_keys = {};
-  template <class Own>
-  const Own& own() const {
-    return own_keys.get<Own>();
-  }
-  template <class Own>
-  Own& own() {
-    return own_keys.get<Own>();
-  }
 };
 
 template <class Visitor>

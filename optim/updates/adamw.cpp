@@ -20,7 +20,7 @@ std::unique_ptr<Update> make_adamw(std::vector<Parameter> parameters, const Opti
 }  // namespace
 
 AdamW::AdamW(std::vector<Parameter> parameters, const OptimizerConfig& config)
-    : Update(std::move(parameters), {"first_moment", "second_moment"}), config_(config) {}
+    : Update(std::move(parameters), adamw_rule().slots), config_(config) {}
 
 void AdamW::step(const std::vector<at::Tensor>& gradients, const UpdateStep& step) {
   check_count(gradients);
@@ -53,6 +53,6 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, const UpdateStep& ste
   run(plain, 0.0);
 }
 
-UpdateRule adamw_rule() { return {.make = make_adamw}; }
+UpdateRule adamw_rule() { return {.make = make_adamw, .slots = {"first_moment", "second_moment"}}; }
 
 }  // namespace optim

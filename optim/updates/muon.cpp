@@ -39,7 +39,7 @@ at::Tensor nearly_orthogonal(const at::Tensor& matrices_NRC, int64_t steps) {
 }
 
 Muon::Muon(std::vector<Parameter> parameters, const OptimizerConfig& config)
-    : Update(std::move(parameters), {"momentum"}), config_(config) {
+    : Update(std::move(parameters), muon_rule().slots), config_(config) {
   for (const Parameter& parameter : this->parameters()) {
     if (parameter.matrices) continue;
     parallel::user_error("optimizer.kind = \"muon\" cannot move ", parameter.name,
@@ -76,7 +76,7 @@ UpdateRule muon_rule() {
   // shorter side, each at most as large.
   return {.make = make_muon,
           .granularity = Granularity::kMatrix,
-          .slots = 1,
+          .slots = {"momentum"},
           .copies = 6,
           .keys = parallel::own_keys_of<MuonConfig>,
           .check = check_muon};

@@ -7,7 +7,7 @@
 namespace optim {
 
 /// What every update rule is told, and AdamW, which also moves what a rule for matrices does not.
-struct OptimizerConfig {
+struct OptimizerConfig : parallel::HasOwnKeys {
   std::string kind = "adamw";  // a name of builtin_updates(), or of a table that has more
   double learning_rate = 3e-3;
   double beta1 = 0.9;
@@ -16,16 +16,6 @@ struct OptimizerConfig {
   double weight_decay = 0.1;
   double clip_norm = 1.0;
   bool offload = false;
-
-  parallel::OwnKeys own_keys = {};
-  template <class Own>
-  const Own& own() const {
-    return own_keys.get<Own>();
-  }
-  template <class Own>
-  Own& own() {
-    return own_keys.get<Own>();
-  }
 };
 
 template <class Visitor>

@@ -63,8 +63,8 @@ enum class Granularity { kElement, kMatrix };
 struct UpdateRule {
   std::unique_ptr<Update> (*make)(std::vector<Parameter> parameters, const OptimizerConfig& config) = nullptr;
   Granularity granularity = Granularity::kElement;
-  int64_t slots = 2;   // states of each weight
-  int64_t copies = 0;  // of the largest weight that an update makes on its way: for planning
+  std::vector<std::string> slots = {};  // states of each weight
+  int64_t copies = 0;                   // of the largest weight that an update makes on its way: for planning
   /// What only this rule knows: its own table [optimizer.NAME] in a recipe, and what it refuses of it.
   parallel::OwnKeyList keys = nullptr;
   void (*check)(const OptimizerConfig& config) = nullptr;

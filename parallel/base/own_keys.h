@@ -1,5 +1,5 @@
 // The keys of a choice belong to the choice: what the router "thor" may be told is THOR's own config, its table
-// [moe.thor]. defines: OwnKeys, OwnKeyList, own_keys_of
+// [moe.thor]. defines: OwnKeys, HasOwnKeys, OwnKeyList, own_keys_of
 #pragma once
 #include <any>
 #include <map>
@@ -30,6 +30,20 @@ class OwnKeys {
 
  private:
   std::map<std::type_index, std::any> configs_;
+};
+
+/// Base of a config whose choices have keys of their own: `config.own<ThorConfig>()`.
+struct HasOwnKeys {
+  OwnKeys own_keys = {};
+
+  template <class Own>
+  const Own& own() const {
+    return own_keys.get<Own>();
+  }
+  template <class Own>
+  Own& own() {
+    return own_keys.get<Own>();
+  }
 };
 
 /// The fields of one choice's config among all; valid as long as `keys` stay where they are.

@@ -46,17 +46,24 @@ def passed_on(command, environment, kept=("walked",)):
     return lines, process.wait() == 0
 
 
-def figure(name, test, quick_test, all_ranks, quick_ranks, passed=True):
-    """Walks, prints the figure and ends the script. `passed`: whether what the script did before was well."""
-    quick = "--quick" in sys.argv[1:]
-    layouts, worst = 0, 0.0
-    for ranks in quick_ranks if quick else all_ranks:
-        lines, well = walk(quick_test if quick else test, ranks)
+def walk_all(test, rank_counts):
+    """Layouts walked on these numbers of ranks, the largest difference from one rank, and whether all was well."""
+    layouts, worst, passed = 0, 0.0, True
+    for ranks in rank_counts:
+        lines, well = walk(test, ranks)
         passed &= well and bool(lines)
         for line in lines:
             layouts += int(re.match(r"walked (\d+)", line).group(1))
             apart = re.search(r"difference (\S+)", line)
             worst = max(worst, float(apart.group(1)) if apart else 0.0)
+    return layouts, worst, passed
+
+
+def figure(name, test, quick_test, all_ranks, quick_ranks, passed=True):
+    """Walks, prints the figure and ends the script. `passed`: whether what the script did before was well."""
+    quick = "--quick" in sys.argv[1:]
+    layouts, worst, well = walk_all(quick_test if quick else test, quick_ranks if quick else all_ranks)
+    passed &= well
     ranks = ", ".join(str(count) for count in (quick_ranks if quick else all_ranks))
     print(f"{name} layouts={layouts} on {ranks} ranks, largest difference {worst:.2e} (bar 1e-10)"
           f"{'' if passed else ', FAILED'}")

@@ -60,7 +60,7 @@ inline launch::Recipe tiny_translation_recipe(const std::string& data_file) {
 
 /// A fixed model for distillation, of another seed than the student's; null where the recipe wants none.
 inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_t vocabulary) {
-  if (recipe.registry->objectives.at(recipe.objective.kind).teacher == nullptr) return nullptr;
+  if (recipe.objective_preset().teacher == nullptr) return nullptr;
   recipe.run.seed += 100;
   return launch::build_model(recipe, vocabulary, at::kCPU);
 }
@@ -179,9 +179,8 @@ inline UpdateTrace run_updates(launch::Recipe recipe, const launch::Groups& grou
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
   state.recompute = moetrain::parse_recompute(recipe.train.recompute);
-  state.objective =
-      recipe.registry->objectives.at(recipe.objective.kind)
-          .make({recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
+  state.objective = recipe.objective_preset().make(
+      {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
   state.reducer = launch::build_reducer(recipe, *state.model, groups.mesh, /*bucket_bytes=*/20000);
   state.optimizer = launch::build_optimizer(recipe, *state.model, *state.reducer,
