@@ -44,6 +44,8 @@ std::vector<std::string> arguments_of(int argc, char** argv) {
 }  // namespace
 
 int run_command_line(int argc, char** argv, std::shared_ptr<const Registry> registry) {
+  // Into a file or a pipe too each line is there when it is said: before what comes next, and before an error.
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   CLI::App app("moetrain: trains Mixture-of-Experts models at any scale", "moetrain");
   app.set_version_flag("--version", [] { return build_id(); });
   app.require_subcommand(1);

@@ -33,7 +33,7 @@ void add_plan_command(CLI::App& app, Invocation& invocation);
 void add_profile_command(CLI::App& app, Invocation& invocation);
 
 /// Parses the command line, runs its command and turns every exception into a message and an exit code. A program
-/// outside the tree hands in a registry with rows of its own.
+/// outside the tree hands in a registry with rows of its own (recipes/extend). Before anything is printed.
 int run_command_line(int argc, char** argv, std::shared_ptr<const Registry> registry);
 
 }  // namespace launch

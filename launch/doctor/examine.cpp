@@ -20,7 +20,7 @@
 #include "launch/doctor/facts_json.h"
 #include "launch/runs/build_id.h"
 #include "parallel/comm/agreement.h"
-#include "parallel/comm/nccl_communicator.h"
+#include "parallel/comm/cuda.h"
 #include "parallel/process/mpi_facts.h"
 
 extern char** environ;  // NOLINT: POSIX declares it nowhere

@@ -5,7 +5,7 @@
 
 #include "launch/doctor/facts_json.h"
 #include "parallel/comm/agreement.h"
-#include "parallel/comm/nccl_communicator.h"
+#include "parallel/comm/cuda.h"
 
 namespace launch {
 namespace {

@@ -39,6 +39,7 @@ void check_experts(const moetrain::MoeConfig& moe) {
     if (kind.count == &moetrain::ExpertKinds::ffn || kinds.*kind.count == 0) continue;
     cannot_represent(parallel::concat("moe.", kind.name, "_experts"), std::to_string(kinds.*kind.count), "0");
   }
+  if (moe.expert != "feed_forward") cannot_represent("moe.expert", moe.expert, "\"feed_forward\"");
   if (moe.latent > 0) cannot_represent("moe.latent", std::to_string(moe.latent), "0");
   if (moe.shared_combine != "add") cannot_represent("moe.shared_combine", moe.shared_combine, "\"add\"");
 }

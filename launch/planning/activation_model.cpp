@@ -7,7 +7,7 @@
 namespace launch {
 namespace {
 
-/// Sizes of one layout, and what each kind of layer adds with them. Letters as in the layers: D width, F hidden, T own
+/// Sizes of one layout, and what each kind of layer adds with them. Letters as in the layers: D width, W of rows, T own
 /// tokens, G the tensor group's, R rows sent, N rows at this rank's experts.
 class StageCounter {
  public:
@@ -46,37 +46,37 @@ class StageCounter {
   Stage feed_forward(const TokenCount& tokens, const std::string& name) const {
     const int64_t hidden = recipe_.model.ffn_hidden / t_;
     Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/true) + dropout_mask(tokens)};
-    stage.kept += tokens.group * hidden * kept_hiddens(recipe_.model.activation) * b_;
+    stage.kept += tokens.group * hidden * work_.feed_forward.kept_hiddens * b_;
     stage.in_forward = tokens.group * (hidden + D_) * b_;
     stage.in_backward = grads_of_input(tokens) + (2 * tokens.group + D_) * hidden * b_;
-    stage.weights = (recipe_.model.activation == "swiglu" ? 3 : 2) * D_ * hidden * b_;
+    stage.weights = work_.feed_forward.matrices * D_ * hidden * b_;
     stage.again = tokens.own * D_ * b_;
     return stage;
   }
 
   Stage experts(const PlannedBlock& block, const std::string& name) const {
     const TokenCount& tokens = work_.side(block);
-    const int64_t T = tokens.own, W = block.expert_width, F = block.expert_hidden, top_k = block.moe.top_k;
+    const int64_t T = tokens.own, W = block.expert_width, top_k = block.moe.top_k;
     const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
-    const bool gated = recipe_.model.activation == "swiglu";
     const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(T * top_k) * choice_share(block)));
     const int64_t N = rows_at_experts(block, R);
     Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/false) + dropout_mask(tokens)};
     stage.kept += decision(block, T) + shared(block, T) + local_experts(block, T);
     if (block.moe.latent > 0) stage.kept += T * W * b_;
-    const int64_t rows = N * (W + (gated ? 3 : 2) * F) * b_ + R * W * b_;
+    const int64_t rows = N * (W + block.expert.kept) * b_ + R * W * b_;
     const int64_t orders = 8 * ((alone ? 1 : 2) * (2 * R + T * top_k) + (alone ? 0 : 2 * N));
     stage.rows_kept = rows + orders;
     stage.kept += stage.rows_kept;
     stage.in_forward = (alone ? 1 : 3) * N * W * b_ + 2 * T * D_ * b_;
     // Its own node runs after that of the shared expert, whose tensors are gone by then.
-    const int64_t travelling = R * W + N * ((alone ? 2 : 3) * W + (gated ? 3 : 2) * F);
+    const int64_t travelling = R * W + N * ((alone ? 2 : 3) * W + block.expert.in_backward);
     const double share = most_experts(recipe_, block);
     const auto experts = static_cast<int64_t>(std::llround(share * static_cast<double>(block.kinds.ffn)));
-    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + experts * (gated ? 3 : 2) * W * F * b_;
+    const int64_t weights = experts * block.expert.parameters * b_;
+    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + weights;
     stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(block, T));
     stage.rows_in_backward = std::min(stage.in_backward, travelling * b_);
-    stage.weights = (experts * W * F + D_ * block.moe.shared_hidden) * (gated ? 3 : 2) * b_;
+    stage.weights = weights + D_ * block.moe.shared_hidden * work_.feed_forward.matrices * b_;
     stage.again = T * D_ * b_ + decision(block, T);
     return stage;
   }
@@ -121,12 +121,6 @@ class StageCounter {
     return recipe_.model.kv_heads % t_ == 0 ? recipe_.model.kv_heads * head / t_ : D_ / t_;
   }
 
-  /// Hidden tensors that a feed-forward keeps: swiglu gate, its SiLU, up, their product; gelu both sides of it; relu
-  /// its result alone.
-  static int64_t kept_hiddens(const std::string& activation) {
-    return activation == "swiglu" ? 4 : activation == "gelu" ? 2 : 1;
-  }
-
   int64_t decision(const PlannedBlock& block, int64_t T) const {
     const int64_t wide_copy = b_ < w_ ? T * D_ * w_ : 0;  // of the tokens, for the router
     return T * (3 * block.kinds.total() * w_ + block.moe.top_k * (16 + 2 * w_ + b_)) + wide_copy;
@@ -135,7 +129,7 @@ class StageCounter {
   int64_t shared(const PlannedBlock& block, int64_t T) const {
     const moetrain::MoeConfig& moe = block.moe;
     if (moe.shared_hidden == 0) return 0;
-    int64_t elements = moe.shared_hidden * kept_hiddens(recipe_.model.activation);
+    int64_t elements = moe.shared_hidden * work_.feed_forward.kept_hiddens;
     if (moe.shared_combine == "residual")
       elements += 2 * D_;
     else if (moe.shared_gate)

@@ -143,7 +143,7 @@ class StepCounter {
   void add_block(const PlannedBlock& block) {
     const TokenCount& tokens = work_.side(block);
     const double own = static_cast<double>(tokens.own), rows = static_cast<double>(tokens.group);
-    const double matrices = recipe_.model.activation == "swiglu" ? 3 : 2;
+    const double matrices = static_cast<double>(work_.feed_forward.matrices);
     add_attention(tokens, tokens, block.causal);
     if (block.cross) add_attention(tokens, work_.source, /*causal=*/false);
     const std::string& name = block.parameters;
@@ -189,14 +189,13 @@ class StepCounter {
       load.all_gather_bytes = at_experts * row;
       load.reduce_scatter_bytes = at_experts * static_cast<double>(block.expert_width * work_.wide);
     }
-    load.matrices = recipe_.model.activation == "swiglu" ? 3 : 2;
-    load.multiply_adds = static_cast<double>(load.matrices) * at_experts * static_cast<double>(block.expert_width) *
-                         static_cast<double>(block.expert_hidden);
+    load.matrices = block.expert.matrices;
+    load.multiply_adds = at_experts * block.expert.multiply_adds;
     // One multiplication for each of a rank's experts.
     const double experts = most_experts(recipe_, block) * static_cast<double>(block.kinds.ffn);
     const double starts = (experts - 1) * multiply_.alpha * static_cast<double>(load.matrices);
     load.dense_forward_seconds = open_.forward + starts;
-    load.dense_backward_seconds = open_.backward + 2 * starts;
+    load.dense_backward_seconds = open_.backward + 2 * starts + multiply_.beta * at_experts * block.expert.made_again;
     load.dense_gradient_bytes = open_.gradient_bytes;
     if (recipe_.train.recompute == "block") load.dense_backward_seconds += load.dense_forward_seconds;
     if (recipe_.train.recompute != "none") {

@@ -71,10 +71,7 @@ class TrafficForms {
     const moetrain::MoeConfig& moe = recipe_.moe;
     int64_t losses = work_.objective.losses;
     if (work_.expert_layers() > 0) {
-      for (const auto* weight : {&moe.load_balance, &moe.router_z, &moe.importance, &moe.load, &moe.mutual_information,
-                                 &moe.concentration, &moe.entropy}) {
-        losses += weight->is_on();
-      }
+      losses += static_cast<int64_t>(chosen_losses(moe, recipe_.registry->losses).size());
     }
     return kNumber * ranks() * (options_.control_numbers + losses + 2 * work_.expert_layers());
   }
@@ -86,11 +83,9 @@ class TrafficForms {
       if (!block.experts) continue;
       const int64_t experts = block.kinds.total();
       numbers += kNumber * moe.top_k * experts;
-      if (moe.load_balance.is_on() && moe.balance_over == "sequence") {
-        numbers += kNumber * work_.side(block).sequences * (experts + 1);
-      }
-      for (const auto* weight : {&moe.importance, &moe.load, &moe.mutual_information, &moe.concentration}) {
-        if (weight->is_on()) numbers += work_.wide * experts;
+      const moetrain::LossSizes sizes{.sequences = work_.side(block).sequences, .number = work_.wide};
+      for (const moetrain::ChosenLoss& chosen : chosen_losses(moe, recipe_.registry->losses)) {
+        if (chosen.loss.summed_bytes != nullptr) numbers += chosen.loss.summed_bytes(block.moe, sizes);
       }
     }
     return ranks() * (micro() * work_.passes * numbers + (zero() ? kNumber : 0));

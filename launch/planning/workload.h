@@ -7,6 +7,7 @@
 
 #include "launch/recipe/recipe.h"
 #include "moetrain/config/expert_kinds.h"
+#include "moetrain/experts/expert.h"
 #include "moetrain/models/model.h"
 #include "moetrain/objectives/objective.h"
 #include "parallel/mesh/mesh_shape.h"
@@ -20,9 +21,9 @@ struct PlannedBlock {
   bool causal = true, cross = false, experts = false;
   moetrain::MoeConfig moe;  // this layer's
   moetrain::ExpertKinds kinds;
-  int64_t expert_width = 0;   // of the rows that travel
-  int64_t expert_hidden = 0;  // of an expert, on one rank
-  std::string parameters;     // how their names begin, such as "blocks.3."
+  int64_t expert_width = 0;      // of the rows that travel
+  moetrain::ExpertCosts expert;  // one of them, on one rank
+  std::string parameters;        // how their names begin, such as "blocks.3."
 };
 
 /// Tokens of one side in a micro-batch.
@@ -43,6 +44,8 @@ struct Workload {
   int64_t vocabulary = 0, own_vocabulary = 0;
   TokenCount tokens, source;  // the source's are 0 without an encoder
   std::vector<PlannedBlock> blocks;
+
+  moetrain::FeedForwardCosts feed_forward;  // of a dense or shared one
 
   const TokenCount& side(const PlannedBlock& block) const {
     return block.side == moetrain::Side::kSource ? source : tokens;

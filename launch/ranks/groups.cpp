@@ -4,8 +4,8 @@
 
 #include "parallel/comm/checked_communicator.h"
 #include "parallel/comm/counting_communicator.h"
+#include "parallel/comm/cuda.h"
 #include "parallel/comm/local_communicator.h"
-#include "parallel/comm/nccl_communicator.h"
 
 namespace launch {
 

@@ -1,9 +1,11 @@
 #include "launch/recipe/fields.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "launch/toml/toml_text.h"
+#include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 
 namespace launch {
@@ -28,30 +30,64 @@ std::string range_text(const parallel::Legal& legal, const std::string& unbounde
 
 namespace {
 
-/// A key that chooses by name may hold the names that the table has.
-void let_choose(std::vector<RecipeField>& all, const std::string& name, std::vector<std::string> names) {
-  for (RecipeField& field : all) {
-    if (field.name() == name) field.legal.names = std::move(names);
+RecipeField& field_named(std::vector<RecipeField>& all, const std::string& name) {
+  const auto found = std::ranges::find(all, name, &RecipeField::name);
+  parallel::check_internal(found != all.end(), "there is no key ", name);
+  return *found;
+}
+
+/// The table [section] of keys that one choice alone knows. UserError where a piece from outside has the name of
+/// something that is there.
+void append_own_table(std::vector<RecipeField>& all, const std::string& section, std::vector<parallel::Field> keys,
+                      const Choice& choice) {
+  for (const RecipeField& field : all) {
+    if (field.section != section && field.name() != section) continue;
+    parallel::user_error("the keys of ", choice.condition, " would be the table [", section, "], which is taken by ",
+                         field.of ? field.of->condition : field.name(), "; rename what was added");
   }
+  for (parallel::Field& field : keys) all.push_back({std::move(field), section, choice});
 }
 
 /// `section.key`, whose value is `chosen`, names a row of `table`: its legal names, and the tables [section.NAME] of
 /// those rows that have keys of their own.
 template <class Row>
 void let_choose(std::vector<RecipeField>& all, const std::string& section, const std::string& key,
-                const parallel::NameTable<Row>& table, const std::string& chosen, parallel::OwnKeys& own_keys) {
-  let_choose(all, section + "." + key, table.names());
+                const parallel::NameTable<Row>& table, std::string& chosen, parallel::OwnKeys& own_keys) {
+  const std::string chooser = section + "." + key;
+  field_named(all, chooser).legal.names = table.names();
   for (const std::string& name : table.names()) {
     const parallel::OwnKeyList keys = table.at(name).keys;
     if (keys == nullptr) continue;
-    const Choice choice{.key = section + "." + key, .name = name, .chosen = &chosen};
-    for (parallel::Field& field : keys(own_keys)) all.push_back({std::move(field), section + "." + name, choice});
+    append_own_table(all, section + "." + name, keys(own_keys),
+                     {.condition = chooser + " = " + quoted_text(name), .chosen = &chosen, .taken = [&chosen, name] {
+                        return chosen == name;
+                      }});
+  }
+}
+
+/// A weight for each loss that there is, and the tables of those that have keys of their own.
+void append_losses(std::vector<RecipeField>& all, const parallel::NameTable<moetrain::RouterLoss>& losses,
+                   moetrain::MoeConfig& moe) {
+  const std::string section = "moe.losses";
+  for (const std::string& name : losses.names()) {
+    const moetrain::RouterLoss& loss = losses.at(name);
+    parallel::Weight& weight = moe.losses.try_emplace(name, loss.weight).first->second;
+    all.push_back({{name, &weight, parallel::at_least(0), loss.sentence}, section});
+  }
+  for (const std::string& name : losses.names()) {
+    if (losses.at(name).keys == nullptr) continue;
+    parallel::Weight& weight = moe.losses.at(name);
+    append_own_table(
+        all, "moe." + name, losses.at(name).keys(moe.own_keys),
+        {.condition = section + "." + name + " > 0", .chosen = &weight, .taken = [&weight] { return weight.is_on(); }});
   }
 }
 
 /// What a section's config chooses from a table of the registry, and the tables of their own that choices have.
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
+  append_losses(all, registry.losses, moe);
   let_choose(all, "moe", "router", registry.routers, moe.router, moe.own_keys);
+  let_choose(all, "moe", "expert", registry.experts, moe.expert, moe.own_keys);
 }
 
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, optim::OptimizerConfig& optimizer) {
@@ -59,7 +95,7 @@ void append_choices(std::vector<RecipeField>& all, const Registry& registry, opt
 }
 
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ModelConfig&) {
-  let_choose(all, "model.kind", registry.models.names());
+  field_named(all, "model.kind").legal.names = registry.models.names();
 }
 
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ObjectiveConfig& objective) {

@@ -1,6 +1,7 @@
 // The recipe as one flat list of keys: reader, writer and `--keys` walk this list and know no section by name.
 // defines: RecipeField, fields_of_section, list_fields, section_names, type_name, legal_text
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,13 +12,12 @@
 
 namespace launch {
 
-/// Whose keys a table of its own holds: [moe.thor] belongs to moe.router = "thor".
+/// Whose keys a table of its own holds: [moe.thor] belongs to moe.router = "thor", [moe.load_balance] to
+/// moe.losses.load_balance > 0.
 struct Choice {
-  std::string key;                      // "moe.router"
-  std::string name;                     // "thor"
-  const std::string* chosen = nullptr;  // what the walked recipe has chosen there
-
-  bool taken() const { return *chosen == name; }
+  std::string condition;          // as these two
+  parallel::FieldPointer chosen;  // what the walked recipe says there
+  std::function<bool()> taken;
 };
 
 struct RecipeField : parallel::Field {

@@ -24,7 +24,7 @@ KeyRow row_of(const RecipeField& field) {
           toml_text(field.value),
           legal_text(field),
           field.sentence,
-          field.of ? field.of->key + " = " + quoted_text(field.of->name) : ""};
+          field.of ? field.of->condition : ""};
 }
 
 std::vector<std::string> wrapped(const std::string& text, size_t width) {

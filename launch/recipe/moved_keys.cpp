@@ -7,11 +7,22 @@ namespace launch {
 namespace {
 
 constexpr std::array kMoved{
+    MovedKey{"moe.balance_choices", "moe.load_balance.choices"},
+    MovedKey{"moe.balance_kind_weight", "moe.load_balance.kind_weight"},
+    MovedKey{"moe.balance_over", "moe.load_balance.over"},
+    MovedKey{"moe.balance_per_choice", "moe.load_balance.per_choice"},
     MovedKey{"moe.bias_rate", "moe.sigmoid_bias.bias_rate"},
+    MovedKey{"moe.concentration", "moe.losses.concentration"},
     MovedKey{"moe.cosine_width", "moe.cosine.width"},
+    MovedKey{"moe.entropy", "moe.losses.entropy"},
     MovedKey{"moe.groups", "moe.sigmoid_bias.groups"},
+    MovedKey{"moe.importance", "moe.losses.importance"},
+    MovedKey{"moe.load", "moe.losses.load"},
+    MovedKey{"moe.load_balance", "moe.losses.load_balance"},
     MovedKey{"moe.mlp_activation", "moe.mlp.activation"},
     MovedKey{"moe.mlp_hidden", "moe.mlp.hidden"},
+    MovedKey{"moe.mutual_information", "moe.losses.mutual_information"},
+    MovedKey{"moe.router_z", "moe.losses.router_z"},
     MovedKey{"moe.sinkhorn_iterations", "moe.sinkhorn.iterations"},
     MovedKey{"moe.sinkhorn_tolerance", "moe.sinkhorn.tolerance"},
     MovedKey{"moe.slots", "moe.soft.slots"},

@@ -75,7 +75,7 @@ const RecipeField& find_field(const std::vector<RecipeField>& fields, const Docu
     const auto there = std::ranges::find(fields, moved->is, &RecipeField::name);
     const bool chosen = there == fields.end() || !there->of;
     user_error(entry.place, ": ", moved->was, " is now ", moved->is,
-               chosen ? "" : ", legal where " + there->of->key + " = \"" + there->of->name + "\"");
+               chosen ? "" : ", legal where " + there->of->condition);
   }
   const std::string owners = owners_of(fields, entry.key);
   user_error(entry.place, ": unknown key '", entry.section, ".", entry.key, "'",
@@ -116,9 +116,8 @@ DocumentEntry in_present_spelling(DocumentEntry entry) {
 /// That the recipe has made the choice whose key it gives at `place`.
 void require_taken(const RecipeField& field, const std::string& place) {
   if (field.taken()) return;
-  user_error(place, ": ", field.name(), " is a key of ", field.of->key, " = \"", field.of->name,
-             "\", and the recipe's is \"", *field.of->chosen, "\"; legal: without this key, or ", field.of->key,
-             " = \"", field.of->name, "\"");
+  user_error(place, ": ", field.name(), " is a key of ", field.of->condition, ", and the recipe's is ",
+             toml_text(field.of->chosen), "; legal: without this key, or ", field.of->condition);
 }
 
 struct Given {

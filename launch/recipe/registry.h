@@ -4,14 +4,13 @@
 #include <memory>
 
 #include "moetrain/models/models.h"
+#include "moetrain/moe/moe_tables.h"
 #include "moetrain/objectives/objective.h"
-#include "moetrain/routers/router.h"
 #include "optim/updates/update.h"
 
 namespace launch {
 
-struct Registry {
-  parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();           // moe.router
+struct Registry : moetrain::MoeTables {
   parallel::NameTable<moetrain::ModelMaker> models = moetrain::builtin_models();               // model.kind
   parallel::NameTable<moetrain::ObjectivePreset> objectives = moetrain::builtin_objectives();  // objective.kind
   parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                   // optimizer.kind

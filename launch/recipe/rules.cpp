@@ -6,7 +6,6 @@
 
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
-#include "moetrain/routers/router.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -62,10 +61,12 @@ void check_moe(const Recipe& recipe) {
   for (int64_t block = 0; block < blocks; ++block) {
     if (!with_experts[static_cast<size_t>(block)]) continue;  // where none has any, the rest of [moe] is not used
     const moetrain::MoeConfig layer = moetrain::for_layer(moe, block, blocks);
-    const moetrain::RouterPreset& router = recipe.registry->routers.at(moe.router);
+    const Registry& registry = *recipe.registry;
+    const moetrain::RouterPreset& router = registry.routers.at(moe.router);
     try {
       moetrain::check_router(layer, router, {.causal = block >= model.encoder_layers});
-      moetrain::check_experts(layer, model.width, router.demands);
+      moetrain::check_losses(layer, router.demands, registry.losses);
+      moetrain::check_experts(layer, model.width, registry);
     } catch (const parallel::UserError& error) {
       if (moe.experts_by_layer.empty()) throw;
       user_error("block ", block, ", whose moe.experts is ", layer.experts, " by moe.experts_by_layer: ", error.what());

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "launch/profiles/profile_plan.h"
-#include "moetrain/experts/ffn_experts.h"
+#include "moetrain/experts/dispatched_experts.h"
 #include "parallel/comm/stream_work.h"
 #include "parallel/links/link_probe.h"
 #include "parallel/schedule/schedules.h"
@@ -86,17 +86,14 @@ double time_of(Action&& action, const parallel::DeviceClock& clock, double secon
   return parallel::median(times);
 }
 
-ExpertSize size_of(const moetrain::FfnExperts& experts) {
-  ExpertSize size{.matrices = static_cast<int64_t>(experts.weights().size())};
-  for (const at::Tensor& weight : experts.weights()) {
-    size.multiply_adds_of_row += static_cast<double>(weight.size(1) * weight.size(2));
-  }
-  return size;
+ExpertSize size_of(const moetrain::DispatchedExperts& experts) {
+  return {.multiply_adds_of_row = experts.costs().multiply_adds, .matrices = experts.costs().matrices};
 }
 
 /// The experts' lines over multiply-adds, on the first 1/8, 1/4, 1/2 and all of `rows`, an even share for each expert.
 /// No lines where there are too few rows.
-void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double seconds, parallel::CostLines& lines) {
+void measure_experts(const moetrain::DispatchedExperts& experts, int64_t rows, double seconds,
+                     parallel::CostLines& lines) {
   const at::NoGradGuard no_gradient;
   std::vector<at::Tensor> weights, gradients;
   for (const at::Tensor& weight : experts.weights()) {
@@ -119,7 +116,7 @@ void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double s
     const int64_t share = rows / count;
     for (int64_t e = 0, left = n; e < count; ++e) left -= counts[static_cast<size_t>(e)] = std::min(left, share);
     counts.back() += n - std::accumulate(counts.begin(), counts.end(), int64_t{0});
-    const at::Tensor rows_RD = at::full({n, weights[0].size(1)}, 0.5, weights[0].options());
+    const at::Tensor rows_RD = at::full({n, experts.width()}, 0.5, weights[0].options());
     const auto saved = places(experts.compute().saved_widths(weights), n),
                kept = places(experts.compute().kept_widths(weights), n);
     const auto of = [&](double taken) { return Sample{static_cast<int64_t>(of_row) * n, taken}; };
@@ -134,7 +131,7 @@ void measure_experts(const moetrain::FfnExperts& experts, int64_t rows, double s
   if (forward.size() < 2) return;
   const auto fit = [&](const std::vector<Sample>& samples) {
     Line line = fit_rising_line(samples);
-    line.alpha /= static_cast<double>(weights.size());
+    line.alpha /= static_cast<double>(std::max<int64_t>(1, size_of(experts).matrices));
     return line;
   };
   lines.expert_forward = fit(forward);
@@ -164,13 +161,14 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
                         const Groups& groups, const std::string& machine, double seconds) {
   const parallel::Mesh& mesh = *groups.mesh;
   const parallel::Plan plan = mesh.schedule()->plan();
-  std::vector<const moetrain::FfnExperts*> experts(static_cast<size_t>(mesh.schedule()->layers()), nullptr);
+  std::vector<const moetrain::DispatchedExperts*> experts(static_cast<size_t>(mesh.schedule()->layers()), nullptr);
   for (const auto& module : state.model->modules()) {
-    const auto* found = dynamic_cast<const moetrain::FfnExperts*>(module.get());
+    const auto* found = dynamic_cast<const moetrain::DispatchedExperts*>(module.get());
     if (found != nullptr) experts.at(static_cast<size_t>(found->group().layer)) = found;
   }
   std::vector<ExpertSize> sizes;
-  for (const moetrain::FfnExperts* each : experts) sizes.push_back(each == nullptr ? ExpertSize{} : size_of(*each));
+  for (const moetrain::DispatchedExperts* each : experts)
+    sizes.push_back(each == nullptr ? ExpertSize{} : size_of(*each));
   const auto rehearse_under = [&](const parallel::Plan& tried) {
     mesh.follow(tried);
     return middle_of([&] { return rehearse(state, batches, targets, groups); }, seconds / 4);
@@ -196,9 +194,9 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
       measure_link(mesh.expert_tensor(), Collective::kReduceScatter, reduce_scatter, device, share);
   model.lines.all_reduce =
       measure_link(*mesh.replicas(parallel::Replicas::kWorld), Collective::kAllReduce, gradients, device, share);
-  const moetrain::FfnExperts* largest = nullptr;
+  const moetrain::DispatchedExperts* largest = nullptr;
   double most = 0;
-  for (const moetrain::FfnExperts* each : experts) {
+  for (const moetrain::DispatchedExperts* each : experts) {
     const double size = each == nullptr ? 0 : static_cast<double>(each->weights()[0].numel());
     if (size > most) largest = each, most = size;
   }

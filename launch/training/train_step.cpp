@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "launch/checkpoint/checkpoint.h"
-#include "moetrain/losses/router_losses.h"
+#include "moetrain/losses/routing_shares.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/comm/stream_work.h"

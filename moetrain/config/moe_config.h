@@ -1,6 +1,7 @@
 // defines: MoeConfig, visit
 #pragma once
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct MoeConfig : parallel::HasOwnKeys {
   int64_t experts = 8;
   int64_t top_k = 2;
   std::vector<int64_t> experts_by_layer;
+  std::string expert = "feed_forward";
   int64_t latent = 0;
   int64_t hidden = 256;
   int64_t constant_experts = 0;
@@ -38,18 +40,8 @@ struct MoeConfig : parallel::HasOwnKeys {
   int64_t shared_hidden = 0;
   std::string shared_combine = "add";
   bool shared_gate = true;
-  // The losses'.
-  parallel::Weight load_balance = 0.01;
-  std::string balance_choices = "all";
-  std::string balance_over = "micro_batch";
-  bool balance_per_choice = true;
-  double balance_kind_weight = 1.0;
-  parallel::Weight router_z = 0.001;
-  parallel::Weight importance = 0.0;
-  parallel::Weight load = 0.0;
-  parallel::Weight mutual_information = 0.0;
-  parallel::Weight concentration = 0.0;
-  parallel::Weight entropy = 0.0;
+  // Of each router loss that anything is said of, by its name; the others have their own defaults (RouterLoss).
+  std::map<std::string, parallel::Weight> losses = {};
 };
 
 template <class Visitor>
@@ -81,32 +73,6 @@ void visit_router(MoeConfig& config, Visitor& field) {
 }
 
 template <class Visitor>
-void visit_losses(MoeConfig& config, Visitor& field) {
-  using namespace parallel;
-  field("load_balance", config.load_balance, at_least(0),
-        "weight of the load-balance loss; 0: off. Like every weight it may hold for some updates only, such as \"0.01 "
-        "from 100u until 2000u\"");
-  field("balance_choices", config.balance_choices, one_of({"all", "first"}),
-        "load_balance counts all choices, or first choices only (as GShard)");
-  field("balance_over", config.balance_over, one_of({"micro_batch", "sequence", "global_batch"}),
-        "load_balance counts within the micro-batch, within each sequence (DeepSeek-V3), or over the update's "
-        "micro-batches so far");
-  field("balance_per_choice", config.balance_per_choice, anything(),
-        "divide load_balance by top_k, so that balance is 1; false: balance is top_k, as Mixtral's code");
-  field("balance_kind_weight", config.balance_kind_weight, at_least(0),
-        "load_balance weighs zero-computation experts by this and feed-forwards by 1; MoE++: 0.75");
-  field("router_z", config.router_z, at_least(0), "weight of the router z-loss; 0: off");
-  field("importance", config.importance, at_least(0), "weight of the CV^2 of the experts' summed gates; 0: off");
-  field("load", config.load, at_least(0),
-        "router = noisy_top_k: weight of the CV^2 of the experts' smooth load; 0: off");
-  field("mutual_information", config.mutual_information, at_least(0),
-        "weight of -I(token; expert): confident tokens, balanced experts; 0: off");
-  field("concentration", config.concentration, at_least(0),
-        "weight of the entropy of the mean probabilities: few experts for this text (ModuleFormer); 0: off");
-  field("entropy", config.entropy, at_least(0), "weight of the router's mean entropy: confident tokens; 0: off");
-}
-
-template <class Visitor>
 void visit(MoeConfig& config, Visitor& field) {
   using namespace parallel;
   field("layers", config.layers, anything(),
@@ -118,6 +84,8 @@ void visit(MoeConfig& config, Visitor& field) {
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");
   field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),
         "one number of routed experts for each block with experts, in order (as PR-MoE); empty: moe.experts in each");
+  field("expert", config.expert, anything(),
+        "what each of the routed experts is; what only one kind knows stands in its own table");
   field("latent", config.latent, between(0, 1 << 20),
         "width in which routed experts work, tokens being projected down before dispatch (LatentMoE); 0: off");
   field("hidden", config.hidden, between(1, 1 << 24), "hidden width of one expert");
@@ -132,7 +100,6 @@ void visit(MoeConfig& config, Visitor& field) {
   field("shared_gate", config.shared_gate, anything(), "scale the shared expert by a sigmoid gate (as Qwen2-MoE)");
   field("shared_combine", config.shared_combine, one_of({"add", "residual"}),
         "add the shared expert to the routed ones, or mix both by a learned softmax of two (residual, as PR-MoE)");
-  visit_losses(config, field);
 }
 
 }  // namespace moetrain

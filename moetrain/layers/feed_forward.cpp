@@ -13,6 +13,12 @@ Activation parse_activation(const std::string& name) {
       .at(name);
 }
 
+FeedForwardCosts feed_forward_costs(Activation activation) {
+  // Kept: of swiglu the gate, its SiLU, up and their product; of gelu both sides of it; of relu its result alone.
+  if (activation == Activation::kSwiglu) return {.matrices = 3, .kept_hiddens = 4};
+  return {.matrices = 2, .kept_hiddens = activation == Activation::kGelu ? 2 : 1};
+}
+
 FeedForward::FeedForward(const ParameterSource& source, const Shape& shape, double std, double output_std)
     : activation_(shape.activation), ranks_(shape.spread ? source.mesh()->shape().tensor : 1) {
   parallel::check_internal(shape.hidden % ranks_ == 0, "FeedForward: ", shape.hidden, " hidden units over ", ranks_);

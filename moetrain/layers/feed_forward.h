@@ -1,4 +1,4 @@
-// defines: FeedForward, Activation: the dense feed-forward of a block, and a shared expert
+// defines: FeedForward, FeedForwardCosts, Activation: the dense feed-forward of a block, and a shared expert
 #pragma once
 #include <torch/nn/module.h>
 
@@ -12,6 +12,13 @@ namespace moetrain {
 
 enum class Activation { kSwiglu, kGelu, kRelu };
 Activation parse_activation(const std::string& name);  // "swiglu", "gelu", "relu"
+
+/// What FeedForward asks of planning.
+struct FeedForwardCosts {
+  int64_t matrices = 0;      // width x hidden, each multiplied once forward
+  int64_t kept_hiddens = 0;  // tensors [T, hidden] that it keeps for backward
+};
+FeedForwardCosts feed_forward_costs(Activation activation);
 
 /// swiglu (Shazeer 2020): down(silu(gate(x)) * up(x)); gelu: down(gelu(up(x))), the exact gelu; relu (Vaswani et al.
 /// 2017, without their biases): down(relu(up(x))).

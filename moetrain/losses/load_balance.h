@@ -1,23 +1,47 @@
-// defines: load_balance_share
+// defines: load_balance_share, LoadBalanceConfig, load_balance_loss
 #pragma once
-#include "moetrain/config/moe_config.h"
-#include "moetrain/routers/routing.h"
+#include <string>
+
+#include "moetrain/losses/router_loss.h"
 
 namespace moetrain {
 
+/// [moe.load_balance]
+struct LoadBalanceConfig {
+  std::string choices = "all";
+  std::string over = "micro_batch";
+  bool per_choice = true;
+  double kind_weight = 1.0;
+};
+
+template <class Visitor>
+void visit(LoadBalanceConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("choices", config.choices, one_of({"all", "first"}), "count all choices, or first choices only (as GShard)");
+  field("over", config.over, one_of({"micro_batch", "sequence", "global_batch"}),
+        "count within the micro-batch, within each sequence (DeepSeek-V3), or over the update's micro-batches so far");
+  field("per_choice", config.per_choice, anything(),
+        "divide by top_k, so that balance is 1; false: balance is top_k, as Mixtral's code");
+  field("kind_weight", config.kind_weight, at_least(0),
+        "weigh zero-computation experts by this and feed-forwards by 1; MoE++: 0.75");
+}
+
 /// This rank's share of L = (E / K) sum over e of eta_e f_e p_e, with f_e the fraction of tokens that choose e before
 /// drops (a count: no gradient; sums to K) and p_e the mean probability of e. 1 at perfect balance where all eta are 1.
-/// Given f it is linear in the tokens, so the shares add up exactly. The config's options:
-/// balance_choices = all (Switch Transformer, Fedus et al. 2022, eq. 4, for top-k), or first: f_e counts first choices
+/// Given f it is linear in the tokens, so the shares add up exactly. LoadBalanceConfig's options:
+/// choices = all (Switch Transformer, Fedus et al. 2022, eq. 4, for top-k), or first: f_e counts first choices
 /// and K is 1 (GShard, Lepikhin et al. 2021).
-/// balance_per_choice = false: without 1 / K (Mixtral's code).
-/// balance_over = micro_batch: f and p over the N tokens of the global micro-batch; sequence: both within each
+/// per_choice = false: without 1 / K (Mixtral's code).
+/// over = micro_batch: f and p over the N tokens of the global micro-batch; sequence: both within each
 /// sequence, which may lie on several ranks, then the mean over sequences (DeepSeek-V3, eq. 17-20); global_batch: f
 /// over the global micro-batches of this update up to this one (context.scope.earlier_choices), p over this one (Qiu et
 /// al. 2025, "Demons in the detail").
-/// balance_kind_weight: eta of zero-computation experts; feed-forwards have 1 (MoE++, Jin et al. 2024, whose tau this
+/// kind_weight: eta of zero-computation experts; feed-forwards have 1 (MoE++, Jin et al. 2024, whose tau this
 /// is; the factor E / K is kept there too, inferred). Null experts share the mean of their f, so that only their total
-/// is balanced (AdaMoE, Zeng et al. 2024). Collective over the scope's group where balance_over is sequence.
+/// is balanced (AdaMoE, Zeng et al. 2024). Collective over the scope's group where `over` is sequence.
 at::Tensor load_balance_share(const RoutingDecision& decision, const MoeConfig& config, const RoutingContext& context);
+
+/// The row of the table.
+RouterLoss load_balance_loss();
 
 }  // namespace moetrain

@@ -10,7 +10,7 @@
 namespace moetrain {
 
 BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
-                       const Shape& shape, const parallel::NameTable<RouterPreset>& routers)
+                       const Shape& shape, const MoeTables& tables)
     : first_layer_(shape.first_layer), side_(shape.side) {
   const std::vector<bool> has_experts = expert_blocks(moe.layers, total_blocks(config));
   int64_t previous_experts = 0;
@@ -21,7 +21,7 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
     const BlockShape block{layer, shape.causal, shape.cross, experts, previous_experts};
     const std::string name = std::to_string(i);
     blocks_.push_back(
-        register_module(name, std::make_shared<TransformerBlock>(source.at(name), config, own, block, routers)));
+        register_module(name, std::make_shared<TransformerBlock>(source.at(name), config, own, block, tables)));
     if (experts) previous_experts = expert_kinds(own).total();
   }
 }

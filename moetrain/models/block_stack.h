@@ -19,7 +19,7 @@ class BlockStack : public torch::nn::Module {
     Side side = Side::kTokens;
   };
   BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe, const Shape& shape,
-             const parallel::NameTable<RouterPreset>& routers);
+             const MoeTables& tables);
 
   /// What goes in besides the tokens.
   struct Context {

@@ -7,11 +7,10 @@
 namespace moetrain {
 
 DecoderLm::DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
-                     const parallel::NameTable<RouterPreset>& routers)
+                     const MoeTables& tables)
     : Model(config, moe, vocabulary, source) {
-  blocks_ =
-      register_module("blocks", std::make_shared<BlockStack>(source.at("blocks"), config, moe,
-                                                             BlockStack::Shape{.blocks = config.layers}, routers));
+  blocks_ = register_module("blocks", std::make_shared<BlockStack>(source.at("blocks"), config, moe,
+                                                                   BlockStack::Shape{.blocks = config.layers}, tables));
   add_head(source);
 }
 

@@ -10,7 +10,7 @@ namespace moetrain {
 class DecoderLm : public Model {
  public:
   DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
-            const parallel::NameTable<RouterPreset>& routers);
+            const MoeTables& tables);
 
   ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) override;
 

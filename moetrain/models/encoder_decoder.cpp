@@ -9,10 +9,10 @@
 namespace moetrain {
 
 EncoderDecoder::EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,
-                               const ParameterSource& source, const parallel::NameTable<RouterPreset>& routers)
+                               const ParameterSource& source, const MoeTables& tables)
     : Model(config, moe, vocabulary, source) {
   const auto stack = [&](const std::string& name, const BlockStack::Shape& shape) {
-    return register_module(name, std::make_shared<BlockStack>(source.at(name), config, moe, shape, routers));
+    return register_module(name, std::make_shared<BlockStack>(source.at(name), config, moe, shape, tables));
   };
   encoder_ = stack("encoder", {.blocks = config.encoder_layers, .causal = false, .side = Side::kSource});
   encoder_norm_ = add_norm(source, "encoder_norm");

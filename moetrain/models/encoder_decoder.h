@@ -13,7 +13,7 @@ namespace moetrain {
 class EncoderDecoder : public Model {
  public:
   EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
-                 const parallel::NameTable<RouterPreset>& routers);
+                 const MoeTables& tables);
 
   ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) override;
 

@@ -8,7 +8,7 @@ namespace {
 
 template <class Kind>
 std::shared_ptr<Model> make(const ModelInput& input) {
-  return std::make_shared<Kind>(input.config, input.moe, input.vocabulary, input.source, input.routers);
+  return std::make_shared<Kind>(input.config, input.moe, input.vocabulary, input.source, input.tables);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ struct ModelInput {
   const MoeConfig& moe;
   int64_t vocabulary = 0;
   const ParameterSource& source;
-  const parallel::NameTable<RouterPreset>& routers;
+  const MoeTables& tables;
 };
 
 using ModelMaker = std::shared_ptr<Model> (*)(const ModelInput& input);

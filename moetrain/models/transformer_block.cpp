@@ -11,7 +11,7 @@
 namespace moetrain {
 
 TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
-                                   const BlockShape& shape, const parallel::NameTable<RouterPreset>& routers)
+                                   const BlockShape& shape, const MoeTables& tables)
     : dropout_(config.dropout), shape_(shape) {
   // The residual stream collects 2 outputs a block; scaling them keeps its variance at depth (GPT-2).
   const double output_std = config.init_std / std::sqrt(2.0 * static_cast<double>(config.layers));
@@ -38,7 +38,7 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
                                 .layer = shape.layer,
                                 .previous_experts = shape.previous_experts,
                                 .causal = shape.causal};
-    moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), moe, layer, routers));
+    moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), moe, layer, tables));
   } else {
     const FeedForward::Shape dense{config.width, config.ffn_hidden, activation, /*spread=*/true};
     feed_forward_ = register_module(

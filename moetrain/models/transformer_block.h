@@ -44,7 +44,7 @@ class TransformerBlock : public torch::nn::Module {
     std::optional<MoeOutput> moe;  // its out_TD is not kept
   };
   TransformerBlock(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
-                   const BlockShape& shape, const parallel::NameTable<RouterPreset>& routers);
+                   const BlockShape& shape, const MoeTables& tables);
 
   Output forward(const at::Tensor& x_TD, const Context& context);
 

@@ -34,13 +34,16 @@ void check_kinds(const MoeConfig& config) {
 
 }  // namespace
 
-void check_experts(const MoeConfig& config, int64_t width, const RouterDemands& demands) {
+void check_experts(const MoeConfig& config, int64_t width, const MoeTables& tables) {
   if (config.shared_combine == "residual") check_residual(config);
   if (config.latent >= width) {
     user_error("moe.latent (", config.latent, ") must be below model.width (", width,
                "), or nothing gets narrower; nearest legal: latent = ", width - 1, " or latent = 0");
   }
+  const RouterDemands& demands = tables.routers.at(config.router).demands;
   if (!demands.learned || !demands.causal_safe) check_kinds(config);
+  const ExpertPreset& expert = tables.experts.at(config.expert);
+  if (expert.check != nullptr) expert.check(config);
 }
 
 }  // namespace moetrain

@@ -5,35 +5,35 @@
 #include <algorithm>
 #include <utility>
 
-#include "moetrain/losses/router_losses.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
 
-MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
-                   const parallel::NameTable<RouterPreset>& routers)
-    : config_(config), layer_(shape.layer) {
-  parallel::check_internal(!shape.causal || routers.at(config.router).demands.causal_safe, "router ", config.router,
+MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape, const MoeTables& tables)
+    : config_(config), layer_(shape.layer), losses_(chosen_losses(config, tables.losses)) {
+  const RouterPreset& router = tables.routers.at(config.router);
+  parallel::check_internal(!shape.causal || router.demands.causal_safe, "router ", config.router,
                            " in a decoder block");
-  router_ = register_module(
-      "router",
-      routers.at(config.router).make(source.at("router"), config, {shape.width, shape.std, shape.previous_experts}));
-  add_experts(source, shape);
+  router_ = register_module("router",
+                            router.make(source.at("router"), config, {shape.width, shape.std, shape.previous_experts}));
+  add_experts(source, shape, tables.experts.at(config.expert));
   if (config.shared_hidden > 0) add_shared(source, shape);
 }
 
-void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape) {
+void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape, const ExpertPreset& preset) {
   const int64_t latent = config_.latent;
   if (latent > 0) {
     latent_down_ = register_module("latent_down",
                                    std::make_shared<Linear>(source.at("latent_down"), shape.width, latent, shape.std));
   }
-  const FfnExperts::Shape experts{config_.experts,
-                                  {latent > 0 ? latent : shape.width, config_.hidden, shape.activation}};
   // Only what writes to the residual stream has the smaller initial weights.
-  const double experts_std = latent > 0 ? shape.std : shape.output_std;
+  const ExpertShape expert{.width = latent > 0 ? latent : shape.width,
+                           .hidden = config_.hidden,
+                           .activation = shape.activation,
+                           .std = shape.std,
+                           .output_std = latent > 0 ? shape.std : shape.output_std};
   experts_ =
-      register_module("experts", std::make_shared<FfnExperts>(source.at("experts"), experts, shape.std, experts_std));
+      register_module("experts", std::make_shared<DispatchedExperts>(source.at("experts"), preset, expert, config_));
   if (latent > 0) {
     latent_up_ = register_module(
         "latent_up", std::make_shared<Linear>(source.at("latent_up"), latent, shape.width, shape.output_std));
@@ -78,7 +78,7 @@ MixedTokens MoeLayer::mix(const at::Tensor& tokens_TD, const BatchScope& scope, 
 }
 
 LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& scope) const {
-  return scope.training ? router_losses(decision, config_, {.scope = scope, .layer = layer_}) : LossTerms();
+  return scope.training ? router_losses(losses_, decision, config_, {.scope = scope, .layer = layer_}) : LossTerms();
 }
 
 at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {

@@ -3,12 +3,11 @@
 #include <memory>
 #include <optional>
 
-#include "moetrain/experts/ffn_experts.h"
+#include "moetrain/experts/dispatched_experts.h"
 #include "moetrain/experts/local_experts.h"
 #include "moetrain/layers/feed_forward.h"
-#include "moetrain/losses/loss_terms.h"
+#include "moetrain/moe/moe_tables.h"
 #include "moetrain/moe/residual_mix.h"
-#include "moetrain/routers/router.h"
 
 namespace moetrain {
 
@@ -26,7 +25,7 @@ struct MixedTokens {
 
 struct ParameterCount {
   int64_t total = 0;
-  int64_t active = 0;  // used by one token: top_k of a layer's FFN experts, everything else whole
+  int64_t active = 0;  // used by one token: top_k of a layer's dispatched experts, everything else whole
 };
 
 /// Of a whole model, whatever of it lies on this rank.
@@ -34,8 +33,8 @@ ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTa
 
 /// out = sum of weighted experts + shared expert, the latter scaled by sigmoid(x w) where it is gated (Qwen2-MoE), or
 /// both mixed by a learned softmax (shared_combine = residual, ResidualMix).
-/// Only FFN experts are dispatched; choices of other kinds are computed where the token is. With a latent width L
-/// (LatentMoE, Elango et al. 2026) the FFN experts' sum is W_up sum of weighted experts(W_down x), so that rows of
+/// Only experts of the kind moe.expert are dispatched; choices of other kinds are computed where the token is. With a
+/// latent width L (LatentMoE, Elango et al. 2026) their sum is W_up sum of weighted experts(W_down x), so that rows of
 /// width L are dispatched; router, shared expert and other kinds see x itself. Forward has no side effects.
 class MoeLayer : public torch::nn::Module {
  public:
@@ -48,8 +47,7 @@ class MoeLayer : public torch::nn::Module {
     int64_t previous_experts = 0;  // routed experts of all kinds in the MoE layer before; 0: this is the first
     bool causal = true;            // of a decoder block: no token may see later ones
   };
-  MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape,
-           const parallel::NameTable<RouterPreset>& routers);
+  MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape, const MoeTables& tables);
 
   /// [T, D] -> [T, D]; T may be 0. previous_logits_TE: the decision's logits_TE of the MoE layer before, which a gating
   /// residual needs; undefined in the first. Collective over the scope's group.
@@ -64,12 +62,12 @@ class MoeLayer : public torch::nn::Module {
   /// What the router learns without gradient; see Router::after_update.
   void after_update(const at::Tensor& global_choices_E) { router_->after_update(global_choices_E); }
 
-  /// Of the routed FFN experts that one token does not visit, on all ranks.
+  /// Of the dispatched experts that one token does not visit, on all ranks.
   int64_t idle_parameters() const;
   int64_t number() const { return layer_; }  // of the block
 
  private:
-  void add_experts(const ParameterSource& source, const Shape& shape);
+  void add_experts(const ParameterSource& source, const Shape& shape, const ExpertPreset& preset);
   void add_shared(const ParameterSource& source, const Shape& shape);
   /// The router's choices of all kinds, weighted and summed.
   at::Tensor routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
@@ -77,10 +75,11 @@ class MoeLayer : public torch::nn::Module {
 
   MoeConfig config_;
   int64_t layer_;
+  std::vector<ChosenLoss> losses_;
   std::shared_ptr<Router> router_;
   std::shared_ptr<Linear> latent_down_, latent_up_;  // null where experts work in the model's width
-  std::shared_ptr<FfnExperts> experts_;
-  std::shared_ptr<LocalExperts> local_;        // null where no kind but FFN gives more than 0
+  std::shared_ptr<DispatchedExperts> experts_;
+  std::shared_ptr<LocalExperts> local_;        // null where no kind of them gives more than 0
   std::shared_ptr<FeedForward> shared_;        // null where there is none
   std::shared_ptr<Linear> shared_gate_;        // null where it is not gated
   std::shared_ptr<ResidualMix> residual_mix_;  // null where it is added

@@ -14,20 +14,11 @@ using parallel::user_error;
 /// "moe.router = "thor""
 std::string named(const MoeConfig& config) { return concat("moe.router = \"", config.router, "\""); }
 
-void refuse_above_zero(const MoeConfig& config, const char* key, double value, const std::string& reason) {
-  if (value > 0)
-    user_error("moe.", key, " (", value, ") with ", named(config), ": ", reason, "; nearest legal: ", key, " = 0");
-}
-
 void check_unlearned(const MoeConfig& config) {
-  const std::string reason = "this router has no parameter that the loss could move";
-  refuse_above_zero(config, "load_balance", config.load_balance.value, reason);
-  refuse_above_zero(config, "router_z", config.router_z.value, reason);
-  refuse_above_zero(config, "importance", config.importance.value, reason);
-  refuse_above_zero(config, "mutual_information", config.mutual_information.value, reason);
-  refuse_above_zero(config, "concentration", config.concentration.value, reason);
-  refuse_above_zero(config, "entropy", config.entropy.value, reason);
-  refuse_above_zero(config, "jitter", config.jitter, "this router does not read the tokens");
+  if (config.jitter > 0) {
+    user_error("moe.jitter (", config.jitter, ") with ", named(config),
+               ": this router does not read the tokens; nearest legal: jitter = 0");
+  }
   if (config.gating_residual) {
     user_error("moe.gating_residual with ", named(config),
                ": its choice is fixed, whatever the layer before thought; nearest legal: gating_residual = false");
@@ -60,29 +51,6 @@ void check_gate(const MoeConfig& config, const RouterDemands& demands) {
   }
 }
 
-void check_losses(const MoeConfig& config, const RouterDemands& demands) {
-  const int64_t experts = expert_kinds(config).total();
-  if (!demands.learned_noise) {
-    refuse_above_zero(config, "load", config.load.value,
-                      "the load of importance + load is a probability under noise of a learned scale (noisy_top_k)");
-  }
-  if (config.load.is_on() && config.top_k == experts) {
-    user_error("moe.load (", config.load.value, ") with moe.top_k = moe.experts (", experts,
-               "): every expert is chosen whatever the noise; nearest legal: load = 0 or top_k = ", experts - 1);
-  }
-  for (const auto& [key, weight] : {std::pair{"importance", config.importance}, std::pair{"load", config.load}}) {
-    if (experts == 1) refuse_above_zero(config, key, weight.value, "one expert has no variation");
-  }
-  if (demands.experts_choose || !demands.causal_safe) {
-    refuse_above_zero(config, "load_balance", config.load_balance.value, "its experts take equally many tokens");
-  }
-  if (config.load_balance.is_on() && config.balance_over == "global_batch" && config.balance_choices == "first") {
-    user_error(
-        "moe.balance_over = \"global_batch\" with moe.balance_choices = \"first\": only all choices are counted ",
-        "over micro-batches; nearest legal: balance_choices = \"all\" or balance_over = \"micro_batch\"");
-  }
-}
-
 /// What a router that mixes whole sequences has no place for.
 void check_mixing(const MoeConfig& config) {
   const std::string reason = ": it mixes tokens as they are, by weights that sum to 1; nearest legal: ";
@@ -101,10 +69,6 @@ void check_kinds(const MoeConfig& config) {
   if (config.capacity == "by_kind") {
     user_error("moe.capacity = \"by_kind\" without constant, copy, zero or null experts is \"factor\"; nearest legal: ",
                "capacity = \"factor\" or zero_experts = 1");
-  }
-  if (config.balance_kind_weight != 1.0) {
-    user_error("moe.balance_kind_weight (", config.balance_kind_weight,
-               ") without constant, copy, zero or null experts weighs nothing; nearest legal: balance_kind_weight = 1");
   }
 }
 
@@ -149,7 +113,6 @@ void check_router(const MoeConfig& config, const RouterPreset& preset, const Rou
   check_capacity(config, demands);
   if (!demands.learned) check_unlearned(config);
   if (!demands.causal_safe) check_mixing(config);
-  check_losses(config, demands);
   check_kinds(config);
   if (preset.check != nullptr) preset.check(config);
 }

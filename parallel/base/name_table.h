@@ -1,6 +1,6 @@
 // defines: NameTable<Value>, the one table of a strategy folder: name -> maker
 #pragma once
-#include <map>
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,19 +15,25 @@ namespace parallel {
 template <class Value>
 class NameTable {
  public:
+  using Row = std::pair<std::string, Value>;
+
   /// `what` names the entries in messages, e.g. "tokenizer".
-  NameTable(std::string what, std::map<std::string, Value> rows) : what_(std::move(what)), rows_(std::move(rows)) {}
+  NameTable(std::string what, std::vector<Row> rows) : what_(std::move(what)) {
+    for (Row& row : rows) add(row.first, std::move(row.second));
+  }
 
   void add(const std::string& name, Value value) {
-    if (!rows_.emplace(name, std::move(value)).second) user_error("there are two ", what_, "s named '", name, "'");
+    if (find(name) != rows_.end()) user_error("there is a ", what_, " named '", name, "' already");
+    rows_.emplace_back(name, std::move(value));
   }
 
   const Value& at(const std::string& name) const {
-    const auto row = rows_.find(name);
+    const auto row = find(name);
     if (row == rows_.end()) user_error("unknown ", what_, " '", name, "'; known: ", list_names(names()));
     return row->second;
   }
 
+  /// In the order in which they came.
   std::vector<std::string> names() const {
     std::vector<std::string> all;
     for (const auto& [name, value] : rows_) all.push_back(name);
@@ -35,8 +41,10 @@ class NameTable {
   }
 
  private:
+  auto find(const std::string& name) const { return std::ranges::find(rows_, name, &Row::first); }
+
   std::string what_;
-  std::map<std::string, Value> rows_;
+  std::vector<Row> rows_;
 };
 
 }  // namespace parallel

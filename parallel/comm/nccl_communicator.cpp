@@ -1,6 +1,6 @@
-#include "parallel/comm/nccl_communicator.h"
-
+// What libmoetrain_cuda.so is made of (cuda.h).
 #include <ATen/ATen.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/comm/cuda.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/comm/stream_work.h"
 
@@ -181,9 +182,7 @@ class NcclCommunicator : public Communicator {
   c10::cuda::CUDAStream stream_;
 };
 
-}  // namespace
-
-at::Device open_cuda_device(int64_t local_rank) {
+at::Device open_device(int64_t local_rank) {
   const int64_t count = c10::cuda::device_count();
   // A launcher may show each rank one GPU, its own (srun --gpus-per-task=1).
   if (count == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) local_rank = 0;
@@ -191,27 +190,35 @@ at::Device open_cuda_device(int64_t local_rank) {
     user_error("run.device = \"cuda\": rank ", local_rank, " of this host needs a GPU of its own, and ", count,
                " are visible; legal: at most one rank for each GPU, or run.device = \"cpu\"");
   }
+  check_internal(at::detail::getCUDAHooks().hasCUDA(), "LibTorch was asked for CUDA before its CUDA half was loaded");
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
 }
 
-CudaFacts cuda_facts() {
-  CudaFacts facts;
-  facts.built_with = concat(CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10);
+CudaFacts facts() {
+  CudaFacts found;
+  found.built_with = concat(CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10);
   int version = 0;
   check_nccl(ncclGetVersion(&version), "ncclGetVersion");
-  facts.nccl = concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
+  found.nccl = concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
   for (int gpu = 0; gpu < c10::cuda::device_count(); ++gpu) {
     cudaDeviceProp properties{};
     const bool known = cudaGetDeviceProperties(&properties, gpu) == cudaSuccess;
-    facts.gpus.emplace_back(known ? properties.name : "unknown");
+    found.gpus.emplace_back(known ? properties.name : "unknown");
   }
-  return facts;
+  return found;
 }
 
-std::shared_ptr<Communicator> cuda_communicator(Communicator& bootstrap) {
+std::shared_ptr<Communicator> communicator(Communicator& bootstrap) {
   if (bootstrap.size() == 1) return std::make_shared<LocalCommunicator>();
   return std::make_shared<NcclCommunicator>(bootstrap);
 }
 
+}  // namespace
 }  // namespace parallel
+
+extern "C" void moetrain_fill_cuda_library(parallel::CudaLibrary& library) {
+  library.open_device = parallel::open_device;
+  library.facts = parallel::facts;
+  library.communicator = parallel::communicator;
+}

@@ -104,12 +104,12 @@ Plan fsmoe(const StepModel& model, const PlanOptions& options) {
 
 NameTable<ScheduleMaker> published() {
   return {"schedule",
-          {{"sequential", sequential},
-           {"tutel", tutel},
-           {"tutel_improved", tutel_improved},
-           {"lina", lina},
+          {{"fsmoe", fsmoe},  // of equal predictions the first is taken
            {"fsmoe_no_split", fsmoe_no_split},
-           {"fsmoe", fsmoe}}};
+           {"lina", lina},
+           {"sequential", sequential},
+           {"tutel", tutel},
+           {"tutel_improved", tutel_improved}}};
 }
 
 /// The planner's own, with two ways out. Where compute and links slow each other down, which its enumeration does not

@@ -35,7 +35,7 @@ std::vector<Walk> adverse_walks(const launch::Recipe& base, int64_t ranks) {
   add("all tokens on one expert", [](auto& r, auto&) {
     r.moe.router = "thor", r.moe.template own<moetrain::ThorConfig>().granularity = "batch_layer", r.moe.top_k = 1,
     r.moe.gate = "hard";
-    r.moe.load_balance = r.moe.router_z = 0;
+    r.moe.losses["load_balance"] = r.moe.losses["router_z"] = 0;
   });
   add("uneven batch", [](auto& r, auto&) { r.train.global_batch = 15, r.train.micro_batches = 3; });
   add("fewer sequences than ranks", [](auto& r, auto&) { r.train.global_batch = 2; });

@@ -6,8 +6,8 @@
 
 #include "launch/profiles/step_trace.h"
 #include "launch/training/setup.h"
+#include "parallel/comm/cuda.h"
 #include "parallel/comm/local_communicator.h"
-#include "parallel/comm/nccl_communicator.h"
 #include "parallel/schedule/intervals.h"
 #include "parallel/schedule/schedules.h"
 #include "tests/launch/training/training_support.h"

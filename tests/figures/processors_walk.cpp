@@ -23,7 +23,8 @@ struct TiedRecipe {
 /// Every kind of choice between tokens, and between experts, on the tiny corpus with its repeated texts.
 const TiedRecipe kTied[] = {
     {"drop by probability", [](moetrain::MoeConfig&) {}},
-    {"expert choice", [](moetrain::MoeConfig& m) { m.router = "expert_choice", m.gate = "raw", m.load_balance = 0; }},
+    {"expert choice",
+     [](moetrain::MoeConfig& m) { m.router = "expert_choice", m.gate = "raw", m.losses["load_balance"] = 0; }},
     {"sinkhorn", [](moetrain::MoeConfig& m) { m.router = "sinkhorn", m.gate = "raw"; }},
     {"biased groups",
      [](moetrain::MoeConfig& m) {

@@ -54,7 +54,7 @@ class Flags:
         """The compiler's words without input and output; the precompiled header only where LibTorch is reached."""
         folder, _, room = header.partition("/")
         room = room.split("/")[0]
-        unity = re.compile(rf"{folder}/.*(unity_{room}_|/{room}/)")
+        unity = re.compile(rf"{folder}/.*(unity_(\w+_)?{room}_|/{room}/)")
         in_folder = [e for e in self.entries if e[0].startswith(folder + "/") or f"/{folder}/CMakeFiles/" in e[0]]
         usable = [e for e in self.entries if not torch or any("cmake_pch" in word for word in e[2])]
         candidates = [e for e in in_folder if unity.search(e[0])] or in_folder

@@ -25,6 +25,7 @@ MAY_INCLUDE = {
     "optim": ["parallel/"],
     "data": ["parallel/base/"],
     "launch": ["parallel/", "moetrain/", "optim/", "data/"],
+    "recipes": ["parallel/", "moetrain/", "optim/", "data/", "launch/"],  # what programs outside the tree are shown
 }
 # A room may include the rooms before it; "." is the folder's own files.
 ROOMS = {

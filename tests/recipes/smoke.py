@@ -97,7 +97,8 @@ def main():
         for recipe in smoke:
             translates = recipe.stem.startswith("translation_")
             (check_translator if translates else check_recipe)(program, recipe, pairs if translates else tokens, folder)
-        others = sorted(set((ROOT / "recipes").rglob("*.toml")) - set(smoke) - set((ROOT / "recipes/machines").glob("*.toml")))
+        apart = {path for folder in ("machines", "extend") for path in (ROOT / "recipes" / folder).glob("*.toml")}  # for other programs
+        others = sorted(set((ROOT / "recipes").rglob("*.toml")) - set(smoke) - apart)
         for recipe in others:
             # On these small texts the recipe's own length may be shorter than its warm-up.
             own = {"data.file": tokens, "train.length": "1000000u"}

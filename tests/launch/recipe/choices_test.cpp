@@ -56,6 +56,18 @@ TEST(Choices, WhatAnOlderVersionHasWrittenIsReadAsItWasMeant) {
   EXPECT_EQ(write_recipe(recipe), write_recipe(expected));
 }
 
+TEST(Choices, ALossHasItsKeysWhereItHasAWeight) {
+  EXPECT_EQ(recipe_fault("[moe.load_balance]\nover = \"sequence\"\n"), "no fault") << "it is on by itself";
+  EXPECT_EQ(
+      recipe_fault("[moe.losses]\nload_balance = 0\n[moe.load_balance]\nover = \"sequence\"\n"),
+      "recipe.toml:4: moe.load_balance.over is a key of moe.losses.load_balance > 0, and the recipe's is 0.0; legal: "
+      "without this key, or moe.losses.load_balance > 0");
+  EXPECT_EQ(recipe_fault("[moe]\nload_balance = 0.1\n"),
+            "recipe.toml:2: moe.load_balance is now moe.losses.load_balance");
+  EXPECT_EQ(recipe_fault("[moe.losses]\nloadbalance = 0.1\n"),
+            "recipe.toml:2: unknown key 'moe.losses.loadbalance'; did you mean 'load_balance'?");
+}
+
 struct DiceConfig {
   int64_t sides = 6;
 };
@@ -73,6 +85,25 @@ TEST(Choices, ARouterFromOutsideHasItsTableToo) {
   EXPECT_EQ(recipe.moe.own<DiceConfig>().sides, 20);
   EXPECT_NE(write_recipe(recipe).find("[moe.dice]\nsides = 20\n"), std::string::npos);
   EXPECT_EQ(recipe_fault("[moe.dice]\n").substr(0, 41), "recipe.toml:1: unknown section 'moe.dice'");
+}
+
+TEST(Choices, APieceFromOutsideMayNotTakeATableThatIsThere) {
+  const auto fault_with = [](auto&& add) {
+    Registry registry;
+    add(registry);
+    return fault_of([&] { parse_recipe("", "recipe.toml", {}, {std::make_shared<const Registry>(registry)}); });
+  };
+  const parallel::OwnKeyList keys = parallel::own_keys_of<DiceConfig>;
+  EXPECT_EQ(fault_with([&](Registry& r) { r.experts.add("thor", {.keys = keys}); }),
+            "the keys of moe.expert = \"thor\" would be the table [moe.thor], which is taken by moe.router = \"thor\"; "
+            "rename what was added");
+  EXPECT_EQ(fault_with([&](Registry& r) { r.routers.add("latent", {.keys = keys}); }),
+            "the keys of moe.router = \"latent\" would be the table [moe.latent], which is taken by moe.latent; rename "
+            "what was added");
+  EXPECT_EQ(fault_with([&](Registry& r) { r.losses.add("losses", {.sentence = "", .keys = keys}); }),
+            "the keys of moe.losses.losses > 0 would be the table [moe.losses], which is taken by "
+            "moe.losses.load_balance; rename what was added");
+  EXPECT_EQ(fault_of([] { Registry().losses.add("entropy", {}); }), "there is a loss named 'entropy' already");
 }
 
 }  // namespace

@@ -45,11 +45,11 @@ TEST(Reader, EmptyTextIsTheDefaults) { EXPECT_EQ(values_of(parse_recipe("", "rec
 
 TEST(Reader, EveryTypeIsRead) {
   const Recipe recipe = parse_recipe(
-      "\xEF\xBB\xBF[moe]\r\ntop_k = 4\nload_balance = 1\nshared_gate = false\n"
+      "\xEF\xBB\xBF[moe]\r\ntop_k = 4\nlosses.load_balance = 1\nshared_gate = false\n"
       "[run]\ndevice = 'cuda'\n[train]\nlength = \"5e6t\"\n[optimizer]\nlearning_rate = 1e-4\n",
       "recipe.toml");
   EXPECT_EQ(recipe.moe.top_k, 4);
-  EXPECT_EQ(recipe.moe.load_balance, 1.0);
+  EXPECT_EQ(recipe.moe.losses.at("load_balance"), 1.0);
   EXPECT_FALSE(recipe.moe.shared_gate);
   EXPECT_EQ(recipe.run.device, "cuda");
   EXPECT_EQ(recipe.train.length, (Span{5'000'000, Unit::kTokens}));
@@ -114,24 +114,24 @@ TEST(Reader, WrongTypeNamesFoundAndWanted) {
 
 TEST(Reader, AWeightIsANumberOrHasAWindow) {
   const auto read = [](const std::string& value) {
-    return parse_recipe("[moe]\nload_balance = " + value, "recipe.toml").moe.load_balance;
+    return parse_recipe("[moe.losses]\nload_balance = " + value, "recipe.toml").moe.losses.at("load_balance");
   };
   EXPECT_EQ(read("0.5"), parallel::Weight(0.5));
   EXPECT_EQ(read("2"), parallel::Weight(2));
   EXPECT_EQ(read("\"0.5\""), parallel::Weight(0.5));
   EXPECT_EQ(read("\"0.5 from 10u until 2e3u\""), parallel::Weight(0.5, 10, 2000));
-  EXPECT_EQ(parse_recipe("", "recipe.toml", {"moe.load_balance=0.5 until 7u"}).moe.load_balance,
+  EXPECT_EQ(parse_recipe("", "recipe.toml", {"moe.losses.load_balance=0.5 until 7u"}).moe.losses.at("load_balance"),
             parallel::Weight(0.5, 0, 7));
-  const std::string is = "recipe.toml:2: moe.load_balance ";
+  const std::string is = "recipe.toml:2: moe.losses.load_balance ";
   const std::string wanted =
       "; wanted a number such as 0.01, or with a window of updates \"0.01 from 100u until 2000u\"";
-  EXPECT_EQ(recipe_fault("[moe]\nload_balance = \"0.5 from 3t\""), is + "is text \"0.5 from 3t\"" + wanted);
-  EXPECT_EQ(recipe_fault("[moe]\nload_balance = \"0.5 from 3u until 3u\""),
+  EXPECT_EQ(recipe_fault("[moe.losses]\nload_balance = \"0.5 from 3t\""), is + "is text \"0.5 from 3t\"" + wanted);
+  EXPECT_EQ(recipe_fault("[moe.losses]\nload_balance = \"0.5 from 3u until 3u\""),
             is + "is text \"0.5 from 3u until 3u\"" + wanted);
-  EXPECT_EQ(recipe_fault("[moe]\nload_balance = true"), is + "is boolean true" + wanted);
-  EXPECT_EQ(recipe_fault("[moe]\nload_balance = inf"), is + "is float inf" + wanted);
-  EXPECT_EQ(recipe_fault("[moe]\nload_balance = -1"), is + "= -1 is out of range; legal: at least 0");
-  EXPECT_EQ(recipe_fault("[moe]\nload_balance = \"-1 from 3u\""),
+  EXPECT_EQ(recipe_fault("[moe.losses]\nload_balance = true"), is + "is boolean true" + wanted);
+  EXPECT_EQ(recipe_fault("[moe.losses]\nload_balance = inf"), is + "is float inf" + wanted);
+  EXPECT_EQ(recipe_fault("[moe.losses]\nload_balance = -1"), is + "= -1 is out of range; legal: at least 0");
+  EXPECT_EQ(recipe_fault("[moe.losses]\nload_balance = \"-1 from 3u\""),
             is + "= \"-1 from 3u\" is out of range; legal: at least 0");
 }
 

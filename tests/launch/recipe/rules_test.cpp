@@ -89,8 +89,8 @@ struct Refusal {
 
 /// The defaults' losses are switched off, or they would be the first thing refused.
 std::vector<std::string> unlearned(const std::string& router, const std::vector<std::string>& more = {}) {
-  std::vector<std::string> keys{"moe.router=" + router, "moe.top_k=1", "moe.gate=hard", "moe.load_balance=0",
-                                "moe.router_z=0"};
+  std::vector<std::string> keys{"moe.router=" + router, "moe.top_k=1", "moe.gate=hard", "moe.losses.load_balance=0",
+                                "moe.losses.router_z=0"};
   keys.insert(keys.end(), more.begin(), more.end());
   return keys;
 }
@@ -131,11 +131,12 @@ const Refusal kRefusals[] = {
     {{"moe.router=sigmoid_bias", "moe.sigmoid_bias.groups=2", "moe.sigmoid_bias.top_groups=3"},  // more than there are
      "moe.sigmoid_bias.top_groups (3) of groups (2), each of 4 experts, for moe.top_k (2): nearest legal: top_groups = "
      "2"},
-    {{"moe.router=expert_choice", "moe.gate=raw", "moe.load_balance=0"},  // what an expert takes is its capacity
+    {{"moe.router=expert_choice", "moe.gate=raw", "moe.losses.load_balance=0"},  // what an expert takes is its capacity
      "moe.capacity = \"dropless\" and moe.drop = \"position\" with moe.router = \"expert_choice\": an expert takes its "
      "most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and drop = \"probability\""},
     {{"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability"},  // f is constant
-     "moe.load_balance (0.01) with moe.router = \"expert_choice\": its experts take equally many tokens; nearest "
+     "moe.losses.load_balance (0.01) with moe.router = \"expert_choice\": its experts take equally many tokens; "
+     "nearest "
      "legal: "
      "load_balance = 0"},
     {{"moe.capacity_evaluation=2"},  // nothing is bounded
@@ -144,41 +145,44 @@ const Refusal kRefusals[] = {
     {{"moe.capacity=by_kind"},  // there is one kind
      "moe.capacity = \"by_kind\" without constant, copy, zero or null experts is \"factor\"; nearest legal: capacity = "
      "\"factor\" or zero_experts = 1"},
-    {{"moe.balance_kind_weight=0.5"},  // the same
-     "moe.balance_kind_weight (0.5) without constant, copy, zero or null experts weighs nothing; nearest legal: "
-     "balance_kind_weight = 1"},
-    {{"moe.balance_over=global_batch", "moe.balance_choices=first"},  // earlier first choices are not kept
-     "moe.balance_over = \"global_batch\" with moe.balance_choices = \"first\": only all choices are counted over "
-     "micro-batches; nearest legal: balance_choices = \"all\" or balance_over = \"micro_batch\""},
-    {{"moe.router=soft", "moe.gate=raw", "moe.load_balance=0"},  // the one model there is, is a decoder
+    {{"moe.load_balance.kind_weight=0.5"},  // the same
+     "moe.load_balance.kind_weight (0.5) without constant, copy, zero or null experts weighs nothing; nearest legal: "
+     "kind_weight = 1"},
+    {{"moe.load_balance.over=global_batch", "moe.load_balance.choices=first"},  // earlier first choices are not kept
+     "moe.load_balance.over = \"global_batch\" with moe.load_balance.choices = \"first\": only all choices are counted "
+     "over micro-batches; nearest legal: choices = \"all\" or over = \"micro_batch\""},
+    {{"moe.router=soft", "moe.gate=raw", "moe.losses.load_balance=0"},  // the one model there is, is a decoder
      "moe.router = \"soft\" in a decoder block: it mixes a sequence's tokens, so that each would see later ones; "
      "nearest "
      "legal: router = \"top_k\", or this one in an encoder"},
     {unlearned("hash", {"moe.gating_residual=true"}),  // its table is fixed
      "moe.gating_residual with moe.router = \"hash\": its choice is fixed, whatever the layer before thought; nearest "
      "legal: gating_residual = false"},
-    {{"moe.load=0.1"},  // without noise there is no chance of being chosen
-     "moe.load (0.1) with moe.router = \"top_k\": the load of importance + load is a probability under noise of a "
+    {{"moe.losses.load=0.1"},  // without noise there is no chance of being chosen
+     "moe.losses.load (0.1) with moe.router = \"top_k\": the load of importance + load is a probability under noise of "
+     "a "
      "learned scale (noisy_top_k); nearest legal: load = 0"},
-    {{"moe.router=noisy_top_k", "moe.top_k=8", "moe.load=0.1"},  // every expert is always chosen
-     "moe.load (0.1) with moe.top_k = moe.experts (8): every expert is chosen whatever the noise; nearest legal: load "
-     "= "
-     "0 or top_k = 7"},
-    {{"moe.importance=0.1", "moe.experts=1", "moe.top_k=1"},  // an unbiased variance of one number
-     "moe.importance (0.1) with moe.router = \"top_k\": one expert has no variation; nearest legal: importance = 0"},
+    {{"moe.router=noisy_top_k", "moe.top_k=8", "moe.losses.load=0.1"},  // every expert is always chosen
+     "moe.losses.load (0.1) with moe.router = \"noisy_top_k\": with moe.top_k = moe.experts (8) every expert is chosen "
+     "whatever the noise; nearest legal: load = 0"},
+    {{"moe.losses.importance=0.1", "moe.experts=1", "moe.top_k=1"},  // an unbiased variance of one number
+     "moe.losses.importance (0.1) with moe.router = \"top_k\": one expert has no variation; nearest legal: importance "
+     "= 0"},
     {unlearned("hash", {"moe.top_k=2"}),  // one hash gives one expert
      "moe.top_k (2) with moe.router = \"hash\": it sends a token to 1 expert; nearest legal: top_k = 1"},
     {unlearned("hash", {"moe.gate=raw"}),  // its one-hot softmax is no weight that learns
      "moe.gate = \"raw\" with moe.router = \"hash\": it has no probabilities to weigh by; nearest legal: gate = "
      "\"hard\""},
-    {unlearned("hash", {"moe.router_z=0.1"}),  // nothing to learn
-     "moe.router_z (0.1) with moe.router = \"hash\": this router has no parameter that the loss could move; nearest "
+    {unlearned("hash", {"moe.losses.router_z=0.1"}),  // nothing to learn
+     "moe.losses.router_z (0.1) with moe.router = \"hash\": this router has no parameter that the loss could move; "
+     "nearest "
      "legal: router_z = 0"},
     {unlearned("hash", {"moe.capacity=factor", "moe.drop=probability"}),  // all ties
      "moe.drop = \"probability\" with moe.router = \"hash\": all its gates are equal, so none is the lowest; nearest "
      "legal: drop = \"random\" or \"position\""},
-    {unlearned("thor", {"moe.load_balance=0.01"}),  // it has no router
-     "moe.load_balance (0.01) with moe.router = \"thor\": this router has no parameter that the loss could move; "
+    {unlearned("thor", {"moe.losses.load_balance=0.01"}),  // it has no router
+     "moe.losses.load_balance (0.01) with moe.router = \"thor\": this router has no parameter that the loss could "
+     "move; "
      "nearest "
      "legal: load_balance = 0"},
     {unlearned("thor", {"moe.jitter=0.01"}),  // nothing is jittered
@@ -232,16 +236,16 @@ TEST(Rules, RouterCombinationsWithoutSenseAreRefused) {
 
 TEST(Rules, EveryPublishedRouterHasALegalRecipe) {
   EXPECT_EQ(broken_rule({"moe.router=switch", "moe.top_k=1", "moe.gate=raw", "moe.jitter=0.01"}), "no fault");
-  EXPECT_EQ(broken_rule({"moe.router=gshard", "moe.gate=sum1_kept", "moe.balance_choices=first"}), "no fault");
-  EXPECT_EQ(broken_rule({"moe.router=noisy_top_k", "moe.importance=0.1", "moe.load=0.1"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=gshard", "moe.gate=sum1_kept", "moe.load_balance.choices=first"}), "no fault");
+  EXPECT_EQ(broken_rule({"moe.router=noisy_top_k", "moe.losses.importance=0.1", "moe.losses.load=0.1"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.router=cosine", "moe.gate=raw", "moe.top_k=1"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.router=mlp", "moe.gate=true1", "moe.gating_residual=true", "moe.zero_experts=1",
-                         "moe.capacity=by_kind", "moe.balance_kind_weight=0.75"}),
+                         "moe.capacity=by_kind", "moe.load_balance.kind_weight=0.75"}),
             "no fault");
   EXPECT_EQ(broken_rule({"moe.router=sigmoid_bias", "moe.sigmoid_bias.groups=4", "moe.sigmoid_bias.top_groups=2"}),
             "no fault");
   EXPECT_EQ(broken_rule({"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability",
-                         "moe.load_balance=0"}),
+                         "moe.losses.load_balance=0"}),
             "no fault");
   EXPECT_EQ(broken_rule({"moe.router=sinkhorn", "moe.gate=raw", "moe.top_k=1"}), "no fault");
   EXPECT_EQ(broken_rule(unlearned("hash", {"moe.capacity=factor"})), "no fault");

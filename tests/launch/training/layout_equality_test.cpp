@@ -1,4 +1,5 @@
 // The same recipe and seed give the same numbers on any number of ranks.
+#include "moetrain/losses/load_balance.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_corpus.h"
 #include "tests/support/world.h"
@@ -15,7 +16,7 @@ void choose(launch::Recipe& recipe, const char* router, int64_t top_k, const cha
   recipe.moe.router = router;
   recipe.moe.top_k = top_k;
   recipe.moe.gate = gate;
-  if (std::string(gate) == "hard") recipe.moe.load_balance = recipe.moe.router_z = 0;
+  if (std::string(gate) == "hard") recipe.moe.losses["load_balance"] = recipe.moe.losses["router_z"] = 0;
 }
 
 const LayoutCase kLayoutCases[] = {
@@ -26,7 +27,7 @@ const LayoutCase kLayoutCases[] = {
     {"gated_shared_expert", [](launch::Recipe& r) { r.moe.shared_hidden = 20; }},
     {"plain_shared_expert_raw_gate",
      [](launch::Recipe& r) { r.moe.shared_hidden = 20, r.moe.shared_gate = false, r.moe.gate = "raw"; }},
-    {"switch_like", [](launch::Recipe& r) { r.moe.top_k = 1, r.moe.gate = "raw", r.moe.load_balance = 0.1; }},
+    {"switch_like", [](launch::Recipe& r) { r.moe.top_k = 1, r.moe.gate = "raw", r.moe.losses["load_balance"] = 0.1; }},
     {"drop_by_probability",
      [](launch::Recipe& r) { r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "probability"; }},
     {"drop_at_random",
@@ -37,11 +38,13 @@ const LayoutCase kLayoutCases[] = {
      [](launch::Recipe& r) { choose(r, "switch", 1, "raw"), r.moe.jitter = 0.01, r.moe.capacity = "factor"; }},
     {"gshard",
      [](launch::Recipe& r) {
-       choose(r, "gshard", 2, "sum1_kept"), r.moe.balance_choices = "first", r.moe.capacity = "factor";
+       choose(r, "gshard", 2, "sum1_kept"), r.moe.own<moetrain::LoadBalanceConfig>().choices = "first",
+                                            r.moe.capacity = "factor";
      }},
     {"noisy_top_k_importance_load",
      [](launch::Recipe& r) {
-       choose(r, "noisy_top_k", 2, "sum1"), r.moe.importance = 0.1, r.moe.load = 0.1, r.train.micro_batches = 2;
+       choose(r, "noisy_top_k", 2, "sum1"), r.moe.losses["importance"] = 0.1, r.moe.losses["load"] = 0.1,
+                                            r.train.micro_batches = 2;
      }},
     {"cosine", [](launch::Recipe& r) { choose(r, "cosine", 1, "raw"), r.moe.own<moetrain::CosineConfig>().width = 4; }},
     {"hash", [](launch::Recipe& r) { choose(r, "hash", 1, "hard"), r.moe.capacity = "factor"; }},
@@ -64,33 +67,36 @@ const LayoutCase kLayoutCases[] = {
      [](launch::Recipe& r) {
        choose(r, "sigmoid_bias", 2, "sum1"), r.moe.own<moetrain::SigmoidBiasConfig>() = {3, 2, 0.1},
                                              r.train.micro_batches = 2;
-       r.moe.route_scale = 2.5, r.moe.balance_over = "sequence";
+       r.moe.route_scale = 2.5, r.moe.own<moetrain::LoadBalanceConfig>().over = "sequence";
      }},
     {"expert_choice",
      [](launch::Recipe& r) {
        choose(r, "expert_choice", 2, "raw"), r.moe.capacity = "factor", r.moe.drop = "probability";
-       r.moe.load_balance = 0, r.train.micro_batches = 2;
+       r.moe.losses["load_balance"] = 0, r.train.micro_batches = 2;
      }},
     {"sinkhorn_of_one", [](launch::Recipe& r) { choose(r, "sinkhorn", 1, "raw"), r.train.micro_batches = 2; }},
     {"sinkhorn_of_two", [](launch::Recipe& r) { choose(r, "sinkhorn", 2, "raw"); }},
     {"mlp_with_gating_residual", [](launch::Recipe& r) { choose(r, "mlp", 2, "sum1"), r.moe.gating_residual = true; }},
     {"balance_within_sequences_of_first_choices",
      [](launch::Recipe& r) {
-       r.moe.load_balance = 0.1, r.moe.balance_over = "sequence", r.moe.balance_choices = "first";
+       r.moe.losses["load_balance"] = 0.1, r.moe.own<moetrain::LoadBalanceConfig>().over = "sequence",
+       r.moe.own<moetrain::LoadBalanceConfig>().choices = "first";
      }},
     {"balance_over_the_global_batch",
      [](launch::Recipe& r) {
-       r.moe.load_balance = 0.1, r.moe.balance_over = "global_batch", r.train.micro_batches = 3;
-       r.moe.balance_per_choice = false;
+       r.moe.losses["load_balance"] = 0.1, r.moe.own<moetrain::LoadBalanceConfig>().over = "global_batch",
+       r.train.micro_batches = 3;
+       r.moe.own<moetrain::LoadBalanceConfig>().per_choice = false;
      }},
     {"concentration_until_the_second_update",
      [](launch::Recipe& r) {
-       r.moe.concentration = {0.1, 1, 1};
+       r.moe.losses["concentration"] = {0.1, 1, 1};
      }},
     {"importance_of_experts_without_tokens",
-     [](launch::Recipe& r) { r.moe.importance = 0.1, r.moe.experts = 40, r.train.global_batch = 1; }},
-    {"mutual_information", [](launch::Recipe& r) { r.moe.mutual_information = 0.1, r.train.micro_batches = 2; }},
-    {"entropy", [](launch::Recipe& r) { r.moe.entropy = 0.1; }},
+     [](launch::Recipe& r) { r.moe.losses["importance"] = 0.1, r.moe.experts = 40, r.train.global_batch = 1; }},
+    {"mutual_information",
+     [](launch::Recipe& r) { r.moe.losses["mutual_information"] = 0.1, r.train.micro_batches = 2; }},
+    {"entropy", [](launch::Recipe& r) { r.moe.losses["entropy"] = 0.1; }},
     {"gelu_layer_norm_untied",
      [](launch::Recipe& r) { r.model.activation = "gelu", r.model.norm = "layer", r.model.tie_embeddings = false; }},
     {"relu", [](launch::Recipe& r) { r.model.activation = "relu", r.moe.layers = "odd"; }},
@@ -125,7 +131,8 @@ const LayoutCase kLayoutCases[] = {
     {"recomputed_blocks_noisy_with_all_losses",
      [](launch::Recipe& r) {
        choose(r, "noisy_top_k", 2, "sum1"), r.train.recompute = "block", r.moe.layers = "odd";
-       r.moe.importance = r.moe.load = r.moe.mutual_information = 0.1, r.moe.balance_over = "sequence";
+       for (const std::string& loss : r.registry->losses.names()) r.moe.losses[loss] = 0.1;
+       r.moe.own<moetrain::LoadBalanceConfig>().over = "sequence";
      }},
     {"recomputed_blocks_of_one_sequence",
      [](launch::Recipe& r) { r.train.recompute = "block", r.train.global_batch = 1, r.moe.experts = 40; }},

@@ -37,7 +37,9 @@ const ShakenCase kShakenCases[] = {
            m.own<moetrain::SigmoidBiasConfig>() = {.groups = 3, .top_groups = 2, .bias_rate = 0.1}, by_probability(m);
      }},
     {"expert_choice",
-     [](moetrain::MoeConfig& m) { use(m, "expert_choice", 2, "raw"), by_probability(m, 1.0), m.load_balance = 0; }},
+     [](moetrain::MoeConfig& m) {
+       use(m, "expert_choice", 2, "raw"), by_probability(m, 1.0), m.losses["load_balance"] = 0;
+     }},
     {"sinkhorn", [](moetrain::MoeConfig& m) { use(m, "sinkhorn", 2, "raw"), by_probability(m); }},
     {"null_experts", [](moetrain::MoeConfig& m) { m.null_experts = 6, m.top_k = 4, by_probability(m); }},
 };

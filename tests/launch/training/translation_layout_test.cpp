@@ -1,4 +1,5 @@
 // Sentence pairs, two passes, dropout and teachers: the same numbers on any number of ranks.
+#include "moetrain/losses/load_balance.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/tiny_pairs.h"
 #include "tests/support/world.h"
@@ -14,7 +15,7 @@ void use_thor(launch::Recipe& recipe, const char* granularity) {
   recipe.moe.router = "thor";
   recipe.moe.top_k = 1;
   recipe.moe.gate = "hard";
-  recipe.moe.load_balance = recipe.moe.router_z = 0;
+  recipe.moe.losses["load_balance"] = recipe.moe.losses["router_z"] = 0;
   recipe.moe.own<moetrain::ThorConfig>().granularity = granularity;
 }
 
@@ -52,18 +53,19 @@ const TranslationCase kTranslationCases[] = {
     {"soft_in_the_encoder",
      [](launch::Recipe& r) {
        r.moe.router = "soft", r.moe.layers = "0", r.moe.gate = "raw", r.moe.own<moetrain::SoftConfig>().slots = 2,
-       r.moe.load_balance = 0;
+       r.moe.losses["load_balance"] = 0;
      }},
     {"bias_and_balance_over_the_global_batch",
      [](launch::Recipe& r) {
        r.moe.router = "sigmoid_bias", r.moe.own<moetrain::SigmoidBiasConfig>().bias_rate = 0.3,
-       r.moe.balance_over = "global_batch";
+       r.moe.own<moetrain::LoadBalanceConfig>().over = "global_batch";
        r.train.micro_batches = 2;
      }},
     {"free_experts_with_gating_residual",
      [](launch::Recipe& r) {
        r.moe.router = "mlp", r.moe.gating_residual = true, r.moe.gate = "true1", r.moe.capacity = "by_kind";
-       r.moe.zero_experts = r.moe.copy_experts = 1, r.moe.constant_experts = 2, r.moe.balance_kind_weight = 0.75;
+       r.moe.zero_experts = r.moe.copy_experts = 1, r.moe.constant_experts = 2,
+       r.moe.own<moetrain::LoadBalanceConfig>().kind_weight = 0.75;
      }},
     {"top_k_two_passes_with_dropout",
      [](launch::Recipe& r) {
@@ -97,7 +99,7 @@ const TranslationCase kTranslationCases[] = {
     {"recomputed_soft_slots",
      [](launch::Recipe& r) {
        r.moe.router = "soft", r.moe.layers = "0", r.moe.gate = "raw", r.moe.own<moetrain::SoftConfig>().slots = 2,
-       r.moe.load_balance = 0;
+       r.moe.losses["load_balance"] = 0;
        r.train.recompute = "block";
      }},
     {"fewer_pairs_than_ranks", [](launch::Recipe& r) { r.train.batch_tokens = 90, r.model.dropout = 0.1; }},

@@ -22,7 +22,7 @@ launch::Recipe thor_translation(const std::string& data_file) {
   recipe.moe.router = "thor";
   recipe.moe.top_k = 1;
   recipe.moe.gate = "hard";
-  recipe.moe.load_balance = recipe.moe.router_z = 0;
+  recipe.moe.losses["load_balance"] = recipe.moe.losses["router_z"] = 0;
   recipe.objective.kind = "two_pass";
   recipe.model.dropout = 0.1;
   recipe.data.directions = "en-de,de-en";

@@ -164,7 +164,7 @@ TEST(BeamSearch, StochasticExpertsAreDrawnBySentence) {
   moe.router = "thor";
   moe.gate = "hard";
   moe.top_k = 1;
-  moe.load_balance = moe.router_z = 0;
+  moe.losses["load_balance"] = moe.losses["router_z"] = 0;
   moe.own<ThorConfig>().inference = "sentence";
   const auto model = lively_translator(moe);
   const BeamOptions options{.beam = 3, .longest_ratio = 1.0, .longest_extra = 3, .end_token = kEnd};

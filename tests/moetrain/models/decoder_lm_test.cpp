@@ -220,7 +220,7 @@ TEST(NextToken, IsTheMeanOverCountedTargets) {
 // The z-loss is a mean over tokens, so that equal micro-batches change nothing; the balance loss is not linear: off.
 TEST(NextToken, MicroBatchesGiveTheSameGradientAsTheWhole) {
   MoeConfig moe = small_moe();
-  moe.load_balance = 0;
+  moe.losses["load_balance"] = 0;
   const auto model = model_of(small_config(), moe);
   const TokenTargets batch = batch_of(4, 5);
   const int64_t targets = counted(batch);

@@ -44,7 +44,7 @@ MoeConfig thor_moe() {
   moe.router = "thor";
   moe.gate = "hard";
   moe.top_k = 1;
-  moe.load_balance = moe.router_z = 0;
+  moe.losses["load_balance"] = moe.losses["router_z"] = 0;
   return moe;
 }
 
@@ -69,7 +69,7 @@ TEST(EncoderDecoder, GradientOfTheObjectivesEqualsFiniteDifferences) {
   taught.own<DistillationConfig>() = {.weight = 0.7, .temperature = 2.0};
   for (const ObjectiveConfig& objective : {two_pass, taught}) {
     const auto teacher = std::make_shared<EncoderDecoder>(small_translator_config(), small_moe("odd"), kVocabulary,
-                                                          ParameterSource(30, at::kDouble), builtin_routers());
+                                                          ParameterSource(30, at::kDouble), MoeTables());
     expect_gradients([&] { return training_loss(*model, small_pairs(), objective, teacher); }, model->parameters(),
                      2e-6, /*samples=*/2);
   }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "moetrain/losses/load_balance.h"
 #include "moetrain/objectives/distillation.h"
 #include "moetrain/objectives/objective.h"
 #include "moetrain/objectives/two_pass.h"
@@ -25,7 +26,7 @@ void choose(MoeConfig& moe, const char* router, int64_t top_k, const char* gate)
   moe.router = router;
   moe.top_k = top_k;
   moe.gate = gate;
-  if (std::string(gate) == "hard") moe.load_balance = moe.router_z = 0;
+  if (std::string(gate) == "hard") moe.losses["load_balance"] = moe.losses["router_z"] = 0;
 }
 
 const RecomputeCase kCases[] = {
@@ -35,9 +36,9 @@ const RecomputeCase kCases[] = {
     {"all_losses",
      [](auto&, auto& m, auto&) {
        choose(m, "noisy_top_k", 2, "sum1");
-       m.importance = m.load = m.mutual_information = m.concentration = m.entropy = 0.1;
+       for (const auto& loss : builtin_losses().names()) m.losses[loss] = 0.1;
      }},
-    {"balance_in_sequences", [](auto&, auto& m, auto&) { m.balance_over = "sequence"; }},
+    {"balance_in_sequences", [](auto&, auto& m, auto&) { m.template own<LoadBalanceConfig>().over = "sequence"; }},
     {"drop_at_random",
      [](auto&, auto& m, auto&) { m.capacity = "factor", m.capacity_factor = 0.6, m.drop = "random"; }},
     {"switch_with_jitter",
@@ -54,7 +55,8 @@ const RecomputeCase kCases[] = {
      }},
     {"expert_choice",
      [](auto&, auto& m, auto&) {
-       choose(m, "expert_choice", 2, "raw"), m.capacity = "factor", m.drop = "probability", m.load_balance = 0;
+       choose(m, "expert_choice", 2, "raw"), m.capacity = "factor", m.drop = "probability",
+                                             m.losses["load_balance"] = 0;
      }},
     {"sinkhorn", [](auto&, auto& m, auto&) { choose(m, "sinkhorn", 1, "raw"); }},
     {"hash", [](auto&, auto& m, auto&) { choose(m, "hash", 1, "hard"); }},
@@ -77,7 +79,7 @@ struct Gradients {
 
 template <class Kind>
 std::shared_ptr<Model> build(const ModelConfig& config, const MoeConfig& moe, uint64_t seed = 29) {
-  return std::make_shared<Kind>(config, moe, kVocabulary, ParameterSource(seed, at::kDouble), builtin_routers());
+  return std::make_shared<Kind>(config, moe, kVocabulary, ParameterSource(seed, at::kDouble), MoeTables());
 }
 
 Gradients gradients_of(Model& model, const ModelInputs& inputs, const ObjectiveConfig& objective,
@@ -140,7 +142,7 @@ INSTANTIATE_TEST_SUITE_P(All, RecomputedModel, testing::ValuesIn(kCases),
 TEST(Recompute, SoftSlotsOfAnEncoder) {
   MoeConfig moe = small_moe("0,1");
   choose(moe, "soft", 1, "raw");
-  moe.load_balance = 0;
+  moe.losses["load_balance"] = 0;
   const auto model = build<EncoderDecoder>(small_translator_config(), moe);
   const Gradients kept = gradients_of(*model, small_pairs().inputs(), {}, nullptr, Recompute::kNone);
   for (const Recompute recompute : {Recompute::kMoe, Recompute::kBlock}) {
@@ -158,14 +160,14 @@ at::Tensor select_in_turn(const Candidates& candidates, const MoeConfig& config,
 }
 
 TEST(Recompute, SelectsNothingInBackward) {
-  parallel::NameTable<RouterPreset> routers = builtin_routers();
-  routers.add("in_turn", {[](const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
-                const ScoresInput input{source, config, shape};
-                return compose_router({.scores = linear_scores(input), .selection = &select_in_turn}, input);
-              }});
+  MoeTables tables;
+  tables.routers.add("in_turn", {[](const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
+                       const ScoresInput input{source, config, shape};
+                       return compose_router({.scores = linear_scores(input), .selection = &select_in_turn}, input);
+                     }});
   MoeConfig moe = small_moe();
   moe.router = "in_turn";
-  DecoderLm model(small_config(), moe, kVocabulary, ParameterSource(29, at::kDouble), routers);
+  DecoderLm model(small_config(), moe, kVocabulary, ParameterSource(29, at::kDouble), tables);
   const ModelInputs inputs{.tokens = TokenSide::whole(random_tokens(3, 5))};
   Gradients kept;
   for (const Recompute recompute : {Recompute::kNone, Recompute::kMoe, Recompute::kBlock}) {
@@ -185,7 +187,7 @@ TEST(Recompute, NamesItsModes) {
     parse_recompute("blocks");
     FAIL() << "blocks is no mode";
   } catch (const parallel::UserError& error) {
-    EXPECT_NE(std::string(error.what()).find("block, moe, none"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("none, moe, block"), std::string::npos) << error.what();
   }
 }
 

@@ -21,13 +21,12 @@ inline MoeConfig small_moe(const char* layers = "all") {
           .top_k = 2,
           .hidden = 6,
           .shared_hidden = 3,
-          .load_balance = 0.5,
-          .router_z = 0.2};
+          .losses = {{"load_balance", 0.5}, {"router_z", 0.2}}};
 }
 
 inline std::shared_ptr<DecoderLm> model_of(const ModelConfig& config, const MoeConfig& moe,
                                            at::ScalarType type = at::kDouble) {
-  return std::make_shared<DecoderLm>(config, moe, kVocabulary, ParameterSource(29, type), builtin_routers());
+  return std::make_shared<DecoderLm>(config, moe, kVocabulary, ParameterSource(29, type), MoeTables());
 }
 
 /// Tokens [S, L], a function of their index.

@@ -17,7 +17,7 @@ inline ModelConfig small_translator_config(bool tied = true) {
 
 inline std::shared_ptr<EncoderDecoder> translator_of(const ModelConfig& config, const MoeConfig& moe,
                                                      int64_t vocabulary = kVocabulary) {
-  return std::make_shared<EncoderDecoder>(config, moe, vocabulary, ParameterSource(29, at::kDouble), builtin_routers());
+  return std::make_shared<EncoderDecoder>(config, moe, vocabulary, ParameterSource(29, at::kDouble), MoeTables());
 }
 
 /// Sentences as the whole of a micro-batch.

@@ -127,8 +127,8 @@ inline DenseMoe dense_moe(MoeLayer& layer, const MoeConfig& config, const at::Te
     rows.push_back(parts.with_shared(x, out));
   }
   const double scale = static_cast<double>(experts) / static_cast<double>(top_k);
-  return {at::cat(rows), (p_TE.mean(0) * fraction_E).sum() * scale * config.load_balance.value,
-          sum_T1.log().square().mean() * config.router_z.value};
+  return {at::cat(rows), (p_TE.mean(0) * fraction_E).sum() * scale * config.losses.at("load_balance").value,
+          sum_T1.log().square().mean() * config.losses.at("router_z").value};
 }
 
 }  // namespace moetrain

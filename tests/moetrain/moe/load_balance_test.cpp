@@ -34,6 +34,11 @@ BatchScope balance_scope(int64_t tokens) {
   return {alone, tokens, true};
 }
 
+MoeConfig balanced(const LoadBalanceConfig& own, MoeConfig config = {}) {
+  config.own<LoadBalanceConfig>() = own;
+  return config;
+}
+
 double balance_of(const RoutingDecision& decision, const MoeConfig& config = {}) {
   const BatchScope scope = balance_scope(decision.logits_TE.size(0));
   return load_balance_share(decision, config, {scope}).item<double>();
@@ -65,12 +70,12 @@ TEST(LoadBalance, ByHand) {
 TEST(LoadBalance, OfFirstChoicesCountsThemAlone) {
   const at::Tensor chosen = at::tensor({0, 1, 0, 2, 0, 3, 0, 1}, at::kLong).view({4, 2});
   RoutingDecision decision = balance_decision(at::zeros({4, 4}, at::kDouble), chosen);
-  const MoeConfig first{.balance_choices = "first"};
+  const MoeConfig first = balanced({.choices = "first"});
   EXPECT_DOUBLE_EQ(balance_of(decision, first), 1.0);
   decision.probabilities_TE = at::tensor({0.7, 0.1, 0.1, 0.1}, at::kDouble).expand({4, 4});
   EXPECT_NEAR(balance_of(decision, first), 4 * 0.7, 1e-14);
   EXPECT_NEAR(balance_of(decision), 2 * (0.7 * 1 + 0.1 * 1), 1e-14);
-  EXPECT_NEAR(balance_of(decision, {.balance_per_choice = false}), 4 * (0.7 * 1 + 0.1 * 1), 1e-14);
+  EXPECT_NEAR(balance_of(decision, balanced({.per_choice = false})), 4 * (0.7 * 1 + 0.1 * 1), 1e-14);
 }
 
 TEST(LoadBalance, KindsHaveTheirWeightsAndNullsShareTheirMean) {
@@ -79,15 +84,14 @@ TEST(LoadBalance, KindsHaveTheirWeightsAndNullsShareTheirMean) {
   decision.probabilities_TE = at::tensor({0.4, 0.3, 0.2, 0.1}, at::kDouble).expand({6, 4});
   const MoeConfig config{.experts = 1, .zero_experts = 1, .null_experts = 2};
   EXPECT_NEAR(balance_of(decision, config), 4 * (2 * 0.4 + 1 * 0.3 + 1.5 * 0.2 + 1.5 * 0.1) / 6, 1e-14);
-  MoeConfig weighted = config;
-  weighted.balance_kind_weight = 0.75;
+  const MoeConfig weighted = balanced({.kind_weight = 0.75}, config);
   EXPECT_NEAR(balance_of(decision, weighted), 4 * (2 * 0.4 + 0.75 * (1 * 0.3 + 1.5 * 0.2 + 1.5 * 0.1)) / 6, 1e-14);
 }
 
 TEST(LoadBalance, OverTheGlobalBatchCountsTheEarlierMicroBatches) {
   const at::Tensor logits = at::tensor({0.0, std::log(3.0), 0.0, 0.0}, at::kDouble).view({2, 2});
   const RoutingDecision decision = balance_decision(logits, column({1, 1}));
-  const MoeConfig config{.balance_over = "global_batch"};
+  const MoeConfig config = balanced({.over = "global_batch"});
   BatchScope scope = balance_scope(2);
   const auto value = [&] { return load_balance_share(decision, config, {.scope = scope, .layer = 1}).item<double>(); };
   EXPECT_NEAR(value(), 1.25, 1e-15);                            // the first micro-batch
@@ -102,7 +106,7 @@ struct SequenceCase {
   at::Tensor logits = random_tensor("balance logits", {14, 5});
   at::Tensor chosen = std::get<1>(logits.topk(2, 1));
   at::Tensor sequence_T = at::tensor({0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2}, at::kLong);
-  MoeConfig config{.experts = 4, .null_experts = 1, .balance_over = "sequence", .balance_kind_weight = 0.5};
+  MoeConfig config = balanced({.over = "sequence", .kind_weight = 0.5}, {.experts = 4, .null_experts = 1});
 
   at::Tensor share(const std::vector<int64_t>& split, const at::Tensor& logits_TE) const {
     BatchScope scope{.group = *test_world(), .global_tokens = 14, .training = true};

@@ -119,7 +119,7 @@ TEST(DispatchedChoices, AreThoseOfFfnExperts) {
 class OneKindLayer {
  public:
   OneKindLayer(const MoeConfig& config, int64_t ExpertKinds::*kind)
-      : config_(config), layer_(ParameterSource(3, at::kDouble), config, {.width = kLocalWidth}, builtin_routers()) {
+      : config_(config), layer_(ParameterSource(3, at::kDouble), config, {.width = kLocalWidth}, MoeTables()) {
     const at::NoGradGuard no_gradient;
     const ExpertKinds kinds = expert_kinds(config);
     at::Tensor weight_ED = layer_.named_parameters()["router.weight"].fill_(-1.0);
@@ -163,7 +163,7 @@ TEST(LocalExpertsInALayer, ATokenOfCopiesOnlyIsItself) {
 TEST(LocalExpertsInALayer, RowsThatAreDispatchedAreTheChoicesOfFfnExperts) {
   const MoeConfig config{
       .experts = 3, .top_k = 2, .hidden = 5, .constant_experts = 2, .copy_experts = 1, .zero_experts = 1};
-  MoeLayer layer(ParameterSource(3, at::kDouble), config, {.width = kLocalWidth, .std = 0.8}, builtin_routers());
+  MoeLayer layer(ParameterSource(3, at::kDouble), config, {.width = kLocalWidth, .std = 0.8}, MoeTables());
   parallel::LocalCommunicator group;
   const MoeOutput output = layer.forward(local_tokens(40), {group, 40, true});
   const at::Tensor choices_E = output.decision.global_choices_E;

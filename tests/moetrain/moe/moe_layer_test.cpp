@@ -20,7 +20,8 @@ struct MoeCase {
 
 // Weights of the losses far above their defaults, so that a wrong loss shows in every gradient.
 MoeConfig small(int64_t top_k, const char* gate) {
-  return {.experts = 5, .top_k = top_k, .hidden = 6, .gate = gate, .load_balance = 0.7, .router_z = 0.3};
+  return {
+      .experts = 5, .top_k = top_k, .hidden = 6, .gate = gate, .losses = {{"load_balance", 0.7}, {"router_z", 0.3}}};
 }
 
 MoeConfig with(MoeConfig config, const char* capacity, double factor, int64_t shared_hidden = 0,
@@ -59,7 +60,7 @@ class MoeLayerTest : public testing::TestWithParam<MoeCase> {
  protected:
   static std::shared_ptr<MoeLayer> layer_of(const MoeConfig& config, Activation activation) {
     const MoeLayer::Shape shape{kMoeWidth, activation, 0.8, 0.9};
-    return std::make_shared<MoeLayer>(ParameterSource(3, at::kDouble), config, shape, builtin_routers());
+    return std::make_shared<MoeLayer>(ParameterSource(3, at::kDouble), config, shape, MoeTables());
   }
   static at::Tensor moe_tokens() { return random_tensor("moe tokens", {kMoeTokens, kMoeWidth}); }
   static MoeOutput alone(MoeLayer& layer, const at::Tensor& tokens_TD, bool training = true) {
@@ -212,7 +213,7 @@ TEST(MoeLayer, ParametersHaveTheirNames) {
   MoeConfig config = small(2, "sum1");
   config.shared_hidden = 3;
   const MoeLayer::Shape shape{kMoeWidth, Activation::kSwiglu, 0.8, 0.9};
-  const MoeLayer layer(ParameterSource(3, at::kDouble), config, shape, builtin_routers());
+  const MoeLayer layer(ParameterSource(3, at::kDouble), config, shape, MoeTables());
   std::vector<std::string> names;
   for (const auto& parameter : layer.named_parameters()) names.push_back(parameter.key());
   EXPECT_EQ(names, (std::vector<std::string>{"router.weight", "experts.gate", "experts.up", "experts.down",
@@ -221,7 +222,7 @@ TEST(MoeLayer, ParametersHaveTheirNames) {
 }
 
 MoeLayer layer_with(const MoeConfig& config) {
-  return {ParameterSource(3, at::kDouble), config, {kMoeWidth, Activation::kSwiglu, 0.8, 0.9}, builtin_routers()};
+  return {ParameterSource(3, at::kDouble), config, {kMoeWidth, Activation::kSwiglu, 0.8, 0.9}, MoeTables()};
 }
 
 TEST(MoeLayer, ResidualWithoutMixingWeightsIsTheMeanOfBothBranches) {
@@ -268,7 +269,7 @@ TEST(MoeLayer, ParameterCountByHand) {
 TEST(MoeLayer, UnknownRouterIsTheUsersFault) {
   MoeConfig config = small(2, "sum1");
   config.router = "topk";
-  EXPECT_THROW(MoeLayer(ParameterSource(3, at::kDouble), config, {kMoeWidth}, builtin_routers()), parallel::UserError);
+  EXPECT_THROW(MoeLayer(ParameterSource(3, at::kDouble), config, {kMoeWidth}, MoeTables()), parallel::UserError);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "moetrain/losses/load_balance.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/moe_layer.h"
 #include "moetrain/routers/soft_router.h"
@@ -24,11 +25,8 @@ constexpr int64_t kRegistryTokens = 24, kRegistryWidth = 4, kRegistrySequence = 
 /// preset demands it; it needs one here where that is not legal or not all.
 const std::map<std::string, MoeConfig>& registry() {
   static const std::map<std::string, MoeConfig> rows = [] {
-    MoeConfig learned{.experts = 5, .top_k = 2, .hidden = 3, .load_balance = 0.7, .router_z = 0.3};
-    learned.importance = 0.2;
-    learned.mutual_information = 0.4;
-    learned.concentration = 0.2;
-    learned.entropy = 0.3;
+    MoeConfig learned{.experts = 5, .top_k = 2, .hidden = 3};
+    for (const std::string& loss : builtin_losses().names()) learned.losses[loss] = loss == "load" ? 0.0 : 0.3;
     learned.jitter = 0.1;
     const auto with = [](MoeConfig config, const char* router, int64_t top_k, const char* gate) {
       config.router = router;
@@ -36,7 +34,7 @@ const std::map<std::string, MoeConfig>& registry() {
       config.gate = gate;
       return config;
     };
-    const MoeConfig fixed{.experts = 5, .hidden = 3, .load_balance = 0, .router_z = 0};
+    const MoeConfig fixed{.experts = 5, .hidden = 3, .losses = {{"load_balance", 0}, {"router_z", 0}}};
     std::map<std::string, MoeConfig> all{{"top_k", with(learned, "top_k", 2, "sum1")},
                                          {"switch", with(learned, "switch", 1, "raw")},
                                          {"gshard", with(learned, "gshard", 2, "sum1_kept")},
@@ -55,13 +53,13 @@ const std::map<std::string, MoeConfig>& registry() {
       all.try_emplace(name,
                       with(base, name.c_str(), demands.top_k > 0 ? demands.top_k : 2, demands.gates.front().c_str()));
     }
-    all["noisy_top_k"].load = 0.5;
-    all["gshard"].balance_choices = "first";
+    all["noisy_top_k"].losses["load"] = 0.5;
+    all["gshard"].own<LoadBalanceConfig>().choices = "first";
     all["mlp"].gating_residual = true;
-    all["sigmoid_bias"].balance_over = "sequence";
+    all["sigmoid_bias"].own<LoadBalanceConfig>().over = "sequence";
     all["sigmoid_bias"].route_scale = 2.5;
-    all["expert_choice"].load_balance = 0;
-    all["soft"].load_balance = 0;
+    all["expert_choice"].losses["load_balance"] = 0;
+    all["soft"].losses["load_balance"] = 0;
     all["soft"].jitter = 0;
     all["soft"].own<SoftConfig>().slots = 2;
     return all;
@@ -129,9 +127,11 @@ MoeConfig config_of(const RegistryCase& each) {
 
 bool refused(const MoeConfig& config) {
   try {
-    const RouterPreset router = builtin_routers().at(config.router);
+    const MoeTables tables;
+    const RouterPreset& router = tables.routers.at(config.router);
     check_router(config, router, {.causal = false});
-    check_experts(config, kRegistryWidth, router.demands);
+    check_losses(config, router.demands, tables.losses);
+    check_experts(config, kRegistryWidth, tables);
   } catch (const parallel::UserError&) {
     return true;
   }
@@ -217,7 +217,7 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
                                                  .layer = 1,
                                                  .previous_experts = 3,
                                                  .causal = false},
-                                 builtin_routers());
+                                 MoeTables());
   const at::Tensor tokens_ = random_tensor("registry tokens", {kRegistryTokens, kRegistryWidth});
   const at::Tensor probe_ = random_tensor("registry probe", {kRegistryTokens, kRegistryWidth});
   const at::Tensor previous_ = random_tensor("registry logits of the layer before", {kRegistryTokens, 3});
@@ -229,8 +229,8 @@ TEST_P(RegistryTest, ForwardIsFinite) {
   EXPECT_TRUE(at::isfinite(output.out_TD).all().item<bool>());
   for (const LossTerm& loss : output.losses.terms()) EXPECT_TRUE(at::isfinite(loss.share).item<bool>()) << loss.name;
   const bool fixed = config_.router == "hash" || config_.router == "thor";
-  const int64_t wanted = fixed ? 0 : 5 + config_.load.is_on() + config_.load_balance.is_on();
-  EXPECT_EQ(static_cast<int64_t>(output.losses.terms().size()), wanted);
+  const size_t refused = (config_.router != "noisy_top_k") + (config_.losses.at("load_balance").value == 0);
+  EXPECT_EQ(output.losses.terms().size(), fixed ? 0 : builtin_losses().names().size() - refused);
   if (config_.router == "soft") return;  // its experts take slots
   EXPECT_EQ(output.decision.global_choices_E.sum().item<int64_t>(),
             (output.decision.chosen_TK >= 0).sum().item<int64_t>());

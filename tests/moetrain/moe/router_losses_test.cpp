@@ -1,11 +1,10 @@
-#include "moetrain/losses/router_losses.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "moetrain/losses/loss_terms.h"
+#include "moetrain/losses/router_loss.h"
+#include "moetrain/losses/routing_shares.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/support/token_shards.h"
@@ -97,24 +96,41 @@ TEST(Entropy, ByHandWithGradient) {
   EXPECT_TRUE(share.requires_grad());
 }
 
+LossTerms losses_of(const RoutingDecision& decision, const MoeConfig& config, const BatchScope& scope) {
+  return router_losses(chosen_losses(config, builtin_losses()), decision, config, {scope});
+}
+
 TEST(RouterLosses, AWeightOfZeroIsOff) {
-  MoeConfig config{.load_balance = 0, .router_z = 0};
+  MoeConfig config{.losses = {{"load_balance", 0}, {"router_z", 0}}};
   const RoutingDecision decision = decision_of(at::zeros({3, 4}, at::kDouble), {3, 0, 0, 0}, 1);
-  EXPECT_TRUE(router_losses(decision, config, {scope_of(3)}).terms().empty());
-  config.entropy = 0.5;
-  const LossTerms losses = router_losses(decision, config, {scope_of(3)});
+  EXPECT_TRUE(losses_of(decision, config, scope_of(3)).terms().empty());
+  config.losses["entropy"] = 0.5;
+  const LossTerms losses = losses_of(decision, config, scope_of(3));
   ASSERT_EQ(losses.terms().size(), 1u);
   EXPECT_EQ(losses.terms()[0].name, "entropy");
   EXPECT_NEAR(losses.terms()[0].share.item<double>(), 0.5 * std::log(4.0), 1e-14);
 }
 
+TEST(RouterLosses, WhatNothingIsSaidOfHasItsOwnWeight) {
+  const std::vector<ChosenLoss> chosen = chosen_losses({}, builtin_losses());
+  ASSERT_EQ(chosen.size(), 2u);
+  EXPECT_EQ(chosen[0].name, "load_balance");
+  EXPECT_EQ(chosen[0].weight, 0.01);
+  EXPECT_EQ(chosen[1].name, "router_z");
+  EXPECT_EQ(chosen[1].weight, 0.001);
+}
+
+TEST(RouterLosses, OneThatIsNotInTheTableIsRefused) {
+  EXPECT_THROW(chosen_losses({.losses = {{"router_zz", 0.1}}}, builtin_losses()), parallel::UserError);
+}
+
 TEST(RouterLosses, OutsideOfItsWindowALossIsZeroAndKeepsItsName) {
-  const MoeConfig config{.load_balance = 0, .router_z = {0.5, 10, 20}};
+  const MoeConfig config{.losses = {{"load_balance", 0}, {"router_z", {0.5, 10, 20}}}};
   const RoutingDecision decision = decision_of(at::zeros({3, 4}, at::kDouble), {3, 0, 0, 0}, 1);
   BatchScope scope = scope_of(3);
   for (const auto& [update, weight] : {std::pair{9, 0.0}, {10, 0.5}, {19, 0.5}, {20, 0.0}}) {
     scope.update = update;
-    const LossTerms losses = router_losses(decision, config, {scope});
+    const LossTerms losses = losses_of(decision, config, scope);
     ASSERT_EQ(losses.terms().size(), 1u) << update;
     EXPECT_EQ(losses.terms()[0].name, "router_z");
     EXPECT_NEAR(losses.terms()[0].share.item<double>(), weight * std::pow(std::log(4.0), 2), 1e-14) << update;

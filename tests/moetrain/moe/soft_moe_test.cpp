@@ -26,11 +26,14 @@ BatchScope soft_scope(const std::vector<int64_t>& split) {
 }
 
 std::shared_ptr<MoeLayer> soft_layer() {
-  MoeConfig config{
-      .router = "soft", .experts = kSoftExperts, .hidden = 5, .gate = "raw", .load_balance = 0, .router_z = 0};
+  MoeConfig config{.router = "soft",
+                   .experts = kSoftExperts,
+                   .hidden = 5,
+                   .gate = "raw",
+                   .losses = {{"load_balance", 0}, {"router_z", 0}}};
   config.own<SoftConfig>().slots = kSoftSlots;
   const MoeLayer::Shape shape{.width = kSoftWidth, .std = 0.8, .output_std = 0.9, .causal = false};
-  return std::make_shared<MoeLayer>(ParameterSource(3, at::kDouble), config, shape, builtin_routers());
+  return std::make_shared<MoeLayer>(ParameterSource(3, at::kDouble), config, shape, MoeTables());
 }
 
 /// One sequence [L, D].
@@ -67,7 +70,7 @@ TEST(SoftMoe, EqualsItsFormulaWhereverTheSequencesLie) {
 
 TEST(SoftMoe, ADecoderBlockRefusesIt) {
   const RouterPreset soft = builtin_routers().at("soft");
-  MoeConfig config{.router = "soft", .gate = "raw", .load_balance = 0};
+  MoeConfig config{.router = "soft", .gate = "raw", .losses = {{"load_balance", 0}}};
   try {
     check_router(config, soft);
     ADD_FAILURE() << "no fault";
@@ -83,8 +86,7 @@ TEST(SoftMoe, ADecoderBlockRefusesIt) {
     change(changed);
     EXPECT_THROW(check_router(changed, soft, {.causal = false}), parallel::UserError);
   }
-  EXPECT_THROW(MoeLayer(ParameterSource(3, at::kDouble), config, {.width = 4}, builtin_routers()),
-               parallel::InternalError);
+  EXPECT_THROW(MoeLayer(ParameterSource(3, at::kDouble), config, {.width = 4}, MoeTables()), parallel::InternalError);
 }
 
 TEST(SequenceParts, SharedOnesHaveOneOwnerOnEveryRank) {

@@ -19,8 +19,11 @@ constexpr int64_t kPublishedTokens = 20, kPublishedWidth = 4, kPublishedExperts 
 constexpr uint64_t kPublishedSeed = 9;
 
 MoeConfig published(const char* router, int64_t top_k, const char* gate) {
-  return {
-      .router = router, .experts = kPublishedExperts, .top_k = top_k, .gate = gate, .load_balance = 0, .router_z = 0};
+  return {.router = router,
+          .experts = kPublishedExperts,
+          .top_k = top_k,
+          .gate = gate,
+          .losses = {{"load_balance", 0}, {"router_z", 0}}};
 }
 
 std::shared_ptr<Router> published_router(const MoeConfig& config) {

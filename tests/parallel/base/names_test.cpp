@@ -50,12 +50,12 @@ TEST(NameTable, FindsItsRowsAndThoseAdded) {
   EXPECT_EQ(table.at("top_k"), 1);
   table.add("mine", 2);
   EXPECT_EQ(table.at("mine"), 2);
-  EXPECT_EQ(table.names(), (std::vector<std::string>{"mine", "top_k"}));
+  EXPECT_EQ(table.names(), (std::vector<std::string>{"top_k", "mine"}));
 }
 
 TEST(NameTable, UnknownNameIsTheUsersFaultAndListsTheKnown) {
   const NameTable<int> table("router", {{"top_k", 1}, {"switch", 2}});
-  EXPECT_EQ(table_fault(table, "topk"), "unknown router 'topk'; known: switch, top_k");
+  EXPECT_EQ(table_fault(table, "topk"), "unknown router 'topk'; known: top_k, switch");
 }
 
 TEST(NameTable, SecondRowOfANameIsRefusedAndLeavesTheFirst) {

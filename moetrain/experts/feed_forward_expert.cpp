@@ -1,9 +1,8 @@
-#include "moetrain/experts/ffn_experts.h"
-
+// Feed-forwards as grouped matrix multiplications.
 #include <ATen/ATen.h>
 
+#include "moetrain/experts/expert.h"
 #include "moetrain/experts/grouped_gemm.h"
-#include "parallel/base/fault.h"
 
 namespace moetrain {
 namespace {
@@ -100,36 +99,35 @@ class UngatedCompute : public ExpertCompute {
   Curve curve_;
 };
 
-}  // namespace
+bool gated(const ExpertShape& shape) { return shape.activation == Activation::kSwiglu; }
 
-FfnExperts::FfnExperts(const ParameterSource& source, const Shape& shape, double std, double output_std) {
-  const int64_t experts = shape.experts, width = shape.expert.width, hidden = shape.expert.hidden;
-  const parallel::Mesh& mesh = *source.mesh();
-  group_ = {source.mesh(), parallel::expert_map(mesh.config(), experts), mesh.schedule()->add_layer()};
-  const int64_t parts = mesh.shape().expert_tensor;
-  if (hidden % parts != 0) {
-    parallel::user_error("mesh.expert_tensor = ", parts, " does not divide moe.hidden = ", hidden, "; legal: a hidden ",
-                         "width such as ", hidden / parts * parts, " or ", (hidden / parts + 1) * parts);
-  }
-  const parallel::DimPart own_experts{0, group_.map.first(mesh.place().expert), group_.map.count(mesh.place().expert)};
-  const auto add = [&](const std::string& name, const std::vector<int64_t>& dims, int64_t hidden_dim, double init) {
-    const parallel::DimPart own_hidden{hidden_dim, mesh.place().expert_tensor * (hidden / parts), hidden / parts};
-    weights_.push_back(register_parameter(
-        name, source.block(name, dims, {own_experts, own_hidden}, parallel::Replicas::kExpertData, init)));
-    parameters_of_expert_ += width * hidden;
-  };
-  if (shape.expert.activation == Activation::kSwiglu) {
-    add("gate", {experts, width, hidden}, 2, std);
-    compute_ = std::make_shared<SwigluCompute>();
-  } else {
-    compute_ = std::make_shared<UngatedCompute>(shape.expert.activation == Activation::kGelu ? kGelu : kRelu);
-  }
-  add("up", {experts, width, hidden}, 2, std);
-  add("down", {experts, hidden, width}, 1, output_std);
+/// The same formulae and names as FeedForward's, without bias.
+std::vector<ExpertWeight> feed_forward_weights(const ExpertShape& shape, const MoeConfig&) {
+  const int64_t width = shape.width, hidden = shape.hidden;
+  std::vector<ExpertWeight> weights;
+  if (gated(shape)) weights.push_back({"gate", {width, hidden}, shape.std, 1});
+  weights.push_back({"up", {width, hidden}, shape.std, 1});
+  weights.push_back({"down", {hidden, width}, shape.output_std, 0});
+  return weights;
 }
 
-at::Tensor FfnExperts::forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {
-  return parallel::expert_pipeline(tokens_TD, assignment, compute_, weights_, group_);
+std::shared_ptr<const parallel::ExpertCompute> feed_forward_compute(const ExpertShape& part, const MoeConfig&) {
+  if (gated(part)) return std::make_shared<SwigluCompute>();
+  return std::make_shared<UngatedCompute>(part.activation == Activation::kGelu ? kGelu : kRelu);
+}
+
+ExpertCosts feed_forward_costs(const ExpertShape& part, const MoeConfig&) {
+  const int64_t matrices = gated(part) ? 3 : 2;
+  return {.matrices = matrices,
+          .multiply_adds = static_cast<double>(matrices * part.width * part.hidden),
+          .kept = matrices * part.hidden,          // gate and up, and what is made of them
+          .in_backward = matrices * part.hidden};  // the gradient of each
+}
+
+}  // namespace
+
+ExpertPreset feed_forward_expert() {
+  return {.weights = feed_forward_weights, .compute = feed_forward_compute, .costs = feed_forward_costs};
 }
 
 }  // namespace moetrain

@@ -1,11 +1,10 @@
-#include "moetrain/losses/router_losses.h"
+#include "moetrain/losses/routing_shares.h"
 
 #include <ATen/ATen.h>
 
 #include <cmath>
 #include <limits>
 
-#include "moetrain/losses/load_balance.h"
 #include "moetrain/losses/statistic_share.h"
 #include "parallel/base/fault.h"
 
@@ -27,26 +26,6 @@ at::Tensor local_mean(const RoutingDecision& decision, const BatchScope& scope) 
 }
 
 }  // namespace
-
-LossTerms router_losses(const RoutingDecision& decision, const MoeConfig& config, const RoutingContext& context) {
-  const BatchScope& scope = context.scope;
-  LossTerms losses;
-  const auto add = [&](const char* name, const parallel::Weight& weight, auto share) {
-    if (!weight.is_on()) return;
-    const double now = weight.at(scope.update);
-    losses.add(name, now > 0 ? share(decision, scope) * now
-                             : at::zeros({}, decision.probabilities_TE.options().requires_grad(false)));
-  };
-  add("load_balance", config.load_balance,
-      [&](const auto&, const auto&) { return load_balance_share(decision, config, context); });
-  add("router_z", config.router_z, &router_z_share);
-  add("importance", config.importance, &importance_share);
-  add("load", config.load, &load_share);
-  add("mutual_information", config.mutual_information, &mutual_information_share);
-  add("concentration", config.concentration, &concentration_share);
-  add("entropy", config.entropy, &entropy_share);
-  return losses;
-}
 
 at::Tensor router_z_share(const RoutingDecision& decision, const BatchScope& scope) {
   return at::logsumexp(decision.logits_TE, 1).square().sum() / static_cast<double>(scope.global_tokens);

@@ -1,17 +1,12 @@
-// defines: router_losses and its terms, router_entropy_share: what is read off one RoutingDecision
+// Losses that are one formula over a RoutingDecision.
+// defines: router_z_share, importance_share, load_share, mutual_information_share, concentration_share, entropy_share,
+// router_entropy_share
 #pragma once
-#include "moetrain/config/moe_config.h"
-#include "moetrain/losses/loss_terms.h"
 #include "moetrain/routers/routing.h"
 
 namespace moetrain {
 
-// N tokens of the global micro-batch; each ..._share gives this rank's share, a scalar. A new loss is a function here,
-// a weight in MoeConfig and a row in router_losses(). load_balance has a file of its own, load_balance.h.
-
-/// The losses that the config switches on, weighted; outside of its weight's window of updates a loss is 0 and not
-/// computed, so that the names are the same in every update. Collective over the scope's group.
-LossTerms router_losses(const RoutingDecision& decision, const MoeConfig& config, const RoutingContext& context);
+// N tokens of the global micro-batch; each gives this rank's share, a scalar (LossTerm), before its weight.
 
 /// ST-MoE (Zoph et al. 2022, eq. 5): mean over the N tokens of logsumexp(logits)^2.
 at::Tensor router_z_share(const RoutingDecision& decision, const BatchScope& scope);

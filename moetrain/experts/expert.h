@@ -1,0 +1,66 @@
+// What a routed expert is, as a row of a table: its weights, what it computes with them, what that costs.
+// defines: ExpertShape, ExpertWeight, ExpertCosts, ExpertPreset, builtin_experts, expert_costs
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "moetrain/config/moe_config.h"
+#include "moetrain/layers/feed_forward.h"
+#include "parallel/base/name_table.h"
+#include "parallel/dispatch/expert_pipeline.h"
+
+namespace moetrain {
+
+// D width, F hidden units
+
+/// One expert, or a rank's part of it.
+struct ExpertShape {
+  int64_t width = 0;                            // D, of its rows: model.width, or moe.latent
+  int64_t hidden = 0;                           // F: moe.hidden; of a part its share
+  Activation activation = Activation::kSwiglu;  // model.activation
+  double std = 0.02;                            // of initial weights,
+  double output_std = 0.02;                     // and of those that make the output
+};
+
+/// A weight of one expert. Those of a layer's experts are one parameter, [experts, dims...], under the name
+/// "...moe.experts.NAME", which is the checkpoint's.
+struct ExpertWeight {
+  std::string name;
+  std::vector<int64_t> dims;
+  double std = 0.02;  // of initial weights, normal; 0: zeros
+  /// Which of dims counts hidden units: it is shared out over mesh.expert_tensor, each of whose ranks computes a
+  /// summand of the output. None: then no layout may share the expert out.
+  std::optional<size_t> hidden_dim = {};
+};
+
+/// What planning asks, each of one row of one expert on one rank.
+struct ExpertCosts {
+  int64_t parameters = 0;    // of the expert, whatever the kind says: from its weights
+  int64_t matrices = 0;      // multiplications of the expert forward; backward has twice as many
+  double multiply_adds = 0;  // forward; backward twice as many
+  double made_again = 0;     // multiply-adds of what backward repeats of forward
+  int64_t kept = 0;          // numbers that forward keeps beside the row
+  int64_t in_backward = 0;   // numbers that backward makes at its peak, beside the row's gradient
+};
+
+struct ExpertPreset {
+  /// In the order in which `compute` takes them.
+  std::vector<ExpertWeight> (*weights)(const ExpertShape& shape, const MoeConfig& config) = nullptr;
+  /// For a kind whose backward nobody has written: parallel::AutogradCompute.
+  std::shared_ptr<const parallel::ExpertCompute> (*compute)(const ExpertShape& part, const MoeConfig& config) = nullptr;
+  /// Null: those of an AutogradCompute in which each weight of two dimensions multiplies every row once.
+  ExpertCosts (*costs)(const ExpertShape& part, const MoeConfig& config) = nullptr;
+  /// What only this kind knows: its own table [moe.NAME] in a recipe, and what it refuses of one layer's config.
+  parallel::OwnKeyList keys = nullptr;
+  void (*check)(const MoeConfig& config) = nullptr;
+};
+
+/// moe.expert -> preset: "feed_forward". A program outside the tree adds its own rows.
+parallel::NameTable<ExpertPreset> builtin_experts();
+
+/// Of a rank's part of an expert.
+ExpertCosts expert_costs(const ExpertPreset& preset, const ExpertShape& part, const MoeConfig& config);
+
+}  // namespace moetrain
