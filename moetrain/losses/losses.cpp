@@ -4,6 +4,10 @@
 #include "moetrain/losses/routing_shares.h"
 
 namespace moetrain {
+
+// A loss that has a file of its own.
+RouterLoss diversity_loss();
+
 namespace {
 
 /// One that reads neither keys nor the layer.
@@ -60,6 +64,8 @@ parallel::NameTable<RouterLoss> builtin_losses() {
                     "weight of the entropy of the mean probabilities: few experts for this text (ModuleFormer); 0: off",
                 .summed_bytes = number_of_each}},
               {"entropy", {of_scope<entropy_share>, "weight of the router's mean entropy: confident tokens; 0: off"}},
+              // Hecto (with entropy).
+              {"diversity", diversity_loss()},
           }};
 }
 
