@@ -3,6 +3,7 @@
 A cell is one training (a recipe with some keys set) and its evaluation. `Experiment.fill` runs the cells that are missing,
 two side by side, each resumable, and appends a line for each: recipe hash, build, seed, result, seconds, processor.
 """
+import io
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 
@@ -54,7 +56,7 @@ class Experiment:
     def __init__(self, name, cells, folder=TRANSLATION / "results"):
         self.name, self.cells = name, cells
         self.results = folder / f"{name}.jsonl"
-        self.hypotheses = folder / name
+        self.hypotheses = folder / f"{name}.tar.xz"
         self.lock = threading.Lock()
         self.running = set()
 
@@ -113,11 +115,29 @@ class Experiment:
         return True
 
     def keep_hypotheses(self, cell, folder):
-        source = ROOT / folder / "translations"
-        if source.exists():
-            self.hypotheses.mkdir(parents=True, exist_ok=True)
-            for file in source.glob("*.txt"):
-                shutil.copy(file, self.hypotheses / f"{cell}.{file.name}")
+        """Its translations, among those of all cells."""
+        found = {f"{cell}.{file.name}": file.read_bytes() for file in (ROOT / folder / "translations").glob("*.txt")}
+        if not found:
+            return
+        with self.lock:
+            kept = self.all_hypotheses() | found
+            fresh = self.hypotheses.with_suffix(".fresh")
+            with tarfile.open(fresh, "w:xz") as archive:
+                for name in sorted(kept):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(kept[name])
+                    archive.addfile(member, io.BytesIO(kept[name]))
+            fresh.rename(self.hypotheses)
+
+    def all_hypotheses(self):
+        if not self.hypotheses.exists():
+            return {}
+        with tarfile.open(self.hypotheses) as archive:
+            return {member.name: archive.extractfile(member).read() for member in archive.getmembers()}
+
+    def hypotheses_of(self, cell, direction):
+        """The committed lines."""
+        return self.all_hypotheses()[f"{cell}.{direction}.txt"].decode().split("\n")[:-1]
 
     def training(self, folder):
         lines = metrics(folder)
