@@ -41,7 +41,8 @@ void check_experts(const moetrain::MoeConfig& moe) {
   }
   if (moe.expert != "feed_forward") cannot_represent("moe.expert", moe.expert, "\"feed_forward\"");
   if (moe.latent > 0) cannot_represent("moe.latent", std::to_string(moe.latent), "0");
-  if (moe.shared_combine != "add") cannot_represent("moe.shared_combine", moe.shared_combine, "\"add\"");
+  if (moe.shared_combine != moetrain::SharedCombine::kAdd)
+    cannot_represent("moe.shared_combine", moe.shared_combine.name(), "\"add\"");
 }
 
 /// What every one of the architectures has.
@@ -86,7 +87,7 @@ void add_qwen2_moe(Json& config, const ModelShape& shape) {
   config["shared_expert_intermediate_size"] = needs_zero_shared_expert(shape) ? 1 : shape.moe.shared_hidden;
   config["num_experts"] = shape.moe.experts;
   config["num_experts_per_tok"] = shape.moe.top_k;
-  config["norm_topk_prob"] = shape.moe.gate == "sum1";
+  config["norm_topk_prob"] = shape.moe.gate == moetrain::Gate::kSum1;
   config["decoder_sparse_step"] = 1;
   config["mlp_only_layers"] = dense_blocks(shape);
   config["qkv_bias"] = false;
@@ -99,19 +100,21 @@ Architecture choose_architecture(const ModelShape& shape) {
   const moetrain::ModelConfig& model = shape.model;
   const moetrain::MoeConfig& moe = shape.moe;
   if (model.kind != "decoder_lm") cannot_represent("model.kind", model.kind, "\"decoder_lm\"");
-  if (model.norm != "rms") cannot_represent("model.norm", model.norm, "\"rms\"");
-  if (model.activation != "swiglu") cannot_represent("model.activation", model.activation, "\"swiglu\"");
+  if (model.norm != moetrain::NormKind::kRms) cannot_represent("model.norm", model.norm.name(), "\"rms\"");
+  if (model.activation != moetrain::Activation::kSwiglu)
+    cannot_represent("model.activation", model.activation.name(), "\"swiglu\"");
   const auto dense = static_cast<int64_t>(dense_blocks(shape).size());
   if (dense == model.layers) return Architecture::kLlama;
   if (moe.router != "top_k") cannot_represent("moe.router", moe.router, "\"top_k\"");
-  if (moe.gate != "sum1" && moe.gate != "raw") cannot_represent("moe.gate", moe.gate, "\"sum1\", \"raw\"");
+  if (moe.gate != moetrain::Gate::kSum1 && moe.gate != moetrain::Gate::kRaw)
+    cannot_represent("moe.gate", moe.gate.name(), "\"sum1\", \"raw\"");
   if (moe.route_scale != 1.0) cannot_represent("moe.route_scale", parallel::concat(moe.route_scale), "1");
   if (moe.gating_residual) cannot_represent("moe.gating_residual", "true", "false");
-  if (moe.capacity != "dropless") {
-    cannot_represent("moe.capacity", moe.capacity, "\"dropless\" (transformers never drops a token)");
+  if (moe.capacity != moetrain::Capacity::kDropless) {
+    cannot_represent("moe.capacity", moe.capacity.name(), "\"dropless\" (transformers never drops a token)");
   }
   check_experts(moe);
-  const bool mixtral = dense == 0 && moe.shared_hidden == 0 && moe.gate == "sum1";
+  const bool mixtral = dense == 0 && moe.shared_hidden == 0 && moe.gate == moetrain::Gate::kSum1;
   return mixtral ? Architecture::kMixtral : Architecture::kQwen2Moe;
 }
 

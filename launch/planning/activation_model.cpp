@@ -111,7 +111,7 @@ class StageCounter {
   /// which the layer behind multiplies, of all the group's tokens where it gathers them.
   int64_t normed(const TokenCount& tokens, bool gathers) const {
     const int64_t T = tokens.own, out = gathers ? tokens.group : T;
-    if (recipe_.model.norm == "layer") return (T * D_ + out * D_) * b_ + 2 * T * w_;
+    if (recipe_.model.norm == moetrain::NormKind::kLayer) return (T * D_ + out * D_) * b_ + 2 * T * w_;
     return T * D_ * (w_ + b_) + T * w_ + out * D_ * b_;
   }
 
@@ -130,7 +130,7 @@ class StageCounter {
     const moetrain::MoeConfig& moe = block.moe;
     if (moe.shared_hidden == 0) return 0;
     int64_t elements = moe.shared_hidden * work_.feed_forward.kept_hiddens;
-    if (moe.shared_combine == "residual")
+    if (moe.shared_combine == moetrain::SharedCombine::kResidual)
       elements += 2 * D_;
     else if (moe.shared_gate)
       elements += D_;
@@ -201,9 +201,9 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
       add(block.experts ? counter.experts(block, name + ", experts")
                         : counter.feed_forward(tokens, name + ", feed-forward"),
           {"moe.", "feed_forward.", "ffn_norm."});
-      if (recipe.train.recompute == "block") {
+      if (recipe.train.recompute == moetrain::Recompute::kBlock) {
         parts = {made_again(std::move(parts), name)};
-      } else if (recipe.train.recompute == "moe" && block.experts) {
+      } else if (recipe.train.recompute == moetrain::Recompute::kMoe && block.experts) {
         parts.back() = made_again({parts.back()}, name + ", experts");
       }
       stages.insert(stages.end(), parts.begin(), parts.end());

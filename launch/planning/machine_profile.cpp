@@ -53,9 +53,9 @@ Machine machine_of(const Profile& profile, const ProfiledJob& job) {
                   .compute_contention = profile.model.contention.compute,
                   .link_contention = profile.model.contention.link,
                   .place = job.name};
-  (recipe.run.precision == "bf16"      ? machine.bf16
-   : recipe.run.precision == "float64" ? machine.float64
-                                       : machine.float32) = mean_multiplication(lines);
+  (recipe.run.precision == Precision::kBf16      ? machine.bf16
+   : recipe.run.precision == Precision::kFloat64 ? machine.float64
+                                                 : machine.float32) = mean_multiplication(lines);
   const Workload work = workload_of(recipe, job.vocabulary, job.cluster.ranks());
   const std::vector<HostAxis> axes = host_axes(work.mesh, job.cluster);
   const auto link = [&](const char* axis) -> LinkLines& {

@@ -62,7 +62,7 @@ MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, con
   const int64_t wide = work.wide, own = parameters.updated(rule, recipe.mesh.zero > 0, wide).total();
   // When backward has ended, ZeRO gathers parameters, and clipping scales float64 gradients in copies.
   int64_t update = recipe.mesh.zero > 0 ? own * work.element : 0;
-  if (recipe.run.precision == "float64" && recipe.optimizer.clip_norm > 0) {
+  if (recipe.run.precision == Precision::kFloat64 && recipe.optimizer.clip_norm > 0) {
     update += own * wide;
   }
   update += working_elements(rule, parameters) * wide;

@@ -37,10 +37,10 @@ class StepCounter {
     add_update();
     costs_.assumptions.push_back(imbalance_ > 1 ? "the busiest rank's experts have as many rows as --imbalance says"
                                                 : "choices spread evenly over experts");
-    if (recipe_.train.recompute != "none") {
+    if (recipe_.train.recompute != moetrain::Recompute::kNone) {
       costs_.assumptions.push_back("what is made again in backward stands there as computation, its exchanges too");
     }
-    if (recipe_.mesh.dispatch != "flat")
+    if (recipe_.mesh.dispatch != parallel::Dispatch::kFlat)
       costs_.assumptions.push_back("rows go flat, as mesh.dispatch = \"flat\" has it");
     if (!machine_.sweep.given()) {
       costs_.assumptions.push_back(
@@ -197,8 +197,9 @@ class StepCounter {
     load.dense_forward_seconds = open_.forward + starts;
     load.dense_backward_seconds = open_.backward + 2 * starts + multiply_.beta * at_experts * block.expert.made_again;
     load.dense_gradient_bytes = open_.gradient_bytes;
-    if (recipe_.train.recompute == "block") load.dense_backward_seconds += load.dense_forward_seconds;
-    if (recipe_.train.recompute != "none") {
+    if (recipe_.train.recompute == moetrain::Recompute::kBlock)
+      load.dense_backward_seconds += load.dense_forward_seconds;
+    if (recipe_.train.recompute != moetrain::Recompute::kNone) {
       const parallel::ChunkTimes again =
           chunk_times(costs_.model.lines, load, parallel::Direction::kForward, parallel::ExpertBackward::kTwoTasks, 1);
       load.dense_backward_seconds += 2 * again.all_to_all + again.all_gather + again.experts + again.reduce_scatter;

@@ -44,14 +44,13 @@ class TrafficForms {
   int64_t micro() const { return work_.micro_batches; }
   int64_t ranks() const { return work_.mesh.ranks(); }
   bool zero() const { return recipe_.mesh.zero > 0; }
-  bool again(const char* part) const { return recipe_.train.recompute == part; }
   /// How often rows go there and back: forward, backward, and forward again where it is recomputed.
-  int64_t ways() const { return recipe_.train.recompute == "none" ? 2 : 3; }
-  bool drops() const { return recipe_.moe.capacity != "dropless"; }
+  int64_t ways() const { return recipe_.train.recompute == moetrain::Recompute::kNone ? 2 : 3; }
+  bool drops() const { return recipe_.moe.capacity != moetrain::Capacity::kDropless; }
 
   std::string expert_expects() const {
     const std::string even = options_.crossing < 0 ? "choices spread evenly over experts" : "";
-    if (recipe_.mesh.dispatch == "flat") return even;
+    if (recipe_.mesh.dispatch == parallel::Dispatch::kFlat) return even;
     return even + (even.empty() ? "" : ", ") + "rows went flat (by host they are fewer between hosts)";
   }
 
@@ -62,8 +61,8 @@ class TrafficForms {
     if (router == "soft" || router == "sinkhorn" || router == "expert_choice") {
       return "what router \"" + router + "\" exchanges besides is not counted";
     }
-    if (drops() && recipe_.moe.drop != "position")
-      return "what drop = \"" + recipe_.moe.drop + "\" exchanges is not counted";
+    if (drops() && recipe_.moe.drop != moetrain::Drop::kPosition)
+      return parallel::concat("what drop = \"", recipe_.moe.drop, "\" exchanges is not counted");
     return "";
   }
 
@@ -98,7 +97,7 @@ class TrafficForms {
     int64_t rows = work_.tokens.world + (translates ? 2 * work_.source.world : 0);  // embeddings, the encoder's output
     for (const PlannedBlock& block : work_.blocks) {
       const int64_t layers = 1 + (block.cross ? 1 : 0) + (block.experts ? 0 : 1);
-      rows += (again("block") ? 3 : 2) * layers * work_.side(block).world;
+      rows += (recipe_.train.recompute == moetrain::Recompute::kBlock ? 3 : 2) * layers * work_.side(block).world;
     }
     rows = work_.passes * (rows + work_.tokens.world);  // the head
     // Each exchange is a gather, in which every row is handed in once, and, one of the two being the other's gradient,

@@ -38,8 +38,7 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   } else {
     work.tokens = spread_tokens(recipe.train.global_batch / work.micro_batches, recipe.data.sequence_length, work.mesh);
   }
-  const moetrain::Activation activation = moetrain::parse_activation(recipe.model.activation);
-  work.feed_forward = moetrain::feed_forward_costs(activation);
+  work.feed_forward = moetrain::feed_forward_costs(recipe.model.activation);
   const int64_t blocks = moetrain::total_blocks(recipe.model);
   const std::vector<bool> with_experts = moetrain::expert_blocks(recipe.moe.layers, blocks);
   for (int64_t number = 0; number < blocks; ++number) {
@@ -55,8 +54,9 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
       block.moe = moetrain::for_layer(recipe.moe, number, blocks);
       block.kinds = moetrain::expert_kinds(block.moe);
       block.expert_width = block.moe.latent > 0 ? block.moe.latent : recipe.model.width;
-      const moetrain::ExpertShape part{
-          .width = block.expert_width, .hidden = block.moe.hidden / work.mesh.expert_tensor, .activation = activation};
+      const moetrain::ExpertShape part{.width = block.expert_width,
+                                       .hidden = block.moe.hidden / work.mesh.expert_tensor,
+                                       .activation = recipe.model.activation};
       block.expert = moetrain::expert_costs(recipe.registry->experts.at(block.moe.expert), part, block.moe);
     }
     work.blocks.push_back(std::move(block));

@@ -67,9 +67,10 @@ void require_given(const std::vector<std::string>& given, const std::string& nam
 
 }  // namespace
 
-parallel::Line Machine::multiply(const std::string& precision) const {
-  const MachineLine& line = precision == "bf16" ? bf16 : precision == "float64" ? float64 : float32;
-  return line_of(*this, line, "multiply." + precision, "run.precision = \"" + precision + "\"");
+parallel::Line Machine::multiply(parallel::Enum<Precision> precision) const {
+  const MachineLine& line = precision == Precision::kBf16 ? bf16 : precision == Precision::kFloat64 ? float64 : float32;
+  return line_of(*this, line, parallel::concat("multiply.", precision),
+                 parallel::concat("run.precision = \"", precision, "\""));
 }
 
 parallel::Line line_of(const Machine& machine, const MachineLine& line, const std::string& name,

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 
+#include "launch/recipe/precision.h"
+#include "parallel/base/enum.h"
 #include "parallel/base/field.h"
 #include "parallel/links/line_fit.h"
 
@@ -34,7 +36,7 @@ struct Machine {
 
   double memory_bytes() const { return memory_gib * 1024 * 1024 * 1024; }
   /// UserError naming the line where the file does not give it.
-  parallel::Line multiply(const std::string& precision) const;
+  parallel::Line multiply(parallel::Enum<Precision> precision) const;
 };
 
 /// The line as costs have it. UserError naming place, line and `use` where the file does not give it.

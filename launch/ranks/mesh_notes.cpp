@@ -57,7 +57,9 @@ std::vector<std::string> mesh_notes(const Recipe& recipe, const std::vector<int6
       parallel::mesh_table(parallel::mesh_shape(mesh, static_cast<int64_t>(hosts.size())), hosts);
   const std::vector<bool> blocks = moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
   const int64_t with_experts = std::ranges::count(blocks, true), dense = std::ranges::count(blocks, false);
-  const int element = recipe.run.precision == "float64" ? 8 : recipe.run.precision == "bf16" ? 2 : 4;
+  const int element = recipe.run.precision == Precision::kFloat64 ? 8
+                      : recipe.run.precision == Precision::kBf16  ? 2
+                                                                  : 4;
   const double row_bytes = static_cast<double>(tokens * recipe.model.width * element);
   const auto warn = [&](const char* key, Axis axis, int64_t MeshConfig::*size, double bytes) {
     const int64_t over = spanned(mesh, axis, hosts);
@@ -70,7 +72,7 @@ std::vector<std::string> mesh_notes(const Recipe& recipe, const std::vector<int6
   warn("tensor", Axis::kTensor, &MeshConfig::tensor, tensor_bytes(recipe, row_bytes, dense));
   warn("expert_tensor", Axis::kExpertTensor, &MeshConfig::expert_tensor,
        expert_tensor_bytes(recipe, row_bytes, with_experts));
-  if (mesh.dispatch == "hierarchical" && spanned(mesh, Axis::kExpert, hosts) == 1) {
+  if (mesh.dispatch == parallel::Dispatch::kHierarchical && spanned(mesh, Axis::kExpert, hosts) == 1) {
     notes.push_back("mesh.dispatch = \"hierarchical\": every expert axis lies inside one host, so rows go flat");
   }
   return notes;

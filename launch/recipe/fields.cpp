@@ -125,16 +125,20 @@ std::vector<std::string> section_names(const std::vector<RecipeField>& fields) {
   return names;
 }
 
+bool holds_text(const RecipeField& field) {
+  return std::holds_alternative<std::string*>(field.value) || std::holds_alternative<parallel::EnumValue*>(field.value);
+}
+
 std::string type_name(const RecipeField& field) {
   // In the order of FieldPointer's alternatives.
   constexpr std::array<const char*, std::variant_size_v<parallel::FieldPointer>> kNames = {
-      "integer", "number", "boolean", "text", "span", "integers", "weight"};
+      "integer", "number", "boolean", "text", "span", "integers", "weight", "text"};
   return kNames[field.value.index()];
 }
 
 std::string legal_text(const RecipeField& field) {
   if (std::holds_alternative<bool*>(field.value)) return "true, false";
-  if (std::holds_alternative<std::string*>(field.value)) {
+  if (holds_text(field)) {
     return field.legal.names.empty() ? "any text" : parallel::list_names(field.legal.names);
   }
   if (std::holds_alternative<parallel::Span*>(field.value)) return range_text(field.legal, "at least 0");

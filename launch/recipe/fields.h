@@ -1,5 +1,5 @@
 // The recipe as one flat list of keys: reader, writer and `--keys` walk this list and know no section by name.
-// defines: RecipeField, fields_of_section, list_fields, section_names, type_name, legal_text
+// defines: RecipeField, fields_of_section, list_fields, section_names, holds_text, type_name, legal_text
 #pragma once
 #include <functional>
 #include <optional>
@@ -43,6 +43,9 @@ std::vector<RecipeField> list_fields(Recipe& recipe);
 
 /// The sections of `fields`, each once, in order.
 std::vector<std::string> section_names(const std::vector<RecipeField>& fields);
+
+/// Whether its value is text in TOML: any, or one of its legal names.
+bool holds_text(const RecipeField& field);
 
 /// "integer", "number", "boolean", "text", "span", "integers" or "weight".
 std::string type_name(const RecipeField& field);

@@ -175,16 +175,8 @@ class FieldSetter {
     *target = *flag;
   }
 
-  void operator()(std::string* target) const {
-    const auto* text = std::get_if<std::string>(&value_.content);
-    if (!text) refuse_type("text in quotes such as " + example("\"...\""));
-    const std::vector<std::string>& names = field_.legal.names;
-    if (!names.empty() && std::ranges::count(names, *text) == 0) {
-      user_error(place_, ": ", field_.name(), " = ", shortened(quoted_text(*text)),
-                 " is unknown; legal: ", list_names(names));
-    }
-    *target = *text;
-  }
+  void operator()(std::string* target) const { *target = legal_name(); }
+  void operator()(parallel::EnumValue* target) const { target->set(legal_name()); }
 
   void operator()(parallel::Span* target) const {
     const auto* text = std::get_if<std::string>(&value_.content);
@@ -222,6 +214,17 @@ class FieldSetter {
   }
 
  private:
+  const std::string& legal_name() const {
+    const auto* text = std::get_if<std::string>(&value_.content);
+    if (!text) refuse_type("text in quotes such as " + example("\"...\""));
+    const std::vector<std::string>& names = field_.legal.names;
+    if (!names.empty() && std::ranges::count(names, *text) == 0) {
+      user_error(place_, ": ", field_.name(), " = ", shortened(quoted_text(*text)),
+                 " is unknown; legal: ", list_names(names));
+    }
+    return *text;
+  }
+
   static constexpr const char* kWantedSpan =
       "a count with a unit: \"2000u\" (updates), \"5e6t\" (tokens) or \"3e\" (epochs)";
   static constexpr const char* kWantedWeight =
@@ -302,8 +305,7 @@ std::vector<std::string> read_fields(const std::vector<RecipeField>& fields, con
 }
 
 void set_field(const RecipeField& field, const std::string& value, const std::string& place) {
-  const bool wants_text = std::holds_alternative<std::string*>(field.value);
-  const DocumentValue parsed = parse_value(value, wants_text ? Reading::kText : Reading::kTyped, place);
+  const DocumentValue parsed = parse_value(value, holds_text(field) ? Reading::kText : Reading::kTyped, place);
   std::visit(FieldSetter(field, parsed, place), field.value);
 }
 

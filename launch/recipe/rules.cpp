@@ -94,7 +94,7 @@ bool draws_in_training(const Recipe& recipe) {
   const auto with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(recipe.model));
   if (std::ranges::count(with_experts, true) == 0) return false;
   return recipe.registry->routers.at(moe.router).demands.draws || moe.jitter > 0 ||
-         (moe.capacity != "dropless" && moe.drop == "random");
+         (moe.capacity != moetrain::Capacity::kDropless && moe.drop == moetrain::Drop::kRandom);
 }
 
 void check_objective(const Recipe& recipe) {

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "launch/recipe/precision.h"
+#include "moetrain/config/recompute.h"
 #include "parallel/base/field.h"
 #include "parallel/base/span.h"
 
@@ -13,7 +15,7 @@ struct RunConfig {
   std::string folder = "runs/run";
   int64_t seed = 1;
   std::string device = "cpu";
-  std::string precision = "float32";
+  parallel::Enum<Precision> precision = Precision::kFloat32;
   int64_t threads = 1;
   bool deterministic = false;
   std::string checks = "off";
@@ -25,7 +27,7 @@ struct TrainConfig {
   int64_t global_batch = 16;
   int64_t batch_tokens = 4096;
   int64_t micro_batches = 1;
-  std::string recompute = "none";
+  parallel::Enum<moetrain::Recompute> recompute = moetrain::Recompute::kNone;
   parallel::Span log_every{10, parallel::Unit::kUpdates};
 };
 
@@ -48,8 +50,7 @@ void visit(RunConfig& config, Visitor& field) {
   field("seed", config.seed, at_least(0), "of every random draw");
   field("device", config.device, one_of({"cpu", "cuda"}),
         "cpu: MPI between ranks; cuda: one GPU a rank, NCCL between them");
-  field("precision", config.precision, one_of({"float32", "bf16", "float64"}),
-        "of weights and activations; bf16 keeps float32 master weights");
+  field("precision", config.precision, anything(), "of weights and activations; bf16 keeps float32 master weights");
   field("threads", config.threads, between(1, 1024), "compute threads of a rank");
   field("deterministic", config.deterministic, anything(),
         "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
@@ -66,7 +67,7 @@ void visit(TrainConfig& config, Visitor& field) {
         "translation: source and target tokens of one update at most, over all ranks, in place of global_batch");
   field("micro_batches", config.micro_batches, between(1, 1 << 16),
         "parts of the global batch, one forward and backward each");
-  field("recompute", config.recompute, one_of({"none", "moe", "block"}),
+  field("recompute", config.recompute, anything(),
         "activations that backward makes again instead of keeping them: none, those from norm to sum of each MoE "
         "feed-forward, or all of each block; saves memory, costs that part's forward once more");
   field("log_every", config.log_every, above(0), "between two lines of metrics");

@@ -20,6 +20,7 @@ struct TomlWriter {
   std::string operator()(const int64_t* value) const { return std::to_string(*value); }
   std::string operator()(const bool* value) const { return *value ? "true" : "false"; }
   std::string operator()(const std::string* value) const { return quoted_text(*value); }
+  std::string operator()(const parallel::EnumValue* value) const { return quoted_text(value->name()); }
   std::string operator()(const parallel::Span* value) const { return quoted_text(to_string(*value)); }
 
   std::string operator()(const double* value) const {

@@ -47,7 +47,7 @@ void TrainingSetup::build() {
   length = updates_of(recipe.train.length);
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
-  state.recompute = moetrain::parse_recompute(recipe.train.recompute);
+  state.recompute = recipe.train.recompute;
   state.objective = recipe.objective_preset().make({recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
   state.model = build_model(recipe, corpus->tokenizer().vocabulary_size(), device, groups.mesh);
   state.reducer = build_reducer(recipe, *state.model, groups.mesh);
@@ -82,7 +82,7 @@ std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
 }
 
 std::string TrainingSetup::machine() const {
-  return describe_machine(recipe.run.device, recipe.run.precision, recipe.run.threads, *groups.mesh);
+  return describe_machine(recipe.run.device, recipe.run.precision.name(), recipe.run.threads, *groups.mesh);
 }
 
 std::vector<MicroBatch> TrainingSetup::to_own_device(const std::vector<MicroBatch>& read) const {

@@ -1,5 +1,6 @@
-// defines: MoeConfig, visit
+// defines: MoeConfig, visit; Gate, Capacity, Drop, SharedCombine
 #pragma once
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -10,6 +11,29 @@
 #include "parallel/base/weight.h"
 
 namespace moetrain {
+
+/// The weights with which a token's experts are combined. S: the score of a chosen expert; mostly its probability.
+enum class Gate {
+  kSum1,      // S / sum of the chosen S; the softmax over the chosen logits: Mixtral, Shazeer
+  kRaw,       // S: Switch, Qwen2-MoE
+  kSum1Kept,  // S / sum of the chosen S that were not dropped: GShard, DeepSpeed's top-2
+  kTrue1,     // S / sum of the chosen S whose experts put anything out, and 0 for the others: AdaMoE (null experts) and
+              // MoE++ (its zero expert's gate is set to 0 before the sum)
+  kHard,      // 1 / K, without gradient: THOR, hash layers; the mean of an ensemble
+};
+constexpr std::array<const char*, 5> names_of(Gate) { return {"sum1", "raw", "sum1_kept", "true1", "hard"}; }
+
+/// How many tokens an expert takes (expert_capacities).
+enum class Capacity { kDropless, kFactor, kByKind };
+constexpr std::array<const char*, 3> names_of(Capacity) { return {"dropless", "factor", "by_kind"}; }
+
+/// What leaves a full expert (apply_capacity).
+enum class Drop { kPosition, kProbability, kRandom };
+constexpr std::array<const char*, 3> names_of(Drop) { return {"position", "probability", "random"}; }
+
+/// How the shared expert joins the routed ones.
+enum class SharedCombine { kAdd, kResidual };
+constexpr std::array<const char*, 2> names_of(SharedCombine) { return {"add", "residual"}; }
 
 /// One MoE layer: router, experts, always-on branch and losses.
 struct MoeConfig : parallel::HasOwnKeys {
@@ -26,19 +50,19 @@ struct MoeConfig : parallel::HasOwnKeys {
   int64_t zero_experts = 0;
   int64_t null_experts = 0;
   // The router's.
-  std::string gate = "sum1";
+  parallel::Enum<Gate> gate = Gate::kSum1;
   double route_scale = 1.0;
-  std::string capacity = "dropless";
+  parallel::Enum<Capacity> capacity = Capacity::kDropless;
   double capacity_factor = 1.25;
   double capacity_evaluation = 0.0;
   int64_t capacity_minimum = 1;
   double capacity_tau = 0.75;
-  std::string drop = "position";
+  parallel::Enum<Drop> drop = Drop::kPosition;
   double jitter = 0.0;
   bool gating_residual = false;
   // The always-on branch's.
   int64_t shared_hidden = 0;
-  std::string shared_combine = "add";
+  parallel::Enum<SharedCombine> shared_combine = SharedCombine::kAdd;
   bool shared_gate = true;
   // Of each router loss that anything is said of, by its name; the others have their own defaults (RouterLoss).
   std::map<std::string, parallel::Weight> losses = {};
@@ -48,12 +72,12 @@ template <class Visitor>
 void visit_router(MoeConfig& config, Visitor& field) {
   using namespace parallel;
   field(
-      "gate", config.gate, one_of({"sum1", "raw", "sum1_kept", "true1", "hard"}),
+      "gate", config.gate, anything(),
       "combine weights: sum1 (softmax over the chosen, as Mixtral), raw (softmax over all, as Switch), sum1_kept (as "
       "sum1, over what was not dropped, as GShard), true1 (as sum1, over the chosen that are no zero or null experts, "
       "as MoE++ and AdaMoE), hard (1 / top_k, for hash and thor)");
   field("route_scale", config.route_scale, above(0), "combine weights are multiplied by this; DeepSeek-V3: 2.5");
-  field("capacity", config.capacity, one_of({"dropless", "factor", "by_kind"}),
+  field("capacity", config.capacity, anything(),
         "never drop, or bound the tokens of an expert; by_kind: less for feed-forwards than for zero-computation "
         "experts, as MoE++");
   field("capacity_factor", config.capacity_factor, above(0),
@@ -64,7 +88,7 @@ void visit_router(MoeConfig& config, Visitor& field) {
         "an expert takes at least so many tokens; DeepSpeed: 4");
   field("capacity_tau", config.capacity_tau, above(0),
         "with capacity = by_kind: capacity of a feed-forward over that of a zero-computation expert");
-  field("drop", config.drop, one_of({"position", "probability", "random"}),
+  field("drop", config.drop, anything(),
         "what leaves a full expert: later tokens and later choices, improbable choices, or choices drawn at random");
   field("jitter", config.jitter, half_open(0, 1),
         "in training the router sees its tokens times U[1 - jitter, 1 + jitter]; 0: off, Switch: 0.01");
@@ -98,7 +122,7 @@ void visit(MoeConfig& config, Visitor& field) {
   visit_router(config, field);
   field("shared_hidden", config.shared_hidden, between(0, 1 << 24), "hidden width of the shared expert; 0: none");
   field("shared_gate", config.shared_gate, anything(), "scale the shared expert by a sigmoid gate (as Qwen2-MoE)");
-  field("shared_combine", config.shared_combine, one_of({"add", "residual"}),
+  field("shared_combine", config.shared_combine, anything(),
         "add the shared expert to the routed ones, or mix both by a learned softmax of two (residual, as PR-MoE)");
 }
 

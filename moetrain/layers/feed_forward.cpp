@@ -3,15 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "parallel/base/fault.h"
-#include "parallel/base/name_table.h"
 
 namespace moetrain {
-
-Activation parse_activation(const std::string& name) {
-  return parallel::NameTable<Activation>(
-             "activation", {{"swiglu", Activation::kSwiglu}, {"gelu", Activation::kGelu}, {"relu", Activation::kRelu}})
-      .at(name);
-}
 
 FeedForwardCosts feed_forward_costs(Activation activation) {
   // Kept: of swiglu the gate, its SiLU, up and their product; of gelu both sides of it; of relu its result alone.

@@ -1,17 +1,14 @@
-// defines: FeedForward, FeedForwardCosts, Activation: the dense feed-forward of a block, and a shared expert
+// defines: FeedForward, FeedForwardCosts: the dense feed-forward of a block, and a shared expert
 #pragma once
 #include <torch/nn/module.h>
 
 #include <memory>
-#include <string>
 
+#include "moetrain/config/layer_kinds.h"
 #include "moetrain/layers/linear.h"
 #include "parallel/autograd/token_parts.h"
 
 namespace moetrain {
-
-enum class Activation { kSwiglu, kGelu, kRelu };
-Activation parse_activation(const std::string& name);  // "swiglu", "gelu", "relu"
 
 /// What FeedForward asks of planning.
 struct FeedForwardCosts {

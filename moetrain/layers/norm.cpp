@@ -2,14 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "parallel/base/fault.h"
-
 namespace moetrain {
-
-NormKind parse_norm(const std::string& name) {
-  parallel::check_internal(name == "rms" || name == "layer", "unknown norm '", name, "'");
-  return name == "rms" ? NormKind::kRms : NormKind::kLayer;
-}
 
 Norm::Norm(const ParameterSource& source, NormKind kind, int64_t dim, double epsilon) : kind_(kind), epsilon_(epsilon) {
   weight_ = register_parameter("weight", source.constant("weight", {dim}, 1.0));

@@ -2,14 +2,10 @@
 #pragma once
 #include <torch/nn/module.h>
 
-#include <string>
-
+#include "moetrain/config/layer_kinds.h"
 #include "moetrain/layers/parameter_source.h"
 
 namespace moetrain {
-
-enum class NormKind { kRms, kLayer };
-NormKind parse_norm(const std::string& name);  // "rms", "layer"
 
 /// RMSNorm (Zhang and Sennrich 2019): x / sqrt(mean(x^2) + epsilon) * weight.
 /// LayerNorm (Ba et al. 2016): the same on x - mean(x), plus a bias.

@@ -28,10 +28,11 @@ at::Tensor fraction_of_all(const RoutingDecision& decision, const MoeConfig& con
   const BatchScope& scope = context.scope;
   const at::ScalarType type = decision.probabilities_TE.scalar_type();
   const auto tokens = static_cast<double>(scope.global_tokens);
-  if (config.own<LoadBalanceConfig>().choices == "first") return decision.global_first_E.to(type) / tokens;
+  if (config.own<LoadBalanceConfig>().choices == BalanceChoices::kFirst)
+    return decision.global_first_E.to(type) / tokens;
   const auto block = static_cast<size_t>(context.layer);
-  const bool earlier = config.own<LoadBalanceConfig>().over == "global_batch" && block < scope.earlier_choices.size() &&
-                       scope.earlier_choices[block].defined();
+  const bool earlier = config.own<LoadBalanceConfig>().over == BalanceOver::kGlobalBatch &&
+                       block < scope.earlier_choices.size() && scope.earlier_choices[block].defined();
   if (!earlier) return decision.global_choices_E.to(type) / tokens;
   const at::Tensor all_E =
       decision.global_choices_E + scope.earlier_choices[block].to(decision.global_choices_E.device());
@@ -46,8 +47,9 @@ at::Tensor within_sequences(const RoutingDecision& decision, const MoeConfig& co
   const at::Tensor& p_TE = decision.probabilities_TE;
   const int64_t experts = p_TE.size(1), sequences = scope.global_sequences;
   const at::Tensor sequence_T = scope.sequence_T.to(p_TE.device());
-  const at::Tensor chosen_TK =
-      config.own<LoadBalanceConfig>().choices == "first" ? decision.chosen_TK.narrow(1, 0, 1) : decision.chosen_TK;
+  const at::Tensor chosen_TK = config.own<LoadBalanceConfig>().choices == BalanceChoices::kFirst
+                                   ? decision.chosen_TK.narrow(1, 0, 1)
+                                   : decision.chosen_TK;
   const at::Tensor place_TK =
       (sequence_T.unsqueeze(1) * experts + chosen_TK).masked_fill(chosen_TK < 0, sequences * experts);  // no choice
   const at::Tensor count_SE = at::bincount(place_TK.flatten(), {}, sequences * experts + 1)
@@ -64,7 +66,7 @@ at::Tensor within_sequences(const RoutingDecision& decision, const MoeConfig& co
 
 void check_load_balance(const MoeConfig& config) {
   const LoadBalanceConfig& own = config.own<LoadBalanceConfig>();
-  if (own.over == "global_batch" && own.choices == "first") {
+  if (own.over == BalanceOver::kGlobalBatch && own.choices == BalanceChoices::kFirst) {
     parallel::user_error(
         "moe.load_balance.over = \"global_batch\" with moe.load_balance.choices = \"first\": only all ",
         "choices are counted over micro-batches; nearest legal: choices = \"all\" or over = ", "\"micro_batch\"");
@@ -82,7 +84,7 @@ std::string load_balance_refusal(const MoeConfig&, const RouterDemands& demands)
 
 int64_t load_balance_bytes(const MoeConfig& config, const LossSizes& sizes) {
   constexpr int64_t kCount = 8;  // [bytes]
-  const bool sums = config.own<LoadBalanceConfig>().over == "sequence";
+  const bool sums = config.own<LoadBalanceConfig>().over == BalanceOver::kSequence;
   return sums ? kCount * sizes.sequences * (expert_kinds(config).total() + 1) : 0;
 }
 
@@ -91,10 +93,10 @@ int64_t load_balance_bytes(const MoeConfig& config, const LossSizes& sizes) {
 at::Tensor load_balance_share(const RoutingDecision& decision, const MoeConfig& config, const RoutingContext& context) {
   const BatchScope& scope = context.scope;
   const LoadBalanceConfig& own = config.own<LoadBalanceConfig>();
-  const bool per_choice = own.per_choice && own.choices == "all";
+  const bool per_choice = own.per_choice && own.choices == BalanceChoices::kAll;
   const auto choices = static_cast<double>(per_choice ? decision.assignment.expert_TK.size(1) : 1);
   const double scale = static_cast<double>(decision.probabilities_TE.size(1)) / choices;
-  if (own.over == "sequence") return within_sequences(decision, config, scope) * scale;
+  if (own.over == BalanceOver::kSequence) return within_sequences(decision, config, scope) * scale;
   const at::Tensor slope_E = weighted_by_kind(fraction_of_all(decision, config, context), config);
   return (decision.probabilities_TE.sum(0) * slope_E).sum() * (scale / static_cast<double>(scope.global_tokens));
 }

@@ -1,15 +1,21 @@
-// defines: load_balance_share, LoadBalanceConfig, load_balance_loss
+// defines: load_balance_share, LoadBalanceConfig, BalanceChoices, BalanceOver, load_balance_loss
 #pragma once
-#include <string>
+#include <array>
 
 #include "moetrain/losses/router_loss.h"
 
 namespace moetrain {
 
+/// What is counted of a token's choices, and over what.
+enum class BalanceChoices { kAll, kFirst };
+constexpr std::array<const char*, 2> names_of(BalanceChoices) { return {"all", "first"}; }
+enum class BalanceOver { kMicroBatch, kSequence, kGlobalBatch };
+constexpr std::array<const char*, 3> names_of(BalanceOver) { return {"micro_batch", "sequence", "global_batch"}; }
+
 /// [moe.load_balance]
 struct LoadBalanceConfig {
-  std::string choices = "all";
-  std::string over = "micro_batch";
+  parallel::Enum<BalanceChoices> choices = BalanceChoices::kAll;
+  parallel::Enum<BalanceOver> over = BalanceOver::kMicroBatch;
   bool per_choice = true;
   double kind_weight = 1.0;
 };
@@ -17,8 +23,8 @@ struct LoadBalanceConfig {
 template <class Visitor>
 void visit(LoadBalanceConfig& config, Visitor& field) {
   using namespace parallel;
-  field("choices", config.choices, one_of({"all", "first"}), "count all choices, or first choices only (as GShard)");
-  field("over", config.over, one_of({"micro_batch", "sequence", "global_batch"}),
+  field("choices", config.choices, anything(), "count all choices, or first choices only (as GShard)");
+  field("over", config.over, anything(),
         "count within the micro-batch, within each sequence (DeepSeek-V3), or over the update's micro-batches so far");
   field("per_choice", config.per_choice, anything(),
         "divide by top_k, so that balance is 1; false: balance is top_k, as Mixtral's code");

@@ -52,8 +52,8 @@ Model::Model(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary
 }
 
 std::shared_ptr<Norm> Model::add_norm(const ParameterSource& source, const std::string& name) {
-  return register_module(
-      name, std::make_shared<Norm>(source.at(name), parse_norm(config_.norm), config_.width, config_.norm_epsilon));
+  return register_module(name,
+                         std::make_shared<Norm>(source.at(name), config_.norm, config_.width, config_.norm_epsilon));
 }
 
 void Model::add_head(const ParameterSource& source) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "moetrain/config/layer_kinds.h"
 #include "parallel/base/field.h"
 
 namespace moetrain {
@@ -16,8 +17,8 @@ struct ModelConfig {
   int64_t heads = 6;
   int64_t kv_heads = 2;
   int64_t ffn_hidden = 512;
-  std::string activation = "swiglu";
-  std::string norm = "rms";
+  parallel::Enum<Activation> activation = Activation::kSwiglu;
+  parallel::Enum<NormKind> norm = NormKind::kRms;
   double norm_epsilon = 1e-5;
   double rope_theta = 10000.0;
   double dropout = 0.0;
@@ -38,8 +39,8 @@ void visit(ModelConfig& config, Visitor& field) {
   field("heads", config.heads, between(1, 4096), "query heads");
   field("kv_heads", config.kv_heads, between(1, 4096), "key/value heads; must divide heads");
   field("ffn_hidden", config.ffn_hidden, between(1, 1 << 24), "hidden width of a dense feed-forward");
-  field("activation", config.activation, one_of({"swiglu", "gelu", "relu"}), "of dense feed-forwards and experts");
-  field("norm", config.norm, one_of({"rms", "layer"}), "RMSNorm or LayerNorm");
+  field("activation", config.activation, anything(), "of dense feed-forwards and experts");
+  field("norm", config.norm, anything(), "RMSNorm or LayerNorm");
   field("norm_epsilon", config.norm_epsilon, above(0), "added to the variance");
   field("rope_theta", config.rope_theta, above(1), "base of the rotary position frequencies");
   field("dropout", config.dropout, half_open(0, 1), "in training, of embeddings and of what each layer adds; 0: none");

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "parallel/autograd/recompute.h"
-#include "parallel/base/name_table.h"
 
 namespace moetrain {
 namespace {
@@ -25,12 +24,6 @@ std::vector<at::Tensor> values_of(MixedTokens mixed) {
 }
 
 }  // namespace
-
-Recompute parse_recompute(const std::string& name) {
-  return parallel::NameTable<Recompute>(
-             "recompute", {{"none", Recompute::kNone}, {"moe", Recompute::kMoe}, {"block", Recompute::kBlock}})
-      .at(name);
-}
 
 MixedTokens recomputed(const BlockPart& part, const std::vector<at::Tensor>& inputs,
                        const std::vector<at::Tensor>& parameters) {

@@ -1,18 +1,13 @@
-// defines: Recompute, parse_recompute, BlockPart, recomputed: which activations backward makes again
+// defines: BlockPart, recomputed: activations that backward makes again
 #pragma once
 #include <functional>
 #include <optional>
-#include <string>
 #include <vector>
 
+#include "moetrain/config/recompute.h"
 #include "moetrain/moe/moe_layer.h"
 
 namespace moetrain {
-
-/// Of each block: nothing, the half with the experts, or all of it. What is made again costs its forward once more.
-enum class Recompute { kNone, kMoe, kBlock };
-
-Recompute parse_recompute(const std::string& name);  // "none", "moe", "block"
 
 /// A block or a half of one as a function of the tensors that gradient flows to. `injected`: see RoutingContext.
 using BlockPart = std::function<MixedTokens(const std::vector<at::Tensor>& inputs, const RoutingChoices* injected)>;

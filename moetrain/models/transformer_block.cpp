@@ -16,8 +16,8 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
   // The residual stream collects 2 outputs a block; scaling them keeps its variance at depth (GPT-2).
   const double output_std = config.init_std / std::sqrt(2.0 * static_cast<double>(config.layers));
   const auto norm = [&](const std::string& name) {
-    return register_module(
-        name, std::make_shared<Norm>(source.at(name), parse_norm(config.norm), config.width, config.norm_epsilon));
+    return register_module(name,
+                           std::make_shared<Norm>(source.at(name), config.norm, config.width, config.norm_epsilon));
   };
   const AttentionShape attention{config.width, config.heads, config.kv_heads, config.rope_theta, shape.causal};
   attention_norm_ = norm("attention_norm");
@@ -29,10 +29,9 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
         "cross", std::make_shared<CrossAttention>(source.at("cross"), attention, config.init_std, output_std));
   }
   ffn_norm_ = norm("ffn_norm");
-  const Activation activation = parse_activation(config.activation);
   if (shape.moe) {
     const MoeLayer::Shape layer{.width = config.width,
-                                .activation = activation,
+                                .activation = config.activation,
                                 .std = config.init_std,
                                 .output_std = output_std,
                                 .layer = shape.layer,
@@ -40,7 +39,7 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
                                 .causal = shape.causal};
     moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), moe, layer, tables));
   } else {
-    const FeedForward::Shape dense{config.width, config.ffn_hidden, activation, /*spread=*/true};
+    const FeedForward::Shape dense{config.width, config.ffn_hidden, config.activation, /*spread=*/true};
     feed_forward_ = register_module(
         "feed_forward", std::make_shared<FeedForward>(source.at("feed_forward"), dense, config.init_std, output_std));
   }

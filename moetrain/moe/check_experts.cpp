@@ -35,7 +35,7 @@ void check_kinds(const MoeConfig& config) {
 }  // namespace
 
 void check_experts(const MoeConfig& config, int64_t width, const MoeTables& tables) {
-  if (config.shared_combine == "residual") check_residual(config);
+  if (config.shared_combine == SharedCombine::kResidual) check_residual(config);
   if (config.latent >= width) {
     user_error("moe.latent (", config.latent, ") must be below model.width (", width,
                "), or nothing gets narrower; nearest legal: latent = ", width - 1, " or latent = 0");

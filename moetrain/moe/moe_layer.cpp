@@ -47,7 +47,7 @@ void MoeLayer::add_shared(const ParameterSource& source, const Shape& shape) {
   const FeedForward::Shape shared{shape.width, config_.shared_hidden, shape.activation};
   shared_ = register_module("shared",
                             std::make_shared<FeedForward>(source.at("shared"), shared, shape.std, shape.output_std));
-  if (config_.shared_combine == "residual") {
+  if (config_.shared_combine == SharedCombine::kResidual) {
     residual_mix_ = register_module("residual_mix",
                                     std::make_shared<ResidualMix>(source.at("residual_mix"), shape.width, shape.std));
   } else if (config_.shared_gate) {

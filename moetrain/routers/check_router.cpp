@@ -23,29 +23,30 @@ void check_unlearned(const MoeConfig& config) {
     user_error("moe.gating_residual with ", named(config),
                ": its choice is fixed, whatever the layer before thought; nearest legal: gating_residual = false");
   }
-  if (config.capacity != "dropless" && config.drop == "probability") {
+  if (config.capacity != Capacity::kDropless && config.drop == Drop::kProbability) {
     user_error("moe.drop = \"probability\" with ", named(config),
                ": all its gates are equal, so none is the lowest; nearest legal: drop = \"random\" or \"position\"");
   }
 }
 
 void check_gate(const MoeConfig& config, const RouterDemands& demands) {
-  if (!demands.gates.empty() && std::ranges::count(demands.gates, config.gate) == 0) {
+  if (!demands.gates.empty() && std::ranges::count(demands.gates, Gate(config.gate)) == 0) {
     std::string legal;
-    for (const std::string& gate : demands.gates) legal += concat(legal.empty() ? "" : " or ", "\"", gate, "\"");
+    for (const parallel::Enum<Gate> gate : demands.gates)
+      legal += concat(legal.empty() ? "" : " or ", "\"", gate, "\"");
     user_error(
         "moe.gate = \"", config.gate, "\" with ", named(config),
         demands.learned ? ": not the gate from which this router learns" : ": it has no probabilities to weigh by",
         "; nearest legal: gate = ", legal);
   }
   const ExpertKinds kinds = expert_kinds(config);
-  const bool sums_to_one = config.gate == "sum1" || config.gate == "sum1_kept" || config.gate == "true1";
+  const bool sums_to_one = config.gate == Gate::kSum1 || config.gate == Gate::kSum1Kept || config.gate == Gate::kTrue1;
   if (sums_to_one && config.top_k == 1 && kinds.total() > 1) {
     user_error("moe.gate = \"", config.gate,
                "\" with moe.top_k = 1 makes every combine weight 1, from which the router ",
                "learns nothing; nearest legal: gate = \"raw\" (as Switch) or top_k = 2");
   }
-  if (config.gate == "true1" && kinds.zero + kinds.null == 0) {
+  if (config.gate == Gate::kTrue1 && kinds.zero + kinds.null == 0) {
     user_error("moe.gate = \"true1\" without zero or null experts is sum1; nearest legal: gate = \"sum1\" or ",
                "null_experts = 1");
   }
@@ -66,25 +67,25 @@ void check_mixing(const MoeConfig& config) {
 /// Keys that say something of zero-computation experts, where there are none.
 void check_kinds(const MoeConfig& config) {
   if (expert_kinds(config).zero_computation() > 0) return;
-  if (config.capacity == "by_kind") {
+  if (config.capacity == Capacity::kByKind) {
     user_error("moe.capacity = \"by_kind\" without constant, copy, zero or null experts is \"factor\"; nearest legal: ",
                "capacity = \"factor\" or zero_experts = 1");
   }
 }
 
 void check_capacity(const MoeConfig& config, const RouterDemands& demands) {
-  if (!demands.capacity && config.capacity != "dropless") {
+  if (!demands.capacity && config.capacity != Capacity::kDropless) {
     user_error(
         "moe.capacity = \"", config.capacity, "\" with ", named(config),
         ": its load is even in expectation and its method drops no token; nearest legal: capacity = \"dropless\"");
   }
-  if (demands.experts_choose && (config.capacity != "factor" || config.drop != "probability")) {
+  if (demands.experts_choose && (config.capacity != Capacity::kFactor || config.drop != Drop::kProbability)) {
     user_error(
         "moe.capacity = \"", config.capacity, "\" and moe.drop = \"", config.drop, "\" with ", named(config),
         ": an expert takes its most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and ",
         "drop = \"probability\"");
   }
-  if (config.capacity == "dropless" && config.capacity_evaluation > 0) {
+  if (config.capacity == Capacity::kDropless && config.capacity_evaluation > 0) {
     user_error("moe.capacity_evaluation (", config.capacity_evaluation,
                ") with moe.capacity = \"dropless\", which drops nowhere; nearest legal: capacity_evaluation = 0 or ",
                "capacity = \"factor\"");

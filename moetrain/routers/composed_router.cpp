@@ -32,7 +32,7 @@ at::Tensor scores_of(const at::Tensor& score_TE, const at::Tensor& chosen_TK) {
 class ComposedRouter : public Router {
  public:
   ComposedRouter(RouterParts parts, const ScoresInput& input)
-      : config_(input.config), gate_(parse_gate(input.config.gate)), parts_(std::move(parts)) {
+      : config_(input.config), gate_(input.config.gate), parts_(std::move(parts)) {
     for (const auto& [name, parameter] : parts_.scores->parameters()) register_parameter(name, parameter);
     const int64_t experts = input.experts();
     if (config_.gating_residual && input.shape.previous_experts > 0) {

@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include "parallel/base/name_table.h"
-
 namespace moetrain {
 namespace {
 
@@ -15,15 +13,6 @@ at::Tensor sum1_over(const at::Tensor& score_TK, const at::Tensor& counts_TK) {
 }
 
 }  // namespace
-
-Gate parse_gate(const std::string& name) {
-  return parallel::NameTable<Gate>("gate", {{"raw", Gate::kRaw},
-                                            {"sum1", Gate::kSum1},
-                                            {"sum1_kept", Gate::kSum1Kept},
-                                            {"true1", Gate::kTrue1},
-                                            {"hard", Gate::kHard}})
-      .at(name);
-}
 
 at::Tensor gate_weights(Gate gate, const at::Tensor& score_TK, const GateMasks& masks) {
   switch (gate) {

@@ -1,22 +1,10 @@
-// defines: Gate, parse_gate, gate_weights, GateMasks: the weights with which a token's experts are combined
+// defines: gate_weights, GateMasks
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <string>
+#include "moetrain/config/moe_config.h"
 
 namespace moetrain {
-
-/// S: the score of a chosen expert; mostly its probability.
-enum class Gate {
-  kRaw,       // S: Switch, Qwen2-MoE
-  kSum1,      // S / sum of the chosen S; the softmax over the chosen logits: Mixtral, Shazeer
-  kSum1Kept,  // S / sum of the chosen S that were not dropped: GShard, DeepSpeed's top-2
-  kTrue1,     // S / sum of the chosen S whose experts put anything out, and 0 for the others: AdaMoE (null experts) and
-              // MoE++ (its zero expert's gate is set to 0 before the sum)
-  kHard,      // 1 / K, without gradient: THOR, hash layers; the mean of an ensemble
-};
-
-Gate parse_gate(const std::string& name);
 
 /// Of each choice, bool.
 struct GateMasks {

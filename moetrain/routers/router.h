@@ -34,14 +34,14 @@ using RouterMaker = std::shared_ptr<Router> (*)(const ParameterSource& source, c
 
 /// What a published router fixes of the keys of [moe]; a recipe that says otherwise is refused.
 struct RouterDemands {
-  int64_t top_k = 0;               // 0: any number up to the experts
-  std::vector<std::string> gates;  // legal ones; empty: any
-  bool learned = true;             // its logits are a function of the tokens and of parameters
-  bool learned_noise = false;      // it adds noise of a learned scale, which the `load` loss needs
-  bool capacity = true;            // an expert's capacity may be bounded
-  bool draws = false;              // it draws in training even without jitter
-  bool experts_choose = false;     // in training experts choose tokens: a capacity and drop = probability is what it is
-  bool causal_safe = true;         // in evaluation a token's experts do not depend on later tokens
+  int64_t top_k = 0;            // 0: any number up to the experts
+  std::vector<Gate> gates;      // legal ones; empty: any
+  bool learned = true;          // its logits are a function of the tokens and of parameters
+  bool learned_noise = false;   // it adds noise of a learned scale, which the `load` loss needs
+  bool capacity = true;         // an expert's capacity may be bounded
+  bool draws = false;           // it draws in training even without jitter
+  bool experts_choose = false;  // in training experts choose tokens: a capacity and drop = probability is what it is
+  bool causal_safe = true;      // in evaluation a token's experts do not depend on later tokens
 };
 
 /// Where the layer stands.

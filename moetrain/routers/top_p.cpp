@@ -50,7 +50,7 @@ void check_top_p(const MoeConfig& config) {
 
 RouterPreset top_p_router() {
   return {.make = make_top_p,
-          .demands = {.gates = {"raw", "sum1", "sum1_kept", "true1"}},
+          .demands = {.gates = {Gate::kRaw, Gate::kSum1, Gate::kSum1Kept, Gate::kTrue1}},
           .keys = parallel::own_keys_of<TopPConfig>,
           .check = check_top_p};
 }

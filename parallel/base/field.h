@@ -1,13 +1,16 @@
 // How a config lists its fields once: recipe reader, writer, `--keys` and rules all walk that list.
-// defines: Legal, at_least, above, between, half_open, one_of, anything, FieldPointer, Field, fields_of
+// defines: Legal, at_least, above, between, half_open, anything, FieldPointer, Field, fields_of
 #pragma once
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "parallel/base/enum.h"
 #include "parallel/base/span.h"
 #include "parallel/base/weight.h"
 
@@ -19,7 +22,7 @@ struct Legal {
   double high = std::numeric_limits<double>::infinity();
   bool low_is_legal = true;
   bool high_is_legal = true;
-  std::vector<std::string> names;  // for a text field: the legal names; empty where any text is legal
+  std::vector<std::string> names;  // of a text field or an Enum: the legal names; empty where any text is legal
 
   /// False also for NaN.
   bool contains(double value) const {
@@ -52,7 +55,8 @@ inline Legal one_of(std::vector<std::string> names) {
 // count, one on a Weight for its number.
 
 /// Where a field's value lives: a member of a config.
-using FieldPointer = std::variant<int64_t*, double*, bool*, std::string*, Span*, std::vector<int64_t>*, Weight*>;
+using FieldPointer =
+    std::variant<int64_t*, double*, bool*, std::string*, Span*, std::vector<int64_t>*, Weight*, EnumValue*>;
 
 struct Field {
   std::string key;
@@ -66,6 +70,7 @@ template <class Config>
 std::vector<Field> fields_of(Config& config) {
   std::vector<Field> fields;
   auto append = [&](const char* key, auto& value, Legal legal, const char* sentence) {
+    if constexpr (std::derived_from<std::remove_reference_t<decltype(value)>, EnumValue>) legal.names = value.names();
     fields.push_back({key, &value, std::move(legal), sentence});
   };
   visit(config, append);

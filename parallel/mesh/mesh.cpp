@@ -44,7 +44,7 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   expert_ = axis("expert", tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
   expert_tensor_ = axis("expert_tensor", tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
   experts_ = axis("experts", tokens, expert_data, block);
-  if (config.dispatch == "hierarchical" && experts_cross_hosts()) {
+  if (config.dispatch == Dispatch::kHierarchical && experts_cross_hosts()) {
     // By all ranks of the axis, also one that is alone on its host.
     expert_inside_ = counted_as("expert.inside", expert_->split(expert_hosts()[static_cast<size_t>(expert)], expert));
   }

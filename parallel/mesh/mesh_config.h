@@ -1,5 +1,6 @@
-// defines: MeshConfig, visit
+// defines: MeshConfig, Dispatch, visit
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -8,6 +9,10 @@
 
 namespace parallel {
 
+/// How rows reach their experts' ranks.
+enum class Dispatch { kFlat, kHierarchical };
+constexpr std::array<const char*, 2> names_of(Dispatch) { return {"flat", "hierarchical"}; }
+
 /// How the ranks are laid out; data and expert_data are what is left of them.
 struct MeshConfig {
   int64_t tensor = 1;
@@ -15,7 +20,7 @@ struct MeshConfig {
   int64_t expert_tensor = 1;
   std::vector<int64_t> experts_by_rank;
   double receive_bound = 4.0;
-  std::string dispatch = "flat";
+  Enum<Dispatch> dispatch = Dispatch::kFlat;
   int64_t zero = 0;
 };
 
@@ -30,7 +35,7 @@ void visit(MeshConfig& config, Visitor& field) {
         "how many experts each rank of the expert axis holds, in turn; empty: the same number each");
   field("receive_bound", config.receive_bound, at_least(1),
         "rows that a rank takes in at once, in even shares of a layer's rows; what comes above goes in further passes");
-  field("dispatch", config.dispatch, one_of({"flat", "hierarchical"}),
+  field("dispatch", config.dispatch, anything(),
         "how rows reach their experts' ranks: each by itself, or a token once to each other host and spread inside it");
   field(
       "zero", config.zero, between(0, 2),

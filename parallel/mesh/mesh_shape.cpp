@@ -52,7 +52,7 @@ MeshShape mesh_shape(const MeshConfig& config, int64_t ranks) {
     user_error("mesh.expert = ", config.expert, " does not divide the ", rest, " ranks", left,
                "; legal: ", nearest_divisors(rest, config.expert), ", or another number of ranks");
   }
-  if (config.dispatch == "hierarchical" && config.expert == 1) {
+  if (config.dispatch == Dispatch::kHierarchical && config.expert == 1) {
     user_error(
         "mesh.dispatch = \"hierarchical\" sends a token once to each host of the expert axis, but mesh.expert = 1 ",
         "keeps every row on its rank; legal: mesh.dispatch = \"flat\", or mesh.expert of at least 2");

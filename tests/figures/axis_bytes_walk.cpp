@@ -130,7 +130,7 @@ Bytes expected(const Layout& layout, int64_t ranks, int64_t vocabulary, const at
   }
   // Rows go there and back each time.
   if (mesh.expert > 1) bytes["expert"] = 2 * of_experts * crossing(expert_TK, mesh, ranks) * kWidth * 8;
-  if (mesh.dispatch == "hierarchical") {
+  if (mesh.dispatch == parallel::Dispatch::kHierarchical) {
     // Back as before; there by host, with tables of 4 bytes a copy and, in backward, the weight of each copy.
     const int64_t flat = crossing(expert_TK, mesh, ranks);
     const ByHost rows = by_host(expert_TK, ranks);

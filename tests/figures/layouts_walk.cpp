@@ -89,7 +89,7 @@ class Walker : public testing::Test {
       worst = std::max(worst, apart);
       std::printf("%-28s %s, zero %lld, recompute %s%s: %.2e\n", each.name.c_str(),
                   groups.mesh->shape().describe().c_str(), static_cast<long long>(each.mesh.zero),
-                  each.recipe.train.recompute.c_str(), groups.mesh->dispatches_by_host() ? ", by host" : "", apart);
+                  each.recipe.train.recompute.name(), groups.mesh->dispatches_by_host() ? ", by host" : "", apart);
       std::fflush(stdout);
       EXPECT_LE(apart, 1e-10) << each.name << ", " << groups.mesh->shape().describe();
     }

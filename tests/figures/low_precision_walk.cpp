@@ -81,7 +81,8 @@ TEST_P(LowPrecision, Injected) {
     Reference& expected = reference(walk);
     expected.tape.use(DecisionTape::Mode::kInject);
     const launch::Groups groups = test_groups(walk.mesh);
-    SCOPED_TRACE(walk.name + ", " + groups.mesh->shape().describe() + ", recompute " + walk.recipe.train.recompute);
+    SCOPED_TRACE(walk.name + ", " + groups.mesh->shape().describe() + ", recompute " +
+                 walk.recipe.train.recompute.name());
     const UpdateTrace trace = run_updates(walk.recipe, groups, 3, kOptions);
     const double loss = losses_apart(trace, expected.trace), gradient = gradients_apart(trace, expected.trace);
     EXPECT_LE(loss, bars.losses);

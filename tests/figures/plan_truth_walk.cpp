@@ -185,7 +185,7 @@ PlanTruth::Peak PlanTruth::measured_peak(const Case& each) const {
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
   launch::TrainState state;
   state.micro_batches = recipe.train.micro_batches;
-  state.recompute = moetrain::parse_recompute(recipe.train.recompute);
+  state.recompute = recipe.train.recompute;
   state.objective =
       moetrain::builtin_objectives().at(recipe.objective.kind).make({recipe.objective, nullptr, groups.mesh});
   state.model = launch::build_model(recipe, vocabulary_, at::kCPU, groups.mesh);
@@ -279,7 +279,7 @@ TEST_F(PlanTruth, BytesByAxis) {
     launch::Recipe recipe = each.recipe;
     recipe.mesh = each.mesh;
     // A single rank's decisions are this layout's only in float64; bf16's bytes are those of its own widths.
-    if (recipe.run.precision == "float32") recipe.run.precision = "float64";
+    if (recipe.run.precision == launch::Precision::kFloat32) recipe.run.precision = "float64";
     recipe.model.dropout = 0;
     const launch::Groups groups = test_groups(each.mesh);
     const Bytes around = measured_bytes(recipe, groups, 0);
@@ -287,7 +287,7 @@ TEST_F(PlanTruth, BytesByAxis) {
     for (auto& [axis, bytes] : measured) bytes -= around.at(axis);
     const auto work = launch::workload_of(recipe, vocabulary_, world_->size());
     const auto parameters = launch::count_parameters(recipe, vocabulary_, world_->size(), world_->rank());
-    const bool certain = recipe.run.precision == "float64" && recipe.mesh.expert > 1;
+    const bool certain = recipe.run.precision == launch::Precision::kFloat64 && recipe.mesh.expert > 1;
     const auto predicted = launch::traffic_of(recipe, parameters, work,
                                               {.crossing = certain ? crossing(recipe) : -1, .control_numbers = 1});
     for (const auto& [axis, bytes] : measured) {

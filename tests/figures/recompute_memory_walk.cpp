@@ -112,7 +112,7 @@ TEST(RecomputeMemory, OfOneMicroBatch) {
               "predicted", "seconds", "times", "predicted");
   Cost none;
   for (const Row& row : rows) {
-    const Cost cost = cost_of(moetrain::parse_recompute(row.name));
+    const Cost cost = cost_of(parallel::Enum<moetrain::Recompute>(row.name));
     if (row.kept == kept::kNone) none = cost;
     const double share = static_cast<double>(cost.peak) / static_cast<double>(none.peak);
     const double predicted = predicted_peak(row.kept) / predicted_peak(kept::kNone);

@@ -86,7 +86,8 @@ inline std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
 /// Without one of the two ways to recompute: what is dropless recomputes blocks, what has a capacity experts.
 inline std::vector<Walk> on_and_off(std::vector<Walk> walks) {
   std::erase_if(walks, [](const Walk& walk) {
-    return walk.recipe.train.recompute == (walk.name == "capacity" ? "block" : "moe");
+    return walk.recipe.train.recompute ==
+           (walk.name == "capacity" ? moetrain::Recompute::kBlock : moetrain::Recompute::kMoe);
   });
   return walks;
 }
@@ -100,8 +101,8 @@ inline std::vector<Walk> covering(const std::vector<Walk>& walks) {
                             walk.mesh.expert_tensor,
                             walk.mesh.zero,
                             int64_t{walk.name == "capacity"},
-                            int64_t{walk.mesh.dispatch == "hierarchical"},
-                            static_cast<int64_t>(moetrain::parse_recompute(walk.recipe.train.recompute))};
+                            int64_t{walk.mesh.dispatch == parallel::Dispatch::kHierarchical},
+                            static_cast<int64_t>(moetrain::Recompute(walk.recipe.train.recompute))};
     std::set<Pair> pairs;
     for (size_t a = 0; a < values.size(); ++a) {
       for (size_t b = a + 1; b < values.size(); ++b) pairs.insert({a, values[a], b, values[b]});

@@ -9,7 +9,7 @@ class MlpScores : public Scores {
  public:
   explicit MlpScores(const ScoresInput& input) {
     const MlpConfig& config = input.config.own<MlpConfig>();
-    tanh_ = config.activation == "tanh";
+    tanh_ = config.activation == MlpActivation::kTanh;
     const int64_t experts = input.experts();
     const int64_t hidden = config.hidden > 0 ? config.hidden : 8 * experts;
     hidden_HD_ = input.source.normal("hidden", {hidden, input.shape.width}, input.shape.std);

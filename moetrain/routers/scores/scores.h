@@ -1,5 +1,6 @@
 // defines: Scores, ScoreTable, CosineConfig, MlpConfig: what a router thinks of each expert for each token
 #pragma once
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -67,15 +68,18 @@ void visit(CosineConfig& config, Visitor& field) {
 /// MlpConfig. Parameters: hidden [H, D], weight [E, H].
 std::unique_ptr<Scores> mlp_scores(const ScoresInput& input);
 
+enum class MlpActivation { kTanh, kGelu };
+constexpr std::array<const char*, 2> names_of(MlpActivation) { return {"tanh", "gelu"}; }
+
 struct MlpConfig {
   int64_t hidden = 0;
-  std::string activation = "tanh";
+  parallel::Enum<MlpActivation> activation = MlpActivation::kTanh;
 };
 
 template <class Visitor>
 void visit(MlpConfig& config, Visitor& field) {
   field("hidden", config.hidden, parallel::between(0, 1 << 20), "its hidden width; 0: 8 * experts");
-  field("activation", config.activation, parallel::one_of({"tanh", "gelu"}), "as MoE++ or as ModuleFormer");
+  field("activation", config.activation, parallel::anything(), "as MoE++ or as ModuleFormer");
 }
 
 /// A fixed expert for each token id (Roller et al. 2021, Hash Layers, random hash): Philox of (the model's seed, the

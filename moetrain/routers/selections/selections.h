@@ -1,6 +1,8 @@
 // defines: Selection, SigmoidBiasConfig, SinkhornConfig, ThorConfig and the selections: which experts a token takes,
 // given what the scores say
 #pragma once
+#include <array>
+
 #include "moetrain/config/moe_config.h"
 #include "moetrain/routers/routing.h"
 
@@ -86,16 +88,23 @@ at::Tensor select_first_and_drawn(const Candidates& candidates, const MoeConfig&
 /// In evaluation ThorConfig::inference: sentence, token, or ensemble: K = E, every expert.
 at::Tensor select_stochastic(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);
 
+/// What shares one drawn expert in training, and in evaluation.
+enum class ThorGranularity { kSlices, kBatchLayer, kSentence, kToken };
+constexpr std::array<const char*, 4> names_of(ThorGranularity) {
+  return {"slices", "batch_layer", "sentence", "token"};
+}
+enum class ThorInference { kSentence, kToken, kEnsemble };
+constexpr std::array<const char*, 3> names_of(ThorInference) { return {"sentence", "token", "ensemble"}; }
+
 struct ThorConfig {
-  std::string granularity = "slices";
-  std::string inference = "sentence";
+  parallel::Enum<ThorGranularity> granularity = ThorGranularity::kSlices;
+  parallel::Enum<ThorInference> inference = ThorInference::kSentence;
 };
 
 template <class Visitor>
 void visit(ThorConfig& config, Visitor& field) {
-  field("granularity", config.granularity, parallel::one_of({"slices", "batch_layer", "sentence", "token"}),
-        "in training: what shares one drawn expert");
-  field("inference", config.inference, parallel::one_of({"sentence", "token", "ensemble"}),
+  field("granularity", config.granularity, parallel::anything(), "in training: what shares one drawn expert");
+  field("inference", config.inference, parallel::anything(),
         "in evaluation: what shares one drawn expert; ensemble: the mean of all experts");
 }
 

@@ -23,6 +23,10 @@ struct JsonFields {
   void operator()(const char* name, Field& field, const parallel::Legal&, const char*) {
     if (object.contains(name)) field = object[name].get<Field>();
   }
+  template <class E>
+  void operator()(const char* name, parallel::Enum<E>& field, const parallel::Legal&, const char*) {
+    if (object.contains(name)) field = object[name].get<std::string>();
+  }
   void operator()(const char* name, parallel::Weight& field, const parallel::Legal&, const char*) {
     if (object.contains(name)) field = object[name].get<double>();
   }

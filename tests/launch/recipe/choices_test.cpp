@@ -12,7 +12,9 @@ namespace {
 const std::string kThor = "[moe]\nrouter = \"thor\"\n";
 
 TEST(Choices, ATableOfTheChosenOneIsRead) {
-  const auto granularity = [](const Recipe& recipe) { return recipe.moe.own<moetrain::ThorConfig>().granularity; };
+  const auto granularity = [](const Recipe& recipe) {
+    return std::string(recipe.moe.own<moetrain::ThorConfig>().granularity.name());
+  };
   EXPECT_EQ(granularity(parse_recipe(kThor, "recipe.toml")), "slices");
   EXPECT_EQ(granularity(parse_recipe(kThor + "[moe.thor]\ngranularity = \"token\"\n", "recipe.toml")), "token");
   EXPECT_EQ(granularity(parse_recipe("[moe.thor]\ngranularity = \"token\"\n" + kThor, "recipe.toml")), "token");
@@ -49,7 +51,7 @@ TEST(Choices, NamesAndValuesAreHeldAgainstTheirOwnTable) {
 TEST(Choices, WhatAnOlderVersionHasWrittenIsReadAsItWasMeant) {
   const std::string older = "[moe]\nrouter = \"thor\"\ncosine_width = 0\nslots = 1\nstochastic = \"token\"\n";
   const Recipe recipe = parse_recipe(older, "run/recipe.toml", {}, {.any_version = true});
-  EXPECT_EQ(recipe.moe.own<moetrain::ThorConfig>().granularity, "token");
+  EXPECT_EQ(recipe.moe.own<moetrain::ThorConfig>().granularity.name(), std::string("token"));
   Recipe expected;
   expected.moe.router = "thor";
   expected.moe.own<moetrain::ThorConfig>().granularity = "token";

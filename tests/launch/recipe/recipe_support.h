@@ -26,8 +26,8 @@ inline std::string recipe_fault(const std::string& text, const std::vector<std::
   return fault_of([&] { parse_recipe(text, "recipe.toml", overrides); });
 }
 
-using FieldValue =
-    std::variant<int64_t, double, bool, std::string, parallel::Span, std::vector<int64_t>, parallel::Weight>;
+using FieldValue = std::variant<int64_t, double, bool, std::string, parallel::Span, std::vector<int64_t>,
+                                parallel::Weight, parallel::EnumValue>;
 
 /// Every value of a recipe, in the order of its fields: recipes are compared by these.
 inline std::vector<FieldValue> values_of(Recipe recipe) {
@@ -62,6 +62,9 @@ struct MakeUnusual {
   void operator()(parallel::Span* value) const { *value = {value->count + 7'000'000'000, parallel::Unit::kTokens}; }
   void operator()(std::vector<int64_t>* value) const { value->push_back(3); }
   void operator()(parallel::Weight* value) const { *value = {value->value / 3 + 0.1, 5, 7'000'000'000}; }
+  void operator()(parallel::EnumValue* value) const {
+    value->set(value->names().back() == value->name() ? value->names().front() : value->names().back());
+  }
   void operator()(std::string* value) const {
     const std::vector<std::string>& names = field.legal.names;
     if (names.empty()) {

@@ -161,7 +161,8 @@ TEST_P(OtherRouterLayouts, AgreeWithOneRankInFloat64) {
   const TestFolder folder("other_router", *world);
   launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
   const moetrain::RouterDemands demands = moetrain::builtin_routers().at(GetParam()).demands;
-  choose(recipe, GetParam().c_str(), demands.top_k > 0 ? demands.top_k : 3, demands.gates.front().c_str());
+  choose(recipe, GetParam().c_str(), demands.top_k > 0 ? demands.top_k : 3,
+         parallel::Enum(demands.gates.front()).name());
   if (demands.capacity) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 0.7;
   if (demands.learned) recipe.moe.drop = "probability";
   const UpdateTrace reference = trace_of_one_rank(recipe, updates_of_case());
@@ -217,8 +218,8 @@ TEST_P(LayoutEquality, AgreesWithOneRankInFloat64) {
   const UpdateTrace reference = trace_of_one_rank(recipe, updates_of_case());
   for (const parallel::MeshConfig& mesh : layouts_of_case(recipe, world->size(), GetParam())) {
     const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
-    SCOPED_TRACE(groups.mesh->shape().describe() + ", " + mesh.dispatch);
-    EXPECT_EQ(groups.mesh->dispatches_by_host(), mesh.dispatch == "hierarchical");
+    SCOPED_TRACE(groups.mesh->shape().describe() + ", " + mesh.dispatch.name());
+    EXPECT_EQ(groups.mesh->dispatches_by_host(), mesh.dispatch == parallel::Dispatch::kHierarchical);
     expect_same_trace(run_updates(recipe, groups, updates_of_case()), reference, 1e-10);
   }
 }

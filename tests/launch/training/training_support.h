@@ -84,7 +84,7 @@ inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch
 /// Where rows go by host: the two halves of the expert axis are said to be two hosts. Otherwise as MPI finds them.
 inline std::vector<int64_t> stated_hosts(const parallel::MeshConfig& mesh, int64_t ranks) {
   std::vector<int64_t> hosts;
-  for (int64_t rank = 0; mesh.dispatch == "hierarchical" && rank < ranks; ++rank) {
+  for (int64_t rank = 0; mesh.dispatch == parallel::Dispatch::kHierarchical && rank < ranks; ++rank) {
     hosts.push_back(parallel::mesh_shape(mesh, ranks).place(rank).expert * 2 / mesh.expert);
   }
   return hosts;
@@ -178,7 +178,7 @@ inline UpdateTrace run_updates(launch::Recipe recipe, const launch::Groups& grou
   launch::TrainState state;
   state.seed = static_cast<uint64_t>(recipe.run.seed);
   state.micro_batches = recipe.train.micro_batches;
-  state.recompute = moetrain::parse_recompute(recipe.train.recompute);
+  state.recompute = recipe.train.recompute;
   state.objective = recipe.objective_preset().make(
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);

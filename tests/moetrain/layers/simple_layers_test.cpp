@@ -87,12 +87,6 @@ TEST(Norm, NoTokensAndAZeroToken) {
   }
 }
 
-TEST(Norm, NamesAreRead) {
-  EXPECT_EQ(parse_norm("rms"), NormKind::kRms);
-  EXPECT_EQ(parse_norm("layer"), NormKind::kLayer);
-  EXPECT_THROW(parse_norm("batch"), parallel::InternalError);
-}
-
 TEST(FeedForward, SwigluFollowsItsFormula) {
   const FeedForward layer(kSource.at("swiglu"), {4, 7, Activation::kSwiglu}, 0.8, 0.5);
   const at::Tensor x = random_tensor("x", {5, 4});

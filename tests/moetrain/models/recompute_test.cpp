@@ -179,17 +179,5 @@ TEST(Recompute, SelectsNothingInBackward) {
   }
 }
 
-TEST(Recompute, NamesItsModes) {
-  EXPECT_EQ(parse_recompute("none"), Recompute::kNone);
-  EXPECT_EQ(parse_recompute("moe"), Recompute::kMoe);
-  EXPECT_EQ(parse_recompute("block"), Recompute::kBlock);
-  try {
-    parse_recompute("blocks");
-    FAIL() << "blocks is no mode";
-  } catch (const parallel::UserError& error) {
-    EXPECT_NE(std::string(error.what()).find("none, moe, block"), std::string::npos) << error.what();
-  }
-}
-
 }  // namespace
 }  // namespace moetrain

@@ -81,7 +81,7 @@ class DenseParts {
 
 /// The experts of each choice after the capacity rule, -1 where dropped; probabilities by a stable sort.
 inline at::Tensor dense_choices(const at::Tensor& chosen_TK, const MoeConfig& config) {
-  if (config.capacity == "dropless") return chosen_TK;
+  if (config.capacity == Capacity::kDropless) return chosen_TK;
   const double tokens = static_cast<double>(chosen_TK.size(0)),
                experts = static_cast<double>(expert_kinds(config).total());
   const auto capacity = static_cast<int64_t>(
@@ -122,7 +122,7 @@ inline DenseMoe dense_moe(MoeLayer& layer, const MoeConfig& config, const at::Te
     for (int64_t j = 0; j < top_k; ++j) {
       const int64_t e = kept_TK[t][j].item<int64_t>();
       if (e < 0) continue;
-      out = out + (config.gate == "sum1" ? p_TE[t][e] / chosen_sum : p_TE[t][e]) * parts.expert(x, e);
+      out = out + (config.gate == Gate::kSum1 ? p_TE[t][e] / chosen_sum : p_TE[t][e]) * parts.expert(x, e);
     }
     rows.push_back(parts.with_shared(x, out));
   }

@@ -50,8 +50,8 @@ const std::map<std::string, MoeConfig>& registry() {
     for (const std::string& name : builtin_routers().names()) {
       const RouterDemands demands = builtin_routers().at(name).demands;
       const MoeConfig& base = demands.learned ? learned : fixed;
-      all.try_emplace(name,
-                      with(base, name.c_str(), demands.top_k > 0 ? demands.top_k : 2, demands.gates.front().c_str()));
+      all.try_emplace(name, with(base, name.c_str(), demands.top_k > 0 ? demands.top_k : 2,
+                                 parallel::Enum(demands.gates.front()).name()));
     }
     all["noisy_top_k"].losses["load"] = 0.5;
     all["gshard"].own<LoadBalanceConfig>().choices = "first";
@@ -237,7 +237,7 @@ TEST_P(RegistryTest, ForwardIsFinite) {
   if (config_.router == "expert_choice") return;  // every expert is busy, and no choice is dropped
   const int64_t idle = (output.decision.global_choices_E == 0).sum().item<int64_t>();
   EXPECT_TRUE(config_.experts == 5 || idle > 0);
-  EXPECT_TRUE(config_.experts != 5 || (output.decision.dropped > 0) == (config_.capacity == "factor"));
+  EXPECT_TRUE(config_.experts != 5 || (output.decision.dropped > 0) == (config_.capacity == Capacity::kFactor));
 }
 
 TEST_P(RegistryTest, GradientsEqualFiniteDifferences) {

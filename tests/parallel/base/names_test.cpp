@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 
+#include "parallel/base/enum.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/field.h"
 #include "parallel/base/name_table.h"
@@ -69,6 +71,31 @@ TEST(NameTable, CopiesAreIndependentValues) {
   NameTable<int> mine = builtin;
   mine.add("mine", 2);
   EXPECT_EQ(builtin.names().size(), 1u);
+}
+
+enum class Fruit { kApple, kPear, kFig };
+constexpr std::array<const char*, 3> names_of(Fruit) { return {"apple", "pear", "fig"}; }
+
+TEST(Enum, IsItsEnumeratorAndHasAName) {
+  const Enum<Fruit> unsaid;
+  EXPECT_EQ(unsaid.name(), std::string("apple"));
+  Enum<Fruit> fruit = Fruit::kFig;
+  EXPECT_TRUE(fruit == Fruit::kFig && fruit != unsaid);
+  fruit = "pear";
+  EXPECT_EQ(Fruit(fruit), Fruit::kPear);
+  EXPECT_EQ(concat("a ", fruit), "a pear");
+  EXPECT_EQ(fruit.names(), (std::vector<std::string>{"apple", "pear", "fig"}));
+}
+
+TEST(Enum, AnUnknownNameIsRefusedAndLeavesTheValue) {
+  Enum<Fruit> fruit = Fruit::kFig;
+  try {
+    fruit.set("plum");
+    FAIL() << "plum is none";
+  } catch (const UserError& error) {
+    EXPECT_STREQ(error.what(), "unknown name 'plum'; known: apple, pear, fig");
+  }
+  EXPECT_EQ(fruit, Fruit::kFig);
 }
 
 TEST(Legal, BoundsHoldAtTheirEdges) {
