@@ -42,6 +42,43 @@ TEST(ParameterTable, EqualsRealModelsOnEveryRank) {
   }
 }
 
+/// One weight of `width` numbers for each expert, and one of hidden units where `shared`.
+template <bool shared>
+std::vector<moetrain::ExpertWeight> scales(const moetrain::ExpertShape& shape, const moetrain::MoeConfig&) {
+  std::vector<moetrain::ExpertWeight> weights{{.name = "scale", .dims = {shape.width}}};
+  if (shared) weights = {{.name = "up", .dims = {shape.width, shape.hidden}, .hidden_dim = 1}};
+  return weights;
+}
+
+std::shared_ptr<const parallel::ExpertCompute> nothing(const moetrain::ExpertShape&, const moetrain::MoeConfig&) {
+  return nullptr;
+}
+
+TEST(ParameterTable, AnExpertKindIsSharedOutByItsHiddenUnitsOrNotAtAll) {
+  launch::Registry registry;
+  registry.experts.add("scales", {.weights = scales<false>, .compute = nothing});
+  registry.experts.add("ups", {.weights = scales<true>, .compute = nothing});
+  launch::Recipe recipe = small_cases().front().recipe;
+  recipe.registry = std::make_shared<const launch::Registry>(registry);
+  recipe.moe.layers = "all";
+  recipe.mesh = {.expert_tensor = 2};
+  recipe.moe.expert = "ups";
+  const ParameterTable table = count_parameters(recipe, kOddVocabulary, 2, 1);
+  const auto* up = table.find("blocks.0.moe.experts.up");
+  ASSERT_NE(up, nullptr);
+  EXPECT_EQ(2 * up->elements, recipe.moe.experts * recipe.model.width * recipe.moe.hidden);
+  recipe.moe.expert = "scales";
+  try {
+    count_parameters(recipe, kOddVocabulary, 2, 1);
+    FAIL() << "it was shared out";
+  } catch (const parallel::UserError& error) {
+    EXPECT_STREQ(
+        error.what(),
+        "mesh.expert_tensor = 2 with moe.expert = \"scales\": its weight \"scale\" has no hidden units to share "
+        "out; legal: expert_tensor = 1, or expert = \"feed_forward\"");
+  }
+}
+
 TEST(ParameterTable, CountsWhatNoMachineHolds) {
   launch::Recipe recipe = small_recipe();
   recipe.run.precision = "bf16";
