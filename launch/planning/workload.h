@@ -8,6 +8,7 @@
 #include "launch/recipe/recipe.h"
 #include "moetrain/config/expert_kinds.h"
 #include "moetrain/experts/expert.h"
+#include "moetrain/layers/feed_forward.h"
 #include "moetrain/models/model.h"
 #include "moetrain/objectives/objective.h"
 #include "parallel/mesh/mesh_shape.h"

@@ -57,9 +57,7 @@ std::vector<std::string> mesh_notes(const Recipe& recipe, const std::vector<int6
       parallel::mesh_table(parallel::mesh_shape(mesh, static_cast<int64_t>(hosts.size())), hosts);
   const std::vector<bool> blocks = moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
   const int64_t with_experts = std::ranges::count(blocks, true), dense = std::ranges::count(blocks, false);
-  const int element = recipe.run.precision == Precision::kFloat64 ? 8
-                      : recipe.run.precision == Precision::kBf16  ? 2
-                                                                  : 4;
+  const auto element = static_cast<int64_t>(c10::elementSize(dtype_of(recipe.run.precision)));
   const double row_bytes = static_cast<double>(tokens * recipe.model.width * element);
   const auto warn = [&](const char* key, Axis axis, int64_t MeshConfig::*size, double bytes) {
     const int64_t over = spanned(mesh, axis, hosts);

@@ -45,7 +45,6 @@ DispatchedExperts::DispatchedExperts(const ParameterSource& source, const Expert
   }
   compute_ = preset.compute(part, config);
   costs_ = expert_costs(preset, part, config);
-  parameters_of_expert_ = expert_costs(preset, shape, config).parameters;
 }
 
 at::Tensor DispatchedExperts::forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {

@@ -20,8 +20,8 @@ class DispatchedExperts : public torch::nn::Module {
   /// out[t] = sum over the token's choices of weight * expert(token). [T, D] -> [T, D]
   /// Collective over Mesh::experts().
   at::Tensor forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
-  /// Of one, on all ranks.
-  int64_t parameters_of_expert() const { return parameters_of_expert_; }
+  /// Of one, on all ranks that share its hidden units.
+  int64_t parameters_of_expert() const { return costs_.parameters * group_.mesh->shape().expert_tensor; }
 
   /// For a profile: what forward passes to expert_pipeline, the width of its rows, and what this rank's part costs.
   const parallel::ExpertGroup& group() const { return group_; }
@@ -36,7 +36,6 @@ class DispatchedExperts : public torch::nn::Module {
   std::vector<at::Tensor> weights_;
   std::shared_ptr<const parallel::ExpertCompute> compute_;
   ExpertCosts costs_;
-  int64_t parameters_of_expert_ = 0;
 };
 
 }  // namespace moetrain

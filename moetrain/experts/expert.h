@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "moetrain/config/layer_kinds.h"
 #include "moetrain/config/moe_config.h"
-#include "moetrain/layers/feed_forward.h"
 #include "parallel/base/name_table.h"
 #include "parallel/dispatch/expert_pipeline.h"
 

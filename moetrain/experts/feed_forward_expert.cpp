@@ -3,6 +3,7 @@
 
 #include "moetrain/experts/expert.h"
 #include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/layers/feed_forward.h"
 
 namespace moetrain {
 namespace {
@@ -116,8 +117,8 @@ std::shared_ptr<const parallel::ExpertCompute> feed_forward_compute(const Expert
   return std::make_shared<UngatedCompute>(part.activation == Activation::kGelu ? kGelu : kRelu);
 }
 
-ExpertCosts feed_forward_costs(const ExpertShape& part, const MoeConfig&) {
-  const int64_t matrices = gated(part) ? 3 : 2;
+ExpertCosts costs_of_feed_forward(const ExpertShape& part, const MoeConfig&) {
+  const int64_t matrices = feed_forward_costs(part.activation).matrices;
   return {.matrices = matrices,
           .multiply_adds = static_cast<double>(matrices * part.width * part.hidden),
           .kept = matrices * part.hidden,          // gate and up, and what is made of them
@@ -127,7 +128,7 @@ ExpertCosts feed_forward_costs(const ExpertShape& part, const MoeConfig&) {
 }  // namespace
 
 ExpertPreset feed_forward_expert() {
-  return {.weights = feed_forward_weights, .compute = feed_forward_compute, .costs = feed_forward_costs};
+  return {.weights = feed_forward_weights, .compute = feed_forward_compute, .costs = costs_of_feed_forward};
 }
 
 }  // namespace moetrain

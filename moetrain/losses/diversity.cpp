@@ -1,8 +1,6 @@
 // Of Hecto: no expert is left out.
 #include <ATen/ATen.h>
 
-#include "moetrain/config/expert_kinds.h"
-#include "moetrain/losses/router_loss.h"
 #include "moetrain/losses/statistic_share.h"
 
 namespace moetrain {
@@ -17,12 +15,7 @@ at::Tensor apart_from_even(const at::Tensor& mean_E) {
 /// wanted, ln E where all want one. Unlike load_balance it counts no choices, and unlike mutual_information asks no
 /// token to be sure. Collective.
 at::Tensor diversity_share(const RoutingDecision& decision, const MoeConfig&, const RoutingContext& context) {
-  const at::Tensor mean_E = decision.probabilities_TE.sum(0) / static_cast<double>(context.scope.global_tokens);
-  return share_of_statistic(mean_E, context.scope.group, &apart_from_even);
-}
-
-int64_t diversity_bytes(const MoeConfig& config, const LossSizes& sizes) {
-  return sizes.number * expert_kinds(config).total();
+  return share_of_statistic(local_mean(decision, context.scope), context.scope.group, &apart_from_even);
 }
 
 }  // namespace
@@ -30,7 +23,7 @@ int64_t diversity_bytes(const MoeConfig& config, const LossSizes& sizes) {
 RouterLoss diversity_loss() {
   return {.share = diversity_share,
           .sentence = "weight of the mean probabilities' divergence from even ones (Hecto: 0.1); 0: off",
-          .summed_bytes = diversity_bytes};
+          .summed_bytes = bytes_of_each_expert};
 }
 
 }  // namespace moetrain

@@ -2,6 +2,7 @@
 #include "moetrain/losses/load_balance.h"
 #include "moetrain/losses/router_loss.h"
 #include "moetrain/losses/routing_shares.h"
+#include "moetrain/losses/statistic_share.h"
 
 namespace moetrain {
 
@@ -14,11 +15,6 @@ namespace {
 template <at::Tensor (*share)(const RoutingDecision&, const BatchScope&)>
 at::Tensor of_scope(const RoutingDecision& decision, const MoeConfig&, const RoutingContext& context) {
   return share(decision, context.scope);
-}
-
-/// A statistic with one number for each expert.
-int64_t number_of_each(const MoeConfig& config, const LossSizes& sizes) {
-  return sizes.number * expert_kinds(config).total();
 }
 
 std::string needs_several(const MoeConfig& config, const RouterDemands&) {
@@ -47,22 +43,22 @@ parallel::NameTable<RouterLoss> builtin_losses() {
                {.share = of_scope<importance_share>,
                 .sentence = "weight of the CV^2 of the experts' summed gates; 0: off",
                 .refusal = needs_several,
-                .summed_bytes = number_of_each}},
+                .summed_bytes = bytes_of_each_expert}},
               {"load",
                {.share = of_scope<load_share>,
                 .sentence = "router = noisy_top_k: weight of the CV^2 of the experts' smooth load; 0: off",
                 .refusal = needs_noise,
-                .summed_bytes = number_of_each}},
+                .summed_bytes = bytes_of_each_expert}},
               // Mod-Squad and ModuleFormer (Chen et al. 2022; Shen et al. 2023).
               {"mutual_information",
                {.share = of_scope<mutual_information_share>,
                 .sentence = "weight of -I(token; expert): confident tokens, balanced experts; 0: off",
-                .summed_bytes = number_of_each}},
+                .summed_bytes = bytes_of_each_expert}},
               {"concentration",
                {.share = of_scope<concentration_share>,
                 .sentence =
                     "weight of the entropy of the mean probabilities: few experts for this text (ModuleFormer); 0: off",
-                .summed_bytes = number_of_each}},
+                .summed_bytes = bytes_of_each_expert}},
               {"entropy", {of_scope<entropy_share>, "weight of the router's mean entropy: confident tokens; 0: off"}},
               // Hecto (with entropy).
               {"diversity", diversity_loss()},

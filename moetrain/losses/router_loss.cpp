@@ -6,17 +6,13 @@
 
 namespace moetrain {
 
-parallel::Weight weight_of(const MoeConfig& config, const std::string& name, const RouterLoss& loss) {
-  const auto said = config.losses.find(name);
-  return said == config.losses.end() ? loss.weight : said->second;
-}
-
 std::vector<ChosenLoss> chosen_losses(const MoeConfig& config, const parallel::NameTable<RouterLoss>& losses) {
   for (const auto& [name, weight] : config.losses) losses.at(name);
   std::vector<ChosenLoss> chosen;
   for (const std::string& name : losses.names()) {
     const RouterLoss& loss = losses.at(name);
-    const parallel::Weight weight = weight_of(config, name, loss);
+    const auto said = config.losses.find(name);
+    const parallel::Weight weight = said == config.losses.end() ? loss.weight : said->second;
     if (weight.is_on()) chosen.push_back({name, loss, weight});
   }
   return chosen;

@@ -1,5 +1,5 @@
 // A loss that is read off a layer's routing, as a row of a table.
-// defines: RouterLoss, LossSizes, builtin_losses, ChosenLoss, chosen_losses, weight_of, router_losses, check_losses
+// defines: RouterLoss, LossSizes, builtin_losses, ChosenLoss, chosen_losses, router_losses, check_losses
 #pragma once
 #include <string>
 #include <vector>
@@ -40,10 +40,8 @@ struct ChosenLoss {
   parallel::Weight weight;
 };
 
-/// What the config says of it, or else its own default.
-parallel::Weight weight_of(const MoeConfig& config, const std::string& name, const RouterLoss& loss);
-
-/// By name. UserError for a weight of a loss that is not in the table.
+/// With the weight that the config says, or else the loss's own. UserError for a weight of a loss that is not in the
+/// table.
 std::vector<ChosenLoss> chosen_losses(const MoeConfig& config, const parallel::NameTable<RouterLoss>& losses);
 
 /// Weighted shares. Outside of its weight's window of updates a loss is 0 and not computed, so that the names are the

@@ -20,11 +20,6 @@ at::Tensor negative_entropy(const at::Tensor& p) { return (p * p.clamp_min(1e-30
 
 at::Tensor entropy(const at::Tensor& p_E) { return -negative_entropy(p_E); }
 
-/// Of the probabilities, over the N tokens.
-at::Tensor local_mean(const RoutingDecision& decision, const BatchScope& scope) {
-  return decision.probabilities_TE.sum(0) / static_cast<double>(scope.global_tokens);
-}
-
 }  // namespace
 
 at::Tensor router_z_share(const RoutingDecision& decision, const BatchScope& scope) {

@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "moetrain/config/expert_kinds.h"
+
 namespace moetrain {
 
 at::Tensor share_of_statistic(const at::Tensor& local, parallel::Communicator& group,
@@ -15,6 +17,14 @@ at::Tensor share_of_statistic(const at::Tensor& local, parallel::Communicator& g
   const at::Tensor value = function(global);
   const at::Tensor slope = torch::autograd::grad({value}, {global}).front();
   return value.detach() / static_cast<double>(group.size()) + (slope * (local - local.detach())).sum();
+}
+
+at::Tensor local_mean(const RoutingDecision& decision, const BatchScope& scope) {
+  return decision.probabilities_TE.sum(0) / static_cast<double>(scope.global_tokens);
+}
+
+int64_t bytes_of_each_expert(const MoeConfig& config, const LossSizes& sizes) {
+  return sizes.number * expert_kinds(config).total();
 }
 
 }  // namespace moetrain

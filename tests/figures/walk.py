@@ -9,6 +9,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WALKER = ROOT / "build/layouts_walk"
+# Of ranks of one thread each, which give their core to others while they wait.
+RANKS = {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
 
 
 def walk(test, ranks, suite="Walker", hosts=1, options=(), kept=("walked",), program=WALKER, variables=None):
@@ -21,8 +23,7 @@ def walk(test, ranks, suite="Walker", hosts=1, options=(), kept=("walked",), pro
     else:
         command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(program)]
     command += ["--gtest_brief=1", f"--gtest_filter={suite}.{test}"]
-    environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                       OMPI_MCA_mpi_yield_when_idle="1", **(variables or {}))
+    environment = os.environ | RANKS | (variables or {})
     return passed_on(command, environment, kept)
 
 
