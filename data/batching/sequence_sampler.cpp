@@ -12,11 +12,13 @@ SequenceSampler::SequenceSampler(const TokenStream& stream, int64_t sequence_len
                        " (data.sequence_length); prepare more text or choose shorter sequences");
 }
 
-int64_t SequenceSampler::window_at(uint64_t seed, int64_t position) const {
+int64_t item_at(uint64_t seed, int64_t position, int64_t items) {
   parallel::check_internal(position >= 0, "position ", position, " in the data order");
-  const parallel::RandomStream order(seed, "data order", 0, position / windows_);
-  return parallel::permuted_index(order, position % windows_, windows_);
+  const parallel::RandomStream order(seed, "data order", 0, position / items);
+  return parallel::permuted_index(order, position % items, items);
 }
+
+int64_t SequenceSampler::window_at(uint64_t seed, int64_t position) const { return item_at(seed, position, windows_); }
 
 std::vector<int64_t> SequenceSampler::windows_at(uint64_t seed, int64_t begin, int64_t count) const {
   std::vector<int64_t> windows;

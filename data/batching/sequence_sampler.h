@@ -1,4 +1,4 @@
-// defines: SequenceSampler, evaluation_windows, read_windows
+// defines: SequenceSampler, item_at, evaluation_windows, read_windows
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -26,6 +26,10 @@ class SequenceSampler {
  private:
   int64_t windows_;
 };
+
+/// What stands at `position` >= 0 of a run that visits `items` things once an epoch, in a shuffled order that is a
+/// function of (seed, epoch) alone.
+int64_t item_at(uint64_t seed, int64_t position, int64_t items);
 
 /// Windows that cover every target of the stream, the last one possibly padded: what an evaluation reads in order.
 int64_t evaluation_windows(const TokenStream& stream, int64_t sequence_length);

@@ -23,8 +23,10 @@ void visit(DataConfig& config, Visitor& field) {
   field("sequence_length", config.sequence_length, between(1, 1 << 20), "tokens of one sequence of a language model");
   field("directions", config.directions, anything(),
         "translation: \"all\", or a list such as \"en-de,de-en\" or \"en-*,*-en\"");
-  field("longest", config.longest, between(3, 1 << 20),
-        "translation: pairs with more tokens on either side, tag and end included, are not trained on");
+  field(
+      "longest", config.longest, between(3, 1 << 20),
+      "translation: pairs with more tokens on either side, tag and end included, are not trained on; classifier: of a "
+      "longer document the beginning is read");
   field("rows", config.rows, at_least(0), "translation: train on the first so many aligned rows; 0: all");
   field("temperature", config.temperature, above(0),
         "translation: a direction of n pairs is drawn in proportion to n^(1 / temperature)");

@@ -34,11 +34,16 @@ SourceDocument json_document(std::string_view line, const std::string& place, co
   const nlohmann::json object = parse_json_line(line, place);
   const std::string* text = string_member(object, "text", place);
   const std::string* language = string_member(object, "language", place);
-  if (text == nullptr) parallel::user_error(place, ": the object has no \"text\"");
-  if (language != nullptr && (language->empty() || language->find('\0') != std::string::npos)) {
-    parallel::user_error(place, ": \"language\" is empty or holds a zero byte");
+  const std::string* label = string_member(object, "label", place);
+  if (language != nullptr && label != nullptr) {
+    parallel::user_error(place, ": has a \"language\" and a \"label\", and one document has one group");
   }
-  return text_document(place, language != nullptr ? *language : group, *text);
+  if (text == nullptr) parallel::user_error(place, ": the object has no \"text\"");
+  const std::string* own = language != nullptr ? language : label;
+  if (own != nullptr && (own->empty() || own->find('\0') != std::string::npos)) {
+    parallel::user_error(place, ": \"", language != nullptr ? "language" : "label", "\" is empty or holds a zero byte");
+  }
+  return text_document(place, own != nullptr ? *own : group, *text);
 }
 
 bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }

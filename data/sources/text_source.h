@@ -16,8 +16,9 @@ struct TextFileOptions {
   int64_t most_bytes = 2ll << 30;  // of one file, unpacked
 };
 
-/// Plain text: one document. JSON lines: one JSON object a line, with "text" and, where it has one, "language", which
-/// becomes the group; blank lines do not count. They are known by their name (".jsonl", ".ndjson", ".jsonlines",
+/// Plain text: one document. JSON lines: one JSON object a line, with "text" and, where it has one, "language" or
+/// "label", which becomes the group; blank lines do not count. They are known by their name (".jsonl", ".ndjson",
+/// ".jsonlines",
 /// ".ldjson", ".jl", ".json", in small letters or capitals) or by their first line. Each of them may be packed, as
 /// read_bytes says. A byte order mark is taken off. `notes` gets a sentence where the content decided, and not the
 /// name. UserError for bytes that are not UTF-8 (file, offset, value, line) and lines that are not such an object

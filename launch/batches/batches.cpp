@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "launch/batches/document_batches.h"
 #include "launch/batches/pair_batches.h"
 #include "launch/batches/window_batches.h"
 
@@ -15,15 +16,20 @@ moetrain::TokenSide moved(const moetrain::TokenSide& side, at::Device device) {
   return there;
 }
 
-bool of_pairs(const Recipe& recipe) { return recipe.model.kind == "encoder_decoder"; }
-
 }  // namespace
+
+const at::Tensor& MicroBatch::groups_of(moetrain::Rows rows, moetrain::Side side) const {
+  if (rows == moetrain::Rows::kSequences) return groups_S;
+  return side == moetrain::Side::kSource ? source_groups_T : groups_T;
+}
 
 MicroBatch to_device(const MicroBatch& batch, at::Device device) {
   if (device.is_cpu()) return batch;
   MicroBatch there{.batch = {.inputs = {.tokens = moved(batch.batch.inputs.tokens, device)},
-                             .targets_G = batch.batch.targets_G.to(device)},
+                             .targets_G = batch.batch.targets_G.to(device),
+                             .predicts = batch.batch.predicts},
                    .groups_T = batch.groups_T.to(device)};
+  if (batch.groups_S.defined()) there.groups_S = batch.groups_S.to(device);
   if (!batch.batch.inputs.source) return there;
   there.batch.inputs.source = moved(*batch.batch.inputs.source, device);
   there.source_groups_T = batch.source_groups_T.to(device);
@@ -38,13 +44,27 @@ int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh) {
 
 std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
                                                        data::Shard shard) {
-  if (of_pairs(recipe)) return std::make_unique<PairBatches>(corpus, recipe, shard);
+  switch (recipe.model_preset().reads) {
+    case moetrain::Reads::kPairs:
+      return std::make_unique<PairBatches>(corpus, recipe, shard);
+    case moetrain::Reads::kDocuments:
+      return std::make_unique<DocumentBatches>(corpus, recipe, shard);
+    case moetrain::Reads::kText:
+      break;
+  }
   return std::make_unique<WindowBatches>(corpus, recipe, shard);
 }
 
 std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
                                                       data::Shard shard) {
-  if (of_pairs(recipe)) return std::make_unique<HeldOutPairs>(corpus, recipe, shard);
+  switch (recipe.model_preset().reads) {
+    case moetrain::Reads::kPairs:
+      return std::make_unique<HeldOutPairs>(corpus, recipe, shard);
+    case moetrain::Reads::kDocuments:
+      return std::make_unique<HeldOutDocuments>(corpus, recipe, shard);
+    case moetrain::Reads::kText:
+      break;
+  }
   return std::make_unique<HeldOutWindows>(corpus, recipe, shard);
 }
 

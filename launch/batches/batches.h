@@ -15,8 +15,12 @@ namespace launch {
 /// This rank's part of one micro-batch.
 struct MicroBatch {
   moetrain::Batch batch;
-  at::Tensor groups_T;         // int64, group (language, or direction of translation) of each target
-  at::Tensor source_groups_T;  // likewise of each source token; undefined without a source
+  // int64, the groups (languages, directions of translation, classes) of
+  at::Tensor groups_T;         // each of the tokens,
+  at::Tensor source_groups_T;  // each of the source's; undefined without a source,
+  at::Tensor groups_S;         // each sequence; undefined where a sequence may be of several
+
+  const at::Tensor& groups_of(moetrain::Rows rows, moetrain::Side side = moetrain::Side::kTokens) const;
 };
 
 MicroBatch to_device(const MicroBatch& batch, at::Device device);
@@ -42,12 +46,12 @@ class TrainingBatches {
   virtual int64_t sequences_before(int64_t updates) const = 0;
 };
 
-/// Windows of a text for a language model, sentence pairs for an encoder-decoder. UserError where the recipe does not
-/// fit the corpus.
+/// Windows of a text for a language model, sentence pairs for an encoder-decoder, documents for a classifier. UserError
+/// where the recipe does not fit the corpus.
 std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
                                                        data::Shard shard);
 
-/// A group of held-out targets: a language, or a direction.
+/// A group of held-out targets: a language, a direction, or a class.
 struct HeldOutGroup {
   std::string name;
   int64_t bytes = 0;  // of text to predict

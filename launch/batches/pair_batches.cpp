@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <span>
 
 #include "parallel/base/fault.h"
@@ -18,19 +19,23 @@ MicroBatch micro_batch(const data::ParallelText& text, std::span<const int64_t> 
   const data::PairBatch read = data::read_pairs(text, {pairs.begin() + own.begin, pairs.begin() + own.end});
   const auto side_of = [&](const std::vector<int64_t>& tokens, const std::vector<int64_t>& lengths,
                            int64_t data::PairTokens::*side) {
+    int64_t longest = 0;
+    for (const int64_t pair : pairs) longest = std::max(longest, data::count_tokens(text, std::span(&pair, 1)).*side);
     return moetrain::TokenSide{.ids_T = at::tensor(tokens, at::kLong),
                                .sequences = {lengths, at::kCPU},
                                .global_tokens = all.*side,
                                .first_token = before.tokens.*side + earlier.*side,
                                .global_sequences = static_cast<int64_t>(pairs.size()),
-                               .first_sequence = before.pairs + own.begin};
+                               .first_sequence = before.pairs + own.begin,
+                               .longest = longest};
   };
   const at::Tensor direction_S = at::tensor(read.directions, at::kInt).to(at::kLong);
   return {.batch = {.inputs = {.tokens = side_of(read.target_inputs, read.target_lengths, &data::PairTokens::target),
                                .source = side_of(read.source_tokens, read.source_lengths, &data::PairTokens::source)},
                     .targets_G = at::tensor(read.targets, at::kLong)},
           .groups_T = at::repeat_interleave(direction_S, at::tensor(read.target_lengths, at::kLong)),
-          .source_groups_T = at::repeat_interleave(direction_S, at::tensor(read.source_lengths, at::kLong))};
+          .source_groups_T = at::repeat_interleave(direction_S, at::tensor(read.source_lengths, at::kLong)),
+          .groups_S = direction_S};
 }
 
 }  // namespace

@@ -43,13 +43,13 @@ std::string number_text(double number, int decimals) {
 }
 
 void print(const Evaluation& result) {
-  std::printf("%-12s %12s %12s %10s %14s\n", "group", "tokens", "bytes", "loss", "bits per byte");
+  std::printf("%-12s %12s %12s %10s %14s %10s\n", "group", "targets", "bytes", "loss", "bits per byte", "accuracy");
   const auto line = [](const GroupScore& score) {
     const std::string name = parallel::printable(score.name);
     if (score.tokens == 0) return void(std::printf("%-12s nothing is held out\n", name.c_str()));
-    std::printf("%-12s %12lld %12lld %10s %14s\n", name.c_str(), static_cast<long long>(score.tokens),
+    std::printf("%-12s %12lld %12lld %10s %14s %10s\n", name.c_str(), static_cast<long long>(score.tokens),
                 static_cast<long long>(score.bytes), number_text(score.loss(), 4).c_str(),
-                number_text(score.bits_per_byte(), 4).c_str());
+                number_text(score.bits_per_byte(), 4).c_str(), number_text(score.accuracy(), 4).c_str());
   };
   for (const GroupScore& score : result.groups) line(score);
   line(result.overall);
@@ -106,7 +106,9 @@ void note_differences(const TrainedModel& trained, const data::TokenCorpus& corp
                  static_cast<long long>(longer), static_cast<long long>(text->size()),
                  static_cast<long long>(trained.longest));
   }
-  if (!text) note_long_text(trained, "data.sequence_length", trained.recipe.data.sequence_length);
+  if (trained.recipe.model_preset().reads == moetrain::Reads::kText) {
+    note_long_text(trained, "data.sequence_length", trained.recipe.data.sequence_length);
+  }
 }
 
 /// A loss that is no number is the model's: a run that diverged, or a precision that it does not fit into.

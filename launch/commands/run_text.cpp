@@ -11,11 +11,11 @@ void add_data_file(CLI::App& command, std::string& data_file) {
 
 void note_long_text(const TrainedModel& trained, const std::string& what, int64_t tokens) {
   if (tokens <= trained.longest) return;
-  const bool translates = trained.recipe.model.kind == "encoder_decoder";
+  const bool windows = trained.recipe.model_preset().reads == moetrain::Reads::kText;
   std::fprintf(stderr,
                "moetrain: note: %s: %lld tokens, longer than %s = %lld of training: the model never saw a text so "
                "long\n",
-               what.c_str(), static_cast<long long>(tokens), translates ? "data.longest" : "data.sequence_length",
+               what.c_str(), static_cast<long long>(tokens), windows ? "data.sequence_length" : "data.longest",
                static_cast<long long>(trained.longest));
 }
 

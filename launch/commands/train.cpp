@@ -33,7 +33,8 @@ struct TrainArguments {
 void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
   const auto ranks = static_cast<int64_t>(hosts.size());
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
-  check_lengths(recipe, make_training_batches(corpus, recipe, {.index = 0, .count = 1})->scale());
+  const parallel::SpanScale scale = make_training_batches(corpus, recipe, {.index = 0, .count = 1})->scale();
+  check_lengths(recipe, scale);
   const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kMeta,
                                  std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, 0));
   const moetrain::ParameterCount count = model->parameter_count();
@@ -41,11 +42,9 @@ void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
               static_cast<long long>(count.total), static_cast<long long>(count.active));
   const parallel::MeshShape mesh = parallel::mesh_shape(recipe.mesh, ranks);
   std::printf("# %s\n", mesh.describe().c_str());
-  const int64_t tokens = recipe.model.kind == "encoder_decoder"
-                             ? recipe.train.batch_tokens
-                             : recipe.train.global_batch * recipe.data.sequence_length;
-  for (const std::string& note : mesh_notes(recipe, hosts, tokens)) std::printf("# %s\n", note.c_str());
-  if (recipe.model.kind == "encoder_decoder") return;  // an update's pairs are counted in tokens
+  for (const std::string& note : mesh_notes(recipe, hosts, scale.tokens_per_update))
+    std::printf("# %s\n", note.c_str());
+  if (recipe.model_preset().reads == moetrain::Reads::kPairs) return;  // an update's pairs are counted in tokens
   const int64_t micro = recipe.train.global_batch / recipe.train.micro_batches;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     const auto own = data::split_range(micro, {.index = mesh.place(rank).data, .count = mesh.data});

@@ -20,9 +20,9 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// Sums over all batches, on this rank.
 struct Sums {
-  at::Tensor nll_G, tokens_G;          // float64
-  std::vector<int64_t> layers;         // numbers of the MoE blocks
-  std::vector<at::Tensor> choices_GE;  // float64, one a layer
+  at::Tensor nll_G, tokens_G, correct_G;  // float64
+  std::vector<int64_t> layers;            // numbers of the MoE blocks
+  std::vector<at::Tensor> choices_GE;     // float64, one a layer
 };
 
 /// How often the tokens of each group chose each expert: [groups, E].
@@ -38,19 +38,23 @@ void add_batch(Sums& sums, moetrain::Model& model, const MicroBatch& batch, cons
   const auto own = [&](const at::Tensor& each) { return parallel::TokenParts(mesh.tensor(), each.size(0)).own(each); };
   const int64_t groups = sums.nll_G.numel();
   const auto output = moetrain::likelihood(model, batch.batch, pass);
+  const moetrain::Rows predicts = batch.batch.predicts;
   const at::Tensor kept_T = (own(batch.batch.targets_G) != moetrain::OutputHead::kIgnored).nonzero().squeeze(1);
-  const at::Tensor group_T = own(batch.groups_T).index_select(0, kept_T);
+  const at::Tensor group_T = own(batch.groups_of(predicts)).index_select(0, kept_T);
   sums.nll_G.index_add_(0, group_T.to(at::kCPU), output.nll_T.index_select(0, kept_T).to(at::kCPU, at::kDouble));
+  const at::Tensor correct_T = output.correct_T.index_select(0, kept_T).to(at::kCPU, at::kDouble);
+  sums.correct_G.index_add_(0, group_T.to(at::kCPU), correct_T);
   sums.tokens_G.add_(at::bincount(group_T, {}, groups).to(at::kCPU, at::kDouble));
   sums.choices_GE.resize(output.routing.size());
   sums.layers.clear();
   for (size_t i = 0; i < output.routing.size(); ++i) {
     const moetrain::LayerRouting& routing = output.routing[i];
-    const bool of_source = routing.side == moetrain::Side::kSource;
+    const bool of_targets = routing.side == moetrain::Side::kTokens && routing.rows == predicts;
     const at::Tensor& chosen_TK = routing.decision.chosen_TK;
     const int64_t experts = routing.decision.assignment.num_experts;
-    const at::Tensor count = of_source ? choices_of(chosen_TK, own(batch.source_groups_T), groups, experts)
-                                       : choices_of(chosen_TK.index_select(0, kept_T), group_T, groups, experts);
+    const at::Tensor count =
+        of_targets ? choices_of(chosen_TK.index_select(0, kept_T), group_T, groups, experts)
+                   : choices_of(chosen_TK, own(batch.groups_of(routing.rows, routing.side)), groups, experts);
     sums.layers.push_back(routing.layer);
     sums.choices_GE[i] = sums.choices_GE[i].defined() ? sums.choices_GE[i] + count : count;
   }
@@ -59,6 +63,7 @@ void add_batch(Sums& sums, moetrain::Model& model, const MicroBatch& batch, cons
 void reduce(Sums& sums, parallel::Communicator& control) {
   control.all_reduce(sums.nll_G, parallel::ReduceOp::kSum).wait();
   control.all_reduce(sums.tokens_G, parallel::ReduceOp::kSum).wait();
+  control.all_reduce(sums.correct_G, parallel::ReduceOp::kSum).wait();
   for (at::Tensor& choices : sums.choices_GE) control.all_reduce(choices, parallel::ReduceOp::kSum).wait();
 }
 
@@ -68,10 +73,12 @@ Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) 
   for (size_t g = 0; g < groups.size(); ++g) {
     const auto index = static_cast<int64_t>(g);
     const GroupScore score{groups[g].name, sums.nll_G[index].item<double>(),
-                           static_cast<int64_t>(sums.tokens_G[index].item<double>()), groups[g].bytes};
+                           static_cast<int64_t>(sums.tokens_G[index].item<double>()), groups[g].bytes,
+                           static_cast<int64_t>(sums.correct_G[index].item<double>())};
     result.overall.nll += score.nll;
     result.overall.tokens += score.tokens;
     result.overall.bytes += score.bytes;
+    result.overall.correct += score.correct;
     result.groups.push_back(score);
   }
   for (size_t i = 0; i < sums.layers.size(); ++i) {
@@ -88,6 +95,7 @@ Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) 
 nlohmann::json score_json(const GroupScore& score) {
   return {{"loss", score.loss()},
           {"bits_per_byte", score.bits_per_byte()},
+          {"accuracy", score.accuracy()},
           {"tokens", score.tokens},
           {"bytes", score.bytes}};
 }
@@ -96,14 +104,20 @@ nlohmann::json score_json(const GroupScore& score) {
 
 double GroupScore::loss() const { return tokens > 0 ? nll / static_cast<double>(tokens) : kNaN; }
 
+double GroupScore::accuracy() const {
+  return tokens > 0 ? static_cast<double>(correct) / static_cast<double>(tokens) : kNaN;
+}
+
 double GroupScore::bits_per_byte() const {
   return bytes > 0 ? nll / std::numbers::ln2 / static_cast<double>(bytes) : kNaN;
 }
 
 std::string describe(const GroupScore& score) {
   if (!std::isfinite(score.loss())) return "no finite loss";
-  const std::string loss = parallel::concat("loss ", score.loss(), " nats/token");
-  return score.bytes == 0 ? loss : parallel::concat(loss, ", ", score.bits_per_byte(), " bits per byte");
+  if (score.bytes == 0) {
+    return parallel::concat("loss ", score.loss(), " nats/target, accuracy ", score.accuracy());
+  }
+  return parallel::concat("loss ", score.loss(), " nats/token, ", score.bits_per_byte(), " bits per byte");
 }
 
 Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups) {
@@ -111,7 +125,9 @@ Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const
   const at::Device device = model.parameters().front().device();
   const std::vector<HeldOutGroup> held_out = batches.groups();
   const auto count = static_cast<int64_t>(held_out.size());
-  Sums sums{.nll_G = at::zeros({count}, at::kDouble), .tokens_G = at::zeros({count}, at::kDouble)};
+  Sums sums{.nll_G = at::zeros({count}, at::kDouble),
+            .tokens_G = at::zeros({count}, at::kDouble),
+            .correct_G = at::zeros({count}, at::kDouble)};
   for (int64_t i = 0; i < batches.count(); ++i) {
     // No seed: a stochastic router draws by place in the held-out text, the same for every run and batch.
     add_batch(sums, model, to_device(batches.read(i), device), {.group = *groups.tokens}, *groups.mesh);

@@ -12,14 +12,16 @@ namespace launch {
 
 struct GroupScore {
   std::string name;
-  double nll = 0;  // [nats], summed over the group's targets
-  int64_t tokens = 0;
+  double nll = 0;                // [nats], summed over the group's targets
+  int64_t tokens = 0;            // targets: tokens, or a classifier's documents
   int64_t bytes = 0;             // of text
+  int64_t correct = 0;           // targets than which nothing was held more probable
   double loss() const;           // [nats per token], NaN without a token
+  double accuracy() const;       // correct / tokens, likewise
   double bits_per_byte() const;  // NaN without a byte
 };
 
-/// "loss 2.31 nats/token, 1.9 bits per byte", of what there is.
+/// "loss 2.31 nats/token, 1.9 bits per byte"; of targets that stand for no bytes "loss 0.31 nats/target, accuracy 0.9".
 std::string describe(const GroupScore& score);
 
 /// choices[g][e]: how often the tokens of group g chose expert e.
@@ -38,7 +40,8 @@ struct Evaluation {
 /// finite. Collective.
 Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups);
 
-/// {"loss", "bits_per_byte", "groups": {name: {...}}} and, with routing, "routing": [{"layer", "experts", "groups"}].
+/// {"loss", "bits_per_byte", "accuracy", "groups": {name: {...}}} and, with routing, "routing": [{"layer", "experts",
+/// "groups"}].
 nlohmann::json to_json(const Evaluation& evaluation, bool with_routing);
 
 }  // namespace launch

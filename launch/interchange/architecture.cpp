@@ -100,6 +100,7 @@ Architecture choose_architecture(const ModelShape& shape) {
   const moetrain::ModelConfig& model = shape.model;
   const moetrain::MoeConfig& moe = shape.moe;
   if (model.kind != "decoder_lm") cannot_represent("model.kind", model.kind, "\"decoder_lm\"");
+  if (model.attention != "all") cannot_represent("model.attention", model.attention, "\"all\"");
   if (model.norm != moetrain::NormKind::kRms) cannot_represent("model.norm", model.norm.name(), "\"rms\"");
   if (model.activation != moetrain::Activation::kSwiglu)
     cannot_represent("model.activation", model.activation.name(), "\"swiglu\"");

@@ -31,7 +31,7 @@ std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocab
   const auto options = at::TensorOptions(dtype_of(recipe.run.precision)).device(device);
   const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed), options, std::move(mesh));
   const Registry& registry = *recipe.registry;
-  return registry.models.at(recipe.model.kind)({recipe.model, recipe.moe, vocabulary, source, registry});
+  return recipe.model_preset().make({recipe.model, recipe.moe, vocabulary, source, registry});
 }
 
 int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {

@@ -53,7 +53,7 @@ std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::filesystem::path&
 }
 
 int64_t longest_sequence(const Recipe& recipe) {
-  return recipe.model.kind == "encoder_decoder" ? recipe.data.longest : recipe.data.sequence_length;
+  return recipe.model_preset().reads == moetrain::Reads::kText ? recipe.data.sequence_length : recipe.data.longest;
 }
 
 }  // namespace

@@ -56,15 +56,15 @@ class StageCounter {
 
   Stage experts(const PlannedBlock& block, const std::string& name) const {
     const TokenCount& tokens = work_.side(block);
-    const int64_t T = tokens.own, W = block.expert_width, top_k = block.moe.top_k;
+    const int64_t T = tokens.own, W = block.expert_width, top_k = block.moe.top_k, S = work_.routed(block).own;
     const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
-    const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(T * top_k) * choice_share(block)));
+    const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(S * top_k) * choice_share(block)));
     const int64_t N = rows_at_experts(block, R);
     Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/false) + dropout_mask(tokens)};
-    stage.kept += decision(block, T) + shared(block, T) + local_experts(block, T);
+    stage.kept += decision(block, S) + shared(block, T) + local_experts(block, T);
     if (block.moe.latent > 0) stage.kept += T * W * b_;
     const int64_t rows = N * (W + block.expert.kept) * b_ + R * W * b_;
-    const int64_t orders = 8 * ((alone ? 1 : 2) * (2 * R + T * top_k) + (alone ? 0 : 2 * N));
+    const int64_t orders = 8 * ((alone ? 1 : 2) * (2 * R + S * top_k) + (alone ? 0 : 2 * N));
     stage.rows_kept = rows + orders;
     stage.kept += stage.rows_kept;
     stage.in_forward = (alone ? 1 : 3) * N * W * b_ + 2 * T * D_ * b_;
@@ -77,7 +77,7 @@ class StageCounter {
     stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(block, T));
     stage.rows_in_backward = std::min(stage.in_backward, travelling * b_);
     stage.weights = weights + D_ * block.moe.shared_hidden * work_.feed_forward.matrices * b_;
-    stage.again = T * D_ * b_ + decision(block, T);
+    stage.again = T * D_ * b_ + decision(block, S);
     return stage;
   }
 
@@ -196,7 +196,7 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
           block.side == moetrain::Side::kTokens) {
         stages.push_back(counter.embedding(work.tokens, "embedding"));
       }
-      add(counter.attention(tokens, tokens, name + ", attention"), {"attention"});
+      if (block.attention) add(counter.attention(tokens, tokens, name + ", attention"), {"attention"});
       if (block.cross) add(counter.attention(tokens, work.source, name + ", cross-attention"), {"cross"});
       add(block.experts ? counter.experts(block, name + ", experts")
                         : counter.feed_forward(tokens, name + ", feed-forward"),

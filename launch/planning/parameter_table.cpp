@@ -70,7 +70,7 @@ ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_
   const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed),
                                          at::TensorOptions(dtype_of(recipe.run.precision)).device(at::kMeta), mesh);
   const Registry& registry = *recipe.registry;
-  const auto model = registry.models.at(recipe.model.kind)({recipe.model, recipe.moe, vocabulary, source, registry});
+  const auto model = recipe.model_preset().make({recipe.model, recipe.moe, vocabulary, source, registry});
   const moetrain::ParameterCount count = model->parameter_count();
   ParameterTable table{.total = count.total, .active = count.active};
   const std::vector<std::optional<parallel::MatrixParts>> matrices = model->matrices();

@@ -144,7 +144,7 @@ class StepCounter {
     const TokenCount& tokens = work_.side(block);
     const double own = static_cast<double>(tokens.own), rows = static_cast<double>(tokens.group);
     const double matrices = static_cast<double>(work_.feed_forward.matrices);
-    add_attention(tokens, tokens, block.causal);
+    if (block.attention) add_attention(tokens, tokens, block.causal);
     if (block.cross) add_attention(tokens, work_.source, /*causal=*/false);
     const std::string& name = block.parameters;
     if (!block.experts) {
@@ -177,7 +177,7 @@ class StepCounter {
   /// The MoE layer behind what has been added since the last one.
   void close_layer(const PlannedBlock& block) {
     const auto& mesh = work_.mesh;
-    const double sent = static_cast<double>(work_.side(block).own * block.moe.top_k) * choice_share(block);
+    const double sent = static_cast<double>(work_.routed(block).own * block.moe.top_k) * choice_share(block);
     const double row = static_cast<double>(block.expert_width) * static_cast<double>(work_.element);
     const double sharing = static_cast<double>(mesh.expert * mesh.expert_tensor);
     const double at_experts = sent * sharing * std::min(1.0, imbalance_ * most_experts(recipe_, block));

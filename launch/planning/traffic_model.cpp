@@ -96,7 +96,9 @@ class TrafficForms {
     const bool translates = work_.source.world > 0;
     int64_t rows = work_.tokens.world + (translates ? 2 * work_.source.world : 0);  // embeddings, the encoder's output
     for (const PlannedBlock& block : work_.blocks) {
-      const int64_t layers = 1 + (block.cross ? 1 : 0) + (block.experts ? 0 : 1);
+      const bool moves_sequences = block.experts && block.moe.rows == moetrain::Rows::kSequences;
+      const int64_t layers =
+          (moves_sequences ? 1 : 0) + (block.attention ? 1 : 0) + (block.cross ? 1 : 0) + (block.experts ? 0 : 1);
       rows += (recipe_.train.recompute == moetrain::Recompute::kBlock ? 3 : 2) * layers * work_.side(block).world;
     }
     rows = work_.passes * (rows + work_.tokens.world);  // the head
@@ -122,7 +124,8 @@ class TrafficForms {
       if (!block.experts) continue;
       double crossing = static_cast<double>(options_.crossing) / static_cast<double>(work_.expert_layers());
       if (options_.crossing < 0) {
-        const double choices = static_cast<double>(work_.side(block).world * block.moe.top_k * micro() * work_.passes);
+        const double choices =
+            static_cast<double>(work_.routed(block).world * block.moe.top_k * micro() * work_.passes);
         // As many of all tokens are on each rank of the axis, so as large a part of a rank's rows crosses as it has
         // not.
         crossing = choices * choice_share(block) * (1 - 1 / static_cast<double>(work_.mesh.expert));
@@ -139,7 +142,7 @@ class TrafficForms {
     for (const PlannedBlock& block : work_.blocks) {
       if (!block.experts) continue;
       elements +=
-          static_cast<double>(work_.side(block).world * block.moe.top_k * block.expert_width) * choice_share(block);
+          static_cast<double>(work_.routed(block).world * block.moe.top_k * block.expert_width) * choice_share(block);
     }
     const double times = static_cast<double>(ways() * micro() * work_.passes);
     return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide)) +

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "launch/recipe/precision.h"
+#include "moetrain/layers/sequence_rows.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "parallel/mesh/expert_map.h"
 
@@ -20,6 +21,45 @@ TokenCount spread_tokens(int64_t sequences, int64_t length, const parallel::Mesh
 
 }  // namespace
 
+namespace {
+
+/// Number i of its stack.
+PlannedBlock planned_block(const Recipe& recipe, const moetrain::StackShape& stack, int64_t i,
+                           const parallel::MeshShape& mesh, const TokenCount& side) {
+  const int64_t number = stack.first_layer + i, blocks = moetrain::total_blocks(recipe.model);
+  PlannedBlock block{.number = number,
+                     .side = stack.side,
+                     .causal = stack.causal,
+                     .attention = moetrain::attention_blocks(recipe.model)[static_cast<size_t>(number)],
+                     .cross = stack.cross,
+                     .experts = moetrain::expert_blocks(recipe.moe.layers, blocks)[static_cast<size_t>(number)],
+                     .parameters = parallel::concat(stack.name, '.', i, '.')};
+  if (!block.experts) return block;
+  block.moe = moetrain::for_layer(recipe.moe, number, blocks);
+  block.kinds = moetrain::expert_kinds(block.moe);
+  const int64_t width = block.moe.latent > 0 ? block.moe.latent : recipe.model.width;
+  const moetrain::ExpertShape part{
+      .width = width, .hidden = block.moe.hidden / mesh.expert_tensor, .activation = recipe.model.activation};
+  block.expert = moetrain::expert_costs(moetrain::expert_ranges(block.moe, recipe.registry->experts), part, block.moe);
+  block.expert_width = width;
+  if (block.moe.rows == moetrain::Rows::kTokens) return block;
+  const int64_t places = side.length;
+  block.expert_width = moetrain::SequenceRows::width(places, width);
+  block.expert.multiply_adds *= static_cast<double>(places);
+  block.expert.made_again *= static_cast<double>(places);
+  block.expert.kept *= places;
+  block.expert.in_backward *= places;
+  return block;
+}
+
+}  // namespace
+
+TokenCount Workload::routed(const PlannedBlock& block) const {
+  const TokenCount& tokens = side(block);
+  if (block.moe.rows == moetrain::Rows::kTokens) return tokens;
+  return spread_tokens(tokens.sequences, 1, mesh);
+}
+
 int64_t Workload::expert_layers() const { return std::ranges::count(blocks, true, &PlannedBlock::experts); }
 
 Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
@@ -31,35 +71,21 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   work.passes = work.objective.passes;
   work.vocabulary = vocabulary;
   work.own_vocabulary = rounded_up(vocabulary, work.mesh.tensor);
-  if (recipe.model.kind == "encoder_decoder") {
+  if (recipe.model_preset().reads == moetrain::Reads::kPairs) {
     const int64_t length = std::max<int64_t>(3, recipe.data.longest / 2);
     const int64_t pairs = std::max<int64_t>(1, recipe.train.batch_tokens / work.micro_batches / (2 * length));
     work.tokens = work.source = spread_tokens(pairs, length, work.mesh);
   } else {
-    work.tokens = spread_tokens(recipe.train.global_batch / work.micro_batches, recipe.data.sequence_length, work.mesh);
+    const bool windows = recipe.model_preset().reads == moetrain::Reads::kText;
+    const int64_t length = windows ? recipe.data.sequence_length : recipe.data.longest;
+    work.tokens = spread_tokens(recipe.train.global_batch / work.micro_batches, length, work.mesh);
   }
   work.feed_forward = moetrain::feed_forward_costs(recipe.model.activation);
-  const int64_t blocks = moetrain::total_blocks(recipe.model);
-  const std::vector<bool> with_experts = moetrain::expert_blocks(recipe.moe.layers, blocks);
-  for (int64_t number = 0; number < blocks; ++number) {
-    const bool encodes = number < recipe.model.encoder_layers;
-    PlannedBlock block{.number = number,
-                       .side = encodes ? moetrain::Side::kSource : moetrain::Side::kTokens,
-                       .causal = !encodes,
-                       .cross = !encodes && recipe.model.encoder_layers > 0,
-                       .experts = with_experts[static_cast<size_t>(number)]};
-    const std::string stack = encodes ? "encoder." : block.cross ? "decoder." : "blocks.";
-    block.parameters = stack + std::to_string(encodes ? number : number - recipe.model.encoder_layers) + ".";
-    if (block.experts) {
-      block.moe = moetrain::for_layer(recipe.moe, number, blocks);
-      block.kinds = moetrain::expert_kinds(block.moe);
-      block.expert_width = block.moe.latent > 0 ? block.moe.latent : recipe.model.width;
-      const moetrain::ExpertShape part{.width = block.expert_width,
-                                       .hidden = block.moe.hidden / work.mesh.expert_tensor,
-                                       .activation = recipe.model.activation};
-      block.expert = moetrain::expert_costs(recipe.registry->experts.at(block.moe.expert), part, block.moe);
+  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
+    for (int64_t i = 0; i < stack.blocks; ++i) {
+      const TokenCount& side = stack.side == moetrain::Side::kSource ? work.source : work.tokens;
+      work.blocks.push_back(planned_block(recipe, stack, i, work.mesh, side));
     }
-    work.blocks.push_back(std::move(block));
   }
   return work;
 }

@@ -19,12 +19,12 @@ namespace launch {
 struct PlannedBlock {
   int64_t number = 0;
   moetrain::Side side = moetrain::Side::kTokens;
-  bool causal = true, cross = false, experts = false;
+  bool causal = true, attention = true, cross = false, experts = false;
+  std::string parameters;   // how their names begin, such as "blocks.3."
   moetrain::MoeConfig moe;  // this layer's
   moetrain::ExpertKinds kinds;
   int64_t expert_width = 0;      // of the rows that travel
   moetrain::ExpertCosts expert;  // one of them, on one rank
-  std::string parameters;        // how their names begin, such as "blocks.3."
 };
 
 /// Tokens of one side in a micro-batch.
@@ -51,6 +51,8 @@ struct Workload {
   const TokenCount& side(const PlannedBlock& block) const {
     return block.side == moetrain::Side::kSource ? source : tokens;
   }
+  /// What a layer of experts routes: its side's tokens, or each of its sequences as one.
+  TokenCount routed(const PlannedBlock& block) const;
   int64_t expert_layers() const;
 };
 

@@ -32,8 +32,10 @@ int64_t largest_inside(MeshConfig mesh, Axis axis, int64_t MeshConfig::*size, co
 /// parallel/README.md, bytes of an update: blocks gather each token's row and sum it again, for attention and for a
 /// dense feed-forward; so do embedding and head.
 double tensor_bytes(const Recipe& recipe, double row_bytes, int64_t dense) {
-  const int64_t attentions = recipe.model.layers + (recipe.model.kind == "encoder_decoder" ? recipe.model.layers : 0) +
-                             recipe.model.encoder_layers;
+  int64_t attentions = std::ranges::count(moetrain::attention_blocks(recipe.model), true);
+  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
+    if (stack.cross) attentions += stack.blocks;
+  }
   return row_bytes * static_cast<double>(recipe.mesh.tensor * (2 + 2 * attentions + 2 * dense));
 }
 

@@ -87,15 +87,26 @@ void append_losses(std::vector<RecipeField>& all, const parallel::NameTable<moet
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
   append_losses(all, registry.losses, moe);
   let_choose(all, "moe", "router", registry.routers, moe.router, moe.own_keys);
-  let_choose(all, "moe", "expert", registry.experts, moe.expert, moe.own_keys);
+  field_named(all, "moe.expert").sentence += "; kinds: " + parallel::list_names(registry.experts.names());
+  for (const std::string& kind : registry.experts.names()) {
+    if (registry.experts.at(kind).keys == nullptr) continue;
+    append_own_table(all, "moe." + kind, registry.experts.at(kind).keys(moe.own_keys),
+                     {.condition = parallel::concat("moe.expert = \"", kind, '"'),
+                      .chosen = &moe.expert,
+                      .taken = [&moe, kind] { return moetrain::names_kind(moe.expert, kind); }});
+  }
+  append_own_table(all, "moe.sequences", parallel::own_keys_of<moetrain::SequenceRoutingConfig>(moe.own_keys),
+                   {.condition = "moe.rows = \"sequences\"", .chosen = &moe.rows, .taken = [&moe] {
+                      return moe.rows == moetrain::Rows::kSequences;
+                    }});
 }
 
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, optim::OptimizerConfig& optimizer) {
   let_choose(all, "optimizer", "kind", registry.updates, optimizer.kind, optimizer.own_keys);
 }
 
-void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ModelConfig&) {
-  field_named(all, "model.kind").legal.names = registry.models.names();
+void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ModelConfig& model) {
+  let_choose(all, "model", "kind", registry.models, model.kind, model.own_keys);
 }
 
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ObjectiveConfig& objective) {

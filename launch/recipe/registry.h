@@ -11,7 +11,7 @@
 namespace launch {
 
 struct Registry : moetrain::MoeTables {
-  parallel::NameTable<moetrain::ModelMaker> models = moetrain::builtin_models();               // model.kind
+  parallel::NameTable<moetrain::ModelPreset> models = moetrain::builtin_models();              // model.kind
   parallel::NameTable<moetrain::ObjectivePreset> objectives = moetrain::builtin_objectives();  // objective.kind
   parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                   // optimizer.kind
 };

@@ -36,21 +36,25 @@ void require_named(const std::string& value, const std::string& key, const std::
   if (value.empty()) user_error(key, " is empty; wanted ", meaning);
 }
 
-void check_model(const moetrain::ModelConfig& model) {
+void check_model(const Recipe& recipe) {
+  const moetrain::ModelConfig& model = recipe.model;
   if (model.width % (2 * model.heads) != 0) {
     user_error("model.width (", model.width, ") must be an even multiple of model.heads (", model.heads,
                "), because rotary positions turn pairs; nearest legal width: ",
                nearest_multiples(model.width, 2 * model.heads));
   }
-  const bool translates = model.kind == "encoder_decoder";
-  if (translates != (model.encoder_layers > 0)) {
-    user_error("model.encoder_layers (", model.encoder_layers, ") and model.kind (\"", model.kind,
-               "\") contradict; legal: ", "kind = \"encoder_decoder\" with at least 1, or \"decoder_lm\" with 0");
-  }
+  const moetrain::ModelPreset& preset = recipe.model_preset();
+  if (preset.check != nullptr) preset.check(model);
+  moetrain::attention_blocks(model);
   if (model.heads % model.kv_heads != 0) {
     user_error("model.kv_heads (", model.kv_heads, ") must divide model.heads (", model.heads,
                "); nearest legal kv_heads: ", nearest_divisors(model.kv_heads, model.heads));
   }
+}
+
+const moetrain::StackShape& stack_of(const std::vector<moetrain::StackShape>& stacks, int64_t block) {
+  const auto behind = std::ranges::find_if(stacks, [&](const auto& stack) { return stack.first_layer > block; });
+  return *std::prev(behind);
 }
 
 void check_moe(const Recipe& recipe) {
@@ -58,13 +62,15 @@ void check_moe(const Recipe& recipe) {
   const moetrain::ModelConfig& model = recipe.model;
   const int64_t blocks = moetrain::total_blocks(model);
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
+  const std::vector<moetrain::StackShape> stacks = recipe.model_preset().stacks(model);
   for (int64_t block = 0; block < blocks; ++block) {
     if (!with_experts[static_cast<size_t>(block)]) continue;  // where none has any, the rest of [moe] is not used
+    const moetrain::StackShape& stack = stack_of(stacks, block);
     const moetrain::MoeConfig layer = moetrain::for_layer(moe, block, blocks);
     const Registry& registry = *recipe.registry;
     const moetrain::RouterPreset& router = registry.routers.at(moe.router);
     try {
-      moetrain::check_router(layer, router, {.causal = block >= model.encoder_layers});
+      moetrain::check_router(layer, router, {.causal = stack.causal});
       moetrain::check_losses(layer, router.demands, registry.losses);
       moetrain::check_experts(layer, model.width, registry);
     } catch (const parallel::UserError& error) {
@@ -82,7 +88,7 @@ void check_tensor(int64_t tensor, const moetrain::ModelConfig& model, const moet
                "; nearest legal: mesh.tensor = ", nearest_divisors(tensor, value), ", or ", key, " = ",
                nearest_multiples(value, tensor));
   };
-  demand("model.heads", model.heads);
+  if (std::ranges::count(moetrain::attention_blocks(model), true) > 0) demand("model.heads", model.heads);
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(model));
   if (std::ranges::count(with_experts, false) > 0) demand("model.ffn_hidden", model.ffn_hidden);
 }
@@ -108,8 +114,10 @@ void check_objective(const Recipe& recipe) {
   if (preset.check != nullptr) preset.check(recipe.objective);
 }
 
-void check_train(const TrainConfig& train, const moetrain::ModelConfig& model) {
-  if (model.kind == "encoder_decoder") return;  // its updates are of batch_tokens, in parts as even as can be
+void check_train(const Recipe& recipe) {
+  const TrainConfig& train = recipe.train;
+  if (recipe.model_preset().reads == moetrain::Reads::kPairs)
+    return;  // its updates are of batch_tokens, in parts as even as can be
   if (train.global_batch % train.micro_batches != 0) {
     user_error("train.global_batch (", train.global_batch, ") must be a multiple of train.micro_batches (",
                train.micro_batches,
@@ -152,11 +160,11 @@ void check_offload(bool offload, const std::string& device) {
 void check_rules(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
-  check_model(recipe.model);
+  check_model(recipe);
   check_moe(recipe);
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
   check_objective(recipe);
-  check_train(recipe.train, recipe.model);
+  check_train(recipe);
   check_schedule(recipe.schedule, recipe.train.length);
   check_offload(recipe.optimizer.offload, recipe.run.device);
   const optim::UpdateRule& rule = recipe.update_rule();

@@ -37,10 +37,17 @@ function add_card(label, [value, unit], hint, extra = '') {
                                       element('span', {class: 'hint'}, hint)));
 }
 
+/// What groups of held-out targets are compared by.
+const kScores = {
+  bits_per_byte: {name: 'Bits per byte', hint: 'Each group of held-out documents; lower is better.', targets: 'Tokens'},
+  accuracy: {name: 'Accuracy', hint: 'Each group of held-out documents; 1 is all right.', targets: 'Documents'},
+};
+const score = () => ({key: run.held_out.score, ...kScores[run.held_out.score]});
+
 function fill_cards() {
   const {summary, held_out} = run;
   if (held_out.last) {
-    add_card('Bits per byte', [fixed(held_out.last.bits_per_byte, 3), ''], `held out, step ${grouped(held_out.last.step)}`, 'first');
+    add_card(score().name, [fixed(held_out.last[score().key], 3), ''], `held out, step ${grouped(held_out.last.step)}`, 'first');
     add_card('Held-out loss', [fixed(held_out.last.loss, 3), 'nats'], is_number(Math.exp(held_out.last.loss ?? NaN)) ? `perplexity ${short_number(Math.exp(held_out.last.loss)).join(' ')}` : '');
   }
   if (is_number(summary.tokens_per_second)) add_card('Tokens per second', short_number(summary.tokens_per_second), 'median, all ranks');
@@ -71,6 +78,7 @@ function add_auxiliary(term, index) {
 }
 
 function fill_learning() {
+  if (run.losses.training_name === 'classification') by_id('loss').querySelector('p').textContent = 'Nats per document, by step.';
   const {training, training_mean, training_name, auxiliary} = run.losses;
   const smooth = training_mean.length > 0;
   place_lines('loss', [
@@ -87,11 +95,11 @@ function score_row(group, colour, longest) {
   const name = element('th', {scope: 'row'}, group.name);
   if (colour) name.prepend(element('i', {key: colour}));
   const row = element('tr', {}, name);
-  const numbers = [fixed(group.bits_per_byte, 3), fixed(group.loss, 3), grouped(group.tokens)];
+  const numbers = [fixed(group[score().key], 3), fixed(group.loss, 3), grouped(group.tokens)];
   row.append(...numbers.map((number) => element('td', {}, number)));
   const bar = element('span', {});
   if (colour) bar.style.setProperty('--key', colour);
-  bar.style.width = is_number(group.bits_per_byte) ? `${100 * group.bits_per_byte / longest}%` : '0';
+  bar.style.width = is_number(group[score().key]) ? `${100 * group[score().key] / longest}%` : '0';
   row.append(element('td', {class: 'bar'}, bar));
   drawn.scores.push(row);
   return row;
@@ -107,8 +115,8 @@ function fill_scores() {
   if (!last || last.groups.length === 0) return hide('group-scores');
   by_id('scores-from').textContent = `At step ${grouped(last.step)}, from ${run.summary.held_out_from}.`;
   const all = {name: 'All', ...last, tokens: last.groups.reduce((sum, group) => sum + (group.tokens || 0), 0)};
-  const longest = Math.max(...last.groups.map((group) => group.bits_per_byte || 0), all.bits_per_byte || 0);
-  const head = ['Group', 'Bits per byte', 'Loss', 'Tokens'].map((name) => element('th', {scope: 'col'}, name));
+  const longest = Math.max(...last.groups.map((group) => group[score().key] || 0), all[score().key] || 0);
+  const head = ['Group', score().name, 'Loss', score().targets].map((name) => element('th', {scope: 'col'}, name));
   const table = element('table', {class: 'scores'}, element('thead', {}, element('tr', {}, ...head, element('th', {class: 'bar', 'aria-hidden': 'true'}))));
   by_id('group-scores').append(element('div', {class: 'scroll'}, table));
   const draw = () => {
@@ -124,8 +132,10 @@ function fill_scores() {
 function fill_held_out() {
   const {last, groups} = run.held_out;
   if (!last || (last.groups.length === 0 && groups.length === 0)) return hide('held-out');
+  by_id('group-curves').querySelector('h3').textContent = `${score().name} over the run`;
+  by_id('group-curves').querySelector('p').textContent = score().hint;
   place_lines('group-curves', groups.map((group, index) => ({
-    label: group.name, pairs: group.bits_per_byte, colour: () => series_colour(index), dots: group.bits_per_byte.length <= 40,
+    label: group.name, pairs: group.points, colour: () => series_colour(index), dots: group.points.length <= 40,
     dash: index < 8 ? [] : [4, 3]})));
   fill_scores();
 }

@@ -7,16 +7,15 @@
 #include <map>
 #include <set>
 
+#include "launch/report/page_notes.h"
 #include "launch/report/thinning.h"
 #include "launch/report/timeline_data.h"
-#include "parallel/base/fault.h"
 
 namespace launch::run_report {
 namespace {
 
 using Json = nlohmann::ordered_json;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr size_t kPhaseColumns = 60;  // bars wide enough to point at
 
 double rounded(double value) { return std::round(value * 1e4) / 1e4; }
 
@@ -72,16 +71,18 @@ std::vector<Point> loss_curve(const RunRecord& run, const std::string& term) {
 
 /// What the model predicts is the loss to watch; the other terms are shown apart.
 Json losses(const RunRecord& run) {
-  std::vector<Point> training = loss_curve(run, "next_token");
-  const bool has_total_only = training.empty();
-  if (has_total_only) training = loss_curve(run, "total");
-  Json data{{"training_name", has_total_only ? "total" : "next token"}, {"training", to_json(training)}};
+  std::string watched = "total";
+  for (const char* predicted : {"next_token", "classification"}) {
+    if (!loss_curve(run, predicted).empty()) watched = predicted;
+  }
+  const std::vector<Point> training = loss_curve(run, watched);
+  Json data{{"training_name", watched == "next_token" ? "next token" : watched}, {"training", to_json(training)}};
   const size_t window = std::max<size_t>(training.size() / 40, 2) * 2 + 1;  // about a twentieth of the run
   data["training_mean"] = training.size() < 50 ? Json::array() : to_json(running_mean(training, window));
   data["auxiliary"] = Json::array();
   for (const std::string& term : loss_terms(run)) {
     const std::vector<Point> points = loss_curve(run, term);
-    if (term == "total" || term == "next_token" || points.empty()) continue;
+    if (term == "total" || term == watched || points.empty()) continue;
     data["auxiliary"].push_back({{"name", term}, {"points", to_json(points)}});
   }
   return data;
@@ -95,11 +96,13 @@ Json to_json(const Evaluation& evaluation) {
     groups.push_back({{"name", group.name},
                       {"loss", group.loss},
                       {"bits_per_byte", group.bits_per_byte},
+                      {"accuracy", group.accuracy},
                       {"tokens", group.tokens},
                       {"bytes", group.bytes}});
   return {{"step", evaluation.step},
           {"loss", evaluation.loss},
           {"bits_per_byte", evaluation.bits_per_byte},
+          {"accuracy", evaluation.accuracy},
           {"groups", groups}};
 }
 
@@ -108,7 +111,15 @@ const Evaluation* last_evaluation(const RunRecord& run) {
   return run.evaluations.empty() ? nullptr : &run.evaluations.back();
 }
 
+/// What groups are compared by: bits per byte where their targets stand for bytes, else how often the target was held
+/// most probable.
+bool by_accuracy(const RunRecord& run) {
+  const Evaluation* last = last_evaluation(run);
+  return last != nullptr && !std::isfinite(last->bits_per_byte) && std::isfinite(last->accuracy);
+}
+
 Json held_out(const RunRecord& run) {
+  const bool accuracy = by_accuracy(run);
   std::vector<Point> losses;
   std::vector<std::string> names;
   std::map<std::string, std::vector<Point>> curves;
@@ -117,13 +128,13 @@ Json held_out(const RunRecord& run) {
     losses.push_back({step, evaluation.loss});
     for (const GroupScore& group : evaluation.groups) {
       if (!curves.contains(group.name)) names.push_back(group.name);
-      curves[group.name].push_back({step, group.bits_per_byte});
+      curves[group.name].push_back({step, accuracy ? group.accuracy : group.bits_per_byte});
     }
   }
   Json data{{"loss", to_json(losses)}, {"last", nullptr}, {"groups", Json::array()}};
+  data["score"] = accuracy ? "accuracy" : "bits_per_byte";
   if (const Evaluation* last = last_evaluation(run)) data["last"] = to_json(*last);
-  for (const std::string& name : names)
-    data["groups"].push_back({{"name", name}, {"bits_per_byte", to_json(curves[name])}});
+  for (const std::string& name : names) data["groups"].push_back({{"name", name}, {"points", to_json(curves[name])}});
   return data;
 }
 
@@ -229,7 +240,7 @@ Json checkpoints(const RunRecord& run) {
           {"last_bytes", run.checkpoints.back().bytes}};
 }
 
-// ---- Key numbers and remarks. ----
+// ---- Key numbers. ----
 
 double median(std::vector<double> values) {
   std::erase_if(values, [](double value) { return std::isnan(value); });
@@ -273,41 +284,6 @@ Json summary(const RunRecord& run) {
   return data;
 }
 
-int64_t count_gaps(const RunRecord& run) {
-  int64_t gaps = 0;
-  for (const StepRecord& step : run.steps)
-    for (const auto& [name, value] : step.loss) gaps += std::isnan(value) ? 1 : 0;
-  for (const Evaluation& evaluation : run.evaluations) gaps += std::isnan(evaluation.loss) ? 1 : 0;
-  return gaps;
-}
-
-std::string joined(const std::vector<int64_t>& numbers) {
-  std::string text;
-  for (const int64_t number : numbers) text += (text.empty() ? "" : ", ") + std::to_string(number);
-  return text;
-}
-
-Json notes(const RunRecord& run) {
-  Json all = Json::array();
-  const size_t lines = run.steps.size();
-  if (!run.resumes.empty())
-    all.push_back(parallel::concat("Resumed at step ", joined(run.resumes),
-                                   ": what an interrupted part logged after that step is replaced by the later part."));
-  if (!run.cut_lines.empty())
-    all.push_back(parallel::concat("metrics.jsonl is cut short at line ", joined(run.cut_lines),
-                                   ", as by a kill while writing; that line is left out."));
-  if (const int64_t gaps = count_gaps(run); gaps > 0)
-    all.push_back(parallel::concat(gaps, gaps == 1 ? " loss value is" : " loss values are",
-                                   " not finite and left as a gap in its curve."));
-  if (lines > kMaxPoints)
-    all.push_back(parallel::concat("Of ", lines, " logged steps a curve shows at most ", kMaxPoints,
-                                   " points: the smallest and the largest of every stretch, so no peak is lost."));
-  if (lines > kMaxColumns)
-    all.push_back(parallel::concat("Of ", lines, " logged steps a load map shows ", kMaxColumns,
-                                   " columns and the time chart ", kPhaseColumns, ", each the mean of its stretch."));
-  return all;
-}
-
 Json start(const RunRecord& run) {
   if (!run.start) return nullptr;
   return {{"time", run.start->time},
@@ -326,7 +302,7 @@ nlohmann::ordered_json page_data(const RunRecord& run) {
   const auto curve = [&](double StepRecord::*member) {
     return to_json(curve_of(run.steps, [member](const StepRecord& step) { return step.*member; }));
   };
-  Json data{{"name", run.name}, {"start", start(run)}, {"end", nullptr}, {"notes", notes(run)}};
+  Json data{{"name", run.name}, {"start", start(run)}, {"end", nullptr}, {"notes", page_notes(run)}};
   if (run.end) data["end"] = {{"step", run.end->step}, {"reason", run.end->reason}};
   data["summary"] = summary(run);
   data["losses"] = losses(run);

@@ -126,12 +126,14 @@ Evaluation to_evaluation(const Json& line) {
   Evaluation evaluation{.step = whole_number(line, "step"),
                         .loss = number(line, "loss"),
                         .bits_per_byte = number(line, "bits_per_byte"),
+                        .accuracy = number(line, "accuracy"),
                         .groups = {}};
   for (const auto& [name, group] : object_of(line, "groups").items()) {
     if (!group.is_object()) bad_field("groups." + name, "an object", group);
     evaluation.groups.push_back({.name = name,
                                  .loss = number(group, "loss"),
                                  .bits_per_byte = number(group, "bits_per_byte"),
+                                 .accuracy = number(group, "accuracy"),
                                  .tokens = number(group, "tokens"),
                                  .bytes = number(group, "bytes")});
   }

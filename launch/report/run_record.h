@@ -44,8 +44,9 @@ struct StepRecord {
 /// Held-out scores of one group of documents, e.g. one language.
 struct GroupScore {
   std::string name;
-  double loss;  // [nats per token]
+  double loss;  // [nats per target]
   double bits_per_byte;
+  double accuracy;  // NaN in records from before it was written
   double tokens, bytes;
 };
 
@@ -53,6 +54,7 @@ struct Evaluation {
   int64_t step;
   double loss;
   double bits_per_byte;
+  double accuracy;
   std::vector<GroupScore> groups;
 };
 

@@ -86,13 +86,25 @@ double time_of(Action&& action, const parallel::DeviceClock& clock, double secon
   return parallel::median(times);
 }
 
-ExpertSize size_of(const moetrain::DispatchedExperts& experts) {
-  return {.multiply_adds_of_row = experts.costs().multiply_adds, .matrices = experts.costs().matrices};
+/// `places`: of a row, where rows are whole sequences.
+ExpertSize size_of(const moetrain::DispatchedExperts& experts, int64_t places) {
+  const double each = experts.of_sequences() ? static_cast<double>(places) : 1;
+  return {.multiply_adds_of_row = each * experts.costs().multiply_adds, .matrices = experts.costs().matrices};
+}
+
+/// Tokens of the longest sequence, which no rank sees otherwise.
+int64_t longest_of(const std::vector<MicroBatch>& batches) {
+  int64_t longest = 1;
+  for (const MicroBatch& batch : batches) {
+    const moetrain::ModelInputs& inputs = batch.batch.inputs;
+    longest = std::max({longest, inputs.tokens.longest, inputs.source ? inputs.source->longest : 0});
+  }
+  return longest;
 }
 
 /// The experts' lines over multiply-adds, on the first 1/8, 1/4, 1/2 and all of `rows`, an even share for each expert.
 /// No lines where there are too few rows.
-void measure_experts(const moetrain::DispatchedExperts& experts, int64_t rows, double seconds,
+void measure_experts(const moetrain::DispatchedExperts& experts, int64_t places, int64_t rows, double seconds,
                      parallel::CostLines& lines) {
   const at::NoGradGuard no_gradient;
   std::vector<at::Tensor> weights, gradients;
@@ -101,11 +113,12 @@ void measure_experts(const moetrain::DispatchedExperts& experts, int64_t rows, d
     gradients.push_back(at::empty_like(weights.back()));
   }
   const parallel::DeviceClock clock = parallel::clock_of(weights[0].device());
-  const int64_t count = weights[0].size(0);
-  const double of_row = size_of(experts).multiply_adds_of_row;
-  const auto places = [&](const std::vector<int64_t>& widths, int64_t n) {
+  const parallel::ExpertGroup& group = experts.group();
+  const int64_t count = group.map.count(group.mesh->place().expert), width = experts.row_width(places);
+  const double of_row = size_of(experts, places).multiply_adds_of_row;
+  const auto zeros_of = [&](const std::vector<int64_t>& widths, int64_t n) {
     parallel::RowTensors tensors;
-    for (const int64_t width : widths) tensors.push_back(at::zeros({n, width}, weights[0].options()));
+    for (const int64_t each : widths) tensors.push_back(at::zeros({n, each}, weights[0].options()));
     return tensors;
   };
   std::vector<Sample> forward, input, weight;
@@ -116,9 +129,9 @@ void measure_experts(const moetrain::DispatchedExperts& experts, int64_t rows, d
     const int64_t share = rows / count;
     for (int64_t e = 0, left = n; e < count; ++e) left -= counts[static_cast<size_t>(e)] = std::min(left, share);
     counts.back() += n - std::accumulate(counts.begin(), counts.end(), int64_t{0});
-    const at::Tensor rows_RD = at::full({n, experts.width()}, 0.5, weights[0].options());
-    const auto saved = places(experts.compute().saved_widths(weights), n),
-               kept = places(experts.compute().kept_widths(weights), n);
+    const at::Tensor rows_RD = at::full({n, width}, 0.5, weights[0].options());
+    const auto saved = zeros_of(experts.compute().saved_widths(width, weights), n),
+               kept = zeros_of(experts.compute().kept_widths(width, weights), n);
     const auto of = [&](double taken) { return Sample{static_cast<int64_t>(of_row) * n, taken}; };
     const double limit = seconds / 15;
     forward.push_back(of(time_of([&] { experts.compute().forward(rows_RD, counts, weights, saved); }, clock, limit)));
@@ -131,7 +144,7 @@ void measure_experts(const moetrain::DispatchedExperts& experts, int64_t rows, d
   if (forward.size() < 2) return;
   const auto fit = [&](const std::vector<Sample>& samples) {
     Line line = fit_rising_line(samples);
-    line.alpha /= static_cast<double>(std::max<int64_t>(1, size_of(experts).matrices));
+    line.alpha /= static_cast<double>(std::max<int64_t>(1, experts.costs().matrices));
     return line;
   };
   lines.expert_forward = fit(forward);
@@ -166,9 +179,10 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
     const auto* found = dynamic_cast<const moetrain::DispatchedExperts*>(module.get());
     if (found != nullptr) experts.at(static_cast<size_t>(found->group().layer)) = found;
   }
+  const int64_t places = longest_of(batches);
   std::vector<ExpertSize> sizes;
   for (const moetrain::DispatchedExperts* each : experts)
-    sizes.push_back(each == nullptr ? ExpertSize{} : size_of(*each));
+    sizes.push_back(each == nullptr ? ExpertSize{} : size_of(*each, places));
   const auto rehearse_under = [&](const parallel::Plan& tried) {
     mesh.follow(tried);
     return middle_of([&] { return rehearse(state, batches, targets, groups); }, seconds / 4);
@@ -197,14 +211,14 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
   const moetrain::DispatchedExperts* largest = nullptr;
   double most = 0;
   for (const moetrain::DispatchedExperts* each : experts) {
-    const double size = each == nullptr ? 0 : static_cast<double>(each->weights()[0].numel());
+    const double size = each == nullptr ? 0 : static_cast<double>(each->costs().parameters);
     if (size > most) largest = each, most = size;
   }
   if (largest != nullptr) {
     double multiply_adds = 0;
     for (const parallel::LayerLoad& layer : model.layers) multiply_adds = std::max(multiply_adds, layer.multiply_adds);
-    measure_experts(*largest, static_cast<int64_t>(multiply_adds / size_of(*largest).multiply_adds_of_row), seconds / 5,
-                    model.lines);
+    const auto rows = static_cast<int64_t>(multiply_adds / size_of(*largest, places).multiply_adds_of_row);
+    measure_experts(*largest, places, rows, seconds / 5, model.lines);
   }
   agree(model, *groups.control);
   if (groups.control->size() > 1 && !model.layers.empty()) {

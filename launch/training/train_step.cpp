@@ -36,10 +36,9 @@ class Tally {
     losses_.add_all(output.losses.detached());
     layers_.resize(output.routing.size());
     for (size_t i = 0; i < layers_.size(); ++i) {
-      const auto& [layer, side, global_tokens, decision] = output.routing[i];
+      const auto& [layer, side, rows, global_rows, decision] = output.routing[i];
       const at::Tensor& choices = decision.global_choices_E;
-      const at::Tensor share =
-          moetrain::router_entropy_share(decision, {.group = group, .global_tokens = global_tokens});
+      const at::Tensor share = moetrain::router_entropy_share(decision, {.group = group, .global_tokens = global_rows});
       const at::Tensor entropy = share.to(at::kDouble) / static_cast<double>(micro_batches);
       Layer& sum = layers_[i];
       sum.layer = layer;

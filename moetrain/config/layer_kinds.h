@@ -1,4 +1,4 @@
-// What dense layers may be, by their names in recipes. defines: Activation, NormKind
+// What dense layers may be, by their names in recipes. defines: Activation, NormKind, Pool, Rows
 #pragma once
 #include <array>
 
@@ -11,5 +11,13 @@ constexpr std::array<const char*, 3> names_of(Activation) { return {"swiglu", "g
 /// RMSNorm or LayerNorm (Norm).
 enum class NormKind { kRms, kLayer };
 constexpr std::array<const char*, 2> names_of(NormKind) { return {"rms", "layer"}; }
+
+/// What stands for a whole sequence: its first or last token, or the mean of all (pooled).
+enum class Pool { kFirst, kMean, kLast };
+constexpr std::array<const char*, 3> names_of(Pool) { return {"first", "mean", "last"}; }
+
+/// What is routed and dispatched, or predicted: each token alone, or whole sequences (SequenceRows).
+enum class Rows { kTokens, kSequences };
+constexpr std::array<const char*, 2> names_of(Rows) { return {"tokens", "sequences"}; }
 
 }  // namespace moetrain

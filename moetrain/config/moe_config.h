@@ -1,4 +1,4 @@
-// defines: MoeConfig, visit; Gate, Capacity, Drop, SharedCombine
+// defines: MoeConfig, SequenceRoutingConfig, visit; Gate, Capacity, Drop, SharedCombine
 #pragma once
 #include <array>
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "moetrain/config/layer_kinds.h"
 #include "parallel/base/field.h"
 #include "parallel/base/own_keys.h"
 #include "parallel/base/weight.h"
@@ -20,8 +21,11 @@ enum class Gate {
   kTrue1,     // S / sum of the chosen S whose experts put anything out, and 0 for the others: AdaMoE (null experts) and
               // MoE++ (its zero expert's gate is set to 0 before the sum)
   kHard,      // 1 / K, without gradient: THOR, hash layers; the mean of an ensemble
+  kStraightThrough,  // 1 / K, with the gradient of S (Bengio et al. 2013): Hecto
 };
-constexpr std::array<const char*, 5> names_of(Gate) { return {"sum1", "raw", "sum1_kept", "true1", "hard"}; }
+constexpr std::array<const char*, 6> names_of(Gate) {
+  return {"sum1", "raw", "sum1_kept", "true1", "hard", "straight_through"};
+}
 
 /// How many tokens an expert takes (expert_capacities).
 enum class Capacity { kDropless, kFactor, kByKind };
@@ -43,6 +47,7 @@ struct MoeConfig : parallel::HasOwnKeys {
   int64_t top_k = 2;
   std::vector<int64_t> experts_by_layer;
   std::string expert = "feed_forward";
+  parallel::Enum<Rows> rows = Rows::kTokens;
   int64_t latent = 0;
   int64_t hidden = 256;
   int64_t constant_experts = 0;
@@ -68,6 +73,16 @@ struct MoeConfig : parallel::HasOwnKeys {
   std::map<std::string, parallel::Weight> losses = {};
 };
 
+/// With rows = sequences.
+struct SequenceRoutingConfig {
+  parallel::Enum<Pool> seen = Pool::kFirst;
+};
+
+template <class Visitor>
+void visit(SequenceRoutingConfig& config, Visitor& field) {
+  field("seen", config.seen, parallel::anything(), "what the router sees of a sequence: a token, or the mean of all");
+}
+
 template <class Visitor>
 void visit_router(MoeConfig& config, Visitor& field) {
   using namespace parallel;
@@ -75,7 +90,9 @@ void visit_router(MoeConfig& config, Visitor& field) {
       "gate", config.gate, anything(),
       "combine weights: sum1 (softmax over the chosen, as Mixtral), raw (softmax over all, as Switch), sum1_kept (as "
       "sum1, over what was not dropped, as GShard), true1 (as sum1, over the chosen that are no zero or null experts, "
-      "as MoE++ and AdaMoE), hard (1 / top_k, for hash and thor)");
+      "as MoE++ and AdaMoE), hard (1 / top_k, for hash and thor), straight_through (1 / top_k with the gradient of "
+      "raw, "
+      "as Hecto)");
   field("route_scale", config.route_scale, above(0), "combine weights are multiplied by this; DeepSeek-V3: 2.5");
   field("capacity", config.capacity, anything(),
         "never drop, or bound the tokens of an expert; by_kind: less for feed-forwards than for zero-computation "
@@ -108,8 +125,11 @@ void visit(MoeConfig& config, Visitor& field) {
   field("top_k", config.top_k, between(1, 1 << 10), "experts per token");
   field("experts_by_layer", config.experts_by_layer, between(1, 1 << 16),
         "one number of routed experts for each block with experts, in order (as PR-MoE); empty: moe.experts in each");
-  field("expert", config.expert, anything(),
-        "what each of the routed experts is; what only one kind knows stands in its own table");
+  field(
+      "expert", config.expert, anything(),
+      "what the routed experts are: one kind for all, or several with their numbers, such as \"gru:1,feed_forward:3\"");
+  field("rows", config.rows, anything(),
+        "what is routed and dispatched: each token alone, or, of blocks that see whole sequences, these");
   field("latent", config.latent, between(0, 1 << 20),
         "width in which routed experts work, tokens being projected down before dispatch (LatentMoE); 0: off");
   field("hidden", config.hidden, between(1, 1 << 24), "hidden width of one expert");

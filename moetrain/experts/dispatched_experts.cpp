@@ -1,5 +1,9 @@
 #include "moetrain/experts/dispatched_experts.h"
 
+#include <algorithm>
+
+#include "moetrain/experts/expert_mix.h"
+#include "moetrain/layers/sequence_rows.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -20,31 +24,50 @@ ExpertShape part_of(ExpertShape shape, int64_t parts) {
 
 }  // namespace
 
-DispatchedExperts::DispatchedExperts(const ParameterSource& source, const ExpertPreset& preset,
+DispatchedExperts::DispatchedExperts(const ParameterSource& source, const parallel::NameTable<ExpertPreset>& kinds,
                                      const ExpertShape& shape, const MoeConfig& config)
-    : width_(shape.width) {
+    : width_(shape.width), of_sequences_(config.rows == Rows::kSequences) {
   const parallel::Mesh& mesh = *source.mesh();
   group_ = {source.mesh(), parallel::expert_map(mesh.config(), config.experts), mesh.schedule()->add_layer()};
-  const int64_t parts = mesh.shape().expert_tensor, expert = mesh.place().expert;
-  const ExpertShape part = part_of(shape, parts);
-  for (const ExpertWeight& weight : preset.weights(shape, config)) {
-    std::vector<parallel::DimPart> own{{0, group_.map.first(expert), group_.map.count(expert)}};
-    if (weight.hidden_dim) {
-      const int64_t hidden = weight.dims.at(*weight.hidden_dim) / parts;
-      own.push_back({static_cast<int64_t>(*weight.hidden_dim) + 1, mesh.place().expert_tensor * hidden, hidden});
-    } else if (parts > 1) {
-      user_error("mesh.expert_tensor = ", parts, " with moe.expert = \"", config.expert, "\": its weight \"",
-                 weight.name,
-                 "\" has no hidden units to share out; legal: expert_tensor = 1, or expert = \"feed_forward\"");
-    }
-    std::vector<int64_t> dims{config.experts};
-    dims.insert(dims.end(), weight.dims.begin(), weight.dims.end());
-    if (weight.dims.size() == 1) source.call_vectors(weight.name);
-    weights_.push_back(register_parameter(
-        weight.name, source.block(weight.name, dims, own, parallel::Replicas::kExpertData, weight.std)));
+  const ExpertShape part = part_of(shape, mesh.shape().expert_tensor);
+  const std::vector<ExpertRange> ranges = expert_ranges(config, kinds);
+  std::vector<ExpertMix::Part> parts;
+  for (const ExpertRange& range : ranges) {
+    const size_t before = weights_.size();
+    for (const ExpertWeight& weight : range.preset->weights(shape, config)) add_weight(source, range, weight);
+    auto compute = range.preset->compute(part, config);
+    if (of_sequences_ && !range.preset->sequences) compute = std::make_shared<EachPlace>(std::move(compute), width_);
+    parts.push_back({std::move(compute), weights_.size() - before});
   }
-  compute_ = preset.compute(part, config);
-  costs_ = expert_costs(preset, part, config);
+  compute_ = parts.size() == 1 ? parts.front().compute : std::make_shared<ExpertMix>(std::move(parts));
+  costs_ = expert_costs(ranges, part, config);
+}
+
+void DispatchedExperts::add_weight(const ParameterSource& source, const ExpertRange& range,
+                                   const ExpertWeight& weight) {
+  const parallel::Mesh& mesh = *source.mesh();
+  const int64_t parts = mesh.shape().expert_tensor, expert = mesh.place().expert;
+  // Of the kind's experts those that this rank has.
+  const int64_t first = std::clamp<int64_t>(group_.map.first(expert) - range.first, 0, range.count);
+  const int64_t end =
+      std::clamp<int64_t>(group_.map.first(expert) + group_.map.count(expert) - range.first, 0, range.count);
+  std::vector<parallel::DimPart> own{{0, first, end - first}};
+  if (weight.hidden_dim) {
+    const int64_t hidden = weight.dims.at(*weight.hidden_dim) / parts;
+    own.push_back({static_cast<int64_t>(*weight.hidden_dim) + 1, mesh.place().expert_tensor * hidden, hidden});
+  } else if (parts > 1) {
+    user_error("mesh.expert_tensor = ", parts, " with moe.expert = \"", range.kind, "\": its weight \"", weight.name,
+               "\" has no hidden units to share out; legal: expert_tensor = 1, or expert = \"feed_forward\"");
+  }
+  std::vector<int64_t> dims{range.count};
+  dims.insert(dims.end(), weight.dims.begin(), weight.dims.end());
+  if (weight.dims.size() == 1) source.call_vectors(weight.name);
+  weights_.push_back(register_parameter(
+      weight.name, source.block(weight.name, dims, own, parallel::Replicas::kExpertData, weight.std)));
+}
+
+int64_t DispatchedExperts::row_width(int64_t places) const {
+  return of_sequences_ ? SequenceRows::width(places, width_) : width_;
 }
 
 at::Tensor DispatchedExperts::forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {

@@ -9,30 +9,37 @@
 
 namespace moetrain {
 
-/// E experts of one kind. Parameters: the kind's weights, [E, dims...]; of them this rank's experts in the source's
-/// mesh, and its part of their hidden units.
+/// E experts of one kind or of several. Parameters: the weights of each kind, [experts of that kind, dims...]; of them
+/// this rank's experts in the source's mesh (perhaps none of a kind), and its part of their hidden units.
 class DispatchedExperts : public torch::nn::Module {
  public:
   /// UserError where they cannot be laid out.
-  DispatchedExperts(const ParameterSource& source, const ExpertPreset& preset, const ExpertShape& shape,
-                    const MoeConfig& config);
+  DispatchedExperts(const ParameterSource& source, const parallel::NameTable<ExpertPreset>& kinds,
+                    const ExpertShape& shape, const MoeConfig& config);
 
-  /// out[t] = sum over the token's choices of weight * expert(token). [T, D] -> [T, D]
+  /// out[t] = sum over the token's choices of weight * expert(token). [T, D] -> [T, D]; of whole sequences, where
+  /// those are routed, [R, X] -> [R, X] (SequenceRows).
   /// Collective over Mesh::experts().
   at::Tensor forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
-  /// Of one, on all ranks that share its hidden units.
+  /// Of one, on all ranks that share its hidden units; of several kinds the mean.
   int64_t parameters_of_expert() const { return costs_.parameters * group_.mesh->shape().expert_tensor; }
 
   /// For a profile: what forward passes to expert_pipeline, the width of its rows, and what this rank's part costs.
   const parallel::ExpertGroup& group() const { return group_; }
   const std::vector<at::Tensor>& weights() const { return weights_; }
   const parallel::ExpertCompute& compute() const { return *compute_; }
-  int64_t width() const { return width_; }
+  /// Of a row; `places`: of the longest sequence, where rows are sequences.
+  int64_t row_width(int64_t places) const;
+  bool of_sequences() const { return of_sequences_; }
   const ExpertCosts& costs() const { return costs_; }
 
  private:
+  /// The experts of one kind have it under its name.
+  void add_weight(const ParameterSource& source, const ExpertRange& range, const ExpertWeight& weight);
+
   parallel::ExpertGroup group_;
-  int64_t width_;
+  int64_t width_;  // of a token
+  bool of_sequences_;
   std::vector<at::Tensor> weights_;
   std::shared_ptr<const parallel::ExpertCompute> compute_;
   ExpertCosts costs_;

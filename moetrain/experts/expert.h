@@ -1,5 +1,6 @@
 // What a routed expert is, as a row of a table: its weights, what it computes with them, what that costs.
-// defines: ExpertShape, ExpertWeight, ExpertCosts, ExpertPreset, builtin_experts, expert_costs
+// defines: ExpertShape, ExpertWeight, ExpertCosts, ExpertPreset, builtin_experts, ExpertRange, expert_ranges,
+// expert_costs
 #pragma once
 #include <memory>
 #include <optional>
@@ -35,7 +36,7 @@ struct ExpertWeight {
   std::optional<size_t> hidden_dim = {};
 };
 
-/// What planning asks, each of one row of one expert on one rank.
+/// What planning asks, each of one row of one expert on one rank; of a row that is a sequence, for one of its places.
 struct ExpertCosts {
   int64_t parameters = 0;    // of the expert, whatever the kind says: from its weights
   int64_t matrices = 0;      // multiplications of the expert forward; backward has twice as many
@@ -55,12 +56,30 @@ struct ExpertPreset {
   /// What only this kind knows: its own table [moe.NAME] in a recipe, and what it refuses of one layer's config.
   parallel::OwnKeyList keys = nullptr;
   void (*check)(const MoeConfig& config) = nullptr;
+  /// Its rows are whole sequences, packed as SequenceRows has them, outputs likewise; legal with moe.rows = sequences,
+  /// where a kind without this sees each place alone.
+  bool sequences = false;
 };
 
-/// moe.expert -> preset: "feed_forward". A program outside the tree adds its own rows.
+/// moe.expert -> preset. A program outside the tree adds its own rows.
 parallel::NameTable<ExpertPreset> builtin_experts();
 
-/// Of a rank's part of an expert.
-ExpertCosts expert_costs(const ExpertPreset& preset, const ExpertShape& part, const MoeConfig& config);
+/// Experts of one layer that are of one kind.
+struct ExpertRange {
+  std::string kind;
+  const ExpertPreset* preset = nullptr;  // of the table that it was looked up in
+  int64_t first = 0, count = 0;
+};
+
+/// What MoeConfig::expert says: one kind for all, or several with their numbers in the router's order,
+/// "gru:1,feed_forward:3". UserError naming moe.expert: another text, an unknown kind, one named twice, numbers that do
+/// not add up to moe.experts.
+std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::NameTable<ExpertPreset>& table);
+
+/// Whether MoeConfig::expert names that kind.
+bool names_kind(const std::string& expert, const std::string& kind);
+
+/// Of a rank's part of an expert; where a layer has several kinds, the mean of its experts.
+ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertShape& part, const MoeConfig& config);
 
 }  // namespace moetrain

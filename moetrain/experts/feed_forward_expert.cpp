@@ -14,10 +14,10 @@ using parallel::RowTensors;
 /// weights: gate [E, D, F], up [E, D, F], down [E, F, D]
 class SwigluCompute : public ExpertCompute {
  public:
-  std::vector<int64_t> saved_widths(const Weights& weights) const override {  // gate, up, hidden
+  std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // gate, up, hidden
     return std::vector<int64_t>(3, weights[0].size(2));
   }
-  std::vector<int64_t> kept_widths(const Weights& weights) const override {  // gradients of gate and up
+  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override {  // gradients of gate and up
     return std::vector<int64_t>(2, weights[0].size(2));
   }
 
@@ -69,10 +69,12 @@ class UngatedCompute : public ExpertCompute {
  public:
   explicit UngatedCompute(const Curve& curve) : curve_(curve) {}
 
-  std::vector<int64_t> saved_widths(const Weights& weights) const override {  // up, hidden
+  std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // up, hidden
     return std::vector<int64_t>(2, weights[0].size(2));
   }
-  std::vector<int64_t> kept_widths(const Weights& weights) const override { return {weights[0].size(2)}; }  // of up
+  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override {
+    return {weights[0].size(2)};
+  }  // of up
 
   at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
                      const RowTensors& saved) const override {

@@ -3,10 +3,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "moetrain/layers/sequences.h"
 #include "parallel/autograd/token_parts.h"
 #include "parallel/base/random.h"
 #include "parallel/comm/communicator.h"
@@ -39,10 +41,13 @@ struct BatchScope {
   /// before this one (of RoutingDecision::global_choices_E); empty, or undefined for a block, where there are none.
   std::vector<at::Tensor> earlier_choices = {};
   // Filled by the model:
-  int64_t global_sequences = 0;     // of the whole micro-batch, all ranks
-  at::Tensor sequence_T = {};       // int64, CPU: number of each token's sequence in the micro-batch; undefined: none
-  at::Tensor token_ids_T = {};      // int64
-  parallel::TokenParts parts = {};  // where this rank's tokens lie within those of its tensor group
+  int64_t global_sequences = 0;  // of the whole micro-batch, all ranks
+  at::Tensor sequence_T = {};    // int64, CPU: number of each token's sequence in the micro-batch; undefined: none
+  std::optional<Sequences> sequences = {};  // of the tensor group's tokens
+  at::Tensor number_S = {};                 // int64, CPU: theirs in the micro-batch
+  int64_t longest = 0;                      // tokens of the longest sequence in the micro-batch
+  at::Tensor token_ids_T = {};              // int64
+  parallel::TokenParts parts = {};          // where this rank's tokens lie within those of its tensor group
 };
 
 }  // namespace moetrain

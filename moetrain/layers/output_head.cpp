@@ -39,6 +39,7 @@ struct Chunk {
 /// Per token, unscaled, ignored ones too.
 struct ChunkLoss {
   at::Tensor cross_entropy_C, second_C, nll_C;
+  at::Tensor correct_C;             // of one pass, without gradient
   std::vector<at::Tensor> grad_CW;  // of each pass's logits; empty without gradient
 };
 
@@ -78,7 +79,10 @@ void subtract_target_(at::Tensor& p_CW, const Chunk& chunk) {
 ChunkLoss cross_entropy_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
   ChunkLoss loss;
   add_cross_entropy(log_p_CW[0], chunk, loss);
-  if (!gradient) return loss;
+  if (!gradient) {
+    loss.correct_C = loss.nll_C <= -chunk.vocabulary.largest(log_p_CW[0]).squeeze(1);
+    return loss;
+  }
   at::Tensor grad_CW = log_p_CW[0].exp_();
   subtract_target_(grad_CW, chunk);
   loss.grad_CW = {std::move(grad_CW)};
@@ -139,6 +143,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     const int64_t columns = (vocabulary.size() + vocabulary.ranks() - 1) / vocabulary.ranks();
     const int64_t size = tokens_of_chunk(hidden_PGD, columns * passes);
     const auto options = hidden_PGD.options().dtype(wide);
+    const at::Tensor correct_G = at::zeros({with_gradient ? 0 : tokens}, options.dtype(at::kBool));
     const at::Tensor nll_G = at::zeros({tokens}, options), total = at::zeros({}, options),
                      second = at::zeros({}, options);
     at::Tensor grad_hidden_PGD, grad_weight_WD;
@@ -161,6 +166,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
       ChunkLoss loss = function(log_p_CW, chunk, with_gradient);
       const at::Tensor unseen = ignored.squeeze(1);
       nll_G.narrow(0, begin, count).copy_(loss.nll_C.masked_fill(unseen, 0));
+      if (loss.correct_C.defined()) correct_G.narrow(0, begin, count).copy_(loss.correct_C.logical_and(~unseen));
       total.add_(loss.cross_entropy_C.masked_fill(unseen, 0).sum());
       if (loss.second_C.defined()) second.add_(loss.second_C.masked_fill(unseen, 0).sum());
       for (size_t p = 0; p < loss.grad_CW.size(); ++p) {
@@ -179,8 +185,8 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     second.mul_(targets.scale);
     total.mul_(targets.scale).add_(second);
     if (!vocabulary.reports()) total.zero_(), second.zero_();  // the value is the group's, the gradient this rank's
-    context->mark_non_differentiable({second, nll_G});
-    return {total, second, nll_G};
+    context->mark_non_differentiable({second, nll_G, correct_G});
+    return {total, second, nll_G, correct_G};
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
@@ -208,7 +214,9 @@ HeadLoss loss_of(const std::vector<at::Tensor>& hidden_PTD, const at::Tensor& we
   const at::Tensor hidden_PGD = all.size() == 1 ? all.front().unsqueeze(0) : at::stack(all);
   const variable_list result =
       HeadLossFunction::apply(hidden_PGD, weight_WD, vocabulary, targets, function, at::GradMode::is_enabled());
-  return {.share = result[0], .second = result[1], .nll_T = parts.own(result[2])};
+  HeadLoss loss{.share = result[0], .second = result[1], .nll_T = parts.own(result[2])};
+  if (result[3].numel() == result[2].numel()) loss.correct_T = parts.own(result[3]);
+  return loss;
 }
 
 }  // namespace
@@ -219,26 +227,47 @@ OutputHead::OutputHead(const ParameterSource& source, int64_t width, int64_t voc
   source.call_vectors("weight");
 }
 
+std::shared_ptr<OutputHead> OutputHead::of_classes(const ParameterSource& source, int64_t width, int64_t classes,
+                                                   double std) {
+  auto head = std::make_shared<OutputHead>(source.normal("weight", {classes, width}, std));
+  head->register_parameter("weight", head->weight_WD_);
+  source.call_vectors("weight");
+  if (source.mesh()->shape().tensor > 1) head->shares_targets_ = source.mesh();
+  return head;
+}
+
 OutputHead::OutputHead(at::Tensor embedding_WD, Vocabulary vocabulary)
     : vocabulary_(std::move(vocabulary)), weight_WD_(std::move(embedding_WD)) {}
 
 OutputHead::OutputHead(at::Tensor embedding_VD) : OutputHead(embedding_VD, Vocabulary(embedding_VD.size(0))) {}
 
+at::Tensor OutputHead::own(const at::Tensor& of_group) const {
+  if (shares_targets_ == nullptr) return of_group;
+  return parallel::TokenParts(shares_targets_->tensor(), of_group.size(0)).own(of_group);
+}
+
+TargetTokens OutputHead::own(TargetTokens targets) const {
+  targets.targets_G = own(targets.targets_G);
+  return targets;
+}
+
 HeadLoss OutputHead::cross_entropy(const at::Tensor& hidden_TD, const TargetTokens& targets) const {
-  return loss_of({hidden_TD}, weight_WD_, vocabulary_, targets, &cross_entropy_of);
+  return loss_of({hidden_TD}, weight_WD_, vocabulary_, own(targets), &cross_entropy_of);
 }
 
 HeadLoss OutputHead::two_pass(const at::Tensor& hidden_p_TD, const at::Tensor& hidden_q_TD, const TargetTokens& targets,
                               double alpha) const {
-  return loss_of({hidden_p_TD, hidden_q_TD}, weight_WD_, vocabulary_, targets,
+  return loss_of({hidden_p_TD, hidden_q_TD}, weight_WD_, vocabulary_, own(targets),
                  [alpha](std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
                    return two_pass_of(log_p_CW, chunk, gradient, alpha);
                  });
 }
 
-HeadLoss OutputHead::distillation(const at::Tensor& hidden_TD, const Teacher& teacher,
+HeadLoss OutputHead::distillation(const at::Tensor& hidden_TD, const Teacher& given,
                                   const TargetTokens& targets) const {
-  return loss_of({hidden_TD}, weight_WD_, vocabulary_, targets,
+  Teacher teacher = given;
+  teacher.hidden_GD = own(given.hidden_GD);
+  return loss_of({hidden_TD}, weight_WD_, vocabulary_, own(targets),
                  [&teacher](std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
                    const at::NoGradGuard no_gradient;
                    return distillation_of(log_p_CW, chunk, gradient, teacher);

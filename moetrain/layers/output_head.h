@@ -23,6 +23,7 @@ struct HeadLoss {
                       // group's targets: on its first rank, 0 on the others, with the gradients of each rank's weights
   at::Tensor second;  // scalar: that part of it which is not cross-entropy, weight included; no gradient
   at::Tensor nll_T;   // -log p(target) per token in at least float32, 0 where ignored, without smoothing; no gradient
+  at::Tensor correct_T;  // bool: nothing is more probable than the target; of cross_entropy without gradient
 };
 
 /// Losses over the vocabulary without ever holding all logits: chunks of tokens, whose gradients are formed while their
@@ -36,6 +37,10 @@ class OutputHead : public torch::nn::Module {
 
   /// A head of its own: weight [V, D], spread over the source's tensor group.
   OutputHead(const ParameterSource& source, int64_t width, int64_t vocabulary, double std);
+  /// For classes, which are few: weight [C, D], whole on every rank of the tensor group, each of which sees its own
+  /// part of the targets alone and reports its share of the loss.
+  static std::shared_ptr<OutputHead> of_classes(const ParameterSource& source, int64_t width, int64_t classes,
+                                                double std);
   /// Shares `embedding_WD`; registers no parameter.
   OutputHead(at::Tensor embedding_WD, Vocabulary vocabulary);
   /// Of the whole vocabulary.
@@ -65,8 +70,13 @@ class OutputHead : public torch::nn::Module {
   at::Tensor logits(const at::Tensor& hidden_ND, const Vocabulary& columns) const;
 
  private:
+  /// Of what the tensor group is given, what this rank's losses are of.
+  at::Tensor own(const at::Tensor& of_group) const;
+  TargetTokens own(TargetTokens targets) const;
+
   Vocabulary vocabulary_;
   at::Tensor weight_WD_;
+  std::shared_ptr<const parallel::Mesh> shares_targets_;  // of a head that is whole in a tensor group; else null
 };
 
 }  // namespace moetrain

@@ -10,7 +10,7 @@
 
 namespace moetrain {
 
-Sequences::Sequences(std::vector<int64_t> lengths, at::Device device) : lengths_(std::move(lengths)) {
+Sequences::Sequences(std::vector<int64_t> lengths, at::Device device) : lengths_(std::move(lengths)), device_(device) {
   for (const int64_t length : lengths_) parallel::check_internal(length >= 1, "a sequence of ", length, " tokens");
   tokens_ = std::accumulate(lengths_.begin(), lengths_.end(), int64_t{0});
   longest_ = lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
@@ -42,6 +42,20 @@ at::Tensor Sequences::pad(const at::Tensor& x_TD) const {
   if (uniform()) return x_TD.view({count(), longest_, x_TD.size(1)});
   const at::Tensor zeros = at::zeros({count() * longest_, x_TD.size(1)}, x_TD.options());
   return zeros.index_copy(0, slot_T_, x_TD).view({count(), longest_, x_TD.size(1)});
+}
+
+int64_t Sequences::first_token(int64_t sequence) const {
+  return std::accumulate(lengths_.begin(), lengths_.begin() + sequence, int64_t{0});
+}
+
+at::Tensor Sequences::pooled(const at::Tensor& x_TD, Pool pool) const {
+  const at::Tensor length_S = at::tensor(lengths_, at::kLong);
+  if (pool == Pool::kMean) {
+    return pad(x_TD).sum(1) / length_S.unsqueeze(1).to(x_TD.options());
+  }
+  const at::Tensor end_S = length_S.cumsum(0);
+  const at::Tensor place_S = pool == Pool::kFirst ? end_S - length_S : end_S - 1;
+  return x_TD.index_select(0, place_S.to(x_TD.device()));
 }
 
 at::Tensor Sequences::unpad(const at::Tensor& x_SLD) const {

@@ -42,9 +42,7 @@ at::Tensor Vocabulary::elsewhere(const at::Tensor& ids) const {
 
 at::Tensor Vocabulary::log_softmax(const at::Tensor& logits_CW) const {
   if (mesh_ == nullptr) return at::log_softmax(logits_CW, 1);
-  at::Tensor largest_C1 = logits_CW.amax(1, /*keepdim=*/true);
-  mesh_->tensor().all_reduce(largest_C1, parallel::ReduceOp::kMax).wait();
-  const at::Tensor shifted_CW = logits_CW - largest_C1;
+  const at::Tensor shifted_CW = logits_CW - largest(logits_CW);
   return shifted_CW - sum(shifted_CW.exp()).log_();
 }
 
@@ -52,6 +50,12 @@ at::Tensor Vocabulary::sum(const at::Tensor& terms_CW) const {
   at::Tensor sum_C1 = terms_CW.sum(1, /*keepdim=*/true);
   if (mesh_ != nullptr) mesh_->tensor().all_reduce(sum_C1, parallel::ReduceOp::kSum).wait();
   return sum_C1;
+}
+
+at::Tensor Vocabulary::largest(const at::Tensor& terms_CW) const {
+  at::Tensor largest_C1 = terms_CW.amax(1, /*keepdim=*/true);
+  if (mesh_ != nullptr) mesh_->tensor().all_reduce(largest_C1, parallel::ReduceOp::kMax).wait();
+  return largest_C1;
 }
 
 at::Tensor Vocabulary::total(const at::Tensor& own) const {

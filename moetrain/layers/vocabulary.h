@@ -41,6 +41,8 @@ class Vocabulary {
   at::Tensor log_softmax(const at::Tensor& logits_CW) const;
   /// [C, W] -> [C, 1], over all V
   at::Tensor sum(const at::Tensor& terms_CW) const;
+  /// [C, W] -> [C, 1], likewise
+  at::Tensor largest(const at::Tensor& terms_CW) const;
   /// [C], from each rank a summand -> their sum
   at::Tensor total(const at::Tensor& own) const;
 

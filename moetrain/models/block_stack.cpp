@@ -10,15 +10,21 @@
 namespace moetrain {
 
 BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
-                       const Shape& shape, const MoeTables& tables)
+                       const StackShape& shape, const MoeTables& tables)
     : first_layer_(shape.first_layer), side_(shape.side) {
   const std::vector<bool> has_experts = expert_blocks(moe.layers, total_blocks(config));
+  const std::vector<bool> attends = attention_blocks(config);
   int64_t previous_experts = 0;
   for (int64_t i = 0; i < shape.blocks; ++i) {
     const int64_t layer = shape.first_layer + i;
     const bool experts = has_experts[static_cast<size_t>(layer)];
     const MoeConfig own = experts ? for_layer(moe, layer, total_blocks(config)) : moe;
-    const BlockShape block{layer, shape.causal, shape.cross, experts, previous_experts};
+    const BlockShape block{.layer = layer,
+                           .causal = shape.causal,
+                           .attention = attends[static_cast<size_t>(layer)],
+                           .cross = shape.cross,
+                           .moe = experts,
+                           .previous_experts = previous_experts};
     const std::string name = std::to_string(i);
     blocks_.push_back(
         register_module(name, std::make_shared<TransformerBlock>(source.at(name), config, own, block, tables)));
@@ -42,7 +48,9 @@ at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOut
     output.losses.add_all(moe->losses);
     previous_logits_TE = moe->decision.logits_TE;
     const int64_t layer = first_layer_ + static_cast<int64_t>(i);
-    output.routing.push_back({layer, side_, scope.global_tokens, std::move(moe->decision)});
+    const Rows rows = blocks_[i]->rows();
+    output.routing.push_back({layer, side_, rows, rows == Rows::kTokens ? scope.global_tokens : scope.global_sequences,
+                              std::move(moe->decision)});
   }
   return x_TD;
 }

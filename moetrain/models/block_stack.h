@@ -11,14 +11,7 @@ namespace moetrain {
 /// Blocks named "0", "1", ...; which of them hold experts is MoeConfig::layers, counted over all blocks of the model.
 class BlockStack : public torch::nn::Module {
  public:
-  struct Shape {
-    int64_t first_layer = 0;  // number of this stack's first block in the model
-    int64_t blocks = 0;
-    bool causal = true;
-    bool cross = false;
-    Side side = Side::kTokens;
-  };
-  BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe, const Shape& shape,
+  BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe, const StackShape& shape,
              const MoeTables& tables);
 
   /// What goes in besides the tokens.

@@ -4,13 +4,16 @@
 
 #include <utility>
 
+#include "moetrain/models/models.h"
+
 namespace moetrain {
 
 DecoderLm::DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
                      const MoeTables& tables)
     : Model(config, moe, vocabulary, source) {
-  blocks_ = register_module("blocks", std::make_shared<BlockStack>(source.at("blocks"), config, moe,
-                                                                   BlockStack::Shape{.blocks = config.layers}, tables));
+  const StackShape blocks = stacks(config).front();
+  blocks_ =
+      register_module(blocks.name, std::make_shared<BlockStack>(source.at(blocks.name), config, moe, blocks, tables));
   add_head(source);
 }
 
@@ -32,6 +35,10 @@ ModelOutput DecoderLm::run(const TokenSide& tokens, const PassScope& pass, std::
                                     .recompute = caches == nullptr ? pass.recompute : Recompute::kNone};
   output.hidden_TD = final_norm_->forward(blocks_->forward(x_TD, context, output));
   return output;
+}
+
+ModelPreset decoder_lm() {
+  return {.make = make_model<DecoderLm>, .stacks = DecoderLm::stacks, .check = check_without_encoder};
 }
 
 }  // namespace moetrain

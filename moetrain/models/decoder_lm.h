@@ -11,6 +11,7 @@ class DecoderLm : public Model {
  public:
   DecoderLm(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
             const MoeTables& tables);
+  static std::vector<StackShape> stacks(const ModelConfig& config) { return {{"blocks", 0, config.layers}}; }
 
   ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) override;
 

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "moetrain/models/models.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -11,13 +12,19 @@ namespace moetrain {
 EncoderDecoder::EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,
                                const ParameterSource& source, const MoeTables& tables)
     : Model(config, moe, vocabulary, source) {
-  const auto stack = [&](const std::string& name, const BlockStack::Shape& shape) {
-    return register_module(name, std::make_shared<BlockStack>(source.at(name), config, moe, shape, tables));
+  const auto stack = [&](const StackShape& shape) {
+    return register_module(shape.name, std::make_shared<BlockStack>(source.at(shape.name), config, moe, shape, tables));
   };
-  encoder_ = stack("encoder", {.blocks = config.encoder_layers, .causal = false, .side = Side::kSource});
+  const std::vector<StackShape> shapes = stacks(config);
+  encoder_ = stack(shapes[0]);
   encoder_norm_ = add_norm(source, "encoder_norm");
-  decoder_ = stack("decoder", {.first_layer = config.encoder_layers, .blocks = config.layers, .cross = true});
+  decoder_ = stack(shapes[1]);
   add_head(source);
+}
+
+std::vector<StackShape> EncoderDecoder::stacks(const ModelConfig& config) {
+  return {{.name = "encoder", .blocks = config.encoder_layers, .causal = false, .side = Side::kSource},
+          {.name = "decoder", .first_layer = config.encoder_layers, .blocks = config.layers, .cross = true}};
 }
 
 Memory EncoderDecoder::encode(const TokenSide& source, const PassScope& pass, ModelOutput& output) {
@@ -53,6 +60,23 @@ at::Tensor EncoderDecoder::decode(const TokenSide& tokens, const PassScope& pass
   const BlockStack::Context context{
       .scope = scope, .sequences = tokens.sequences, .memory = &memory, .caches = &caches};
   return final_norm_->forward(decoder_->forward(x_TD, context, unused));
+}
+
+namespace {
+
+void check_encoder(const ModelConfig& config) {
+  if (config.encoder_layers > 0) return;
+  parallel::user_error("model.encoder_layers (0) and model.kind (\"", config.kind,
+                       "\") contradict: there is no encoder; legal: encoder_layers of at least 1");
+}
+
+}  // namespace
+
+ModelPreset encoder_decoder() {
+  return {.make = make_model<EncoderDecoder>,
+          .reads = Reads::kPairs,
+          .stacks = EncoderDecoder::stacks,
+          .check = check_encoder};
 }
 
 }  // namespace moetrain

@@ -14,6 +14,7 @@ class EncoderDecoder : public Model {
  public:
   EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source,
                  const MoeTables& tables);
+  static std::vector<StackShape> stacks(const ModelConfig& config);
 
   ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) override;
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "moetrain/layers/dropout.h"
 
 namespace moetrain {
@@ -15,7 +17,9 @@ TokenSide TokenSide::whole(const at::Tensor& ids_SL) {
 
 BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
   const parallel::TokenParts parts = embedding_->vocabulary().parts(side.sequences.tokens());
-  const at::Tensor own_T = parts.own(side.sequences.sequence_T());
+  const at::Tensor number_S = side.sequence_number_S.defined()
+                                  ? side.sequence_number_S
+                                  : at::arange(side.sequences.count(), at::kLong) + side.first_sequence;
   return {.group = pass.group,
           .global_tokens = side.global_tokens,
           .training = pass.training,
@@ -24,8 +28,10 @@ BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
           .update = pass.update,
           .earlier_choices = pass.earlier_choices,
           .global_sequences = side.global_sequences,
-          .sequence_T = side.sequence_number_S.defined() ? side.sequence_number_S.index_select(0, own_T)
-                                                         : own_T + side.first_sequence,
+          .sequence_T = number_S.index_select(0, parts.own(side.sequences.sequence_T())),
+          .sequences = side.sequences,
+          .number_S = number_S,
+          .longest = std::max(side.longest, side.sequences.longest()),
           .token_ids_T = parts.own(side.ids_T),
           .parts = parts};
 }
@@ -62,6 +68,11 @@ void Model::add_head(const ParameterSource& source) {
               ? std::make_shared<OutputHead>(embedding_->weight_WD, embedding_->vocabulary())
               : std::make_shared<OutputHead>(source.at("head"), config_.width, vocabulary(), config_.init_std);
   if (!config_.tie_embeddings) register_module("head", head_);
+}
+
+void Model::add_head(const ParameterSource& source, int64_t classes) {
+  final_norm_ = add_norm(source, "final_norm");
+  head_ = register_module("head", OutputHead::of_classes(source.at("head"), config_.width, classes, config_.init_std));
 }
 
 std::vector<std::optional<parallel::MatrixParts>> Model::matrices() const {

@@ -1,7 +1,9 @@
-// defines: Model, Embedding, ModelInputs, TokenSide, PassScope, ModelOutput, LayerRouting: what every model is
+// What every model is.
+// defines: Model, Embedding, ModelInputs, TokenSide, PassScope, ModelOutput, LayerRouting, StackShape
 #pragma once
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "moetrain/layers/norm.h"
@@ -24,13 +26,14 @@ struct TokenSide {
   int64_t first_token = 0;       // global index; in evaluation, within the whole text
   int64_t global_sequences = 0;  // likewise
   int64_t first_sequence = 0;
+  int64_t longest = 0;                // tokens of the longest sequence of the micro-batch, all ranks; 0: these are all
   at::Tensor sequence_number_S = {};  // int64, CPU: global numbers where they do not count on from the first (beams)
 
   /// Sequences of one length, [S, L], which are the whole micro-batch.
   static TokenSide whole(const at::Tensor& ids_SL);
 };
 
-/// What a model reads. The head predicts from the hidden states of `tokens`.
+/// What a model reads. The head predicts from the hidden states of `tokens` or, a classifier's, of their sequences.
 struct ModelInputs {
   TokenSide tokens;
   std::optional<TokenSide> source;  // what an encoder reads; sequence s belongs to sequence s of the tokens
@@ -50,16 +53,27 @@ struct PassScope {
 /// Whose tokens a block sees.
 enum class Side { kTokens, kSource };
 
+/// A stack of blocks.
+struct StackShape {
+  std::string name;         // its parameters begin with it: "blocks"
+  int64_t first_layer = 0;  // number of its first block in the model
+  int64_t blocks = 0;
+  bool causal = true;
+  bool cross = false;
+  Side side = Side::kTokens;
+};
+
 struct LayerRouting {
   int64_t layer = 0;  // number of the block
   Side side = Side::kTokens;
-  int64_t global_tokens = 0;  // of that side in the micro-batch, all ranks
+  Rows rows = Rows::kTokens;  // of that side
+  int64_t global_rows = 0;    // in the micro-batch, all ranks
   RoutingDecision decision;
 };
 
 struct ModelOutput {
-  at::Tensor hidden_TD;               // of this rank's tokens, after the final norm; for the head
-  LossTerms losses;                   // shares of the layers' own losses, summed over layers; empty in evaluation
+  at::Tensor hidden_TD;  // after the final norm, for the head: of this rank's tokens, or of its sequences (classifier)
+  LossTerms losses;      // shares of the layers' own losses, summed over layers; empty in evaluation
   std::vector<LayerRouting> routing;  // of the MoE blocks
 };
 
@@ -103,6 +117,8 @@ class Model : public torch::nn::Module {
   Model(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source);
   /// Registers the final norm and the head; after the blocks, so that parameters keep the order of computation.
   void add_head(const ParameterSource& source);
+  /// Likewise, a head of its own for so many classes.
+  void add_head(const ParameterSource& source, int64_t classes);
   std::shared_ptr<Norm> add_norm(const ParameterSource& source, const std::string& name);
   /// What a layer may know of the micro-batch around this rank's tokens.
   BatchScope scope_of(const TokenSide& side, const PassScope& pass) const;

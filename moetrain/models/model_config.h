@@ -1,19 +1,23 @@
-// defines: ModelConfig, visit
+// defines: ModelConfig, total_blocks, attention_blocks, visit
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "moetrain/config/block_list.h"
 #include "moetrain/config/layer_kinds.h"
 #include "parallel/base/field.h"
+#include "parallel/base/own_keys.h"
 
 namespace moetrain {
 
 /// The dense shape of a transformer. Which blocks hold experts instead of a dense feed-forward: MoeConfig::layers.
-struct ModelConfig {
+struct ModelConfig : parallel::HasOwnKeys {
   std::string kind = "decoder_lm";
   int64_t layers = 4;
   int64_t encoder_layers = 0;
   int64_t width = 192;
+  std::string attention = "all";
   int64_t heads = 6;
   int64_t kv_heads = 2;
   int64_t ffn_hidden = 512;
@@ -29,13 +33,21 @@ struct ModelConfig {
 /// Of encoder and decoder; the encoder's come first wherever blocks are numbered.
 inline int64_t total_blocks(const ModelConfig& config) { return config.encoder_layers + config.layers; }
 
+/// Of those blocks, which attend to their own side: ModelConfig::attention.
+inline std::vector<bool> attention_blocks(const ModelConfig& config) {
+  return chosen_blocks({"model.attention", "attention"}, config.attention, total_blocks(config));
+}
+
 template <class Visitor>
 void visit(ModelConfig& config, Visitor& field) {
   using namespace parallel;
-  field("kind", config.kind, anything(), "language model, or transformer of translation");
+  field("kind", config.kind, anything(),
+        "language model, transformer of translation, or what says the group of a whole document");
   field("layers", config.layers, between(1, 1000), "transformer blocks; of the decoder where there is an encoder");
   field("encoder_layers", config.encoder_layers, between(0, 1000), "blocks of the encoder; 0: none");
   field("width", config.width, between(2, 1 << 20), "model width; heads must divide it, into even parts");
+  field("attention", config.attention, anything(),
+        "blocks with attention, as moe.layers names those with experts; the others see each token alone");
   field("heads", config.heads, between(1, 4096), "query heads");
   field("kv_heads", config.kv_heads, between(1, 4096), "key/value heads; must divide heads");
   field("ffn_hidden", config.ffn_hidden, between(1, 1 << 24), "hidden width of a dense feed-forward");
@@ -44,7 +56,8 @@ void visit(ModelConfig& config, Visitor& field) {
   field("norm_epsilon", config.norm_epsilon, above(0), "added to the variance");
   field("rope_theta", config.rope_theta, above(1), "base of the rotary position frequencies");
   field("dropout", config.dropout, half_open(0, 1), "in training, of embeddings and of what each layer adds; 0: none");
-  field("tie_embeddings", config.tie_embeddings, anything(), "output head shares the embedding's weight");
+  field("tie_embeddings", config.tie_embeddings, anything(),
+        "output head shares the embedding's weight, where it predicts tokens");
   field("init_std", config.init_std, above(0),
         "standard deviation of initial weights; residual outputs get it / sqrt(2 layers)");
 }

@@ -1,20 +1,23 @@
 #include "moetrain/models/models.h"
 
-#include "moetrain/models/decoder_lm.h"
-#include "moetrain/models/encoder_decoder.h"
+#include "parallel/base/fault.h"
 
 namespace moetrain {
-namespace {
 
-template <class Kind>
-std::shared_ptr<Model> make(const ModelInput& input) {
-  return std::make_shared<Kind>(input.config, input.moe, input.vocabulary, input.source, input.tables);
+// Kinds of models, each in a file of its own.
+ModelPreset decoder_lm();
+ModelPreset encoder_decoder();
+ModelPreset classifier();
+
+parallel::NameTable<ModelPreset> builtin_models() {
+  return {"model",
+          {{"decoder_lm", decoder_lm()}, {"encoder_decoder", encoder_decoder()}, {"classifier", classifier()}}};
 }
 
-}  // namespace
-
-parallel::NameTable<std::shared_ptr<Model> (*)(const ModelInput& input)> builtin_models() {
-  return {"model", {{"decoder_lm", &make<DecoderLm>}, {"encoder_decoder", &make<EncoderDecoder>}}};
+void check_without_encoder(const ModelConfig& config) {
+  if (config.encoder_layers == 0) return;
+  parallel::user_error("model.encoder_layers (", config.encoder_layers, ") and model.kind (\"", config.kind,
+                       "\") contradict; legal: kind = \"encoder_decoder\" with at least 1, or encoder_layers = 0");
 }
 
 }  // namespace moetrain

@@ -1,6 +1,8 @@
-// defines: builtin_models, ModelInput, ModelMaker: the kinds of models
+// defines: builtin_models, ModelInput, ModelMaker, ModelPreset, Reads, make_model, check_without_encoder: the kinds of
+// models
 #pragma once
 #include <memory>
+#include <vector>
 
 #include "moetrain/models/model.h"
 #include "parallel/base/name_table.h"
@@ -17,7 +19,32 @@ struct ModelInput {
 
 using ModelMaker = std::shared_ptr<Model> (*)(const ModelInput& input);
 
-/// model.kind -> maker: "decoder_lm", "encoder_decoder".
-parallel::NameTable<ModelMaker> builtin_models();
+template <class Kind>
+std::shared_ptr<Model> make_model(const ModelInput& input) {
+  return std::make_shared<Kind>(input.config, input.moe, input.vocabulary, input.source, input.tables);
+}
+
+/// What of a token file a model reads, and is to predict.
+enum class Reads {
+  kText,       // windows of it: the next token
+  kPairs,      // sentence pairs: the translation
+  kDocuments,  // whole documents: the group
+};
+
+struct ModelPreset {
+  ModelMaker make = nullptr;
+  Reads reads = Reads::kText;
+  /// Of its blocks, in the order of their numbers.
+  std::vector<StackShape> (*stacks)(const ModelConfig& config) = nullptr;
+  /// What only this model knows: its own table [model.NAME] in a recipe, and what it refuses of [model].
+  parallel::OwnKeyList keys = nullptr;
+  void (*check)(const ModelConfig& config) = nullptr;
+};
+
+/// UserError where a recipe gives one to a model that has none.
+void check_without_encoder(const ModelConfig& config);
+
+/// model.kind -> what it is. A program outside the tree adds its own rows.
+parallel::NameTable<ModelPreset> builtin_models();
 
 }  // namespace moetrain

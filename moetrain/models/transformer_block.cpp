@@ -20,9 +20,11 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
                            std::make_shared<Norm>(source.at(name), config.norm, config.width, config.norm_epsilon));
   };
   const AttentionShape attention{config.width, config.heads, config.kv_heads, config.rope_theta, shape.causal};
-  attention_norm_ = norm("attention_norm");
-  attention_ = register_module(
-      "attention", std::make_shared<Attention>(source.at("attention"), attention, config.init_std, output_std));
+  if (shape.attention) {
+    attention_norm_ = norm("attention_norm");
+    attention_ = register_module(
+        "attention", std::make_shared<Attention>(source.at("attention"), attention, config.init_std, output_std));
+  }
   if (shape.cross) {
     cross_norm_ = norm("cross_norm");
     cross_ = register_module(
@@ -62,9 +64,11 @@ at::Tensor TransformerBlock::attend_memory(const at::Tensor& normed_TD, const Co
 at::Tensor TransformerBlock::attend(at::Tensor x_TD, const Context& context) const {
   const BatchScope& scope = context.scope;
   KeyValueCache* own = context.cache != nullptr ? &context.cache->own : nullptr;
-  const at::Tensor attended_TD =
-      attention_->forward(attention_norm_->forward(x_TD), context.sequences, own, scope.parts);
-  x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
+  if (attention_) {
+    const at::Tensor attended_TD =
+        attention_->forward(attention_norm_->forward(x_TD), context.sequences, own, scope.parts);
+    x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
+  }
   if (cross_) x_TD = x_TD + dropped(attend_memory(cross_norm_->forward(x_TD), context), "dropout, cross", scope);
   return x_TD;
 }

@@ -21,12 +21,13 @@ struct BlockCache {
 struct BlockShape {
   int64_t layer = 0;  // number of the block in its model, part of the key of every draw
   bool causal = true;
+  bool attention = true;         // to its own side
   bool cross = false;            // attends to a memory too
   bool moe = false;              // experts instead of a dense feed-forward
   int64_t previous_experts = 0;  // routed experts of the MoE block before in the same stack; 0: none
 };
 
-/// x += attention(norm(x)); [x += cross_attention(norm(x), memory);] x += feed_forward_or_moe(norm(x)).
+/// [x += attention(norm(x));] [x += cross_attention(norm(x), memory);] x += feed_forward_or_moe(norm(x)).
 /// In training, dropout (model.dropout) acts on each addend.
 class TransformerBlock : public torch::nn::Module {
  public:
@@ -47,6 +48,8 @@ class TransformerBlock : public torch::nn::Module {
                    const BlockShape& shape, const MoeTables& tables);
 
   Output forward(const at::Tensor& x_TD, const Context& context);
+  /// That its experts route. @pre it has some
+  Rows rows() const { return moe_->rows(); }
 
  private:
   at::Tensor dropped(const at::Tensor& addend_TD, const char* place, const BatchScope& scope) const;
@@ -62,7 +65,7 @@ class TransformerBlock : public torch::nn::Module {
   double dropout_;
   BlockShape shape_;
   std::shared_ptr<Norm> attention_norm_, cross_norm_, ffn_norm_;
-  std::shared_ptr<Attention> attention_;
+  std::shared_ptr<Attention> attention_;       // null where it does not attend to its own side
   std::shared_ptr<CrossAttention> cross_;      // null without a memory
   std::shared_ptr<FeedForward> feed_forward_;  // one of these two is null
   std::shared_ptr<MoeLayer> moe_;

@@ -42,8 +42,13 @@ void check_experts(const MoeConfig& config, int64_t width, const MoeTables& tabl
   }
   const RouterDemands& demands = tables.routers.at(config.router).demands;
   if (!demands.learned || !demands.causal_safe) check_kinds(config);
-  const ExpertPreset& expert = tables.experts.at(config.expert);
-  if (expert.check != nullptr) expert.check(config);
+  for (const ExpertRange& range : expert_ranges(config, tables.experts)) {
+    if (range.preset->sequences && config.rows == Rows::kTokens) {
+      user_error("moe.expert = \"", config.expert, "\" with moe.rows = \"tokens\": ", range.kind,
+                 " experts read whole sequences; nearest legal: rows = \"sequences\" or expert = \"feed_forward\"");
+    }
+    if (range.preset->check != nullptr) range.preset->check(config);
+  }
 }
 
 }  // namespace moetrain

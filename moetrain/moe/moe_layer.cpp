@@ -16,11 +16,11 @@ MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const
                            " in a decoder block");
   router_ = register_module("router",
                             router.make(source.at("router"), config, {shape.width, shape.std, shape.previous_experts}));
-  add_experts(source, shape, tables.experts.at(config.expert));
+  add_experts(source, shape, tables);
   if (config.shared_hidden > 0) add_shared(source, shape);
 }
 
-void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape, const ExpertPreset& preset) {
+void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape, const MoeTables& tables) {
   const int64_t latent = config_.latent;
   if (latent > 0) {
     latent_down_ = register_module("latent_down",
@@ -32,8 +32,8 @@ void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape, co
                            .activation = shape.activation,
                            .std = shape.std,
                            .output_std = latent > 0 ? shape.std : shape.output_std};
-  experts_ =
-      register_module("experts", std::make_shared<DispatchedExperts>(source.at("experts"), preset, expert, config_));
+  experts_ = register_module(
+      "experts", std::make_shared<DispatchedExperts>(source.at("experts"), tables.experts, expert, config_));
   if (latent > 0) {
     latent_up_ = register_module(
         "latent_up", std::make_shared<Linear>(source.at("latent_up"), latent, shape.width, shape.output_std));
@@ -65,27 +65,49 @@ MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope
 
 MixedTokens MoeLayer::mix(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE,
                           const RoutingChoices* injected) const {
+  if (config_.rows == Rows::kSequences) return mix_sequences(tokens_TD, scope, previous_logits_TE, injected);
   RoutingDecision decision = router_->forward(
       tokens_TD, {.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE, .injected = injected});
   at::Tensor out_TD;
   if (const std::optional<SlotMix> slots = std::exchange(decision.slots, std::nullopt)) {
-    out_TD = slots->combine(routed(slots->rows_RD, slots->assignment));
+    out_TD = slots->combine(routed(slots->rows_RD, slots->assignment, nullptr));
   } else {
-    out_TD = routed(tokens_TD, decision.assignment);
+    out_TD = routed(tokens_TD, decision.assignment, nullptr);
   }
   if (shared_) out_TD = with_shared(tokens_TD, out_TD);
   return {std::move(out_TD), std::move(decision)};
 }
 
-LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& scope) const {
-  return scope.training ? router_losses(losses_, decision, config_, {.scope = scope, .layer = layer_}) : LossTerms();
+MixedTokens MoeLayer::mix_sequences(const at::Tensor& tokens_TD, const BatchScope& scope,
+                                    const at::Tensor& previous_logits_RE, const RoutingChoices* injected) const {
+  const SequenceRows rows(scope);
+  const at::Tensor own_ND = rows.own(tokens_TD);
+  const Pool seen = config_.own<SequenceRoutingConfig>().seen;
+  RoutingDecision decision = router_->forward(
+      rows.sequences().pooled(own_ND, seen),
+      {.scope = rows.scope(), .layer = layer_, .previous_logits_TE = previous_logits_RE, .injected = injected});
+  at::Tensor out_TD = rows.back(routed(own_ND, decision.assignment, &rows));
+  if (shared_) out_TD = with_shared(tokens_TD, out_TD);
+  return {std::move(out_TD), std::move(decision)};
 }
 
-at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {
+LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& scope) const {
+  if (!scope.training) return {};
+  const auto of = [&](const BatchScope& of_rows) {
+    return router_losses(losses_, decision, config_, {.scope = of_rows, .layer = layer_});
+  };
+  return of(config_.rows == Rows::kSequences ? SequenceRows(scope).scope() : scope);
+}
+
+at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment,
+                            const SequenceRows* rows) const {
   const at::Tensor narrow = latent_down_ ? latent_down_->forward(tokens_TD) : tokens_TD;
-  at::Tensor out_TD = experts_->forward(narrow, dispatched_choices(assignment, config_.experts));
+  const parallel::Assignment dispatched = dispatched_choices(assignment, config_.experts);
+  at::Tensor out_TD = rows != nullptr ? rows->unpack(experts_->forward(rows->pack(narrow), dispatched))
+                                      : experts_->forward(narrow, dispatched);
   if (latent_up_) out_TD = latent_up_->forward(out_TD);
-  return local_ ? out_TD + local_->forward(tokens_TD, assignment) : out_TD;
+  if (!local_) return out_TD;
+  return out_TD + local_->forward(tokens_TD, rows != nullptr ? rows->of_tokens(assignment) : assignment);
 }
 
 at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD) const {

@@ -6,6 +6,7 @@
 #include "moetrain/experts/dispatched_experts.h"
 #include "moetrain/experts/local_experts.h"
 #include "moetrain/layers/feed_forward.h"
+#include "moetrain/layers/sequence_rows.h"
 #include "moetrain/moe/moe_tables.h"
 #include "moetrain/moe/residual_mix.h"
 
@@ -35,7 +36,9 @@ ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTa
 /// both mixed by a learned softmax (shared_combine = residual, ResidualMix).
 /// Only experts of the kind moe.expert are dispatched; choices of other kinds are computed where the token is. With a
 /// latent width L (LatentMoE, Elango et al. 2026) their sum is W_up sum of weighted experts(W_down x), so that rows of
-/// width L are dispatched; router, shared expert and other kinds see x itself. Forward has no side effects.
+/// width L are dispatched; router, shared expert and other kinds see x itself. With rows = sequences the router sees
+/// one vector of each sequence, its decision has a row for each sequence that this rank computes, and kinds that ask
+/// for it see sequences whole. Forward has no side effects.
 class MoeLayer : public torch::nn::Module {
  public:
   struct Shape {
@@ -65,12 +68,17 @@ class MoeLayer : public torch::nn::Module {
   /// Of the dispatched experts that one token does not visit, on all ranks.
   int64_t idle_parameters() const;
   int64_t number() const { return layer_; }  // of the block
+  Rows rows() const { return config_.rows; }
 
  private:
-  void add_experts(const ParameterSource& source, const Shape& shape, const ExpertPreset& preset);
+  void add_experts(const ParameterSource& source, const Shape& shape, const MoeTables& tables);
   void add_shared(const ParameterSource& source, const Shape& shape);
-  /// The router's choices of all kinds, weighted and summed.
-  at::Tensor routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
+  MixedTokens mix_sequences(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_RE,
+                            const RoutingChoices* injected) const;
+  /// The router's choices of all kinds, weighted and summed. `rows`: where those are of whole sequences, of which
+  /// these are the tokens; else null.
+  at::Tensor routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment,
+                    const SequenceRows* rows) const;
   at::Tensor with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD) const;
 
   MoeConfig config_;

@@ -26,7 +26,7 @@ class Distillation : public Objective {
     ModelOutput output = model.forward(batch.inputs, pass);
     const HeadLoss loss = head_loss(model, output.hidden_TD, batch, pass, scale);
     LossTerms losses;
-    add_head_loss(losses, loss, "distillation");
+    add_head_loss(losses, batch, loss, "distillation");
     return with_layers(std::move(losses), loss, std::move(output), scale);
   }
 

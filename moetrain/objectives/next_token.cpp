@@ -15,7 +15,7 @@ class NextToken : public Objective {
     ModelOutput output = model.forward(batch.inputs, pass);
     const HeadLoss loss = model.head().cross_entropy(output.hidden_TD, targets_of(batch, scale, label_smoothing_));
     LossTerms losses;
-    losses.add("next_token", loss.share);
+    losses.add(cross_entropy_name(batch), loss.share);
     return with_layers(std::move(losses), loss, std::move(output), scale);
   }
 

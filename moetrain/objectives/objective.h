@@ -15,12 +15,14 @@ namespace moetrain {
 /// This rank's part of a micro-batch; its G tokens are shared by the ranks of a tensor group.
 struct Batch {
   ModelInputs inputs;
-  at::Tensor targets_G;  // int64, of inputs.tokens; OutputHead::kIgnored where there is none
+  at::Tensor targets_G;  // int64, of inputs.tokens or their sequences; OutputHead::kIgnored where there is none
+  Rows predicts = Rows::kTokens;
 };
 
 struct ObjectiveOutput {
-  LossTerms losses;  // shares of the update's loss
-  at::Tensor nll_T;  // -log p(target) of this rank's tokens, no gradient
+  LossTerms losses;      // shares of the update's loss
+  at::Tensor nll_T;      // -log p(target) of this rank's part of the targets, no gradient
+  at::Tensor correct_T;  // bool: nothing is more probable; undefined in training
   std::vector<LayerRouting> routing;
 };
 
@@ -67,7 +69,7 @@ struct ObjectivePreset {
   void (*check)(const ObjectiveConfig& config) = nullptr;
 };
 
-/// next_token: -log p(next token), smoothed by label_smoothing.
+/// next_token: -log p(target), smoothed by label_smoothing: of the next token or, a classifier's, of the class.
 ObjectivePreset next_token();
 /// In two_pass.h and distillation.h.
 ObjectivePreset two_pass();

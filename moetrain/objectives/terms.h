@@ -1,4 +1,4 @@
-// defines: targets_of, add_layer_losses, with_layers, add_head_loss: what the objectives share
+// defines: cross_entropy_name, targets_of, add_layer_losses, with_layers, add_head_loss: what the objectives share
 #pragma once
 #include <string>
 #include <utility>
@@ -6,6 +6,11 @@
 #include "moetrain/objectives/objective.h"
 
 namespace moetrain {
+
+/// What the cross-entropy is logged as.
+inline const char* cross_entropy_name(const Batch& batch) {
+  return batch.predicts == Rows::kTokens ? "next_token" : "classification";
+}
 
 inline TargetTokens targets_of(const Batch& batch, const UpdateScale& scale, double label_smoothing) {
   return {batch.targets_G, 1.0 / static_cast<double>(scale.targets), label_smoothing};
@@ -23,12 +28,15 @@ inline void add_layer_losses(LossTerms& losses, const LossTerms& of_layers, cons
 inline ObjectiveOutput with_layers(LossTerms losses, const HeadLoss& loss, ModelOutput output,
                                    const UpdateScale& scale) {
   add_layer_losses(losses, output.losses, scale);
-  return {.losses = std::move(losses), .nll_T = loss.nll_T, .routing = std::move(output.routing)};
+  return {.losses = std::move(losses),
+          .nll_T = loss.nll_T,
+          .correct_T = loss.correct_T,
+          .routing = std::move(output.routing)};
 }
 
-/// "next_token" and, apart from it, what `name` adds; the gradient of both hangs on the first.
-inline void add_head_loss(LossTerms& losses, const HeadLoss& loss, const std::string& name) {
-  losses.add("next_token", loss.share - loss.second);
+/// The cross-entropy and, apart from it, what `name` adds; the gradient of both hangs on the first.
+inline void add_head_loss(LossTerms& losses, const Batch& batch, const HeadLoss& loss, const std::string& name) {
+  losses.add(cross_entropy_name(batch), loss.share - loss.second);
   losses.add(name, loss.second);
 }
 

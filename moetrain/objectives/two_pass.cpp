@@ -23,7 +23,7 @@ class TwoPass : public Objective {
     const HeadLoss loss = model.head().two_pass(p.hidden_TD, q.hidden_TD, targets_of(batch, scale, label_smoothing_),
                                                 consistency_.at(pass.update));
     LossTerms losses;
-    add_head_loss(losses, loss, "consistency");
+    add_head_loss(losses, batch, loss, "consistency");
     ObjectiveOutput result = with_layers(std::move(losses), loss, std::move(p), scale);
     add_layer_losses(result.losses, q.losses, scale);
     return result;

@@ -64,6 +64,18 @@ void check_mixing(const MoeConfig& config) {
   }
 }
 
+void check_sequences(const MoeConfig& config, const RouterDemands& demands, const RouterUse& use) {
+  if (use.causal) {
+    user_error(
+        "moe.rows = \"sequences\" in a decoder block, whose tokens come one after another; nearest legal: ",
+        "rows = \"tokens\", or a model whose blocks see whole sequences (model.kind = \"classifier\", an encoder)");
+  }
+  if (!demands.sequences) {
+    user_error("moe.rows = \"sequences\" with ", named(config),
+               ": it goes by single tokens; nearest legal: rows = \"tokens\", or router = \"hecto\"");
+  }
+}
+
 /// Keys that say something of zero-computation experts, where there are none.
 void check_kinds(const MoeConfig& config) {
   if (expert_kinds(config).zero_computation() > 0) return;
@@ -100,6 +112,7 @@ void check_router(const MoeConfig& config, const RouterPreset& preset, const Rou
     user_error(named(config), " in a decoder block: it mixes a sequence's tokens, so that each would see later ones; ",
                "nearest legal: router = \"top_k\", or this one in an encoder");
   }
+  if (config.rows == Rows::kSequences) check_sequences(config, demands, use);
   const int64_t experts = expert_kinds(config).total();
   if (config.top_k > experts) {
     const char* all = experts == config.experts ? "moe.experts" : "the experts of all kinds";

@@ -24,6 +24,8 @@ at::Tensor gate_weights(Gate gate, const at::Tensor& score_TK, const GateMasks& 
       return sum1_over(score_TK, masks.kept_TK);
     case Gate::kTrue1:
       return sum1_over(score_TK, masks.true_TK);
+    case Gate::kStraightThrough:
+      return score_TK - score_TK.detach() + 1.0 / static_cast<double>(score_TK.size(1));
     case Gate::kHard:
       break;
   }

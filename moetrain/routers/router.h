@@ -41,6 +41,7 @@ struct RouterDemands {
   bool capacity = true;         // an expert's capacity may be bounded
   bool draws = false;           // it draws in training even without jitter
   bool experts_choose = false;  // in training experts choose tokens: a capacity and drop = probability is what it is
+  bool sequences = true;        // it may also route whole sequences, of which it sees one vector each
   bool causal_safe = true;      // in evaluation a token's experts do not depend on later tokens
 };
 

@@ -30,7 +30,7 @@ std::shared_ptr<Router> make_choosing_experts(const ParameterSource& source, con
       input);
 }
 
-const std::vector<Gate> kLearnedGates{Gate::kRaw, Gate::kSum1, Gate::kSum1Kept, Gate::kTrue1};
+const std::vector<Gate> kLearnedGates{Gate::kRaw, Gate::kSum1, Gate::kSum1Kept, Gate::kTrue1, Gate::kStraightThrough};
 
 }  // namespace
 
@@ -67,10 +67,12 @@ parallel::NameTable<RouterPreset> builtin_routers() {
               // Soft MoE (Puigcerver et al. 2024).
               {"soft",
                {soft_router,
-                {.gates = {Gate::kRaw}, .capacity = false, .causal_safe = false},
+                {.gates = {Gate::kRaw}, .capacity = false, .sequences = false, .causal_safe = false},
                 parallel::own_keys_of<SoftConfig>}},
               // Hash Layers (Roller et al. 2021).
-              {"hash", {make<hash_scores, select_largest>, {.top_k = 1, .gates = {Gate::kHard}, .learned = false}}},
+              {"hash",
+               {make<hash_scores, select_largest>,
+                {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .sequences = false}}},
               // THOR (Zuo et al. 2022).
               {"thor",
                {make<uniform_scores, select_stochastic>,

@@ -75,6 +75,10 @@ TokenParts::TokenParts(Communicator& group, int64_t tokens) : tokens_(tokens) {
   first_ = even_part(tokens, group.rank(), group.size()).begin;
 }
 
+TokenParts TokenParts::of(int64_t things) const {
+  return group_ != nullptr ? TokenParts(*group_, things) : TokenParts();
+}
+
 at::Tensor TokenParts::own(const at::Tensor& whole) const {
   if (group_ == nullptr) return whole;
   check_internal(whole.size(0) == tokens_, "TokenParts: ", whole.size(0), " rows of ", tokens_, " tokens");

@@ -15,9 +15,12 @@ namespace parallel {
 /// only through a tensor of no elements). A group without tokens, and a group of one, exchange nothing.
 class TokenParts {
  public:
-  /// All on this rank.
+  /// All on this rank, however many.
   TokenParts() = default;
   TokenParts(Communicator& group, int64_t tokens);
+
+  /// Other things that the same ranks share, likewise.
+  TokenParts of(int64_t things) const;
 
   int64_t ranks() const { return group_ != nullptr ? group_->size() : 1; }
   int64_t first() const { return first_; }  // this rank's first token within the group's

@@ -18,8 +18,8 @@ class AutogradCompute : public ExpertCompute {
   using Expert = std::function<at::Tensor(const at::Tensor& rows_ND, const Weights& weights)>;
   explicit AutogradCompute(Expert expert) : expert_(std::move(expert)) {}
 
-  std::vector<int64_t> saved_widths(const Weights&) const override { return {}; }
-  std::vector<int64_t> kept_widths(const Weights&) const override { return {}; }
+  std::vector<int64_t> saved_widths(int64_t, const Weights&) const override { return {}; }
+  std::vector<int64_t> kept_widths(int64_t, const Weights&) const override { return {}; }
   at::Tensor forward(const at::Tensor& rows_RD, const Counts& rows_per_expert, const Weights& weights,
                      const RowTensors& saved) const override;
   at::Tensor backward_rows(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,

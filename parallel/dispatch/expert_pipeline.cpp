@@ -30,7 +30,7 @@ RowTensors places(const std::vector<int64_t>& widths, int64_t rows, const at::Te
   return tensors;
 }
 
-/// Of each tensor a range of its first dimension: rows, or experts.
+/// Of each tensor a range of its first dimension.
 std::vector<at::Tensor> narrowed(const std::vector<at::Tensor>& tensors, int64_t first, int64_t count) {
   std::vector<at::Tensor> parts;
   for (const at::Tensor& tensor : tensors) parts.push_back(tensor.narrow(0, first, count));
@@ -191,15 +191,16 @@ class PipelineNode : public torch::autograd::Node {
     Arrivals arrivals(exchange_, wire_RD, {}, forward_, pass, trace, overlap());
     Departures departures(exchange_, pass, trace, overlap());
     ExpertRows all;
-    if (keep) all.saved = places(compute_->saved_widths(weights), rows_in(pass), wire_RD.options());
+    if (keep) all.saved = places(compute_->saved_widths(wire_RD.size(1), weights), rows_in(pass), wire_RD.options());
     for (size_t c = 0; c < pass.chunks.size(); ++c) {
       const RowChunk& chunk = pass.chunks[c];
       const at::Tensor rows_ND = arrivals.take(c, all.rows_ND);
       at::Tensor out_ND;
       {
         const ComputeSpan span(trace, TaskKind::kExperts, chunk, static_cast<int64_t>(c));
-        const RowTensors saved = keep ? narrowed(all.saved, chunk.first_row, chunk.rows())
-                                      : places(compute_->saved_widths(weights), chunk.rows(), wire_RD.options());
+        const RowTensors saved =
+            keep ? narrowed(all.saved, chunk.first_row, chunk.rows())
+                 : places(compute_->saved_widths(wire_RD.size(1), weights), chunk.rows(), wire_RD.options());
         out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
       }
       if (out_RD != nullptr) departures.send(c, out_ND, *out_RD);
@@ -237,7 +238,8 @@ class PipelineNode : public torch::autograd::Node {
   Weights pass_backward(const ExpertRows& rows, Arrivals& arrivals, const RowPass& pass, const Weights& weights,
                         ChunkTrace& trace, at::Tensor& rows_RD) const {
     Departures departures(exchange_, pass, trace, overlap());
-    const RowTensors kept = places(compute_->kept_widths(weights), rows_in(pass), rows.rows_ND.options());
+    const RowTensors kept =
+        places(compute_->kept_widths(rows.rows_ND.size(1), weights), rows_in(pass), rows.rows_ND.options());
     Weights gradients;
     for (const at::Tensor& weight : weights) gradients.push_back(at::empty_like(weight));
     at::Tensor grad_out_ND;
@@ -268,7 +270,8 @@ class PipelineNode : public torch::autograd::Node {
       const auto experts = static_cast<int64_t>(whole.size());
       compute_->backward_weights(rows.rows_ND.narrow(0, row, rows_of_whole), narrowed(rows.saved, row, rows_of_whole),
                                  grad_out_ND.narrow(0, row, rows_of_whole), narrowed(kept, row, rows_of_whole), whole,
-                                 narrowed(weights, expert, experts), narrowed(gradients, expert, experts));
+                                 compute_->of_experts(weights, expert, experts),
+                                 compute_->of_experts(gradients, expert, experts));
       expert += experts;
       row += rows_of_whole;
     }
@@ -291,6 +294,10 @@ class PipelineNode : public torch::autograd::Node {
 };
 
 }  // namespace
+
+Weights ExpertCompute::of_experts(const Weights& weights, int64_t first, int64_t count) const {
+  return narrowed(weights, first, count);
+}
 
 at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assignment,
                            std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,

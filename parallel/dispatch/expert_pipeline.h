@@ -23,9 +23,12 @@ class ExpertCompute {
   using Weights = std::vector<at::Tensor>;
   virtual ~ExpertCompute() = default;
 
-  /// The widths of what forward keeps, and of what backward_rows keeps for backward_weights.
-  virtual std::vector<int64_t> saved_widths(const Weights& weights) const = 0;
-  virtual std::vector<int64_t> kept_widths(const Weights& weights) const = 0;
+  /// The widths of what forward keeps of rows of `row_width` numbers, and of what backward_rows keeps for
+  /// backward_weights.
+  virtual std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const = 0;
+  virtual std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const = 0;
+  /// Of all this rank's experts a range, of each weight (or of its gradient) what belongs to them.
+  virtual Weights of_experts(const Weights& weights, int64_t first, int64_t count) const;
 
   /// `saved`: [R, width] each, to be written.
   virtual at::Tensor forward(const at::Tensor& rows_RD, const Counts& rows_per_expert, const Weights& weights,

@@ -196,7 +196,7 @@ TEST_F(TranslationRun, WhatIsNotThereHasNoScore) {
   EXPECT_NE(launch::to_json(scores).dump().find("\"bleu\":null"), std::string::npos);
   const launch::GroupScore empty{.name = "de"}, silent{.name = "de", .nll = 3, .tokens = 2};
   EXPECT_TRUE(std::isnan(empty.loss()) && std::isnan(empty.bits_per_byte()) && std::isnan(silent.bits_per_byte()));
-  EXPECT_EQ(launch::describe(silent), "loss 1.5 nats/token");
+  EXPECT_EQ(launch::describe(silent), "loss 1.5 nats/target, accuracy 0");
 }
 
 TEST_F(TranslationRun, AnAverageIsTheMeanOfTheNewestCheckpoints) {

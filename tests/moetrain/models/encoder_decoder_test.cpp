@@ -158,10 +158,10 @@ TEST(EncoderDecoder, BlocksAreCountedEncoderFirst) {
   ASSERT_EQ(output.routing.size(), 2u);
   EXPECT_EQ(output.routing[0].layer, 1);
   EXPECT_EQ(output.routing[0].side, Side::kSource);
-  EXPECT_EQ(output.routing[0].global_tokens, 14);
+  EXPECT_EQ(output.routing[0].global_rows, 14);
   EXPECT_EQ(output.routing[1].layer, 2);
   EXPECT_EQ(output.routing[1].side, Side::kTokens);
-  EXPECT_EQ(output.routing[1].global_tokens, 12);
+  EXPECT_EQ(output.routing[1].global_rows, 12);
 }
 
 TEST(EncoderDecoder, OneEmbeddingServesSourceTargetAndHead) {

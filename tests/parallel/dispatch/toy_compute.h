@@ -12,8 +12,8 @@ namespace parallel {
 /// Expert e: tanh(rows in[e]) out[e]. Counts what it keeps for backward.
 class ToyCompute : public ExpertCompute {
  public:
-  std::vector<int64_t> saved_widths(const Weights& weights) const override { return {weights[0].size(2)}; }
-  std::vector<int64_t> kept_widths(const Weights& weights) const override { return {weights[0].size(2)}; }
+  std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override { return {weights[0].size(2)}; }
+  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override { return {weights[0].size(2)}; }
 
   at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
                      const RowTensors& saved) const override {

@@ -1,0 +1,193 @@
+#include "moetrain/experts/expert_mix.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace moetrain {
+namespace {
+
+using parallel::RowTensors;
+using Counts = parallel::ExpertCompute::Counts;
+using Weights = parallel::ExpertCompute::Weights;
+
+Weights some(const Weights& weights, size_t first, size_t count) {
+  const auto begin = weights.begin() + static_cast<std::ptrdiff_t>(first);
+  return {begin, begin + static_cast<std::ptrdiff_t>(count)};
+}
+
+/// What one part sees of its rows in what was kept for all.
+struct PartOfRows {
+  int64_t first = 0, count = 0;
+  at::Tensor of(const at::Tensor& rows) const { return rows.narrow(0, first, count); }
+  RowTensors of(const RowTensors& rows) const {
+    RowTensors own;
+    for (const at::Tensor& each : rows) own.push_back(of(each));
+    return own;
+  }
+};
+
+}  // namespace
+
+std::vector<int64_t> ExpertMix::saved_widths(int64_t row_width, const Weights& weights) const {
+  std::vector<int64_t> all;
+  size_t first = 0;
+  for (const Part& part : parts_) {
+    const auto own = part.compute->saved_widths(row_width, some(weights, first, part.weights));
+    all.insert(all.end(), own.begin(), own.end());
+    first += part.weights;
+  }
+  return all;
+}
+
+std::vector<int64_t> ExpertMix::kept_widths(int64_t row_width, const Weights& weights) const {
+  std::vector<int64_t> all;
+  size_t first = 0;
+  for (const Part& part : parts_) {
+    const auto own = part.compute->kept_widths(row_width, some(weights, first, part.weights));
+    all.insert(all.end(), own.begin(), own.end());
+    first += part.weights;
+  }
+  return all;
+}
+
+Weights ExpertMix::of_experts(const Weights& weights, int64_t first, int64_t count) const {
+  Weights all;
+  size_t weight = 0;
+  int64_t before = 0;  // experts of the parts before
+  for (const Part& part : parts_) {
+    const int64_t here = weights[weight].size(0);
+    const int64_t begin = std::clamp<int64_t>(first - before, 0, here);
+    const int64_t end = std::clamp<int64_t>(first + count - before, 0, here);
+    const Weights own = part.compute->of_experts(some(weights, weight, part.weights), begin, end - begin);
+    all.insert(all.end(), own.begin(), own.end());
+    weight += part.weights;
+    before += here;
+  }
+  return all;
+}
+
+/// visit(part, first weight, its rows, its counts, first saved and kept tensor) for each part that has experts here.
+template <class Visit>
+void ExpertMix::for_each_part(const Counts& counts, int64_t row_width, const Weights& weights,
+                              const Visit& visit) const {
+  size_t weight = 0, saved = 0, kept = 0;
+  auto count = counts.begin();
+  int64_t row = 0;
+  for (const Part& part : parts_) {
+    const Weights own = some(weights, weight, part.weights);
+    const auto end = count + own.front().size(0);
+    const Counts of_part(count, end);
+    const PartOfRows rows{row, std::accumulate(count, end, int64_t{0})};
+    const size_t saves = part.compute->saved_widths(row_width, own).size();
+    const size_t keeps = part.compute->kept_widths(row_width, own).size();
+    const auto cut = [&](const RowTensors& all, size_t first, size_t number) {
+      return rows.of(RowTensors(all.begin() + static_cast<std::ptrdiff_t>(first),
+                                all.begin() + static_cast<std::ptrdiff_t>(first + number)));
+    };
+    if (!of_part.empty()) {
+      visit(
+          part, own, rows, of_part, weight, [&](const RowTensors& all) { return cut(all, saved, saves); },
+          [&](const RowTensors& all) { return cut(all, kept, keeps); });
+    }
+    weight += part.weights;
+    saved += saves;
+    kept += keeps;
+    count = end;
+    row += rows.count;
+  }
+}
+
+at::Tensor ExpertMix::forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
+                              const RowTensors& saved) const {
+  at::Tensor out_RX = at::empty_like(rows_RX);
+  for_each_part(counts, rows_RX.size(1), weights,
+                [&](const Part& part, const Weights& own, const PartOfRows& rows, const Counts& of_part, size_t,
+                    const auto& own_saved, const auto&) {
+                  rows.of(out_RX).copy_(part.compute->forward(rows.of(rows_RX), of_part, own, own_saved(saved)));
+                });
+  return out_RX;
+}
+
+at::Tensor ExpertMix::backward_rows(const at::Tensor& rows_RX, const RowTensors& saved, const at::Tensor& grad_RX,
+                                    const Counts& counts, const Weights& weights, const RowTensors& kept) const {
+  at::Tensor grad_rows_RX = at::empty_like(rows_RX);
+  for_each_part(counts, rows_RX.size(1), weights,
+                [&](const Part& part, const Weights& own, const PartOfRows& rows, const Counts& of_part, size_t,
+                    const auto& own_saved, const auto& own_kept) {
+                  rows.of(grad_rows_RX)
+                      .copy_(part.compute->backward_rows(rows.of(rows_RX), own_saved(saved), rows.of(grad_RX), of_part,
+                                                         own, own_kept(kept)));
+                });
+  return grad_rows_RX;
+}
+
+void ExpertMix::backward_weights(const at::Tensor& rows_RX, const RowTensors& saved, const at::Tensor& grad_RX,
+                                 const RowTensors& kept, const Counts& counts, const Weights& weights,
+                                 const Weights& gradients) const {
+  for_each_part(counts, rows_RX.size(1), weights,
+                [&](const Part& part, const Weights& own, const PartOfRows& rows, const Counts& of_part, size_t weight,
+                    const auto& own_saved, const auto& own_kept) {
+                  part.compute->backward_weights(rows.of(rows_RX), own_saved(saved), rows.of(grad_RX), own_kept(kept),
+                                                 of_part, own, some(gradients, weight, part.weights));
+                });
+}
+
+at::Tensor EachPlace::each(const at::Tensor& rows_RX) const {
+  return rows_RX.reshape({rows_RX.size(0) * places(rows_RX.size(1)), width_ + 1}).narrow(1, 0, width_).contiguous();
+}
+
+at::Tensor EachPlace::together(const at::Tensor& place_ND, int64_t row_width) const {
+  return at::constant_pad_nd(place_ND, {0, 1}).view({place_ND.size(0) / places(row_width), row_width});
+}
+
+Counts EachPlace::counts_of(const Counts& counts, int64_t row_width) const {
+  Counts all = counts;
+  for (int64_t& count : all) count *= places(row_width);
+  return all;
+}
+
+RowTensors EachPlace::of_places(const RowTensors& tensors, int64_t row_width) const {
+  RowTensors all;
+  for (const at::Tensor& each : tensors) {
+    all.push_back(each.view({each.size(0) * places(row_width), each.size(1) / places(row_width)}));
+  }
+  return all;
+}
+
+std::vector<int64_t> EachPlace::saved_widths(int64_t row_width, const Weights& weights) const {
+  std::vector<int64_t> widths = compute_->saved_widths(width_, weights);
+  for (int64_t& width : widths) width *= places(row_width);
+  return widths;
+}
+
+std::vector<int64_t> EachPlace::kept_widths(int64_t row_width, const Weights& weights) const {
+  std::vector<int64_t> widths = compute_->kept_widths(width_, weights);
+  for (int64_t& width : widths) width *= places(row_width);
+  return widths;
+}
+
+at::Tensor EachPlace::forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
+                              const RowTensors& saved) const {
+  const int64_t X = rows_RX.size(1);
+  return together(compute_->forward(each(rows_RX), counts_of(counts, X), weights, of_places(saved, X)), X);
+}
+
+at::Tensor EachPlace::backward_rows(const at::Tensor& rows_RX, const RowTensors& saved, const at::Tensor& grad_RX,
+                                    const Counts& counts, const Weights& weights, const RowTensors& kept) const {
+  const int64_t X = rows_RX.size(1);
+  return together(compute_->backward_rows(each(rows_RX), of_places(saved, X), each(grad_RX), counts_of(counts, X),
+                                          weights, of_places(kept, X)),
+                  X);
+}
+
+void EachPlace::backward_weights(const at::Tensor& rows_RX, const RowTensors& saved, const at::Tensor& grad_RX,
+                                 const RowTensors& kept, const Counts& counts, const Weights& weights,
+                                 const Weights& gradients) const {
+  const int64_t X = rows_RX.size(1);
+  compute_->backward_weights(each(rows_RX), of_places(saved, X), each(grad_RX), of_places(kept, X),
+                             counts_of(counts, X), weights, gradients);
+}
+
+}  // namespace moetrain

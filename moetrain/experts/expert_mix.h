@@ -1,0 +1,72 @@
+// defines: ExpertMix, EachPlace: how kinds of experts are put together
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "parallel/dispatch/expert_pipeline.h"
+
+namespace moetrain {
+
+/// A layer whose experts are of several kinds. Its weights are those of the kinds, one kind after another, each
+/// [experts of that kind on this rank, dims...], of which there may be none. What a kind keeps, it keeps for its own
+/// rows, in tensors that have a place for every row.
+class ExpertMix : public parallel::ExpertCompute {
+ public:
+  struct Part {
+    std::shared_ptr<const ExpertCompute> compute;
+    size_t weights = 0;  // how many
+  };
+  explicit ExpertMix(std::vector<Part> parts) : parts_(std::move(parts)) {}
+
+  std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override;
+  std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const override;
+  Weights of_experts(const Weights& weights, int64_t first, int64_t count) const override;
+  at::Tensor forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
+                     const parallel::RowTensors& saved) const override;
+  at::Tensor backward_rows(const at::Tensor& rows_RX, const parallel::RowTensors& saved, const at::Tensor& grad_RX,
+                           const Counts& counts, const Weights& weights,
+                           const parallel::RowTensors& kept) const override;
+  void backward_weights(const at::Tensor& rows_RX, const parallel::RowTensors& saved, const at::Tensor& grad_RX,
+                        const parallel::RowTensors& kept, const Counts& counts, const Weights& weights,
+                        const Weights& gradients) const override;
+
+ private:
+  template <class Visit>
+  void for_each_part(const Counts& counts, int64_t row_width, const Weights& weights, const Visit& visit) const;
+
+  std::vector<Part> parts_;
+};
+
+/// A kind that sees rows of `width` numbers, where rows are whole sequences (SequenceRows): each place is such a row.
+/// The places behind a sequence's end are computed too: their gradients are zeros.
+class EachPlace : public parallel::ExpertCompute {
+ public:
+  EachPlace(std::shared_ptr<const ExpertCompute> compute, int64_t width)
+      : compute_(std::move(compute)), width_(width) {}
+
+  std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override;
+  std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const override;
+  Weights of_experts(const Weights& weights, int64_t first, int64_t count) const override {
+    return compute_->of_experts(weights, first, count);
+  }
+  at::Tensor forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
+                     const parallel::RowTensors& saved) const override;
+  at::Tensor backward_rows(const at::Tensor& rows_RX, const parallel::RowTensors& saved, const at::Tensor& grad_RX,
+                           const Counts& counts, const Weights& weights,
+                           const parallel::RowTensors& kept) const override;
+  void backward_weights(const at::Tensor& rows_RX, const parallel::RowTensors& saved, const at::Tensor& grad_RX,
+                        const parallel::RowTensors& kept, const Counts& counts, const Weights& weights,
+                        const Weights& gradients) const override;
+
+ private:
+  int64_t places(int64_t row_width) const { return row_width / (width_ + 1); }
+  at::Tensor each(const at::Tensor& rows_RX) const;  // [R, L (D + 1)] -> [R L, D]
+  at::Tensor together(const at::Tensor& place_ND, int64_t row_width) const;
+  Counts counts_of(const Counts& counts, int64_t row_width) const;
+  parallel::RowTensors of_places(const parallel::RowTensors& tensors, int64_t row_width) const;
+
+  std::shared_ptr<const ExpertCompute> compute_;
+  int64_t width_;
+};
+
+}  // namespace moetrain
