@@ -5,6 +5,7 @@ namespace moetrain {
 
 // Routers that have a file of their own.
 RouterPreset top_p_router();
+RouterPreset hecto_router();
 
 namespace {
 
@@ -64,6 +65,8 @@ parallel::NameTable<RouterPreset> builtin_routers() {
                 parallel::own_keys_of<SinkhornConfig>}},
               // Dynamic routing (Huang et al. 2024), at most top_k.
               {"top_p", top_p_router()},
+              // Hecto: hard, straight-through, tempered.
+              {"hecto", hecto_router()},
               // Soft MoE (Puigcerver et al. 2024).
               {"soft",
                {soft_router,

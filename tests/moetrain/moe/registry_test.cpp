@@ -56,6 +56,7 @@ const std::map<std::string, MoeConfig>& registry() {
     all["noisy_top_k"].losses["load"] = 0.5;
     all["gshard"].own<LoadBalanceConfig>().choices = "first";
     all["mlp"].gating_residual = true;
+    all["hecto"].gate = "raw";  // a straight-through gradient is none of finite differences
     all["sigmoid_bias"].own<LoadBalanceConfig>().over = "sequence";
     all["sigmoid_bias"].route_scale = 2.5;
     all["expert_choice"].losses["load_balance"] = 0;
