@@ -11,9 +11,10 @@ namespace moetrain {
 
 // Kinds of experts, each in a file of its own.
 ExpertPreset feed_forward_expert();
+ExpertPreset gru_expert();
 
 parallel::NameTable<ExpertPreset> builtin_experts() {
-  return {"expert", {{"feed_forward", feed_forward_expert()}}};
+  return {"expert", {{"feed_forward", feed_forward_expert()}, {"gru", gru_expert()}}};
 }
 
 namespace {

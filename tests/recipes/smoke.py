@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every smoke recipe trains on 2 ranks and learns; every other recipe of recipes/ is legal.
 
-Usage: smoke.py MOETRAIN. The text is the repository's own licence; what translators read is its words.
+Usage: smoke.py MOETRAIN. The text is the repository's own licence; what translators and classifiers read is its words.
 """
 import json
 import math
@@ -44,6 +44,27 @@ def own_pairs(program, folder):
     call(program, "prepare", *(word for name, one in sets.items() for word in (f"--{name}", one)), "--tokenizer", "byte",
          "--output", tokens)
     return tokens
+
+
+def own_labels(program, folder):
+    """The letters of each word of the licence in the order of the alphabet, or against it, as a token file of two classes."""
+    words = sorted({"".join(sorted(set(word))) for word in re.findall(r"[a-z]{4,}", (ROOT / "LICENSE").read_text(encoding="utf-8"))})
+    labelled = [{"text": f"{text} {number}", "label": label} for number, word in enumerate(words)
+                for text, label in ((word, "forth"), (word[::-1], "back"))]
+    (folder / "labelled.jsonl").write_text("".join(json.dumps(each) + "\n" for each in labelled), encoding="utf-8")
+    tokens = folder / "labelled.h5"
+    call(program, "prepare", "--text", folder / "labelled.jsonl", "--tokenizer", "byte", "--heldout", "0.2", "--output", tokens)
+    return tokens
+
+
+def check_classifier(program, recipe, tokens, folder):
+    lines = train(program, recipe, tokens, folder)
+    losses = [line["loss"]["classification"] for line in lines if line["event"] == "step"]
+    printed = call(program, "evaluate", folder / recipe.stem)
+    scores = json.loads((folder / recipe.stem / "evaluation.json").read_text())
+    print(f"{recipe.stem}: training loss {losses[0]:.3f} -> {losses[-1]:.3f}, held-out accuracy {scores['accuracy']:.3f}")
+    if not (losses[-1] < losses[0] and scores["accuracy"] > 0.7) or "accuracy" not in printed or "forth" not in printed:
+        sys.exit(f"{recipe.stem} did not learn:\n{printed}")
 
 
 def check_translator(program, recipe, tokens, folder):
@@ -94,9 +115,11 @@ def main():
              cwd=folder)
         smoke = sorted((ROOT / "recipes/smoke").glob("*.toml"))
         pairs = own_pairs(program, folder)
+        labels = own_labels(program, folder)
+        kinds = {"translation_": (check_translator, pairs), "classifier_": (check_classifier, labels)}
         for recipe in smoke:
-            translates = recipe.stem.startswith("translation_")
-            (check_translator if translates else check_recipe)(program, recipe, pairs if translates else tokens, folder)
+            check, data = next((kind for name, kind in kinds.items() if recipe.stem.startswith(name)), (check_recipe, tokens))
+            check(program, recipe, data, folder)
         apart = {path for folder in ("machines", "extend") for path in (ROOT / "recipes" / folder).glob("*.toml")}  # for other programs
         others = sorted(set((ROOT / "recipes").rglob("*.toml")) - set(smoke) - apart)
         for recipe in others:
@@ -104,6 +127,8 @@ def main():
             own = {"data.file": tokens, "train.length": "1000000u"}
             if recipe.parent.name == "translation":
                 own |= {"data.file": pairs, "data.directions": "en-up"}
+            if recipe.parent.name == "classification":
+                own |= {"data.file": labels, "model.classifier.classes": 2}
             call(program, "train", recipe, "--dry-run", *(word for key, value in own.items() for word in ("--set", f"{key}={value}")))
         print(f"{len(smoke)} smoke recipes trained, {len(others)} others are legal")
         if not smoke or not others:
