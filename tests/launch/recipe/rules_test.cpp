@@ -118,7 +118,7 @@ const Refusal kRefusals[] = {
     {{"moe.gate=hard"},  // no gradient reaches the router
      "moe.gate = \"hard\" with moe.router = \"top_k\": not the gate from which this router learns; nearest legal: gate "
      "= "
-     "\"raw\" or \"sum1\" or \"sum1_kept\" or \"true1\""},
+     "\"raw\" or \"sum1\" or \"sum1_kept\" or \"true1\" or \"straight_through\""},
     {{"moe.gate=true1"},  // the same as sum1
      "moe.gate = \"true1\" without zero or null experts is sum1; nearest legal: gate = \"sum1\" or null_experts = 1"},
     {{"moe.router=sigmoid_bias", "moe.sigmoid_bias.groups=3",
@@ -208,6 +208,18 @@ const Refusal kExpertRefusals[] = {
      "less; nearest legal: zero_experts = 0 or router = \"top_k\""},
     {{"moe.top_k=15", "moe.null_experts=6"},  // all kinds are choices
      "moe.top_k (15) must be at most the experts of all kinds (14); nearest legal: top_k = 14 or experts = 9"},
+    {{"moe.expert=gru"},  // a recurrence over one token
+     "moe.expert = \"gru\" with moe.rows = \"tokens\": gru experts read whole sequences; nearest legal: rows = "
+     "\"sequences\" or expert = \"feed_forward\""},
+    {{"moe.rows=sequences"},  // a decoder has no whole sequence
+     "moe.rows = \"sequences\" in a decoder block, whose tokens come one after another; nearest legal: rows = "
+     "\"tokens\", or a model whose blocks see whole sequences (model.kind = \"classifier\", an encoder)"},
+    {{"moe.rows=sequences", "model.kind=classifier", "moe.router=soft", "moe.gate=raw", "moe.losses.load_balance=0"},
+     "moe.rows = \"sequences\" with moe.router = \"soft\": it goes by single tokens; nearest legal: rows = \"tokens\", "
+     "or router = \"hecto\""},
+    {{"moe.expert=feed_forward:7"},  // of 8
+     "moe.expert = \"feed_forward:7\": these are 7 experts, and moe.experts is 8; legal: one kind for all experts, or "
+     "several with their numbers, such as \"gru:1,feed_forward:3\""},
     {{"moe.experts_by_layer=[4, 8]"},  // one number a block
      "moe.experts_by_layer has 2 numbers, but moe.layers = \"all\" of 4 blocks is 4 blocks with experts; "
      "legal: 4 numbers, or none for moe.experts everywhere"},
@@ -227,6 +239,8 @@ TEST(Rules, EveryKindOfExpertHasALegalRecipe) {
                          "moe.layers=odd", "moe.experts_by_layer=[4, 8]"}),
             "no fault");
   EXPECT_EQ(broken_rule({"moe.latent=191", "model.activation=relu"}), "no fault");
+  EXPECT_EQ(broken_rule({"model.kind=classifier", "moe.rows=sequences", "moe.expert=gru:2,feed_forward:6"}),
+            "no fault");
   EXPECT_EQ(broken_rule({"moe.layers=none", "moe.experts_by_layer=[4]", "moe.latent=192"}), "no fault");  // not used
 }
 
@@ -271,11 +285,13 @@ TEST(Rules, TranslationTakesAnyMicroBatches) {  // its updates are of batch_toke
 }
 
 TEST(Rules, KindAndEncoderAgree) {
-  const std::string legal = "legal: kind = \"encoder_decoder\" with at least 1, or \"decoder_lm\" with 0";
   EXPECT_EQ(broken_rule({"model.kind=encoder_decoder"}),
-            "model.encoder_layers (0) and model.kind (\"encoder_decoder\") contradict; " + legal);
-  EXPECT_EQ(broken_rule({"model.encoder_layers=2"}),
-            "model.encoder_layers (2) and model.kind (\"decoder_lm\") contradict; " + legal);
+            "model.encoder_layers (0) and model.kind (\"encoder_decoder\") contradict: there is no encoder; legal: "
+            "encoder_layers of at least 1");
+  EXPECT_EQ(
+      broken_rule({"model.encoder_layers=2"}),
+      "model.encoder_layers (2) and model.kind (\"decoder_lm\") contradict; legal: kind = \"encoder_decoder\" with "
+      "at least 1, or encoder_layers = 0");
   EXPECT_EQ(broken_rule({"model.encoder_layers=2", "model.kind=encoder_decoder"}), "no fault");
 }
 
