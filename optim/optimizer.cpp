@@ -1,6 +1,6 @@
 #include "optim/optimizer.h"
 
-#include <ATen/core/Tensor.h>
+#include <ATen/ATen.h>
 
 #include <utility>
 
@@ -27,6 +27,9 @@ Optimizer::Optimizer(std::vector<Parameter> parameters, const OptimizerConfig& c
     (moved ? by_rule : by_adamw).members.push_back(i);
     (moved ? of_rule : of_adamw).push_back(std::move(parameters[i]));
   }
+  if (config.average > 0) {
+    for (const at::Tensor& master : masters_.tensors()) averages_.push_back(master.detach().clone());
+  }
   by_rule.update = rule.make(std::move(of_rule), config);
   by_adamw.update = adamw_rule().make(std::move(of_adamw), config);
   parts_.push_back(std::move(by_rule));
@@ -44,6 +47,7 @@ UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients, double no
     for (const size_t i : part.members) own.push_back(config_.offload ? gradients[i].to(at::kCPU) : gradients[i]);
     part.update->step(own, {.learning_rate = learning_rate, .gradient_scale = scale, .number = updates_});
   }
+  for (size_t i = 0; i < averages_.size(); ++i) averages_[i].lerp_(masters_.tensors()[i].detach(), 1 - config_.average);
   masters_.publish();
   return {learning_rate, scale};
 }
@@ -63,6 +67,7 @@ std::vector<StateTensor> Optimizer::state() const {
       }
     }
   }
+  for (size_t i = 0; i < averages_.size(); ++i) all.push_back({kAverage, names_[i], averages_[i]});
   return all;
 }
 

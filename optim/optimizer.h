@@ -20,7 +20,7 @@ struct NamedTensor {
 
 /// A tensor of the optimizer's state: /optimizer/<slot>/<name> in a checkpoint.
 struct StateTensor {
-  std::string slot;  // "first_moment", "second_moment", "momentum"
+  std::string slot;  // "first_moment", "second_moment", "momentum", kAverage
   std::string name;
   at::Tensor tensor;
 };
@@ -32,6 +32,10 @@ struct UpdateReport {
 
 class Optimizer {
  public:
+  /// With OptimizerConfig::average the slot of a running mean of the weights: after each update, average += (1 - decay)
+  /// (weight - average), from the initial weights on (EMA; Polyak averaging).
+  static constexpr const char* kAverage = "average";
+
   /// rule: what moves the parameters; one for matrices leaves the others to AdamW.
   Optimizer(std::vector<Parameter> parameters, const OptimizerConfig& config, const Schedule& schedule,
             const UpdateRule& rule = adamw_rule());
@@ -59,6 +63,7 @@ class Optimizer {
   Schedule schedule_;
   std::vector<std::string> names_;
   MasterWeights masters_;
+  std::vector<at::Tensor> averages_;  // of the masters over the updates; empty: none are kept
   std::vector<Part> parts_;
   int64_t updates_ = 0;
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "data/datasets/mapped_file.h"
 #include "data/datasets/split.h"
 #include "data/datasets/token_view.h"
+#include "data/images/image.h"
 #include "data/tokenizers/tokenizer.h"
 
 namespace data {
@@ -25,6 +27,7 @@ struct CorpusContents {
   std::vector<std::string> name;    // [D]
   std::vector<std::string> groups;  // G of them
   std::vector<int64_t> alignment;   // [R * G], row-major: the row's document in each group, or -1; empty: no alignment
+  std::optional<ImageShape> image;  // where the documents are images: their bytes, row by row, and an end
   std::shared_ptr<const Tokenizer> tokenizer;
   std::string tokenizer_hash;
   std::string fingerprint;
@@ -51,6 +54,7 @@ struct FormatNames {
   static constexpr const char* kGroups = "/groups";
   static constexpr const char* kAlignment = "/alignment";
   static constexpr const char* kAligned = "/alignment/documents";
+  static constexpr const char* kImages = "/images";
   static constexpr const char* kTokenizer = "/tokenizer";
   static constexpr const char* kModel = "/tokenizer/model";
 };

@@ -92,6 +92,21 @@ void check_index(const Hdf5File& file, const CorpusContents& contents) {
   }
 }
 
+/// Reads the images' shape where the documents are images, each with as many tokens as that says, and its end.
+void read_images(const Hdf5File& file, CorpusContents& contents) {
+  if (!file.has(Names::kImages)) return;
+  const auto bad = [&](const auto&... parts) { parallel::user_error(file.path().string(), ": ", parts...); };
+  contents.image = ImageShape::parse(file.attribute(Names::kImages, "shape"));
+  if (contents.tokenizer->kind() != "byte") bad("has images in tokens of kind ", contents.tokenizer->kind());
+  const int64_t tokens = contents.image->bytes() + 1;
+  for (size_t d = 0; d < contents.group.size(); ++d) {
+    if (contents.offsets[d + 1] - contents.offsets[d] != tokens) {
+      bad("image ", d, " has ", contents.offsets[d + 1] - contents.offsets[d], " tokens; its shape, ",
+          contents.image->text(), ", asks for ", tokens);
+    }
+  }
+}
+
 void check_tokens(const Hdf5File& file, const CorpusContents& contents) {
   const TokenView& tokens = contents.tokens;
   const std::string found = checksum(tokens.begin, tokens.bytes());
@@ -145,9 +160,11 @@ TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify) 
   map_tokens(file, *contents);
   check_index(file, *contents);
   read_alignment(file, *contents);
+  read_images(file, *contents);
   if (verify == Verify::kTokens) check_tokens(file, *contents);
   std::string parts = file.stored_checksum(Names::kTokens) + file.stored_checksum(Names::kOffsets) +
                       file.stored_checksum(Names::kSplit);
+  if (contents->image) parts += contents->image->text();
   if (contents->aligned_rows() > 0) parts += file.stored_checksum(Names::kAligned);
   contents->fingerprint = checksum(parts.data(), parts.size());
   return TokenCorpus(std::move(contents));
@@ -162,6 +179,8 @@ const std::string& TokenCorpus::tokenizer_hash() const { return contents_->token
 const std::string& TokenCorpus::fingerprint() const { return contents_->fingerprint; }
 
 const std::vector<std::string>& TokenCorpus::groups() const { return contents_->groups; }
+
+const std::optional<ImageShape>& TokenCorpus::image() const { return contents_->image; }
 
 int64_t TokenCorpus::documents() const { return contents_->documents(); }
 

@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "data/datasets/split.h"
 #include "data/datasets/token_stream.h"
+#include "data/images/image.h"
 #include "data/tokenizers/tokenizer.h"
 
 namespace data {
@@ -43,6 +45,9 @@ class TokenCorpus {
   /// corpus.
   const std::string& fingerprint() const;
   const std::vector<std::string>& groups() const;  // languages, for example
+
+  /// Where the documents are images; nothing where they are text.
+  const std::optional<ImageShape>& image() const;
 
   int64_t documents() const;
   DocumentInfo document(int64_t index) const;      // UserError outside [0, documents())

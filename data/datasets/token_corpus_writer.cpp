@@ -113,6 +113,10 @@ void TokenCorpusWriter::write_contents(const std::filesystem::path& temporary) c
   file.create_group(Names::kTokenizer);
   file.write_attribute(Names::kTokenizer, "kind", tokenizer_->kind());
   file.write_blob(Names::kModel, tokenizer_->serialized());
+  if (image_) {
+    file.create_group(Names::kImages);
+    file.write_attribute(Names::kImages, "shape", image_->text());
+  }
   if (!alignment_.empty()) {
     file.create_group(Names::kAlignment);
     file.write(Names::kAligned, alignment_);

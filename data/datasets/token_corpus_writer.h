@@ -29,6 +29,8 @@ class TokenCorpusWriter {
   /// One row of documents that are translations of each other: an index for each group, -1 where it has none.
   /// @pre: what read_alignment asks of a row; only its length is checked here
   void align(const std::vector<int64_t>& documents);
+  /// Says that every document is an image of this shape, its tokens the bytes of its pixels.
+  void set_images(const ImageShape& shape) { image_ = shape; }
   /// Writes the file. UserError where the disk is full or the folder not writable.
   void finish();
 
@@ -47,6 +49,7 @@ class TokenCorpusWriter {
   std::vector<uint8_t> split_;
   std::vector<std::string> name_;
   std::vector<int64_t> alignment_;
+  std::optional<ImageShape> image_;
 };
 
 }  // namespace data

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <set>
 #include <unordered_set>
 #include <utility>
 
 #include "data/prepare/encoding.h"
 #include "data/prepare/holdout.h"
+#include "data/prepare/image_folder.h"
 #include "data/prepare/prepare_parallel.h"
 #include "data/sources/document.h"
 #include "data/sources/file_bytes.h"
@@ -28,7 +30,11 @@ using Documents = std::vector<SourceDocument>;
 void check_options(const PrepareOptions& options) {
   const bool plain = !options.text.empty() || !options.man.empty();
   const bool aligned = !options.parallel.empty();
-  if (!plain && !aligned) parallel::user_error("there is nothing to prepare: give text, man or parallel");
+  if (!options.images.empty()) {
+    if (plain || aligned) parallel::user_error("images do not go into one file with text; prepare them apart");
+    return;
+  }
+  if (!plain && !aligned) parallel::user_error("there is nothing to prepare: give text, man, parallel or images");
   if (plain && aligned) {
     parallel::user_error("parallel text and plain text (text, man) do not go into one file; prepare them apart");
   }
@@ -79,12 +85,13 @@ void read_man(const PrepareOptions& options, Documents& documents, PrepareSummar
   }
 }
 
-/// Leaves out documents without a visible character and all but the first of those with the same text.
-Documents select(Documents&& documents, PrepareSummary& summary) {
+/// Leaves out documents without a visible character, unless they are images, and all but the first of those with the
+/// same content.
+Documents select(Documents&& documents, bool images, PrepareSummary& summary) {
   std::unordered_set<std::string_view> seen;
   std::vector<bool> keep;
   for (const SourceDocument& document : documents) {
-    const bool empty = document.text.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
+    const bool empty = !images && document.text.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
     const bool copy = !empty && !seen.insert(document.text).second;
     summary.empty += empty;
     summary.duplicates += copy;
@@ -125,6 +132,18 @@ std::vector<Split> split_and_mix(Documents& documents, double fraction, PrepareS
   return holdout.split;
 }
 
+/// Images are held out whole, and none is like another for its letters.
+std::vector<Split> split_and_mix_images(Documents& documents, double fraction) {
+  Holdout holdout = choose_heldout(documents, fraction);
+  if (!holdout.cuts.empty()) {
+    const std::string& group = documents[holdout.cuts.front().document].group;
+    parallel::user_error("class '", group,
+                         "' has too few images to hold some out; legal: more of them, or --heldout 0");
+  }
+  mix(documents, holdout.split);
+  return holdout.split;
+}
+
 std::vector<std::string_view> training_texts(const Documents& documents, const std::vector<Split>& split) {
   std::vector<std::string_view> texts;
   for (size_t i = 0; i < documents.size(); ++i) {
@@ -134,7 +153,8 @@ std::vector<std::string_view> training_texts(const Documents& documents, const s
 }
 
 void write(const PrepareOptions& options, const Documents& documents, const std::vector<Split>& split,
-           std::shared_ptr<const Tokenizer> tokenizer, PrepareSummary& summary) {
+           std::shared_ptr<const Tokenizer> tokenizer, const std::optional<ImageShape>& image,
+           PrepareSummary& summary) {
   std::map<std::string, int32_t> group_index;
   for (const SourceDocument& document : documents) group_index.emplace(document.group, 0);
   std::vector<std::string> groups;
@@ -147,6 +167,7 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
   for (const SourceDocument& document : documents) texts.push_back(document.text);
   const auto tokens = encode_all(texts, *tokenizer, options.threads);
   TokenCorpusWriter writer(options.output, tokenizer, groups, options.overwrite);
+  if (image) writer.set_images(*image);
   for (size_t i = 0; i < documents.size(); ++i) {
     const int32_t group = group_index.at(documents[i].group);
     const auto bytes = static_cast<int64_t>(documents[i].text.size());
@@ -165,14 +186,23 @@ PrepareSummary prepare(const PrepareOptions& options) {
   if (!options.parallel.empty()) return prepare_parallel(options);
   PrepareSummary summary;
   Documents documents;
+  std::optional<ImageShape> image;
+  if (!options.images.empty()) {
+    report_phase(options, "Reading the images in " + options.images + ".");
+    ImageFolder folder = read_image_folder(options.images);
+    documents = std::move(folder.documents);
+    image = folder.shape;
+  }
   read_text(options, documents, summary);
   read_man(options, documents, summary);
-  documents = select(std::move(documents), summary);
+  documents = select(std::move(documents), image.has_value(), summary);
   if (documents.empty()) parallel::user_error("the sources hold no text at all (", summary.empty, " empty documents)");
-  const std::vector<Split> split = split_and_mix(documents, options.heldout, summary);
-  const auto tokenizer = make_tokenizer(options, training_texts(documents, split));
+  const std::vector<Split> split =
+      image ? split_and_mix_images(documents, options.heldout) : split_and_mix(documents, options.heldout, summary);
+  const auto tokenizer =
+      image ? builtin_tokenizers().at("byte")("") : make_tokenizer(options, training_texts(documents, split));
   report_phase(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
-  write(options, documents, split, tokenizer, summary);
+  write(options, documents, split, tokenizer, image, summary);
   describe(options, *tokenizer, summary);
   return summary;
 }

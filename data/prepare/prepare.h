@@ -15,6 +15,7 @@ namespace data {
 struct PrepareOptions {
   std::vector<std::string> text;  // --text: text files, or patterns ('dir/**/*.txt'): plain, JSON lines, gzip of both
   std::vector<std::string> man;   // --man: folders with manual pages, e.g. unpacked Debian packages
+  std::string images;             // --images: a folder of .png files in a folder for each class; instead of all others
   // Sets of files whose lines are translations of each other, "en=train.en.gz,de=train.de.gz". Instead of text and man;
   // held out and test are whole sets, and `heldout` has no say.
   std::vector<std::string> parallel, validation, test;

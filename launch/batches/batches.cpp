@@ -11,7 +11,8 @@ namespace {
 
 moetrain::TokenSide moved(const moetrain::TokenSide& side, at::Device device) {
   moetrain::TokenSide there = side;
-  there.ids_T = side.ids_T.to(device);
+  if (side.ids_T.defined()) there.ids_T = side.ids_T.to(device);
+  if (side.value_TC.defined()) there.value_TC = side.value_TC.to(device);
   there.sequences = moetrain::Sequences(side.sequences.lengths(), device);
   return there;
 }
@@ -29,6 +30,8 @@ MicroBatch to_device(const MicroBatch& batch, at::Device device) {
                              .targets_G = batch.batch.targets_G.to(device),
                              .predicts = batch.batch.predicts},
                    .groups_T = batch.groups_T.to(device)};
+  const at::Tensor& class_S = batch.batch.inputs.class_S;
+  if (class_S.defined()) there.batch.inputs.class_S = class_S.to(device);
   if (batch.groups_S.defined()) there.groups_S = batch.groups_S.to(device);
   if (!batch.batch.inputs.source) return there;
   there.batch.inputs.source = moved(*batch.batch.inputs.source, device);
@@ -48,6 +51,7 @@ std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& 
     case moetrain::Reads::kPairs:
       return std::make_unique<PairBatches>(corpus, recipe, shard);
     case moetrain::Reads::kDocuments:
+    case moetrain::Reads::kImages:
       return std::make_unique<DocumentBatches>(corpus, recipe, shard);
     case moetrain::Reads::kText:
       break;
@@ -61,6 +65,7 @@ std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenCorpus& c
     case moetrain::Reads::kPairs:
       return std::make_unique<HeldOutPairs>(corpus, recipe, shard);
     case moetrain::Reads::kDocuments:
+    case moetrain::Reads::kImages:
       return std::make_unique<HeldOutDocuments>(corpus, recipe, shard);
     case moetrain::Reads::kText:
       break;

@@ -18,8 +18,8 @@ struct DocumentPlace {
 };
 
 /// This rank's part of the documents `all`.
-MicroBatch micro_batch(const data::DocumentSet& documents, const std::vector<int64_t>& all, data::Shard shard,
-                       const DocumentPlace& before) {
+MicroBatch document_batch(const data::DocumentSet& documents, const std::vector<int64_t>& all, data::Shard shard,
+                          const DocumentPlace& before) {
   const data::IndexRange own = data::split_range(static_cast<int64_t>(all.size()), shard);
   std::vector<int64_t> tokens, lengths, groups;
   int64_t world = 0, earlier = 0, longest = 0;
@@ -47,21 +47,88 @@ MicroBatch micro_batch(const data::DocumentSet& documents, const std::vector<int
           .groups_S = group_S};
 }
 
+/// [S, H W C] bytes -> [S N, p p C] in [-1, 1], N patches of an image, row by row.
+at::Tensor patches_of(const std::vector<int64_t>& bytes, const moetrain::DiffusionConfig& config) {
+  const int64_t p = config.patch, rows = config.height / p, columns = config.image_width / p;
+  const at::Tensor pixel = at::tensor(bytes, at::kLong).to(at::kFloat).div_(127.5).sub_(1.0);
+  return pixel.view({-1, rows, p, columns, p, config.channels})
+      .permute({0, 1, 3, 2, 4, 5})
+      .reshape({-1, config.numbers()});
+}
+
+/// The same of images: patches, and the class that they are asked for by.
+MicroBatch image_batch(const data::DocumentSet& images, const std::vector<int64_t>& all, data::Shard shard,
+                       int64_t images_before, const moetrain::DiffusionConfig& config) {
+  const data::IndexRange own = data::split_range(static_cast<int64_t>(all.size()), shard);
+  std::vector<int64_t> bytes, groups;
+  for (int64_t i = own.begin; i < own.end; ++i) {
+    const int64_t image = all[static_cast<size_t>(i)];
+    images.append(image, bytes);
+    bytes.pop_back();  // its end
+    groups.push_back(images.group(image));
+  }
+  const int64_t patches = config.patches(), first = images_before + own.begin;
+  const auto sequences = static_cast<int64_t>(all.size());
+  const at::Tensor class_S = at::tensor(groups, at::kLong);
+  const at::Tensor class_G = class_S.repeat_interleave(patches);
+  return {.batch = {.inputs = {.tokens = {.value_TC = patches_of(bytes, config),
+                                          .sequences = moetrain::Sequences::uniform(class_S.size(0), patches, at::kCPU),
+                                          .global_tokens = sequences * patches,
+                                          .first_token = first * patches,
+                                          .global_sequences = sequences,
+                                          .first_sequence = first,
+                                          .longest = patches},
+                               .class_S = class_S},
+                    .targets_G = class_G},
+          .groups_T = class_G,
+          .groups_S = class_S};
+}
+
+void check_image(const data::TokenCorpus& corpus, const Recipe& recipe) {
+  const auto& config = recipe.model.own<moetrain::DiffusionConfig>();
+  const data::ImageShape wanted{config.height, config.image_width, config.channels};
+  if (!corpus.image()) {
+    parallel::user_error(recipe.data.file, ": holds no images; prepare them with --images");
+  }
+  if (*corpus.image() != wanted) {
+    parallel::user_error(recipe.data.file, ": its images are ", corpus.image()->text(),
+                         " (height, width, channels), and ", "[model.diffusion_transformer] says ", wanted.text(),
+                         "; legal: the file's");
+  }
+}
+
 data::DocumentSet documents_of(const data::TokenCorpus& corpus, const Recipe& recipe, data::Split split) {
-  const int64_t classes = recipe.model.own<moetrain::ClassifierConfig>().classes;
+  const bool images = recipe.model_preset().reads == moetrain::Reads::kImages;
+  if (images) check_image(corpus, recipe);
+  const int64_t classes = images ? recipe.model.own<moetrain::DiffusionConfig>().classes
+                                 : recipe.model.own<moetrain::ClassifierConfig>().classes;
   const std::vector<std::string>& groups = corpus.groups();
   if (static_cast<int64_t>(groups.size()) != classes) {
     parallel::user_error(recipe.data.file, " has ", groups.size(), " groups (", parallel::list_names(groups),
-                         "), and model.classifier.classes is ", classes, "; legal: classes = ", groups.size(),
+                         "), and model.", recipe.model.kind, ".classes is ", classes,
+                         "; legal: classes = ", groups.size(),
                          groups.size() < 2 ? ", which a file must have at least 2 for" : "");
   }
-  return {corpus, split, recipe.data.longest};
+  return {corpus, split, images ? corpus.image()->bytes() + 1 : recipe.data.longest};
+}
+
+/// Nothing where the documents are read as text.
+std::optional<moetrain::DiffusionConfig> images_in(const Recipe& recipe) {
+  if (recipe.model_preset().reads != moetrain::Reads::kImages) return {};
+  return recipe.model.own<moetrain::DiffusionConfig>();
+}
+
+MicroBatch micro_batch(const data::DocumentSet& documents, const std::vector<int64_t>& all, data::Shard shard,
+                       const DocumentPlace& before, const std::optional<moetrain::DiffusionConfig>& images) {
+  return images ? image_batch(documents, all, shard, before.documents, *images)
+                : document_batch(documents, all, shard, before);
 }
 
 }  // namespace
 
 DocumentBatches::DocumentBatches(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard)
     : documents_(documents_of(corpus, recipe, data::Split::kTrain)),
+      images_(images_in(recipe)),
       shard_(shard),
       seed_(static_cast<uint64_t>(recipe.run.seed)),
       longest_(recipe.data.longest),
@@ -69,7 +136,7 @@ DocumentBatches::DocumentBatches(const data::TokenCorpus& corpus, const Recipe& 
       micro_sequences_(recipe.train.global_batch / recipe.train.micro_batches) {}
 
 parallel::SpanScale DocumentBatches::scale() const {
-  const int64_t all = documents_.tokens();
+  const int64_t all = images_ ? documents_.size() * images_->patches() : documents_.tokens();
   return {.tokens_per_update = std::max<int64_t>(1, all * micro_batches_ * micro_sequences_ / documents_.size()),
           .tokens_per_epoch = all};
 }
@@ -86,13 +153,16 @@ std::vector<MicroBatch> DocumentBatches::read(int64_t update) const {
     const int64_t first = (update * micro_batches_ + m) * micro_sequences_;
     std::vector<int64_t> all;
     for (int64_t i = 0; i < micro_sequences_; ++i) all.push_back(data::item_at(seed_, first + i, documents_.size()));
-    batches.push_back(micro_batch(documents_, all, shard_, {}));
+    batches.push_back(micro_batch(documents_, all, shard_, {}, images_));
   }
   return batches;
 }
 
 HeldOutDocuments::HeldOutDocuments(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard)
-    : documents_(documents_of(corpus, recipe, data::Split::kHeldOut)), shard_(shard), batch_(recipe.evaluate.batch) {
+    : documents_(documents_of(corpus, recipe, data::Split::kHeldOut)),
+      images_(images_in(recipe)),
+      shard_(shard),
+      batch_(recipe.evaluate.batch) {
   starts_.push_back(0);
   for (int64_t i = 0; i < documents_.size(); ++i) starts_.push_back(starts_.back() + documents_.length(i));
 }
@@ -103,7 +173,7 @@ MicroBatch HeldOutDocuments::read(int64_t index) const {
   const int64_t begin = index * batch_;
   std::vector<int64_t> all(static_cast<size_t>(std::min(batch_, documents_.size() - begin)));
   std::iota(all.begin(), all.end(), begin);
-  return micro_batch(documents_, all, shard_, {begin, starts_[static_cast<size_t>(begin)]});
+  return micro_batch(documents_, all, shard_, {begin, starts_[static_cast<size_t>(begin)]}, images_);
 }
 
 std::vector<HeldOutGroup> HeldOutDocuments::groups() const {

@@ -1,15 +1,17 @@
-// defines: DocumentBatches, HeldOutDocuments: whole documents, for a classifier
+// defines: DocumentBatches, HeldOutDocuments: whole documents: text for a classifier, images for a diffusion model
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "data/datasets/document_set.h"
 #include "launch/batches/batches.h"
+#include "moetrain/models/diffusion_transformer.h"
 
 namespace launch {
 
 class DocumentBatches : public TrainingBatches {
  public:
-  /// UserError where the token file has another number of groups than the recipe classes.
+  /// UserError where the token file has another number of groups than the recipe classes, or images of another shape.
   DocumentBatches(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard);
   std::vector<MicroBatch> read(int64_t update) const override;
   parallel::SpanScale scale() const override;
@@ -19,6 +21,7 @@ class DocumentBatches : public TrainingBatches {
 
  private:
   data::DocumentSet documents_;
+  std::optional<moetrain::DiffusionConfig> images_;  // how they are cut; nothing where the documents are text
   data::Shard shard_;
   uint64_t seed_;
   int64_t longest_, micro_batches_, micro_sequences_;
@@ -34,6 +37,7 @@ class HeldOutDocuments : public HeldOutBatches {
 
  private:
   data::DocumentSet documents_;
+  std::optional<moetrain::DiffusionConfig> images_;  // how they are cut; nothing where the documents are text
   data::Shard shard_;
   int64_t batch_;
   std::vector<int64_t> starts_;  // [documents + 1], tokens before each

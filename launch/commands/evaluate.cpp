@@ -155,7 +155,8 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
     text = text_to_translate(*trained, *corpus, arguments.split);
     if (world->rank() == 0) note_differences(*trained, *corpus, text, arguments);
   });
-  const Evaluation result = evaluate(*trained->model, *held_out, groups);
+  const auto objective = trained->recipe.objective_preset().make({trained->recipe.objective, /*teacher=*/nullptr});
+  const Evaluation result = evaluate(*trained->model, *objective, *held_out, groups);
   parallel::all_ranks(*world, [&] { require_finite(result, arguments.run, update); });
   const Translated translated = translate_run(*trained, std::move(text), groups);
   parallel::all_ranks(*world, [&] {

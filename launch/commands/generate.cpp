@@ -6,6 +6,7 @@
 
 #include "data/tokenizers/control_pieces.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/generate_images.h"
 #include "launch/commands/job.h"
 #include "launch/commands/number_option.h"
 #include "launch/commands/run_text.h"
@@ -22,6 +23,7 @@ struct GenerateArguments {
   std::string run, prompt, translate_to, data_file;
   moetrain::SamplingOptions sampling;
   bool greedy = false;
+  ImageArguments images;
   std::shared_ptr<const Registry> registry;
 };
 
@@ -85,6 +87,12 @@ void continue_prompt(const TrainedModel& trained, const GenerateArguments& argum
 
 void generate_text(const GenerateArguments& arguments) {
   const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file, arguments.registry);
+  if (trained.recipe.model_preset().reads == moetrain::Reads::kImages) {
+    ImageArguments images = arguments.images;
+    images.sampling.seed = arguments.sampling.seed;
+    if (images.output.empty()) images.output = arguments.run + "/images.png";
+    return generate_images(trained, images);
+  }
   arguments.translate_to.empty() ? continue_prompt(trained, arguments) : translate_prompt(trained, arguments);
 }
 
@@ -104,7 +112,8 @@ void note_unused(const CLI::App& command) {
 void add_generate_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<GenerateArguments>();
   arguments->registry = invocation.registry;
-  CLI::App* command = app.add_subcommand("generate", "continue a prompt with a run's newest checkpoint");
+  CLI::App* command =
+      app.add_subcommand("generate", "continue a prompt, or draw images, with a run's newest checkpoint");
   moetrain::SamplingOptions& sampling = arguments->sampling;
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("--prompt", arguments->prompt, "text to continue; empty: the start of a document");
@@ -118,6 +127,14 @@ void add_generate_command(CLI::App& app, Invocation& invocation) {
       ->check(number_between(1e-6, 1));
   command->add_option("--seed", sampling.seed, "of the draws")->check(whole_number_between(0));
   command->add_flag("--greedy", arguments->greedy, "always the most likely token");
+  ImageArguments& images = arguments->images;
+  command->add_option("--output", images.output, "of a diffusion model: the PNG to write; RUN/images.png");
+  command->add_option("--class", images.wanted, "likewise: a class by number or name; each, where none is given");
+  command->add_option("--count", images.count, "likewise: images of each class")->check(whole_number_between(1, 1024));
+  command->add_option("--steps", images.sampling.steps, "likewise: from noise to image")
+      ->check(whole_number_between(1, 100000));
+  command->add_option("--guidance", images.sampling.guidance, "likewise: how strongly the class counts; 1: as learned")
+      ->check(number_between(0, 100));
   command->callback([arguments, command] {
     run_once([&] {
       if (!arguments->translate_to.empty()) note_unused(*command);

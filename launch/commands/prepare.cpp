@@ -19,6 +19,7 @@ void add_prepare_command(CLI::App& app, Invocation&) {
   command->add_option("--text", options->text,
                       "text files, or patterns ('dir/**/*.txt'): plain, JSON lines, gzip of both");
   command->add_option("--man", options->man, "folders with manual pages");
+  command->add_option("--images", options->images, "a folder with a folder of .png files for each class");
   command->add_option("--parallel", options->parallel,
                       "sets of files whose lines are translations of each other, en=train.en.gz,de=train.de.gz");
   command->add_option("--validation", options->validation, "sets of the same kind that are held out of training");
@@ -36,7 +37,9 @@ void add_prepare_command(CLI::App& app, Invocation&) {
   command->add_option("--threads", options->threads, "0: one per core")->check(whole_number_between(0, 1024));
   command->callback([options, overwrite, language, heldout] {
     const bool plain = !options->text.empty() || !options->man.empty();
-    if (!plain && options->parallel.empty()) parallel::user_error("prepare needs --text, --man or --parallel");
+    if (!plain && options->parallel.empty() && options->images.empty()) {
+      parallel::user_error("prepare needs --text, --man, --parallel or --images");
+    }
     if (!options->parallel.empty() && (plain || language->count() > 0 || heldout->count() > 0)) {
       parallel::user_error("--parallel names its languages and brings its own held-out text (--validation): ",
                            "--text, --man, --language and --heldout do not go with it");

@@ -32,18 +32,18 @@ at::Tensor choices_of(const at::Tensor& expert_TK, const at::Tensor& group_T, in
   return at::bincount(chosen, {}, groups * experts).to(at::kCPU, at::kDouble).view({groups, experts});
 }
 
-void add_batch(Sums& sums, moetrain::Model& model, const MicroBatch& batch, const moetrain::PassScope& pass,
-               const parallel::Mesh& mesh) {
+void add_batch(Sums& sums, moetrain::Model& model, const moetrain::Objective& objective, const MicroBatch& batch,
+               const moetrain::PassScope& pass, const parallel::Mesh& mesh) {
   // Of a tensor group's tokens each rank adds its own.
   const auto own = [&](const at::Tensor& each) { return parallel::TokenParts(mesh.tensor(), each.size(0)).own(each); };
   const int64_t groups = sums.nll_G.numel();
-  const auto output = moetrain::likelihood(model, batch.batch, pass);
+  const auto output = objective.score(model, batch.batch, pass);
   const moetrain::Rows predicts = batch.batch.predicts;
   const at::Tensor kept_T = (own(batch.batch.targets_G) != moetrain::OutputHead::kIgnored).nonzero().squeeze(1);
   const at::Tensor group_T = own(batch.groups_of(predicts)).index_select(0, kept_T);
   sums.nll_G.index_add_(0, group_T.to(at::kCPU), output.nll_T.index_select(0, kept_T).to(at::kCPU, at::kDouble));
-  const at::Tensor correct_T = output.correct_T.index_select(0, kept_T).to(at::kCPU, at::kDouble);
-  sums.correct_G.index_add_(0, group_T.to(at::kCPU), correct_T);
+  const at::Tensor correct_T = output.correct_T.defined() ? output.correct_T : at::full_like(output.nll_T, kNaN);
+  sums.correct_G.index_add_(0, group_T.to(at::kCPU), correct_T.index_select(0, kept_T).to(at::kCPU, at::kDouble));
   sums.tokens_G.add_(at::bincount(group_T, {}, groups).to(at::kCPU, at::kDouble));
   sums.choices_GE.resize(output.routing.size());
   sums.layers.clear();
@@ -74,7 +74,7 @@ Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) 
     const auto index = static_cast<int64_t>(g);
     const GroupScore score{groups[g].name, sums.nll_G[index].item<double>(),
                            static_cast<int64_t>(sums.tokens_G[index].item<double>()), groups[g].bytes,
-                           static_cast<int64_t>(sums.correct_G[index].item<double>())};
+                           sums.correct_G[index].item<double>()};
     result.overall.nll += score.nll;
     result.overall.tokens += score.tokens;
     result.overall.bytes += score.bytes;
@@ -104,9 +104,7 @@ nlohmann::json score_json(const GroupScore& score) {
 
 double GroupScore::loss() const { return tokens > 0 ? nll / static_cast<double>(tokens) : kNaN; }
 
-double GroupScore::accuracy() const {
-  return tokens > 0 ? static_cast<double>(correct) / static_cast<double>(tokens) : kNaN;
-}
+double GroupScore::accuracy() const { return tokens > 0 ? correct / static_cast<double>(tokens) : kNaN; }
 
 double GroupScore::bits_per_byte() const {
   return bytes > 0 ? nll / std::numbers::ln2 / static_cast<double>(bytes) : kNaN;
@@ -114,13 +112,15 @@ double GroupScore::bits_per_byte() const {
 
 std::string describe(const GroupScore& score) {
   if (!std::isfinite(score.loss())) return "no finite loss";
+  if (!std::isfinite(score.accuracy())) return parallel::concat("loss ", score.loss());
   if (score.bytes == 0) {
     return parallel::concat("loss ", score.loss(), " nats/target, accuracy ", score.accuracy());
   }
   return parallel::concat("loss ", score.loss(), " nats/token, ", score.bits_per_byte(), " bits per byte");
 }
 
-Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups) {
+Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective, const HeldOutBatches& batches,
+                    const Groups& groups) {
   const at::NoGradGuard no_gradient;
   const at::Device device = model.parameters().front().device();
   const std::vector<HeldOutGroup> held_out = batches.groups();
@@ -130,7 +130,7 @@ Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const
             .correct_G = at::zeros({count}, at::kDouble)};
   for (int64_t i = 0; i < batches.count(); ++i) {
     // No seed: a stochastic router draws by place in the held-out text, the same for every run and batch.
-    add_batch(sums, model, to_device(batches.read(i), device), {.group = *groups.tokens}, *groups.mesh);
+    add_batch(sums, model, objective, to_device(batches.read(i), device), {.group = *groups.tokens}, *groups.mesh);
   }
   reduce(sums, *groups.control);
   Evaluation result = summarize(sums, held_out);

@@ -15,7 +15,7 @@ struct GroupScore {
   double nll = 0;                // [nats], summed over the group's targets
   int64_t tokens = 0;            // targets: tokens, or a classifier's documents
   int64_t bytes = 0;             // of text
-  int64_t correct = 0;           // targets than which nothing was held more probable
+  double correct = 0;            // targets than which nothing was held more probable; NaN where that is no question
   double loss() const;           // [nats per token], NaN without a token
   double accuracy() const;       // correct / tokens, likewise
   double bits_per_byte() const;  // NaN without a byte
@@ -38,7 +38,8 @@ struct Evaluation {
 
 /// Every held-out target is predicted once, without smoothing, dropout or noise. UserError where the loss is not
 /// finite. Collective.
-Evaluation evaluate(moetrain::Model& model, const HeldOutBatches& batches, const Groups& groups);
+Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective, const HeldOutBatches& batches,
+                    const Groups& groups);
 
 /// {"loss", "bits_per_byte", "accuracy", "groups": {name: {...}}} and, with routing, "routing": [{"layer", "experts",
 /// "groups"}].

@@ -39,6 +39,7 @@ endif()
 # ---- Debian packages (or a cluster's modules). ----
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
+find_package(PNG REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 # Its C++ bindings are long dead, but mpi.h still declares them, and they would have to be linked.
 set_property(TARGET MPI::MPI_C APPEND PROPERTY INTERFACE_COMPILE_DEFINITIONS OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)

@@ -86,9 +86,13 @@ std::vector<CheckpointTensor> buffer_tensors(const moetrain::Model& model) {
   return all;
 }
 
-std::vector<CheckpointTensor> parameter_tensors(const moetrain::Model& model) {
+std::vector<CheckpointTensor> parameter_tensors(const moetrain::Model& model, bool averaged) {
   std::vector<CheckpointTensor> all;
+  const std::string averages = std::string("optimizer/") + optim::Optimizer::kAverage + "/";
   for (const auto& [name, tensor] : named_parameters(model)) all.push_back({"parameters/" + name, tensor});
+  for (const auto& [name, tensor] : named_parameters(model)) {
+    if (averaged) all.push_back({averages + name, tensor});
+  }
   for (CheckpointTensor& buffer : buffer_tensors(model)) all.push_back(std::move(buffer));
   return all;
 }

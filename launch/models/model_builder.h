@@ -43,8 +43,9 @@ std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model);
 /// What a model carries besides its weights, changed after updates and not by gradients (a router's bias).
 std::vector<CheckpointTensor> buffer_tensors(const moetrain::Model& model);
 
-/// The model's weights and buffers as datasets of a checkpoint. For loading into a model that is not trained further; a
+/// The model's weights, or over them their running means (optimizer.average), and buffers as datasets
+/// of a checkpoint. For loading into a model that is not trained further; a
 /// trained one's weights are its optimizer's masters.
-std::vector<CheckpointTensor> parameter_tensors(const moetrain::Model& model);
+std::vector<CheckpointTensor> parameter_tensors(const moetrain::Model& model, bool averaged = false);
 
 }  // namespace launch

@@ -26,9 +26,9 @@ std::vector<int64_t> newest_updates(const std::filesystem::path& run_folder, int
 }
 
 /// Sums in float64, so that the order does not matter to a float32 weight.
-void read_average(moetrain::Model& model, const std::filesystem::path& run_folder,
+void read_average(moetrain::Model& model, const Recipe& recipe, const std::filesystem::path& run_folder,
                   const std::vector<int64_t>& updates) {
-  const std::vector<CheckpointTensor> tensors = parameter_tensors(model);
+  const std::vector<CheckpointTensor> tensors = parameter_tensors(model, recipe.optimizer.average > 0);
   if (updates.size() == 1) return read_checkpoint(checkpoint_path(run_folder, updates.front()), tensors);
   std::vector<at::Tensor> sums(tensors.size());
   for (const int64_t update : updates) {
@@ -72,7 +72,7 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
   CheckpointInfo info = read_checkpoint_info(checkpoint);
   auto tokenizer = tokenizer_of(run_folder, recipe, info, options.data_file);
   auto model = build_model(recipe, info.vocabulary, device);
-  read_average(*model, run_folder, newest_updates(run_folder, update, options.average));
+  read_average(*model, recipe, run_folder, newest_updates(run_folder, update, options.average));
   const int64_t longest = longest_sequence(read_run_recipe({run_folder}, {}, options.registry));
   return {std::move(recipe), std::move(info), std::move(tokenizer), std::move(model), longest};
 }

@@ -4,6 +4,7 @@
 
 #include "launch/recipe/precision.h"
 #include "moetrain/layers/sequence_rows.h"
+#include "moetrain/models/diffusion_transformer.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "parallel/mesh/expert_map.h"
 
@@ -77,7 +78,10 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
     work.tokens = work.source = spread_tokens(pairs, length, work.mesh);
   } else {
     const bool windows = recipe.model_preset().reads == moetrain::Reads::kText;
-    const int64_t length = windows ? recipe.data.sequence_length : recipe.data.longest;
+    const bool images = recipe.model_preset().reads == moetrain::Reads::kImages;
+    const int64_t length = images    ? recipe.model.own<moetrain::DiffusionConfig>().patches()
+                           : windows ? recipe.data.sequence_length
+                                     : recipe.data.longest;
     work.tokens = spread_tokens(recipe.train.global_batch / work.micro_batches, length, work.mesh);
   }
   work.feed_forward = moetrain::feed_forward_costs(recipe.model.activation);

@@ -111,6 +111,13 @@ void check_objective(const Recipe& recipe) {
                "model.dropout > 0, moe.router = \"thor\" (or gshard, noisy_top_k), moe.jitter > 0, or a capacity with ",
                "moe.drop = \"random\"");
   }
+  const bool images = recipe.model_preset().reads == moetrain::Reads::kImages;
+  if ((preset.sample != nullptr) != images) {
+    user_error("objective.kind = \"", recipe.objective.kind, "\" with model.kind = \"", recipe.model.kind, "\", ",
+               images ? "which says what noise an image has" : "which says nothing of noise",
+               "; legal: objective.kind = \"", images ? "rectified_flow" : "next_token", "\", or model.kind = \"",
+               images ? "decoder_lm" : "diffusion_transformer", "\"");
+  }
   if (preset.check != nullptr) preset.check(recipe.objective);
 }
 

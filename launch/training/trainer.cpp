@@ -316,7 +316,7 @@ void Trainer::save() {
   const CheckpointInfo info{.update = update_,
                             .sequences = setup_.batches->sequences_before(update_),
                             .tokens = update_ * setup_.scale.tokens_per_update,
-                            .vocabulary = setup_.state.model->vocabulary(),
+                            .vocabulary = setup_.corpus->tokenizer().vocabulary_size(),
                             .tokenizer_hash = setup_.corpus->tokenizer_hash(),
                             .corpus = setup_.corpus->fingerprint(),
                             .recipe = write_recipe(recipe_),
@@ -334,7 +334,7 @@ void Trainer::save() {
 
 void Trainer::score() {
   if (last_saved_ != update_) check_finite();
-  const Evaluation result = evaluate(*setup_.state.model, *held_out_, groups_);
+  const Evaluation result = evaluate(*setup_.state.model, *setup_.state.objective, *held_out_, groups_);
   progress_.say(parallel::concat("held out, after update ", update_, ": ", describe(result.overall)));
   if (!metrics_) return;
   json line = to_json(result, /*with_routing=*/false);

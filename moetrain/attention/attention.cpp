@@ -20,8 +20,9 @@ at::Tensor Attention::forward(const at::Tensor& input_TD, const Sequences& seque
   parallel::check_internal(parts.ranks() == heads_.ranks(), "Attention: tokens of ", parts.ranks(), " ranks, heads of ",
                            heads_.ranks());
   const at::Tensor all_TD = parts.gather(input_TD);
-  const at::Tensor query_SHLd = rotary_.rotate(heads_.query(all_TD, sequences), past);
-  at::Tensor key_SGLd = rotary_.rotate(heads_.key(all_TD, sequences), past);
+  const auto placed = [&](const at::Tensor& x_SHLd) { return shape_.rotary ? rotary_.rotate(x_SHLd, past) : x_SHLd; };
+  const at::Tensor query_SHLd = placed(heads_.query(all_TD, sequences));
+  at::Tensor key_SGLd = placed(heads_.key(all_TD, sequences));
   at::Tensor value_SGLd = heads_.value(all_TD, sequences);
   if (cache != nullptr) {
     if (past > 0) {

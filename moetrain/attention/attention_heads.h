@@ -18,6 +18,7 @@ struct AttentionShape {
   int64_t kv_heads = 0;
   double rope_theta = 10000.0;
   bool causal = true;
+  bool rotary = true;  // positions; else they are in the input
 };
 
 /// [T, heads * d] -> [S, heads, L, d], padded with zeros, and back.

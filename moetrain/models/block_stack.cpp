@@ -24,6 +24,7 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
                            .attention = attends[static_cast<size_t>(layer)],
                            .cross = shape.cross,
                            .moe = experts,
+                           .modulated = shape.modulated,
                            .previous_experts = previous_experts};
     const std::string name = std::to_string(i);
     blocks_.push_back(
@@ -33,7 +34,7 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
 }
 
 at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOutput& output) {
-  const auto& [scope, sequences, memory, caches, recompute] = context;
+  const auto& [scope, sequences, memory, caches, recompute, condition_SD] = context;
   if (caches != nullptr) caches->resize(blocks_.size());
   at::Tensor previous_logits_TE;
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -41,6 +42,7 @@ at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOut
                                                     .sequences = sequences,
                                                     .memory = memory,
                                                     .cache = caches != nullptr ? &(*caches)[i] : nullptr,
+                                                    .condition_SD = condition_SD,
                                                     .previous_logits_TE = previous_logits_TE,
                                                     .recompute = recompute});
     x_TD = out_TD;

@@ -21,6 +21,7 @@ class BlockStack : public torch::nn::Module {
     const Memory* memory = nullptr;             // where the blocks attend to one
     std::vector<BlockCache>* caches = nullptr;  // in decoding: one for each block
     Recompute recompute = Recompute::kNone;
+    at::Tensor condition_SD = {};  // of all sequences of the tensor group, where the stack is modulated
   };
 
   /// Adds losses and routing of the MoE blocks to `output`.

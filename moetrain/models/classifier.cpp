@@ -8,7 +8,8 @@ namespace moetrain {
 
 Classifier::Classifier(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,
                        const ParameterSource& source, const MoeTables& tables)
-    : Model(config, moe, vocabulary, source) {
+    : Model(config, moe, source) {
+  add_embedding(source, vocabulary);
   const StackShape blocks = stacks(config).front();
   blocks_ =
       register_module(blocks.name, std::make_shared<BlockStack>(source.at(blocks.name), config, moe, blocks, tables));

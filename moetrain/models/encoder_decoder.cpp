@@ -11,7 +11,8 @@ namespace moetrain {
 
 EncoderDecoder::EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,
                                const ParameterSource& source, const MoeTables& tables)
-    : Model(config, moe, vocabulary, source) {
+    : Model(config, moe, source) {
+  add_embedding(source, vocabulary);
   const auto stack = [&](const StackShape& shape) {
     return register_module(shape.name, std::make_shared<BlockStack>(source.at(shape.name), config, moe, shape, tables));
   };

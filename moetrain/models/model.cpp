@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "moetrain/layers/dropout.h"
+#include "parallel/base/fault.h"
 
 namespace moetrain {
 
@@ -15,8 +16,12 @@ TokenSide TokenSide::whole(const at::Tensor& ids_SL) {
           .global_sequences = ids_SL.size(0)};
 }
 
+parallel::TokenParts Model::parts(int64_t things) const {
+  return mesh_->shape().tensor > 1 ? parallel::TokenParts(mesh_->tensor(), things) : parallel::TokenParts();
+}
+
 BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
-  const parallel::TokenParts parts = embedding_->vocabulary().parts(side.sequences.tokens());
+  const parallel::TokenParts parts = this->parts(side.sequences.tokens());
   const at::Tensor number_S = side.sequence_number_S.defined()
                                   ? side.sequence_number_S
                                   : at::arange(side.sequences.count(), at::kLong) + side.first_sequence;
@@ -32,7 +37,7 @@ BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
           .sequences = side.sequences,
           .number_S = number_S,
           .longest = std::max(side.longest, side.sequences.longest()),
-          .token_ids_T = parts.own(side.ids_T),
+          .token_ids_T = side.ids_T.defined() ? parts.own(side.ids_T) : at::Tensor(),
           .parts = parts};
 }
 
@@ -48,13 +53,20 @@ at::Tensor Embedding::forward(const at::Tensor& ids_G, const BatchScope& scope, 
   return dropout(x_TD, dropout_, scope.draws.stream(place, 0), scope.first_token);
 }
 
-Model::Model(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source)
+Model::Model(const ModelConfig& config, const MoeConfig& moe, const ParameterSource& source)
     : config_(config),
       moe_config_(moe),
       placements_(source.placements()),
       vectors_(source.vectors()),
-      mesh_(source.mesh()) {
-  embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config));
+      mesh_(source.mesh()) {}
+
+void Model::add_embedding(const ParameterSource& source, int64_t vocabulary) {
+  embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config_));
+}
+
+const OutputHead& Model::head() const {
+  parallel::check_internal(head_ != nullptr, "a model of kind ", config_.kind, " has no head");
+  return *head_;
 }
 
 std::shared_ptr<Norm> Model::add_norm(const ParameterSource& source, const std::string& name) {

@@ -20,7 +20,8 @@ namespace moetrain {
 /// This rank's sequences of a micro-batch, and where they stand in it. A tensor group shares them: each of its ranks is
 /// given all, and the model computes on its own part of their tokens.
 struct TokenSide {
-  at::Tensor ids_T;  // int64
+  at::Tensor ids_T;          // int64; undefined where they are
+  at::Tensor value_TC = {};  // patches of images
   Sequences sequences;
   int64_t global_tokens = 0;     // of the whole micro-batch, all ranks
   int64_t first_token = 0;       // global index; in evaluation, within the whole text
@@ -37,6 +38,9 @@ struct TokenSide {
 struct ModelInputs {
   TokenSide tokens;
   std::optional<TokenSide> source;  // what an encoder reads; sequence s belongs to sequence s of the tokens
+  // Of each sequence of the tokens, what a diffusion model is conditioned on:
+  at::Tensor time_S = {};   // in [0, 1], of the noise
+  at::Tensor class_S = {};  // int64
 };
 
 /// How a forward pass is made, whatever it is fed.
@@ -61,6 +65,7 @@ struct StackShape {
   bool causal = true;
   bool cross = false;
   Side side = Side::kTokens;
+  bool modulated = false;  // by a condition of each sequence
 };
 
 struct LayerRouting {
@@ -72,8 +77,10 @@ struct LayerRouting {
 };
 
 struct ModelOutput {
-  at::Tensor hidden_TD;  // after the final norm, for the head: of this rank's tokens, or of its sequences (classifier)
-  LossTerms losses;      // shares of the layers' own losses, summed over layers; empty in evaluation
+  /// After the final norm, for the head: of this rank's tokens, or of its sequences (classifier). Of a model without a
+  /// head what it predicts, [T, C].
+  at::Tensor hidden_TD;
+  LossTerms losses;                   // shares of the layers' own losses, summed over layers; empty in evaluation
   std::vector<LayerRouting> routing;  // of the MoE blocks
 };
 
@@ -92,17 +99,20 @@ class Embedding : public torch::nn::Module {
   double dropout_;
 };
 
-/// Embedding, final norm and head, which every kind has, and what says how it was built.
+/// What every kind has, and what says how it was built: final norm; of models that read tokens an embedding, of those
+/// that predict some of a set a head.
 class Model : public torch::nn::Module {
  public:
   /// Sequences of this rank may be none. Collective over the pass's group.
   virtual ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) = 0;
 
-  const OutputHead& head() const { return *head_; }
+  const OutputHead& head() const;  // @pre it has one
   const ModelConfig& config() const { return config_; }
   const MoeConfig& moe_config() const { return moe_config_; }
-  int64_t vocabulary() const { return embedding_->vocabulary().size(); }
+  int64_t vocabulary() const { return embedding_ ? embedding_->vocabulary().size() : 0; }
   ParameterCount parameter_count() const { return moetrain::parameter_count(*this, *placements_); }
+  /// How the tensor group shares so many things.
+  parallel::TokenParts parts(int64_t things) const;
   /// By the name of the parameter.
   const PlacementTable& placements() const { return *placements_; }
   /// Of each parameter, in the order of named_parameters, that holds matrices which map tokens, one or many,
@@ -113,8 +123,8 @@ class Model : public torch::nn::Module {
   void after_update(const std::vector<at::Tensor>& choices);
 
  protected:
-  /// Registers the embedding.
-  Model(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary, const ParameterSource& source);
+  Model(const ModelConfig& config, const MoeConfig& moe, const ParameterSource& source);
+  void add_embedding(const ParameterSource& source, int64_t vocabulary);
   /// Registers the final norm and the head; after the blocks, so that parameters keep the order of computation.
   void add_head(const ParameterSource& source);
   /// Likewise, a head of its own for so many classes.

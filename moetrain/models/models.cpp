@@ -8,10 +8,14 @@ namespace moetrain {
 ModelPreset decoder_lm();
 ModelPreset encoder_decoder();
 ModelPreset classifier();
+ModelPreset diffusion_transformer();
 
 parallel::NameTable<ModelPreset> builtin_models() {
   return {"model",
-          {{"decoder_lm", decoder_lm()}, {"encoder_decoder", encoder_decoder()}, {"classifier", classifier()}}};
+          {{"decoder_lm", decoder_lm()},
+           {"encoder_decoder", encoder_decoder()},
+           {"classifier", classifier()},
+           {"diffusion_transformer", diffusion_transformer()}}};
 }
 
 void check_without_encoder(const ModelConfig& config) {

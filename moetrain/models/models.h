@@ -29,6 +29,7 @@ enum class Reads {
   kText,       // windows of it: the next token
   kPairs,      // sentence pairs: the translation
   kDocuments,  // whole documents: the group
+  kImages,     // images: what noise was added
 };
 
 struct ModelPreset {

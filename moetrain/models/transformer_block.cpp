@@ -19,7 +19,12 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
     return register_module(name,
                            std::make_shared<Norm>(source.at(name), config.norm, config.width, config.norm_epsilon));
   };
-  const AttentionShape attention{config.width, config.heads, config.kv_heads, config.rope_theta, shape.causal};
+  const AttentionShape attention{config.width,
+                                 config.heads,
+                                 config.kv_heads,
+                                 config.rope_theta,
+                                 shape.causal,
+                                 /*rotary=*/!shape.modulated};
   if (shape.attention) {
     attention_norm_ = norm("attention_norm");
     attention_ = register_module(
@@ -30,6 +35,12 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
     cross_ = register_module(
         "cross", std::make_shared<CrossAttention>(source.at("cross"), attention, config.init_std, output_std));
   }
+  const auto modulation = [&](const std::string& name) {
+    return shape.modulated ? register_module(name, std::make_shared<Modulation>(source.at(name), config.width))
+                           : nullptr;
+  };
+  if (shape.attention) attention_modulation_ = modulation("attention_modulation");
+  ffn_modulation_ = modulation("ffn_modulation");
   ffn_norm_ = norm("ffn_norm");
   if (shape.moe) {
     const MoeLayer::Shape layer{.width = config.width,
@@ -65,24 +76,34 @@ at::Tensor TransformerBlock::attend(at::Tensor x_TD, const Context& context) con
   const BatchScope& scope = context.scope;
   KeyValueCache* own = context.cache != nullptr ? &context.cache->own : nullptr;
   if (attention_) {
-    const at::Tensor attended_TD =
-        attention_->forward(attention_norm_->forward(x_TD), context.sequences, own, scope.parts);
+    at::Tensor normed_TD = attention_norm_->forward(x_TD);
+    std::optional<Modulated> modulated;
+    if (attention_modulation_) modulated = attention_modulation_->forward(context.condition_SD, scope);
+    if (modulated) normed_TD = modulated->of(normed_TD);
+    at::Tensor attended_TD = attention_->forward(normed_TD, context.sequences, own, scope.parts);
+    if (modulated) attended_TD = modulated->gate_TD * attended_TD;
     x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
   }
   if (cross_) x_TD = x_TD + dropped(attend_memory(cross_norm_->forward(x_TD), context), "dropout, cross", scope);
   return x_TD;
 }
 
-MixedTokens TransformerBlock::feed(const at::Tensor& x_TD, const BatchScope& scope,
-                                   const at::Tensor& previous_logits_TE, const RoutingChoices* injected) const {
-  const at::Tensor normed_TD = ffn_norm_->forward(x_TD);
+MixedTokens TransformerBlock::feed(const at::Tensor& x_TD, const Context& context,
+                                   const RoutingChoices* injected) const {
+  const BatchScope& scope = context.scope;
+  at::Tensor normed_TD = ffn_norm_->forward(x_TD);
+  std::optional<Modulated> modulated;
+  if (ffn_modulation_) modulated = ffn_modulation_->forward(context.condition_SD, scope);
+  if (modulated) normed_TD = modulated->of(normed_TD);
   MixedTokens mixed;
   if (feed_forward_) {
     mixed.out_TD = feed_forward_->forward(normed_TD, scope.parts);
   } else {
-    mixed = moe_->mix(normed_TD, scope, previous_logits_TE, injected);
+    mixed = moe_->mix(normed_TD, scope, context.previous_logits_TE, injected);
   }
-  mixed.out_TD = x_TD + dropped(std::exchange(mixed.out_TD, at::Tensor()), "dropout, ffn", scope);
+  at::Tensor addend_TD = std::exchange(mixed.out_TD, at::Tensor());
+  if (modulated) addend_TD = modulated->gate_TD * addend_TD;
+  mixed.out_TD = x_TD + dropped(addend_TD, "dropout, ffn", scope);
   return mixed;
 }
 
@@ -92,11 +113,18 @@ MixedTokens TransformerBlock::feed_recomputed(const at::Tensor& x_TD, const Cont
   const auto self = std::static_pointer_cast<TransformerBlock>(shared_from_this());
   std::vector<at::Tensor> parameters = ffn_norm_->parameters();
   for (at::Tensor& parameter : moe_->parameters()) parameters.push_back(std::move(parameter));
+  if (ffn_modulation_) {
+    for (at::Tensor& parameter : ffn_modulation_->parameters()) parameters.push_back(std::move(parameter));
+  }
   return recomputed(
-      [self, scope = context.scope](const std::vector<at::Tensor>& inputs, const RoutingChoices* injected) {
-        return self->feed(inputs[0], scope, inputs[1], injected);
+      [self, scope = context.scope, sequences = context.sequences](const std::vector<at::Tensor>& inputs,
+                                                                   const RoutingChoices* injected) {
+        return self->feed(
+            inputs[0],
+            {.scope = scope, .sequences = sequences, .condition_SD = inputs[2], .previous_logits_TE = inputs[1]},
+            injected);
       },
-      {x_TD, context.previous_logits_TE}, parameters);
+      {x_TD, context.previous_logits_TE, context.condition_SD}, parameters);
 }
 
 MixedTokens TransformerBlock::all_recomputed(const at::Tensor& x_TD, const Context& context) {
@@ -107,11 +135,15 @@ MixedTokens TransformerBlock::all_recomputed(const at::Tensor& x_TD, const Conte
       [self, source, scope = context.scope, sequences = context.sequences](const std::vector<at::Tensor>& inputs,
                                                                            const RoutingChoices* injected) {
         const std::optional<Memory> read = source ? std::optional(Memory{inputs[2], *source}) : std::nullopt;
-        const at::Tensor attended_TD =
-            self->attend(inputs[0], {.scope = scope, .sequences = sequences, .memory = read ? &*read : nullptr});
-        return self->feed(attended_TD, scope, inputs[1], injected);
+        const Context again{.scope = scope,
+                            .sequences = sequences,
+                            .memory = read ? &*read : nullptr,
+                            .condition_SD = inputs[3],
+                            .previous_logits_TE = inputs[1]};
+        return self->feed(self->attend(inputs[0], again), again, injected);
       },
-      {x_TD, context.previous_logits_TE, memory != nullptr ? memory->hidden_TD : at::Tensor()}, parameters());
+      {x_TD, context.previous_logits_TE, memory != nullptr ? memory->hidden_TD : at::Tensor(), context.condition_SD},
+      parameters());
 }
 
 TransformerBlock::Output TransformerBlock::forward(const at::Tensor& x_TD, const Context& context) {
@@ -122,9 +154,8 @@ TransformerBlock::Output TransformerBlock::forward(const at::Tensor& x_TD, const
     mixed = all_recomputed(x_TD, context);
   } else {
     const at::Tensor attended_TD = attend(x_TD, context);
-    mixed = context.recompute == Recompute::kMoe && moe_
-                ? feed_recomputed(attended_TD, context)
-                : feed(attended_TD, context.scope, context.previous_logits_TE, /*injected=*/nullptr);
+    mixed = context.recompute == Recompute::kMoe && moe_ ? feed_recomputed(attended_TD, context)
+                                                         : feed(attended_TD, context, /*injected=*/nullptr);
   }
   if (!moe_) return {mixed.out_TD, std::nullopt};
   LossTerms losses = moe_->losses(*mixed.decision, context.scope);

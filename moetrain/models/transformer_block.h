@@ -5,6 +5,7 @@
 
 #include "moetrain/attention/attention.h"
 #include "moetrain/attention/cross_attention.h"
+#include "moetrain/layers/modulation.h"
 #include "moetrain/layers/norm.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/models/recompute.h"
@@ -24,11 +25,13 @@ struct BlockShape {
   bool attention = true;         // to its own side
   bool cross = false;            // attends to a memory too
   bool moe = false;              // experts instead of a dense feed-forward
+  bool modulated = false;        // by a condition of each sequence; then positions are in the input
   int64_t previous_experts = 0;  // routed experts of the MoE block before in the same stack; 0: none
 };
 
 /// [x += attention(norm(x));] [x += cross_attention(norm(x), memory);] x += feed_forward_or_moe(norm(x)).
-/// In training, dropout (model.dropout) acts on each addend.
+/// In training, dropout (model.dropout) acts on each addend. Where the block is modulated (Modulation), norms and
+/// addends are too.
 class TransformerBlock : public torch::nn::Module {
  public:
   /// What goes in besides the tokens.
@@ -37,6 +40,7 @@ class TransformerBlock : public torch::nn::Module {
     const Sequences& sequences;          // of all tokens of the tensor group, scope.parts of them this rank's
     const Memory* memory = nullptr;      // where the block attends to one
     BlockCache* cache = nullptr;         // in decoding
+    at::Tensor condition_SD = {};        // of all sequences of the tensor group, where the block is modulated
     at::Tensor previous_logits_TE = {};  // of the MoE block before in the same stack; undefined: none
     Recompute recompute = Recompute::kNone;
   };
@@ -57,17 +61,17 @@ class TransformerBlock : public torch::nn::Module {
   /// The first half: attention, to the memory too where there is one.
   at::Tensor attend(at::Tensor x_TD, const Context& context) const;
   /// The second half.
-  MixedTokens feed(const at::Tensor& x_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE,
-                   const RoutingChoices* injected) const;
+  MixedTokens feed(const at::Tensor& x_TD, const Context& context, const RoutingChoices* injected) const;
   MixedTokens feed_recomputed(const at::Tensor& x_TD, const Context& context);
   MixedTokens all_recomputed(const at::Tensor& x_TD, const Context& context);
 
   double dropout_;
   BlockShape shape_;
   std::shared_ptr<Norm> attention_norm_, cross_norm_, ffn_norm_;
-  std::shared_ptr<Attention> attention_;       // null where it does not attend to its own side
-  std::shared_ptr<CrossAttention> cross_;      // null without a memory
-  std::shared_ptr<FeedForward> feed_forward_;  // one of these two is null
+  std::shared_ptr<Modulation> attention_modulation_, ffn_modulation_;  // null where it is not modulated
+  std::shared_ptr<Attention> attention_;                               // null where it does not attend to its own side
+  std::shared_ptr<CrossAttention> cross_;                              // null without a memory
+  std::shared_ptr<FeedForward> feed_forward_;                          // one of these two is null
   std::shared_ptr<MoeLayer> moe_;
 };
 

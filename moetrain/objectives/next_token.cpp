@@ -31,6 +31,10 @@ ObjectivePreset next_token() {
   }};
 }
 
+ObjectiveOutput Objective::score(Model& model, const Batch& batch, const PassScope& pass) const {
+  return likelihood(model, batch, pass);
+}
+
 ObjectiveOutput likelihood(Model& model, const Batch& batch, const PassScope& pass) {
   return NextToken(/*label_smoothing=*/0).forward(model, batch, pass, {});
 }

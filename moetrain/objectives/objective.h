@@ -1,6 +1,6 @@
 // What a run minimizes.
 // defines: Objective, Batch, ObjectiveOutput, UpdateScale, ObjectiveInput, ObjectiveCosts, ObjectivePreset,
-// builtin_objectives, likelihood
+// ImageSampling, ImageSampler, builtin_objectives, likelihood
 #pragma once
 #include <memory>
 #include <string>
@@ -38,6 +38,9 @@ class Objective {
   /// Collective over the pass's group.
   virtual ObjectiveOutput forward(Model& model, const Batch& batch, const PassScope& pass,
                                   const UpdateScale& scale) const = 0;
+  /// What held-out targets are judged by, nll_T and correct_T: the likelihood, unless the objective has another
+  /// measure. Nothing is drawn but by place. Collective.
+  virtual ObjectiveOutput score(Model& model, const Batch& batch, const PassScope& pass) const;
 };
 
 /// What an objective is made from.
@@ -58,10 +61,25 @@ struct ObjectiveCosts {
   int64_t head_tables = 0;        // of logits, in a chunk of the head, beside those of the passes
 };
 
+/// How images are drawn.
+struct ImageSampling {
+  int64_t steps = 50;
+  /// Classifier-free (Ho and Salimans 2022): the prediction without a class plus so many times what the class adds; 1:
+  /// the class alone.
+  double guidance = 1.5;
+  uint64_t seed = 1;
+};
+
+/// From noise an image of each class of class_S, [S, H, W, C] in about [-1, 1]; image s is a function of (seed, s, its
+/// class) alone. UserError where the model's predictions are not finite.
+using ImageSampler = at::Tensor (*)(Model& model, const at::Tensor& class_S, const ImageSampling& options);
+
 struct ObjectivePreset {
   ObjectiveMaker make = nullptr;
   ObjectiveCosts costs = {};
   bool compares_draws = false;  // of its passes, which are equal where nothing is drawn
+  /// Of models that say what noise was added, which this objective is for, and for no others; null: for all others.
+  ImageSampler sample = nullptr;
   /// Run folder of the frozen model that it learns from; null: there is none.
   std::string (*teacher)(const ObjectiveConfig& config) = nullptr;
   /// What only this objective knows: its own table [objective.NAME] in a recipe, and what it refuses of it.

@@ -17,7 +17,8 @@ void visit(ObjectiveConfig& config, Visitor& field) {
   using namespace parallel;
   field("kind", config.kind, anything(),
         "next_token: cross-entropy, of a classifier's classes too; two_pass: THOR's consistency of two passes; "
-        "distillation: with a teacher");
+        "distillation: with a teacher; rectified_flow: of "
+        "images, the direction from them to noise");
   field("label_smoothing", config.label_smoothing, half_open(0, 1), "share of a target spread over the vocabulary");
 }
 

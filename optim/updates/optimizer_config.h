@@ -15,6 +15,7 @@ struct OptimizerConfig : parallel::HasOwnKeys {
   double epsilon = 1e-8;
   double weight_decay = 0.1;
   double clip_norm = 1.0;
+  double average = 0.0;
   bool offload = false;
 };
 
@@ -29,6 +30,8 @@ void visit(OptimizerConfig& config, Visitor& field) {
   field("weight_decay", config.weight_decay, at_least(0),
         "decoupled decay of matrices; norms and gains are never decayed");
   field("clip_norm", config.clip_norm, at_least(0), "largest global gradient norm; 0: no clipping");
+  field("average", config.average, half_open(0, 1),
+        "decay of a running mean of the weights, which a trained model is loaded with; 0: none, DiT: 0.9999");
   field("offload", config.offload, anything(),
         "of a CUDA run: moments and float32 master weights lie in the host's memory, and are updated there");
 }

@@ -163,6 +163,21 @@ TEST(Optimizer, StateNamesEveryMomentOnce) {
   EXPECT_EQ(optimizer.masters()[1].name, "gain");
 }
 
+TEST(Optimizer, KeepsARunningMeanOfTheWeights) {
+  const std::vector<Parameter> parameters = two_parameters(at::kFloat);
+  Optimizer optimizer(parameters, {.average = 0.75}, kConstant);
+  at::Tensor mean = parameters[0].tensor.clone();
+  for (int64_t update = 0; update < 4; ++update) {
+    step_times(optimizer, update, 1);
+    mean = mean * 0.75 + parameters[0].tensor * 0.25;
+  }
+  const std::vector<StateTensor> state = optimizer.state();
+  ASSERT_EQ(state.size(), 6u);
+  EXPECT_EQ(state[4].slot + "/" + state[4].name, "average/matrix");
+  EXPECT_TRUE(at::allclose(state[4].tensor, mean, 1e-6, 1e-7));
+  EXPECT_FALSE(at::allclose(state[4].tensor, parameters[0].tensor, 1e-4, 1e-6));
+}
+
 TEST(Optimizer, ResumedRunEqualsTheUnbrokenOneBitForBit) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const std::vector<Parameter> unbroken = two_parameters(type), before = two_parameters(type),

@@ -109,7 +109,8 @@ void expect_same_scores(launch::Recipe recipe, const parallel::MeshConfig& mesh)
   const int64_t vocabulary = corpus.tokenizer().vocabulary_size();
   const auto score = [&](const launch::Groups& ranks) {
     const auto model = launch::build_model(recipe, vocabulary, at::kCPU, ranks.mesh);
-    return launch::evaluate(*model, *launch::make_held_out_batches(corpus, recipe, ranks.shard), ranks);
+    return launch::evaluate(*model, *recipe.objective_preset().make({recipe.objective, nullptr}),
+                            *launch::make_held_out_batches(corpus, recipe, ranks.shard), ranks);
   };
   const launch::Evaluation spread = score(groups), whole = score(alone);
   EXPECT_NEAR(spread.overall.nll, whole.overall.nll, 1e-10 * whole.overall.nll);

@@ -188,7 +188,8 @@ TEST_F(TrainerTest, MetricsHoldTheBytesOfAnUpdateAlone) {
 launch::Evaluation evaluate_in(launch::Recipe recipe, moetrain::Model& model, const data::TokenCorpus& corpus,
                                int64_t batch, const launch::Groups& groups) {
   recipe.evaluate.batch = batch;
-  return launch::evaluate(model, *launch::make_held_out_batches(corpus, recipe, groups.shard), groups);
+  return launch::evaluate(model, *recipe.objective_preset().make({recipe.objective, nullptr}),
+                          *launch::make_held_out_batches(corpus, recipe, groups.shard), groups);
 }
 
 TEST_F(TrainerTest, EvaluationDrawsByPlaceInTheTextWhateverRanksAndBatch) {

@@ -86,7 +86,8 @@ TEST_F(TranslationRun, EvaluationIsTheSameWhateverRanksAndBatches) {
     const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
     const auto evaluate = [&](int64_t batch_tokens, const launch::Groups& ranks) {
       recipe.train.batch_tokens = batch_tokens;
-      return launch::evaluate(*model, *launch::make_held_out_batches(corpus, recipe, ranks.shard), ranks);
+      return launch::evaluate(*model, *recipe.objective_preset().make({recipe.objective, nullptr}),
+                              *launch::make_held_out_batches(corpus, recipe, ranks.shard), ranks);
     };
     const launch::Evaluation spread = evaluate(200, groups), whole = evaluate(100000, alone);
     EXPECT_NEAR(spread.overall.nll, whole.overall.nll, 1e-10 * whole.overall.nll) << inference;

@@ -1,0 +1,62 @@
+// defines: DiffusionTransformer, DiffusionConfig: what of a noised image is noise, from its patches, its noise and its
+// class
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "moetrain/models/block_stack.h"
+
+namespace moetrain {
+
+struct DiffusionConfig {
+  int64_t height = 28;
+  int64_t image_width = 28;
+  int64_t channels = 1;
+  int64_t patch = 2;
+  int64_t classes = 10;
+
+  int64_t patches() const { return height / patch * (image_width / patch); }
+  int64_t numbers() const { return patch * patch * channels; }  // of a patch
+};
+
+template <class Visitor>
+void visit(DiffusionConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("height", config.height, between(1, 4096), "of the token file's images, in pixels");
+  field("image_width", config.image_width, between(1, 4096), "likewise");
+  field("channels", config.channels, between(1, 3), "1: grey, 3: colours");
+  field("patch", config.patch, between(1, 256), "side of the squares that are the model's tokens");
+  field("classes", config.classes, between(1, 1 << 20), "groups of the token file, which an image is asked for by");
+}
+
+/// DiT (Peebles and Xie 2023) with experts as DiT-MoE (Fei et al. 2024) where moe.layers says so. Tokens are patches,
+/// x = W patch + position (sine and cosine of row and column); the condition of a sequence is that of its time (a
+/// two-layer network of sines and cosines) plus its class's vector, the last of which stands for no class. Blocks see
+/// the whole image and are modulated by the condition (adaLN-zero); so is the last norm. Its output is [T, numbers of a
+/// patch]. Our norms keep their weights, and attention has no bias. Parameters besides the blocks: patches.weight [D,
+/// C], time.first.weight [D, 256], time.second.weight [D, D], classes.weight [classes + 1, D], final_modulation,
+/// output.weight [C, D], zeros at the start.
+class DiffusionTransformer : public Model {
+ public:
+  DiffusionTransformer(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,
+                       const ParameterSource& source, const MoeTables& tables);
+  static std::vector<StackShape> stacks(const ModelConfig& config) {
+    return {{.name = "blocks", .blocks = config.layers, .causal = false, .modulated = true}};
+  }
+
+  /// Reads tokens.value_TC, time_S and class_S. Collective over the pass's group.
+  ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) override;
+
+  const DiffusionConfig& diffusion() const { return config().own<DiffusionConfig>(); }
+
+ private:
+  at::Tensor condition(const at::Tensor& time_S, const at::Tensor& class_S) const;
+
+  std::shared_ptr<Linear> patches_, time_first_, time_second_, output_;
+  std::shared_ptr<BlockStack> blocks_;
+  std::shared_ptr<Modulation> final_modulation_;
+  at::Tensor class_KD_;
+  at::Tensor position_ND_;  // [patches of an image, D]
+};
+
+}  // namespace moetrain
