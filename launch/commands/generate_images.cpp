@@ -55,8 +55,8 @@ void generate_images(const TrainedModel& trained, const ImageArguments& argument
   const int64_t classes = model.diffusion().classes;
   at::Tensor class_R = at::arange(classes, at::kLong);
   if (!arguments.wanted.empty()) class_R = at::tensor({class_named(trained, arguments.wanted, classes)}, at::kLong);
-  const at::Tensor image_SHWC =
-      trained.recipe.objective_preset().sample(model, class_R.repeat_interleave(arguments.count), arguments.sampling);
+  const at::Tensor image_SHWC = trained.recipe.objective_preset().sample(
+      model, trained.recipe.objective, class_R.repeat_interleave(arguments.count), arguments.sampling);
   data::write_png(arguments.output, grid_of(image_SHWC, arguments.count));
   std::printf("wrote %s\n", arguments.output.c_str());
 }

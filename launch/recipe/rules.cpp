@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "moetrain/models/diffusion_transformer.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "parallel/base/fault.h"
@@ -118,6 +119,12 @@ void check_objective(const Recipe& recipe) {
                "; legal: objective.kind = \"", images ? "rectified_flow" : "next_token", "\", or model.kind = \"",
                images ? "decoder_lm" : "diffusion_transformer", "\"");
   }
+  const bool variances = recipe.model.own<moetrain::DiffusionConfig>().learned_variance;
+  if (images && preset.variances != variances) {
+    user_error("model.diffusion_transformer.learned_variance = ", variances ? "true" : "false",
+               " with objective.kind = \"", recipe.objective.kind, "\", which ", preset.variances ? "learns" : "has no",
+               " variances; legal: learned_variance = ", preset.variances ? "true" : "false");
+  }
   if (preset.check != nullptr) preset.check(recipe.objective);
 }
 
@@ -135,7 +142,7 @@ void check_train(const Recipe& recipe) {
 
 void check_schedule(const optim::ScheduleConfig& schedule, const Span& length) {
   const auto& [kind, warmup, decay, final_scale] = schedule;
-  if (decay.count > 0 && kind != "warmup_stable_decay") {
+  if (decay.count > 0 && kind != optim::ScheduleKind::kWarmupStableDecay) {
     user_error("schedule.decay (\"", to_string(decay), "\") needs schedule.kind = \"warmup_stable_decay\", which is \"",
                kind, "\"; nearest legal: decay = \"0u\" or kind = \"warmup_stable_decay\"");
   }

@@ -40,6 +40,7 @@ function add_card(label, [value, unit], hint, extra = '') {
 /// What groups of held-out targets are compared by.
 const kScores = {
   bits_per_byte: {name: 'Bits per byte', hint: 'Each group of held-out documents; lower is better.', targets: 'Tokens'},
+  loss: {name: 'Loss', hint: 'Each group of held-out targets; lower is better.', targets: 'Targets'},
   accuracy: {name: 'Accuracy', hint: 'Each group of held-out documents; 1 is all right.', targets: 'Documents'},
 };
 const score = () => ({key: run.held_out.score, ...kScores[run.held_out.score]});
@@ -47,8 +48,9 @@ const score = () => ({key: run.held_out.score, ...kScores[run.held_out.score]});
 function fill_cards() {
   const {summary, held_out} = run;
   if (held_out.last) {
-    add_card(score().name, [fixed(held_out.last[score().key], 3), ''], `held out, step ${grouped(held_out.last.step)}`, 'first');
-    add_card('Held-out loss', [fixed(held_out.last.loss, 3), 'nats'], is_number(Math.exp(held_out.last.loss ?? NaN)) ? `perplexity ${short_number(Math.exp(held_out.last.loss)).join(' ')}` : '');
+    if (score().key !== 'loss') add_card(score().name, [fixed(held_out.last[score().key], 3), ''], `held out, step ${grouped(held_out.last.step)}`, 'first');
+    const nats = score().key !== 'loss', perplexity = Math.exp(held_out.last.loss ?? NaN);
+    add_card('Held-out loss', [fixed(held_out.last.loss, 3), nats ? 'nats' : ''], nats && is_number(perplexity) ? `perplexity ${short_number(perplexity).join(' ')}` : '');
   }
   if (is_number(summary.tokens_per_second)) add_card('Tokens per second', short_number(summary.tokens_per_second), 'median, all ranks');
   const {total_parameters: total, active_parameters: active} = run.start || {};
@@ -78,6 +80,7 @@ function add_auxiliary(term, index) {
 }
 
 function fill_learning() {
+  if (score().key === 'loss') by_id('loss').querySelector('p').textContent = 'By step.';
   if (run.losses.training_name === 'classification') by_id('loss').querySelector('p').textContent = 'Nats per document, by step.';
   const {training, training_mean, training_name, auxiliary} = run.losses;
   const smooth = training_mean.length > 0;

@@ -72,7 +72,7 @@ std::vector<Point> loss_curve(const RunRecord& run, const std::string& term) {
 /// What the model predicts is the loss to watch; the other terms are shown apart.
 Json losses(const RunRecord& run) {
   std::string watched = "total";
-  for (const char* predicted : {"next_token", "classification"}) {
+  for (const char* predicted : {"next_token", "classification", "flow", "noise"}) {
     if (!loss_curve(run, predicted).empty()) watched = predicted;
   }
   const std::vector<Point> training = loss_curve(run, watched);
@@ -111,15 +111,27 @@ const Evaluation* last_evaluation(const RunRecord& run) {
   return run.evaluations.empty() ? nullptr : &run.evaluations.back();
 }
 
-/// What groups are compared by: bits per byte where their targets stand for bytes, else how often the target was held
-/// most probable.
-bool by_accuracy(const RunRecord& run) {
+/// A number of held-out targets, and where it stands.
+struct Score {
+  const char* name;
+  double Evaluation::*of_all;
+  double GroupScore::*of_group;
+};
+
+/// What groups are compared by: bits per byte where their targets stand for bytes, how often the target was held most
+/// probable where there is such a thing, else the loss.
+Score score_of(const RunRecord& run) {
+  const Score bits{"bits_per_byte", &Evaluation::bits_per_byte, &GroupScore::bits_per_byte};
+  const Score accuracy{"accuracy", &Evaluation::accuracy, &GroupScore::accuracy};
   const Evaluation* last = last_evaluation(run);
-  return last != nullptr && !std::isfinite(last->bits_per_byte) && std::isfinite(last->accuracy);
+  for (const Score& score : {bits, accuracy}) {
+    if (last == nullptr || std::isfinite(last->*score.of_all)) return score;
+  }
+  return std::isfinite(last->loss) ? Score{"loss", &Evaluation::loss, &GroupScore::loss} : bits;
 }
 
 Json held_out(const RunRecord& run) {
-  const bool accuracy = by_accuracy(run);
+  const Score score = score_of(run);
   std::vector<Point> losses;
   std::vector<std::string> names;
   std::map<std::string, std::vector<Point>> curves;
@@ -128,11 +140,11 @@ Json held_out(const RunRecord& run) {
     losses.push_back({step, evaluation.loss});
     for (const GroupScore& group : evaluation.groups) {
       if (!curves.contains(group.name)) names.push_back(group.name);
-      curves[group.name].push_back({step, accuracy ? group.accuracy : group.bits_per_byte});
+      curves[group.name].push_back({step, group.*score.of_group});
     }
   }
   Json data{{"loss", to_json(losses)}, {"last", nullptr}, {"groups", Json::array()}};
-  data["score"] = accuracy ? "accuracy" : "bits_per_byte";
+  data["score"] = score.name;
   if (const Evaluation* last = last_evaluation(run)) data["last"] = to_json(*last);
   for (const std::string& name : names) data["groups"].push_back({{"name", name}, {"points", to_json(curves[name])}});
   return data;

@@ -70,7 +70,7 @@ DiffusionTransformer::DiffusionTransformer(const ModelConfig& config, const MoeC
   final_norm_ = add_norm(source, "final_norm");
   final_modulation_ = register_module(
       "final_modulation", std::make_shared<Modulation>(source.at("final_modulation"), width, /*gated=*/false));
-  output_ = linear("output", width, numbers, 0);
+  output_ = linear("output", width, diffusion().predicted(), 0);
 }
 
 at::Tensor DiffusionTransformer::condition(const at::Tensor& time_S, const at::Tensor& class_S) const {

@@ -14,9 +14,11 @@ struct DiffusionConfig {
   int64_t channels = 1;
   int64_t patch = 2;
   int64_t classes = 10;
+  bool learned_variance = false;
 
   int64_t patches() const { return height / patch * (image_width / patch); }
   int64_t numbers() const { return patch * patch * channels; }  // of a patch
+  int64_t predicted() const { return numbers() * (learned_variance ? 2 : 1); }
 };
 
 template <class Visitor>
@@ -27,15 +29,17 @@ void visit(DiffusionConfig& config, Visitor& field) {
   field("channels", config.channels, between(1, 3), "1: grey, 3: colours");
   field("patch", config.patch, between(1, 256), "side of the squares that are the model's tokens");
   field("classes", config.classes, between(1, 1 << 20), "groups of the token file, which an image is asked for by");
+  field("learned_variance", config.learned_variance, anything(),
+        "predicts that of each step too, as objective.kind = ddpm wants it");
 }
 
-/// DiT (Peebles and Xie 2023) with experts as DiT-MoE (Fei et al. 2024) where moe.layers says so. Tokens are patches,
-/// x = W patch + position (sine and cosine of row and column); the condition of a sequence is that of its time (a
+/// DiT (Peebles and Xie 2023), with experts as DiT-MoE (Fei et al. 2024) where moe.layers says so. Tokens are patches,
+/// x = W patch + position (sines and cosines of row and column); the condition of an image is that of its time (a
 /// two-layer network of sines and cosines) plus its class's vector, the last of which stands for no class. Blocks see
-/// the whole image and are modulated by the condition (adaLN-zero); so is the last norm. Its output is [T, numbers of a
-/// patch]. Our norms keep their weights, and attention has no bias. Parameters besides the blocks: patches.weight [D,
-/// C], time.first.weight [D, 256], time.second.weight [D, D], classes.weight [classes + 1, D], final_modulation,
-/// output.weight [C, D], zeros at the start.
+/// the whole image and are modulated by the condition; so is the last norm. Its output is [T, predicted()], what is
+/// said of variances last. Our norms keep their weights, and attention has no bias. Parameters besides the blocks':
+/// patches.weight [D, C], time_first.weight [D, 256], time_second.weight [D, D], classes [classes + 1, D], final_norm,
+/// final_modulation, output.weight [predicted(), D], zeros at the start.
 class DiffusionTransformer : public Model {
  public:
   DiffusionTransformer(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,

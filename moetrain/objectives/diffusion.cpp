@@ -68,17 +68,19 @@ ObjectiveOutput square_loss(const char* name, const at::Tensor& difference_TC, M
 GuidedModel::GuidedModel(Model& model, const at::Tensor& class_S, const ImageSampling& options)
     : model_(model), config_(model.config().own<DiffusionConfig>()), class_S_(class_S), options_(options) {}
 
-at::Tensor GuidedModel::noise() const {
-  const parallel::RandomStream stream(options_.seed, "sampled image");
+at::Tensor GuidedModel::noise(int64_t step) const {
+  const parallel::RandomStream stream(options_.seed, "sampled image", 0, step + 1);
   return normal_draws(stream, 0, {class_S_.size(0) * config_.patches(), config_.numbers()},
                       model_.parameters().front().options().requires_grad(false));
 }
 
-at::Tensor GuidedModel::predicted(const at::Tensor& value_TC, double time) const {
+at::Tensor GuidedModel::predicted(const at::Tensor& value_TC, double time, int64_t guided) const {
   const at::Tensor asked_TC = predicted(value_TC, time, class_S_);
   if (options_.guidance == 1) return asked_TC;
   const at::Tensor free_TC = predicted(value_TC, time, at::full_like(class_S_, config_.classes));
-  return free_TC + (asked_TC - free_TC) * options_.guidance;
+  const at::Tensor away_TC = (asked_TC - free_TC).narrow(1, 0, guided) * options_.guidance;
+  const int64_t behind = asked_TC.size(1) - guided;
+  return at::cat({free_TC.narrow(1, 0, guided) + away_TC, asked_TC.narrow(1, guided, behind)}, 1);
 }
 
 at::Tensor GuidedModel::images(const at::Tensor& value_TC) const {

@@ -35,9 +35,11 @@ class GuidedModel {
  public:
   GuidedModel(Model& model, const at::Tensor& class_S, const ImageSampling& options);
 
-  at::Tensor noise() const;  // [S N, C], where each image begins
-  /// `time`: in [0, 1], of the noise.
-  at::Tensor predicted(const at::Tensor& value_TC, double time) const;
+  /// [S N, C]: where each image begins, or of a step.
+  at::Tensor noise(int64_t step = -1) const;
+  /// `time`: in [0, 1], of the noise. The first `guided` numbers of a patch with guidance, what stands behind them as
+  /// the class alone has it.
+  at::Tensor predicted(const at::Tensor& value_TC, double time, int64_t guided) const;
   /// [S N, C] -> [S, H, W, C]. UserError where they are not finite.
   at::Tensor images(const at::Tensor& value_TC) const;
 

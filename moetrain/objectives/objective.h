@@ -72,7 +72,8 @@ struct ImageSampling {
 
 /// From noise an image of each class of class_S, [S, H, W, C] in about [-1, 1]; image s is a function of (seed, s, its
 /// class) alone. UserError where the model's predictions are not finite.
-using ImageSampler = at::Tensor (*)(Model& model, const at::Tensor& class_S, const ImageSampling& options);
+using ImageSampler = at::Tensor (*)(Model& model, const ObjectiveConfig& objective, const at::Tensor& class_S,
+                                    const ImageSampling& options);
 
 struct ObjectivePreset {
   ObjectiveMaker make = nullptr;
@@ -80,6 +81,7 @@ struct ObjectivePreset {
   bool compares_draws = false;  // of its passes, which are equal where nothing is drawn
   /// Of models that say what noise was added, which this objective is for, and for no others; null: for all others.
   ImageSampler sample = nullptr;
+  bool variances = false;  // such a model predicts those of the steps too
   /// Run folder of the frozen model that it learns from; null: there is none.
   std::string (*teacher)(const ObjectiveConfig& config) = nullptr;
   /// What only this objective knows: its own table [objective.NAME] in a recipe, and what it refuses of it.

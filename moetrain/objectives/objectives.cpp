@@ -2,15 +2,17 @@
 
 namespace moetrain {
 
-// An objective that has a file of its own and no header.
+// Objectives that have a file of their own and no header.
 ObjectivePreset rectified_flow();
+ObjectivePreset ddpm();
 
 parallel::NameTable<ObjectivePreset> builtin_objectives() {
   return {"objective",
           {{"next_token", next_token()},
            {"two_pass", two_pass()},
            {"distillation", distillation()},
-           {"rectified_flow", rectified_flow()}}};
+           {"rectified_flow", rectified_flow()},
+           {"ddpm", ddpm()}}};
 }
 
 }  // namespace moetrain

@@ -48,13 +48,13 @@ class RectifiedFlow : public Objective {
 };
 
 /// Euler steps from time 1 to time 0.
-at::Tensor sample_flow(Model& model, const at::Tensor& class_S, const ImageSampling& options) {
+at::Tensor sample_flow(Model& model, const ObjectiveConfig&, const at::Tensor& class_S, const ImageSampling& options) {
   const at::NoGradGuard no_gradient;
   const GuidedModel guided(model, class_S, options);
   at::Tensor value_TC = guided.noise();
   const double step = 1 / static_cast<double>(options.steps);
   for (int64_t i = 0; i < options.steps; ++i) {
-    value_TC = value_TC - guided.predicted(value_TC, 1 - static_cast<double>(i) * step) * step;
+    value_TC = value_TC - guided.predicted(value_TC, 1 - static_cast<double>(i) * step, value_TC.size(1)) * step;
   }
   return guided.images(value_TC);
 }

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <numbers>
 
-#include "parallel/base/name_table.h"
-
 namespace optim {
 namespace {
 
@@ -17,31 +15,25 @@ double share_done(int64_t update, int64_t begin, int64_t end) {
 }  // namespace
 
 Schedule resolve(const ScheduleConfig& config, int64_t length, const parallel::SpanScale& scale) {
-  using Kind = Schedule::Kind;
-  const parallel::NameTable<Kind> kinds("schedule", {{"cosine", Kind::kCosine},
-                                                     {"inverse_sqrt", Kind::kInverseSqrt},
-                                                     {"warmup_stable_decay", Kind::kWarmupStableDecay},
-                                                     {"constant", Kind::kConstant}});
-  return {kinds.at(config.kind), to_updates(config.warmup, scale), to_updates(config.decay, scale), length,
-          config.final_scale};
+  return {config.kind, to_updates(config.warmup, scale), to_updates(config.decay, scale), length, config.final_scale};
 }
 
 double learning_rate_scale(const Schedule& schedule, int64_t update) {
   const auto now = static_cast<double>(update + 1);
   if (update < schedule.warmup) return now / static_cast<double>(schedule.warmup);
   switch (schedule.kind) {
-    case Schedule::Kind::kCosine: {
+    case ScheduleKind::kCosine: {
       const double done = share_done(update, schedule.warmup, schedule.length);
       return schedule.final_scale + (1 - schedule.final_scale) * 0.5 * (1 + std::cos(std::numbers::pi * done));
     }
-    case Schedule::Kind::kInverseSqrt:
+    case ScheduleKind::kInverseSqrt:
       return std::sqrt(static_cast<double>(std::max<int64_t>(schedule.warmup, 1)) / now);
-    case Schedule::Kind::kWarmupStableDecay: {
+    case ScheduleKind::kWarmupStableDecay: {
       const int64_t begin = std::max(schedule.warmup, schedule.length - schedule.decay);
       if (update < begin) return 1.0;
       return 1.0 + (schedule.final_scale - 1.0) * share_done(update, begin, schedule.length);
     }
-    case Schedule::Kind::kConstant:
+    case ScheduleKind::kConstant:
       break;
   }
   return 1.0;

@@ -9,8 +9,7 @@ namespace optim {
 
 /// A ScheduleConfig in updates.
 struct Schedule {
-  enum class Kind { kCosine, kInverseSqrt, kWarmupStableDecay, kConstant };
-  Kind kind = Kind::kConstant;
+  ScheduleKind kind = ScheduleKind::kConstant;
   int64_t warmup = 0;
   int64_t decay = 0;
   int64_t length = 1;

@@ -8,9 +8,11 @@ import math
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -67,6 +69,43 @@ def check_classifier(program, recipe, tokens, folder):
         sys.exit(f"{recipe.stem} did not learn:\n{printed}")
 
 
+def png(rows):
+    """A grey image of bytes."""
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 0, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def own_images(program, folder):
+    """Bars that lie and bars that stand, at every place and of many lengths and brightnesses, as a token file of two classes."""
+    for place in range(7):
+        for length in range(3, 9):
+            for bright in range(130, 256, 25):
+                lying = [[bright if y in (place, place + 1) and x < length else 0 for x in range(8)] for y in range(8)]
+                for name, rows in (("lying", lying), ("standing", [list(column) for column in zip(*lying)])):
+                    path = folder / "images" / name / f"{place}_{length}_{bright}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(png(rows))
+    tokens = folder / "images.h5"
+    call(program, "prepare", "--images", folder / "images", "--heldout", "0.1", "--output", tokens)
+    return tokens
+
+
+def check_diffusion(program, recipe, tokens, folder):
+    lines = train(program, recipe, tokens, folder)
+    losses = [line["loss"]["flow"] for line in lines if line["event"] == "step"]
+    picture = folder / "picture.png"
+    call(program, "evaluate", folder / recipe.stem)
+    call(program, "generate", folder / recipe.stem, "--output", picture, "--class", "lying", "--count", "3")
+    scores = json.loads((folder / recipe.stem / "evaluation.json").read_text())
+    size = struct.unpack(">II", picture.read_bytes()[16:24])
+    print(f"{recipe.stem}: training loss {losses[0]:.3f} -> {losses[-1]:.3f}, held out {scores['loss']:.3f}, picture {size}")
+    # Predicting nothing costs 1 (the noise) and the images' mean square, about 1.
+    if not (losses[-1] < losses[0] and scores["loss"] < 0.8 and size == (27, 9) and set(scores["groups"]) == {"lying", "standing"}):
+        sys.exit(f"{recipe.stem} did not learn")
+
+
 def check_translator(program, recipe, tokens, folder):
     """The loss falls, that of two passes too; evaluation scores the test sentences."""
     lines = train(program, recipe, tokens, folder)
@@ -116,7 +155,8 @@ def main():
         smoke = sorted((ROOT / "recipes/smoke").glob("*.toml"))
         pairs = own_pairs(program, folder)
         labels = own_labels(program, folder)
-        kinds = {"translation_": (check_translator, pairs), "classifier_": (check_classifier, labels)}
+        kinds = {"translation_": (check_translator, pairs), "classifier_": (check_classifier, labels),
+                 "diffusion": (check_diffusion, own_images(program, folder))}
         for recipe in smoke:
             check, data = next((kind for name, kind in kinds.items() if recipe.stem.startswith(name)), (check_recipe, tokens))
             check(program, recipe, data, folder)
@@ -127,6 +167,9 @@ def main():
             own = {"data.file": tokens, "train.length": "1000000u"}
             if recipe.parent.name == "translation":
                 own |= {"data.file": pairs, "data.directions": "en-up"}
+            if recipe.parent.name == "diffusion":
+                own |= {"data.file": kinds["diffusion"][1], "model.diffusion_transformer.height": 8,
+                        "model.diffusion_transformer.image_width": 8, "model.diffusion_transformer.classes": 2}
             if recipe.parent.name == "classification":
                 own |= {"data.file": labels, "model.classifier.classes": 2}
             call(program, "train", recipe, "--dry-run", *(word for key, value in own.items() for word in ("--set", f"{key}={value}")))

@@ -1,5 +1,5 @@
 // What the recipe's tests share.
-// defines: fault_of, recipe_fault, values_of, unusual_recipe
+// defines: fault_of, recipe_fault, broken_rule, values_of, unusual_recipe
 #pragma once
 #include <string>
 #include <variant>
@@ -7,6 +7,7 @@
 
 #include "launch/recipe/fields.h"
 #include "launch/recipe/reader.h"
+#include "launch/recipe/rules.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -30,6 +31,12 @@ using FieldValue = std::variant<int64_t, double, bool, std::string, parallel::Sp
                                 parallel::Weight, parallel::EnumValue>;
 
 /// Every value of a recipe, in the order of its fields: recipes are compared by these.
+/// What check_rules says of the defaults with a data file and these overrides.
+inline std::string broken_rule(const std::vector<std::string>& overrides) {
+  Recipe recipe = parse_recipe("[data]\nfile = \"tokens.h5\"\n", "recipe.toml", overrides);
+  return fault_of([&] { check_rules(recipe); });
+}
+
 inline std::vector<FieldValue> values_of(Recipe recipe) {
   std::vector<FieldValue> values;
   for (const RecipeField& field : list_fields(recipe)) {

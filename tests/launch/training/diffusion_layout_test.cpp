@@ -55,6 +55,10 @@ const DiffusionCase kDiffusionCases[] = {
      [](launch::Recipe& r) {
        r.moe.router = "soft", r.moe.own<moetrain::SoftConfig>().slots = 2, r.moe.losses["load_balance"] = 0;
      }},
+    {"ddpm_of_variances",
+     [](launch::Recipe& r) {
+       r.objective.kind = "ddpm", r.model.own<moetrain::DiffusionConfig>().learned_variance = true;
+     }},
     {"averaged_weights_of_few_images", [](launch::Recipe& r) { r.optimizer.average = 0.9, r.train.global_batch = 2; }},
 };
 

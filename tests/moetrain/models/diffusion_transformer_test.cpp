@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "moetrain/objectives/objective.h"
+#include <cmath>
+
+#include "moetrain/objectives/diffusion.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/support/random_tensor.h"
 
@@ -121,7 +123,7 @@ TEST(DiffusionTransformer, TimeClassAndPlaceMatter) {
 }
 
 at::Tensor sample_flow(Model& model, const at::Tensor& class_S, const ImageSampling& options) {
-  return builtin_objectives().at("rectified_flow").sample(model, class_S, options);
+  return builtin_objectives().at("rectified_flow").sample(model, {}, class_S, options);
 }
 
 /// A model whose prediction is a constant c moves noise e to e - c, whatever the number of steps.
@@ -140,6 +142,58 @@ TEST(RectifiedFlowSampler, FollowsWhatTheModelPredicts) {
   // An image depends on its own class and place alone.
   const at::Tensor alone = sample_flow(*model, class_S.narrow(0, 0, 1), {.steps = 4, .guidance = 3, .seed = 7});
   EXPECT_TRUE(at::allclose(alone[0], guided[0], 1e-10, 1e-12));
+}
+
+/// The bound of a model that says nothing, by numbers: of step t the variance lies in the middle, in logarithms, of
+/// beta and the posterior's, and the mean is off by what the noise that was not found moves it.
+TEST(Ddpm, TheBoundIsThatOfTheFormula) {
+  parallel::LocalCommunicator group;
+  ModelConfig config = dit_config();
+  config.own<DiffusionConfig>().learned_variance = true;
+  const auto model =
+      std::make_shared<DiffusionTransformer>(config, dit_experts(), 0, ParameterSource(3, at::kDouble), MoeTables());
+  const auto objective = builtin_objectives().at("ddpm").make({ObjectiveConfig{}, nullptr});
+  const Batch batch = dit_batch();
+  const PassScope pass{.group = group, .draws = {.seed = 4}};
+  const ObjectiveOutput output = objective->forward(*model, batch, pass, {.targets = 18});
+  ASSERT_EQ(output.losses.terms().size(), 2u);
+  const at::Tensor noise = noise_of(batch.inputs.tokens, pass);
+  EXPECT_NEAR(output.losses.terms()[0].share.item<double>(), noise.square().mean().item<double>(), 1e-12);
+  const at::Tensor uniform_S = uniform_of_sequences(batch.inputs.tokens, pass, "diffusion step");
+  double expected = 0;
+  for (int64_t s = 0; s < kDitImages; ++s) {
+    const auto step = static_cast<int64_t>(uniform_S[s].item<double>() * 1000);
+    ASSERT_GT(step, 0);
+    double kept = 1, earlier = 1, beta = 0;
+    for (int64_t t = 0; t <= step; ++t) {
+      beta = 1e-4 + static_cast<double>(t) / 999 * (0.02 - 1e-4);
+      earlier = kept;
+      kept *= 1 - beta;
+    }
+    const double least = beta * (1 - earlier) / (1 - kept);
+    const double variance = std::sqrt(beta * least);
+    for (int64_t e = 0; e < 24; ++e) {
+      const double x = batch.inputs.tokens.value_TC.flatten()[s * 24 + e].item<double>();
+      const double noised = std::sqrt(kept) * x + std::sqrt(1 - kept) * noise.flatten()[s * 24 + e].item<double>();
+      const double apart = beta * std::sqrt(earlier) / (1 - kept) * (x - noised / std::sqrt(kept));
+      expected += 0.5 * (std::log(variance / least) - 1 + least / variance + apart * apart / variance) / std::log(2.0);
+    }
+  }
+  EXPECT_NEAR(output.losses.terms()[1].share.item<double>(), expected / (24 * kDitImages), 1e-9);
+}
+
+TEST(Ddpm, SamplingStaysInsideTheImagesRange) {
+  ModelConfig config = dit_config();
+  config.own<DiffusionConfig>().learned_variance = true;
+  const auto model =
+      std::make_shared<DiffusionTransformer>(config, dit_experts(), 0, ParameterSource(3, at::kDouble), MoeTables());
+  const auto sample = builtin_objectives().at("ddpm").sample;
+  const at::Tensor class_S = at::tensor({0, 1}, at::kLong);
+  const at::Tensor drawn = sample(*model, {}, class_S, {.steps = 20, .guidance = 2, .seed = 7});
+  ASSERT_EQ(drawn.sizes(), at::IntArrayRef({2, 4, 6, 1}));
+  EXPECT_LE(drawn.abs().max().item<double>(), 1.5);
+  EXPECT_TRUE(drawn.equal(sample(*model, {}, class_S, {.steps = 20, .guidance = 2, .seed = 7})));
+  EXPECT_FALSE(drawn.equal(sample(*model, {}, class_S, {.steps = 21, .guidance = 2, .seed = 7})));
 }
 
 }  // namespace
