@@ -22,6 +22,11 @@ class StageCounter {
 
   Stage embedding(const TokenCount& tokens, const std::string& name) const {
     Stage stage{.name = name, .kept = dropout_mask(tokens)};
+    if (!work_.ends.embeds) {
+      stage.in_forward = 2 * tokens.own * D_ * b_;
+      stage.in_backward = tokens.own * D_ * b_;
+      return stage;
+    }
     if (t_ > 1) stage.kept += 9 * tokens.group;  // which ids are elsewhere, and the others' rows
     stage.in_forward = (t_ > 1 ? 2 * tokens.group : tokens.own) * D_ * b_;
     stage.in_backward = table_bytes(b_) + grads_of_input(tokens);
@@ -82,20 +87,22 @@ class StageCounter {
   }
 
   Stage head() const {
-    const int64_t G = work_.tokens.group, P = work_.passes, V = work_.own_vocabulary;
+    const int64_t G = work_.targets(), P = work_.passes, V = work_.predicted(), table = V * D_;
+    const bool gathers = work_.ends.gathers, shared = work_.ends.predicted == 0;
     const bool low = b_ < w_;
     Stage stage{.name = "head"};
-    for (int64_t pass = 0; pass < P; ++pass) stage.kept += normed(work_.tokens, /*gathers=*/true);
-    stage.kept += P * G * D_ * b_ + table_bytes(b_);
+    for (int64_t pass = 0; pass < P; ++pass) stage.kept += normed(work_.tokens, gathers);
+    stage.kept += P * G * D_ * b_ + table * b_;
     const bool cpu = recipe_.run.device == "cpu";
     const int64_t chunk =
         std::min(G, std::max<int64_t>(cpu ? 64 : 1, (int64_t{1} << (cpu ? 18 : 22)) / std::max<int64_t>(1, V * P)));
-    const int64_t tables = (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
+    const int64_t tables =
+        (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 && shared ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
     stage.head_chunk = chunk * (V * tables * w_ + 2 * D_ * b_);
-    stage.in_forward = stage.head_chunk + (low ? table_bytes(w_) : 0);
-    stage.in_backward = P * G * D_ * b_ + table_bytes(b_);
+    stage.in_forward = stage.head_chunk + (low ? table * w_ : 0);
+    stage.in_backward = P * G * D_ * b_ + table * b_;
     // One leaf for both: the head's gradient waits for the embedding's.
-    if (recipe_.model.tie_embeddings) stage.held_after = table_bytes(b_);
+    if (recipe_.model.tie_embeddings && shared) stage.held_after = table * b_;
     return stage;
   }
 

@@ -127,7 +127,7 @@ class StepCounter {
 
   void add_embedding(const TokenCount& tokens) {
     add_sweeps(2 * static_cast<double>(tokens.own) * width_);
-    add_tensor_exchanges(1, tokens);
+    if (work_.ends.embeds) add_tensor_exchanges(1, tokens);
   }
 
   void add_attention(const TokenCount& tokens, const TokenCount& keys_from, bool causal) {
@@ -209,12 +209,12 @@ class StepCounter {
   }
 
   void add_head() {
-    const double tokens = static_cast<double>(work_.passes * work_.tokens.group);
-    const double logits = tokens * static_cast<double>(work_.own_vocabulary);
+    const double tokens = static_cast<double>(work_.passes * work_.targets());
+    const double logits = tokens * static_cast<double>(work_.predicted());
     const double once = multiply_.alpha + multiply_.beta * logits * width_;
     // The gradient is formed with the logits at hand, in forward.
     open_.forward += 3 * once + swept(6 * logits);
-    add_tensor_exchanges(1, work_.tokens);
+    if (work_.ends.gathers) add_tensor_exchanges(1, work_.tokens);
     for (const char* name : {"embedding.", "final_norm.", "encoder_norm.", "head."}) add_gradients(name, false);
     costs_.model.head_forward_seconds = open_.forward;
     costs_.model.head_backward_seconds = open_.backward;

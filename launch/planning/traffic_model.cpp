@@ -94,14 +94,15 @@ class TrafficForms {
     const int64_t t = work_.mesh.tensor, width = recipe_.model.width;
     if (t == 1) return 0;
     const bool translates = work_.source.world > 0;
-    int64_t rows = work_.tokens.world + (translates ? 2 * work_.source.world : 0);  // embeddings, the encoder's output
+    int64_t rows = (work_.ends.embeds ? work_.tokens.world : 0) +
+                   (translates ? 2 * work_.source.world : 0);  // embeddings, the encoder's output
     for (const PlannedBlock& block : work_.blocks) {
       const bool moves_sequences = block.experts && block.moe.rows == moetrain::Rows::kSequences;
       const int64_t layers =
           (moves_sequences ? 1 : 0) + (block.attention ? 1 : 0) + (block.cross ? 1 : 0) + (block.experts ? 0 : 1);
       rows += (recipe_.train.recompute == moetrain::Recompute::kBlock ? 3 : 2) * layers * work_.side(block).world;
     }
-    rows = work_.passes * (rows + work_.tokens.world);  // the head
+    rows = work_.passes * (rows + (work_.ends.gathers ? work_.tokens.world : 0));  // the head
     // Each exchange is a gather, in which every row is handed in once, and, one of the two being the other's gradient,
     // a sum in at least float32, in which the other ranks hand it in.
     const int64_t layers = rows * width * (work_.element + (t - 1) * work_.wide);
@@ -113,6 +114,7 @@ class TrafficForms {
   /// All-reduced numbers of a token: each softmax's largest logit and normaliser, the target's logit, and what else a
   /// sum over the vocabulary is for.
   int64_t head_numbers() const {
+    if (work_.ends.predicted > 0) return 0;
     const moetrain::ObjectiveCosts& costs = work_.objective;
     return costs.head_numbers + (recipe_.objective.label_smoothing > 0 ? costs.smoothing_numbers : 0);
   }

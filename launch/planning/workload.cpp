@@ -61,6 +61,12 @@ TokenCount Workload::routed(const PlannedBlock& block) const {
   return spread_tokens(tokens.sequences, 1, mesh);
 }
 
+int64_t Workload::targets() const {
+  return ends.of_sequences ? spread_tokens(tokens.sequences, 1, mesh).group : tokens.group;
+}
+
+int64_t Workload::predicted() const { return ends.predicted > 0 ? ends.predicted : own_vocabulary; }
+
 int64_t Workload::expert_layers() const { return std::ranges::count(blocks, true, &PlannedBlock::experts); }
 
 Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
@@ -70,6 +76,7 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   work.micro_batches = recipe.train.micro_batches;
   work.objective = recipe.objective_preset().costs;
   work.passes = work.objective.passes;
+  work.ends = recipe.model_preset().ends(recipe.model);
   work.vocabulary = vocabulary;
   work.own_vocabulary = rounded_up(vocabulary, work.mesh.tensor);
   if (recipe.model_preset().reads == moetrain::Reads::kPairs) {

@@ -9,7 +9,7 @@
 #include "moetrain/config/expert_kinds.h"
 #include "moetrain/experts/expert.h"
 #include "moetrain/layers/feed_forward.h"
-#include "moetrain/models/model.h"
+#include "moetrain/models/models.h"
 #include "moetrain/objectives/objective.h"
 #include "parallel/mesh/mesh_shape.h"
 
@@ -41,6 +41,7 @@ struct Workload {
   int64_t element = 4, wide = 4;  // bytes of a number, and of one that is summed
   int64_t micro_batches = 1;
   moetrain::ObjectiveCosts objective;
+  moetrain::ModelEnds ends;
   int64_t passes = 1;  // the objective's, over a micro-batch
   int64_t vocabulary = 0, own_vocabulary = 0;
   TokenCount tokens, source;  // the source's are 0 without an encoder
@@ -51,6 +52,8 @@ struct Workload {
   const TokenCount& side(const PlannedBlock& block) const {
     return block.side == moetrain::Side::kSource ? source : tokens;
   }
+  int64_t targets() const;    // of the tensor group with most
+  int64_t predicted() const;  // numbers of one, on this rank
   /// What a layer of experts routes: its side's tokens, or each of its sequences as one.
   TokenCount routed(const PlannedBlock& block) const;
   int64_t expert_layers() const;

@@ -1,6 +1,7 @@
 #include "launch/ranks/description.h"
 
 #include "moetrain/config/expert_kinds.h"
+#include "moetrain/models/diffusion_transformer.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -29,9 +30,17 @@ std::string other_kinds(moetrain::MoeConfig moe) {
 
 std::string describe_experts(const moetrain::MoeConfig& moe) {
   if (moe.layers == "none") return "dense";
+  const std::string kinds = moe.expert == "feed_forward" ? "" : concat(" (", moe.expert, ")");
+  const std::string rows = moe.rows == moetrain::Rows::kTokens ? "" : " for whole sequences";
   const std::string shared = moe.shared_hidden > 0 ? concat(", shared expert of ", moe.shared_hidden) : "";
-  return concat("experts in blocks \"", moe.layers, "\": ", expert_numbers(moe), " of width ", moe.hidden,
-                other_kinds(moe), ", ", moe.router, ", top ", moe.top_k, shared);
+  return concat("experts in blocks \"", moe.layers, "\": ", expert_numbers(moe), " of width ", moe.hidden, kinds,
+                other_kinds(moe), ", ", moe.router, rows, ", top ", moe.top_k, shared);
+}
+
+std::string what_it_reads(const Recipe& recipe, int64_t vocabulary) {
+  if (recipe.model_preset().reads != moetrain::Reads::kImages) return concat("vocabulary ", vocabulary);
+  const auto& images = recipe.model.own<moetrain::DiffusionConfig>();
+  return concat("images of ", images.height, " x ", images.image_width, " in patches of ", images.patch);
 }
 
 }  // namespace
@@ -40,7 +49,7 @@ std::string describe(const Recipe& recipe, int64_t vocabulary) {
   const auto& [model, moe] = std::pair(recipe.model, recipe.moe);
   const std::string encoder = model.encoder_layers > 0 ? concat(model.encoder_layers, " encoder and ") : "";
   return concat(encoder, model.layers, encoder.empty() ? " blocks" : " decoder blocks", ", width ", model.width, ", ",
-                model.heads, " heads (", model.kv_heads, " key/value), vocabulary ", vocabulary, "; ",
+                model.heads, " heads (", model.kv_heads, " key/value), ", what_it_reads(recipe, vocabulary), "; ",
                 describe_experts(moe), "; ", recipe.run.precision);
 }
 

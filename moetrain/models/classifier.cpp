@@ -32,6 +32,10 @@ ModelPreset classifier() {
   return {.make = make_model<Classifier>,
           .reads = Reads::kDocuments,
           .stacks = Classifier::stacks,
+          .ends =
+              [](const ModelConfig& config) {
+                return ModelEnds{.predicted = config.own<ClassifierConfig>().classes, .of_sequences = true};
+              },
           .keys = parallel::own_keys_of<ClassifierConfig>,
           .check = check_without_encoder};
 }

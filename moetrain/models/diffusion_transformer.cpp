@@ -98,6 +98,11 @@ ModelPreset diffusion_transformer() {
   return {.make = make_model<DiffusionTransformer>,
           .reads = Reads::kImages,
           .stacks = DiffusionTransformer::stacks,
+          .ends =
+              [](const ModelConfig& config) {
+                return ModelEnds{
+                    .embeds = false, .predicted = config.own<DiffusionConfig>().predicted(), .gathers = false};
+              },
           .keys = parallel::own_keys_of<DiffusionConfig>,
           .check = check_diffusion};
 }

@@ -1,5 +1,5 @@
-// defines: builtin_models, ModelInput, ModelMaker, ModelPreset, Reads, make_model, check_without_encoder: the kinds of
-// models
+// defines: builtin_models, ModelInput, ModelMaker, ModelPreset, ModelEnds, Reads, make_model, check_without_encoder:
+// the kinds of models
 #pragma once
 #include <memory>
 #include <vector>
@@ -32,11 +32,21 @@ enum class Reads {
   kImages,     // images: what noise was added
 };
 
+/// What a model has before and behind its blocks: for planning.
+struct ModelEnds {
+  bool embeds = true;     // ids, by a table whose rows a tensor group shares; else something small of each token
+  int64_t predicted = 0;  // numbers of a target, by a table that is whole on every rank; 0: logits of the vocabulary,
+                          // which a tensor group shares
+  bool of_sequences = false;  // a target is a whole sequence
+  bool gathers = true;        // the tensor group's tokens behind the blocks
+};
+
 struct ModelPreset {
   ModelMaker make = nullptr;
   Reads reads = Reads::kText;
   /// Of its blocks, in the order of their numbers.
   std::vector<StackShape> (*stacks)(const ModelConfig& config) = nullptr;
+  ModelEnds (*ends)(const ModelConfig& config) = [](const ModelConfig&) { return ModelEnds(); };
   /// What only this model knows: its own table [model.NAME] in a recipe, and what it refuses of [model].
   parallel::OwnKeyList keys = nullptr;
   void (*check)(const ModelConfig& config) = nullptr;
