@@ -52,6 +52,12 @@ inline std::vector<LayoutCase> small_cases() {
        })},
       {"translator", changed([](auto& r) {
          r.model.kind = "encoder_decoder", r.model.encoder_layers = 2, r.train.batch_tokens = 1000;
+       })},
+      {"classifier", changed([](auto& r) {
+         r.model.kind = "classifier", r.moe.rows = "sequences", r.model.attention = "odd", r.moe.layers = "0,2,3";
+       })},
+      {"images", changed([](auto& r) {
+         r.model.kind = "diffusion_transformer", r.objective.kind = "rectified_flow", r.moe.shared_hidden = 12;
        })}};
   std::vector<LayoutCase> cases;
   for (const auto& [name, recipe] : recipes) {
