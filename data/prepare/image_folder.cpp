@@ -11,16 +11,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<fs::path> images_in(const fs::path& folder) {
+/// What lies in a folder. UserError where it cannot be read.
+std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
   std::error_code error;
+  std::vector<fs::directory_entry> all;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    all.push_back(*entry);
+  }
+  if (error) parallel::user_error(folder.string(), ": cannot be read: ", error.message());
+  return all;
+}
+
+std::vector<fs::path> images_in(const fs::path& folder) {
   std::vector<fs::path> found;
-  for (fs::directory_iterator classes(folder, error), end; !error && classes != end; classes.increment(error)) {
-    if (!classes->is_directory()) continue;
-    for (const fs::directory_entry& file : fs::directory_iterator(classes->path())) {
+  for (const fs::directory_entry& group : entries_of(folder)) {
+    if (!group.is_directory()) continue;
+    for (const fs::directory_entry& file : entries_of(group.path())) {
       if (file.is_regular_file() && file.path().extension() == ".png") found.push_back(file.path());
     }
   }
-  if (error) parallel::user_error(folder.string(), ": cannot be read: ", error.message());
   if (found.empty()) {
     parallel::user_error(folder.string(),
                          ": holds no image; legal: a folder with a folder of .png files for each class");
