@@ -64,6 +64,7 @@ void check_moe(const Recipe& recipe) {
   const int64_t blocks = moetrain::total_blocks(model);
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
   const std::vector<moetrain::StackShape> stacks = recipe.model_preset().stacks(model);
+  const bool ids = recipe.model_preset().reads != moetrain::Reads::kImages;
   for (int64_t block = 0; block < blocks; ++block) {
     if (!with_experts[static_cast<size_t>(block)]) continue;  // where none has any, the rest of [moe] is not used
     const moetrain::StackShape& stack = stack_of(stacks, block);
@@ -71,7 +72,7 @@ void check_moe(const Recipe& recipe) {
     const Registry& registry = *recipe.registry;
     const moetrain::RouterPreset& router = registry.routers.at(moe.router);
     try {
-      moetrain::check_router(layer, router, {.causal = stack.causal});
+      moetrain::check_router(layer, router, {.causal = stack.causal, .ids = ids});
       moetrain::check_losses(layer, router.demands, registry.losses);
       moetrain::check_experts(layer, model.width, registry);
     } catch (const parallel::UserError& error) {

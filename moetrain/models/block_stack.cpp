@@ -34,12 +34,11 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
 }
 
 at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOutput& output) {
-  const auto& [scope, sequences, memory, caches, recompute, condition_SD] = context;
+  const auto& [scope, memory, caches, recompute, condition_SD] = context;
   if (caches != nullptr) caches->resize(blocks_.size());
   at::Tensor previous_logits_TE;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     auto [out_TD, moe] = blocks_[i]->forward(x_TD, {.scope = scope,
-                                                    .sequences = sequences,
                                                     .memory = memory,
                                                     .cache = caches != nullptr ? &(*caches)[i] : nullptr,
                                                     .condition_SD = condition_SD,

@@ -17,7 +17,6 @@ class BlockStack : public torch::nn::Module {
   /// What goes in besides the tokens.
   struct Context {
     const BatchScope& scope;
-    const Sequences& sequences;
     const Memory* memory = nullptr;             // where the blocks attend to one
     std::vector<BlockCache>* caches = nullptr;  // in decoding: one for each block
     Recompute recompute = Recompute::kNone;

@@ -21,7 +21,7 @@ ModelOutput Classifier::forward(const ModelInputs& inputs, const PassScope& pass
   const TokenSide& tokens = inputs.tokens;
   const BatchScope scope = scope_of(tokens, pass);
   const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
-  const BlockStack::Context context{.scope = scope, .sequences = tokens.sequences, .recompute = pass.recompute};
+  const BlockStack::Context context{.scope = scope, .recompute = pass.recompute};
   const at::Tensor hidden_GD = scope.parts.gather(final_norm_->forward(blocks_->forward(x_TD, context, output)));
   const at::Tensor pooled_SD = tokens.sequences.pooled(hidden_GD, config().own<ClassifierConfig>().pool);
   output.hidden_TD = scope.parts.of(tokens.sequences.count()).own(pooled_SD);

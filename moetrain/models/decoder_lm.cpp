@@ -30,10 +30,8 @@ ModelOutput DecoderLm::run(const TokenSide& tokens, const PassScope& pass, std::
   ModelOutput output;
   const BatchScope scope = scope_of(tokens, pass);
   const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
-  const BlockStack::Context context{.scope = scope,
-                                    .sequences = tokens.sequences,
-                                    .caches = caches,
-                                    .recompute = caches == nullptr ? pass.recompute : Recompute::kNone};
+  const BlockStack::Context context{
+      .scope = scope, .caches = caches, .recompute = caches == nullptr ? pass.recompute : Recompute::kNone};
   output.hidden_TD = final_norm_->forward(blocks_->forward(x_TD, context, output));
   return output;
 }

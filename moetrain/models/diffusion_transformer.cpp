@@ -87,8 +87,7 @@ ModelOutput DiffusionTransformer::forward(const ModelInputs& inputs, const PassS
       scope.parts.own(at::arange(tokens.sequences.tokens(), at::kLong)).remainder(diffusion().patches());
   const at::Tensor x_TD = patches_->forward(own_TC) + position_ND_.index_select(0, place_T.to(position_ND_.device()));
   const at::Tensor condition_SD = condition(inputs.time_S, inputs.class_S);
-  const BlockStack::Context context{
-      .scope = scope, .sequences = tokens.sequences, .recompute = pass.recompute, .condition_SD = condition_SD};
+  const BlockStack::Context context{.scope = scope, .recompute = pass.recompute, .condition_SD = condition_SD};
   const at::Tensor hidden_TD = final_norm_->forward(blocks_->forward(x_TD, context, output));
   output.hidden_TD = output_->forward(final_modulation_->forward(condition_SD, scope).of(hidden_TD));
   return output;

@@ -31,7 +31,7 @@ std::vector<StackShape> EncoderDecoder::stacks(const ModelConfig& config) {
 Memory EncoderDecoder::encode(const TokenSide& source, const PassScope& pass, ModelOutput& output) {
   const BatchScope scope = scope_of(source, pass);
   const at::Tensor x_TD = embedding_->forward(source.ids_T, scope, "dropout, source embedding");
-  const BlockStack::Context context{.scope = scope, .sequences = source.sequences, .recompute = pass.recompute};
+  const BlockStack::Context context{.scope = scope, .recompute = pass.recompute};
   const at::Tensor out_TD = encoder_->forward(x_TD, context, output);
   return {scope.parts.gather(encoder_norm_->forward(out_TD)), source.sequences};
 }
@@ -47,8 +47,7 @@ ModelOutput EncoderDecoder::forward(const ModelInputs& inputs, const PassScope& 
   const Memory memory = encode(*inputs.source, pass, output);
   const BatchScope scope = scope_of(inputs.tokens, pass);
   const at::Tensor x_TD = embedding_->forward(inputs.tokens.ids_T, scope, "dropout, embedding");
-  const BlockStack::Context context{
-      .scope = scope, .sequences = inputs.tokens.sequences, .memory = &memory, .recompute = pass.recompute};
+  const BlockStack::Context context{.scope = scope, .memory = &memory, .recompute = pass.recompute};
   output.hidden_TD = final_norm_->forward(decoder_->forward(x_TD, context, output));
   return output;
 }
@@ -58,8 +57,7 @@ at::Tensor EncoderDecoder::decode(const TokenSide& tokens, const PassScope& pass
   ModelOutput unused;
   const BatchScope scope = scope_of(tokens, pass);
   const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
-  const BlockStack::Context context{
-      .scope = scope, .sequences = tokens.sequences, .memory = &memory, .caches = &caches};
+  const BlockStack::Context context{.scope = scope, .memory = &memory, .caches = &caches};
   return final_norm_->forward(decoder_->forward(x_TD, context, unused));
 }
 

@@ -66,10 +66,10 @@ at::Tensor TransformerBlock::dropped(const at::Tensor& addend_TD, const char* pl
 at::Tensor TransformerBlock::attend_memory(const at::Tensor& normed_TD, const Context& context) const {
   parallel::check_internal(context.memory != nullptr, "a block of a decoder needs the encoder's output");
   if (context.cache == nullptr)
-    return cross_->forward(normed_TD, context.sequences, cross_->keys(*context.memory), context.scope.parts);
+    return cross_->forward(normed_TD, *context.scope.sequences, cross_->keys(*context.memory), context.scope.parts);
   MemoryKeys& kept = context.cache->memory;
   if (!kept.key_SGLd.defined()) kept = cross_->keys(*context.memory);
-  return cross_->forward(normed_TD, context.sequences, kept, context.scope.parts);
+  return cross_->forward(normed_TD, *context.scope.sequences, kept, context.scope.parts);
 }
 
 at::Tensor TransformerBlock::attend(at::Tensor x_TD, const Context& context) const {
@@ -80,7 +80,7 @@ at::Tensor TransformerBlock::attend(at::Tensor x_TD, const Context& context) con
     std::optional<Modulated> modulated;
     if (attention_modulation_) modulated = attention_modulation_->forward(context.condition_SD, scope);
     if (modulated) normed_TD = modulated->of(normed_TD);
-    at::Tensor attended_TD = attention_->forward(normed_TD, context.sequences, own, scope.parts);
+    at::Tensor attended_TD = attention_->forward(normed_TD, *scope.sequences, own, scope.parts);
     if (modulated) attended_TD = modulated->gate_TD * attended_TD;
     x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
   }
@@ -117,12 +117,9 @@ MixedTokens TransformerBlock::feed_recomputed(const at::Tensor& x_TD, const Cont
     for (at::Tensor& parameter : ffn_modulation_->parameters()) parameters.push_back(std::move(parameter));
   }
   return recomputed(
-      [self, scope = context.scope, sequences = context.sequences](const std::vector<at::Tensor>& inputs,
-                                                                   const RoutingChoices* injected) {
-        return self->feed(
-            inputs[0],
-            {.scope = scope, .sequences = sequences, .condition_SD = inputs[2], .previous_logits_TE = inputs[1]},
-            injected);
+      [self, scope = context.scope](const std::vector<at::Tensor>& inputs, const RoutingChoices* injected) {
+        return self->feed(inputs[0], {.scope = scope, .condition_SD = inputs[2], .previous_logits_TE = inputs[1]},
+                          injected);
       },
       {x_TD, context.previous_logits_TE, context.condition_SD}, parameters);
 }
@@ -132,11 +129,9 @@ MixedTokens TransformerBlock::all_recomputed(const at::Tensor& x_TD, const Conte
   const Memory* memory = context.memory;
   const std::optional<Sequences> source = memory != nullptr ? std::optional(memory->sequences) : std::nullopt;
   return recomputed(
-      [self, source, scope = context.scope, sequences = context.sequences](const std::vector<at::Tensor>& inputs,
-                                                                           const RoutingChoices* injected) {
+      [self, source, scope = context.scope](const std::vector<at::Tensor>& inputs, const RoutingChoices* injected) {
         const std::optional<Memory> read = source ? std::optional(Memory{inputs[2], *source}) : std::nullopt;
         const Context again{.scope = scope,
-                            .sequences = sequences,
                             .memory = read ? &*read : nullptr,
                             .condition_SD = inputs[3],
                             .previous_logits_TE = inputs[1]};

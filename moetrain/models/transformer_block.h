@@ -36,8 +36,7 @@ class TransformerBlock : public torch::nn::Module {
  public:
   /// What goes in besides the tokens.
   struct Context {
-    const BatchScope& scope;
-    const Sequences& sequences;          // of all tokens of the tensor group, scope.parts of them this rank's
+    const BatchScope& scope;             // that knows the sequences of all tokens of the tensor group
     const Memory* memory = nullptr;      // where the block attends to one
     BlockCache* cache = nullptr;         // in decoding
     at::Tensor condition_SD = {};        // of all sequences of the tensor group, where the block is modulated

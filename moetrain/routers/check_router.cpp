@@ -70,7 +70,7 @@ void check_sequences(const MoeConfig& config, const RouterDemands& demands, cons
         "moe.rows = \"sequences\" in a decoder block, whose tokens come one after another; nearest legal: ",
         "rows = \"tokens\", or a model whose blocks see whole sequences (model.kind = \"classifier\", an encoder)");
   }
-  if (!demands.sequences) {
+  if (!demands.sequences || demands.reads_ids) {
     user_error("moe.rows = \"sequences\" with ", named(config),
                ": it goes by single tokens; nearest legal: rows = \"tokens\", or router = \"hecto\"");
   }
@@ -111,6 +111,9 @@ void check_router(const MoeConfig& config, const RouterPreset& preset, const Rou
   if (use.causal && !demands.causal_safe) {
     user_error(named(config), " in a decoder block: it mixes a sequence's tokens, so that each would see later ones; ",
                "nearest legal: router = \"top_k\", or this one in an encoder");
+  }
+  if (demands.reads_ids && !use.ids) {
+    user_error(named(config), " in a model of images, whose patches have no ids; nearest legal: router = \"top_k\"");
   }
   if (config.rows == Rows::kSequences) check_sequences(config, demands, use);
   const int64_t experts = expert_kinds(config).total();

@@ -41,6 +41,7 @@ struct RouterDemands {
   bool capacity = true;         // an expert's capacity may be bounded
   bool draws = false;           // it draws in training even without jitter
   bool experts_choose = false;  // in training experts choose tokens: a capacity and drop = probability is what it is
+  bool reads_ids = false;       // of tokens, which neither patches of images nor whole sequences have
   bool sequences = true;        // it may also route whole sequences, of which it sees one vector each
   bool causal_safe = true;      // in evaluation a token's experts do not depend on later tokens
 };
@@ -48,6 +49,7 @@ struct RouterDemands {
 /// Where the layer stands.
 struct RouterUse {
   bool causal = true;  // in a decoder block: no token may see later ones
+  bool ids = true;     // of a model that reads tokens
 };
 
 struct RouterPreset {

@@ -75,7 +75,7 @@ parallel::NameTable<RouterPreset> builtin_routers() {
               // Hash Layers (Roller et al. 2021).
               {"hash",
                {make<hash_scores, select_largest>,
-                {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .sequences = false}}},
+                {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .reads_ids = true}}},
               // THOR (Zuo et al. 2022).
               {"thor",
                {make<uniform_scores, select_stochastic>,

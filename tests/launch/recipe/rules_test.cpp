@@ -103,6 +103,9 @@ TEST(Rules, ImagesHaveObjectivesOfTheirOwn) {
   };
   EXPECT_EQ(of_images({"objective.kind=rectified_flow"}), "no fault");
   EXPECT_EQ(of_images({"objective.kind=ddpm", "model.diffusion_transformer.learned_variance=true"}), "no fault");
+  EXPECT_EQ(of_images({"objective.kind=rectified_flow", "moe.router=hash", "moe.top_k=1", "moe.gate=hard",
+                       "moe.losses.load_balance=0", "moe.losses.router_z=0"}),
+            "moe.router = \"hash\" in a model of images, whose patches have no ids; nearest legal: router = \"top_k\"");
   EXPECT_EQ(of_images({"objective.kind=ddpm"}),
             "model.diffusion_transformer.learned_variance = false with objective.kind = \"ddpm\", which learns "
             "variances; legal: learned_variance = true");
