@@ -47,15 +47,6 @@ MicroBatch document_batch(const data::DocumentSet& documents, const std::vector<
           .groups_S = group_S};
 }
 
-/// [S, H W C] bytes -> [S N, p p C] in [-1, 1], N patches of an image, row by row.
-at::Tensor patches_of(const std::vector<int64_t>& bytes, const moetrain::DiffusionConfig& config) {
-  const int64_t p = config.patch, rows = config.height / p, columns = config.image_width / p;
-  const at::Tensor pixel = at::tensor(bytes, at::kLong).to(at::kFloat).div_(127.5).sub_(1.0);
-  return pixel.view({-1, rows, p, columns, p, config.channels})
-      .permute({0, 1, 3, 2, 4, 5})
-      .reshape({-1, config.numbers()});
-}
-
 /// The same of images: patches, and the class that they are asked for by.
 MicroBatch image_batch(const data::DocumentSet& images, const std::vector<int64_t>& all, data::Shard shard,
                        int64_t images_before, const moetrain::DiffusionConfig& config) {
@@ -67,11 +58,12 @@ MicroBatch image_batch(const data::DocumentSet& images, const std::vector<int64_
     bytes.pop_back();  // its end
     groups.push_back(images.group(image));
   }
+  const at::Tensor pixel = at::tensor(bytes, at::kLong).to(at::kFloat).div_(127.5).sub_(1.0);  // in [-1, 1]
   const int64_t patches = config.patches(), first = images_before + own.begin;
   const auto sequences = static_cast<int64_t>(all.size());
   const at::Tensor class_S = at::tensor(groups, at::kLong);
   const at::Tensor class_G = class_S.repeat_interleave(patches);
-  return {.batch = {.inputs = {.tokens = {.value_TC = patches_of(bytes, config),
+  return {.batch = {.inputs = {.tokens = {.value_TC = moetrain::patches_of(pixel, config),
                                           .sequences = moetrain::Sequences::uniform(class_S.size(0), patches, at::kCPU),
                                           .global_tokens = sequences * patches,
                                           .first_token = first * patches,

@@ -17,17 +17,20 @@ MicroBatch micro_batch(const data::ParallelText& text, std::span<const int64_t> 
   const auto begin = static_cast<size_t>(own.begin);
   const data::PairTokens all = data::count_tokens(text, pairs), earlier = data::count_tokens(text, pairs.first(begin));
   const data::PairBatch read = data::read_pairs(text, {pairs.begin() + own.begin, pairs.begin() + own.end});
+  data::PairTokens longest;
+  for (const int64_t pair : pairs) {
+    const data::PairTokens one = data::count_tokens(text, std::span(&pair, 1));
+    longest = {std::max(longest.source, one.source), std::max(longest.target, one.target)};
+  }
   const auto side_of = [&](const std::vector<int64_t>& tokens, const std::vector<int64_t>& lengths,
                            int64_t data::PairTokens::*side) {
-    int64_t longest = 0;
-    for (const int64_t pair : pairs) longest = std::max(longest, data::count_tokens(text, std::span(&pair, 1)).*side);
     return moetrain::TokenSide{.ids_T = at::tensor(tokens, at::kLong),
                                .sequences = {lengths, at::kCPU},
                                .global_tokens = all.*side,
                                .first_token = before.tokens.*side + earlier.*side,
                                .global_sequences = static_cast<int64_t>(pairs.size()),
                                .first_sequence = before.pairs + own.begin,
-                               .longest = longest};
+                               .longest = longest.*side};
   };
   const at::Tensor direction_S = at::tensor(read.directions, at::kInt).to(at::kLong);
   return {.batch = {.inputs = {.tokens = side_of(read.target_inputs, read.target_lengths, &data::PairTokens::target),

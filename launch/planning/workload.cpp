@@ -26,14 +26,14 @@ namespace {
 
 /// Number i of its stack.
 PlannedBlock planned_block(const Recipe& recipe, const moetrain::StackShape& stack, int64_t i,
-                           const parallel::MeshShape& mesh, const TokenCount& side) {
+                           const parallel::MeshShape& mesh, const TokenCount& side, bool attends, bool experts) {
   const int64_t number = stack.first_layer + i, blocks = moetrain::total_blocks(recipe.model);
   PlannedBlock block{.number = number,
                      .side = stack.side,
                      .causal = stack.causal,
-                     .attention = moetrain::attention_blocks(recipe.model)[static_cast<size_t>(number)],
+                     .attention = attends,
                      .cross = stack.cross,
-                     .experts = moetrain::expert_blocks(recipe.moe.layers, blocks)[static_cast<size_t>(number)],
+                     .experts = experts,
                      .parameters = parallel::concat(stack.name, '.', i, '.')};
   if (!block.experts) return block;
   block.moe = moetrain::for_layer(recipe.moe, number, blocks);
@@ -92,10 +92,14 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
     work.tokens = spread_tokens(recipe.train.global_batch / work.micro_batches, length, work.mesh);
   }
   work.feed_forward = moetrain::feed_forward_costs(recipe.model.activation);
+  const std::vector<bool> attends = moetrain::attention_blocks(recipe.model);
+  const std::vector<bool> with_experts =
+      moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
   for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
     for (int64_t i = 0; i < stack.blocks; ++i) {
       const TokenCount& side = stack.side == moetrain::Side::kSource ? work.source : work.tokens;
-      work.blocks.push_back(planned_block(recipe, stack, i, work.mesh, side));
+      const auto number = static_cast<size_t>(stack.first_layer + i);
+      work.blocks.push_back(planned_block(recipe, stack, i, work.mesh, side, attends[number], with_experts[number]));
     }
   }
   return work;

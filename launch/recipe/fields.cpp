@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 
 #include "launch/toml/toml_text.h"
 #include "parallel/base/fault.h"
@@ -48,21 +49,29 @@ void append_own_table(std::vector<RecipeField>& all, const std::string& section,
   for (parallel::Field& field : keys) all.push_back({std::move(field), section, choice});
 }
 
-/// `section.key`, whose value is `chosen`, names a row of `table`: its legal names, and the tables [section.NAME] of
-/// those rows that have keys of their own.
+/// The tables [section.NAME] of those rows that have keys of their own, legal where `names(chosen, NAME)`, chosen being
+/// the value of `chooser`.
+template <class Row, class Names>
+void append_own_tables(std::vector<RecipeField>& all, const std::string& section, const std::string& chooser,
+                       const parallel::NameTable<Row>& table, std::string& chosen, parallel::OwnKeys& own_keys,
+                       const Names& names) {
+  for (const std::string& name : table.names()) {
+    const parallel::OwnKeyList keys = table.at(name).keys;
+    if (keys == nullptr) continue;
+    append_own_table(all, section + "." + name, keys(own_keys),
+                     {.condition = chooser + " = " + quoted_text(name),
+                      .chosen = &chosen,
+                      .taken = [&chosen, name, names] { return names(chosen, name); }});
+  }
+}
+
+/// `section.key`, whose value is `chosen`, names a row of `table`: its legal names, and the tables of its rows.
 template <class Row>
 void let_choose(std::vector<RecipeField>& all, const std::string& section, const std::string& key,
                 const parallel::NameTable<Row>& table, std::string& chosen, parallel::OwnKeys& own_keys) {
   const std::string chooser = section + "." + key;
   field_named(all, chooser).legal.names = table.names();
-  for (const std::string& name : table.names()) {
-    const parallel::OwnKeyList keys = table.at(name).keys;
-    if (keys == nullptr) continue;
-    append_own_table(all, section + "." + name, keys(own_keys),
-                     {.condition = chooser + " = " + quoted_text(name), .chosen = &chosen, .taken = [&chosen, name] {
-                        return chosen == name;
-                      }});
-  }
+  append_own_tables(all, section, chooser, table, chosen, own_keys, std::equal_to<std::string>());
 }
 
 /// A weight for each loss that there is, and the tables of those that have keys of their own.
@@ -88,13 +97,7 @@ void append_choices(std::vector<RecipeField>& all, const Registry& registry, moe
   append_losses(all, registry.losses, moe);
   let_choose(all, "moe", "router", registry.routers, moe.router, moe.own_keys);
   field_named(all, "moe.expert").sentence += "; kinds: " + parallel::list_names(registry.experts.names());
-  for (const std::string& kind : registry.experts.names()) {
-    if (registry.experts.at(kind).keys == nullptr) continue;
-    append_own_table(all, "moe." + kind, registry.experts.at(kind).keys(moe.own_keys),
-                     {.condition = parallel::concat("moe.expert = \"", kind, '"'),
-                      .chosen = &moe.expert,
-                      .taken = [&moe, kind] { return moetrain::names_kind(moe.expert, kind); }});
-  }
+  append_own_tables(all, "moe", "moe.expert", registry.experts, moe.expert, moe.own_keys, moetrain::names_kind);
   append_own_table(all, "moe.sequences", parallel::own_keys_of<moetrain::SequenceRoutingConfig>(moe.own_keys),
                    {.condition = "moe.rows = \"sequences\"", .chosen = &moe.rows, .taken = [&moe] {
                       return moe.rows == moetrain::Rows::kSequences;

@@ -53,31 +53,31 @@ void check_model(const Recipe& recipe) {
   }
 }
 
-const moetrain::StackShape& stack_of(const std::vector<moetrain::StackShape>& stacks, int64_t block) {
-  const auto behind = std::ranges::find_if(stacks, [&](const auto& stack) { return stack.first_layer > block; });
-  return *std::prev(behind);
+/// One layer of experts, of a block of this stack.
+void check_layer(const Recipe& recipe, const moetrain::StackShape& stack, const moetrain::MoeConfig& layer) {
+  const Registry& registry = *recipe.registry;
+  const moetrain::RouterPreset& router = registry.routers.at(layer.router);
+  const bool ids = recipe.model_preset().reads != moetrain::Reads::kImages;
+  moetrain::check_router(layer, router, {.causal = stack.causal, .ids = ids});
+  moetrain::check_losses(layer, router.demands, registry.losses);
+  moetrain::check_experts(layer, recipe.model.width, registry);
 }
 
 void check_moe(const Recipe& recipe) {
   const moetrain::MoeConfig& moe = recipe.moe;
-  const moetrain::ModelConfig& model = recipe.model;
-  const int64_t blocks = moetrain::total_blocks(model);
+  const int64_t blocks = moetrain::total_blocks(recipe.model);
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
-  const std::vector<moetrain::StackShape> stacks = recipe.model_preset().stacks(model);
-  const bool ids = recipe.model_preset().reads != moetrain::Reads::kImages;
-  for (int64_t block = 0; block < blocks; ++block) {
-    if (!with_experts[static_cast<size_t>(block)]) continue;  // where none has any, the rest of [moe] is not used
-    const moetrain::StackShape& stack = stack_of(stacks, block);
-    const moetrain::MoeConfig layer = moetrain::for_layer(moe, block, blocks);
-    const Registry& registry = *recipe.registry;
-    const moetrain::RouterPreset& router = registry.routers.at(moe.router);
-    try {
-      moetrain::check_router(layer, router, {.causal = stack.causal, .ids = ids});
-      moetrain::check_losses(layer, router.demands, registry.losses);
-      moetrain::check_experts(layer, model.width, registry);
-    } catch (const parallel::UserError& error) {
-      if (moe.experts_by_layer.empty()) throw;
-      user_error("block ", block, ", whose moe.experts is ", layer.experts, " by moe.experts_by_layer: ", error.what());
+  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
+    for (int64_t block = stack.first_layer; block < stack.first_layer + stack.blocks; ++block) {
+      if (!with_experts[static_cast<size_t>(block)]) continue;  // where none has any, the rest of [moe] is not used
+      const moetrain::MoeConfig layer = moetrain::for_layer(moe, block, blocks);
+      try {
+        check_layer(recipe, stack, layer);
+      } catch (const parallel::UserError& error) {
+        if (moe.experts_by_layer.empty()) throw;
+        user_error("block ", block, ", whose moe.experts is ", layer.experts,
+                   " by moe.experts_by_layer: ", error.what());
+      }
     }
   }
 }

@@ -30,22 +30,11 @@ struct PartOfRows {
 
 }  // namespace
 
-std::vector<int64_t> ExpertMix::saved_widths(int64_t row_width, const Weights& weights) const {
+std::vector<int64_t> ExpertMix::widths_of(Widths widths, int64_t row_width, const Weights& weights) const {
   std::vector<int64_t> all;
   size_t first = 0;
   for (const Part& part : parts_) {
-    const auto own = part.compute->saved_widths(row_width, some(weights, first, part.weights));
-    all.insert(all.end(), own.begin(), own.end());
-    first += part.weights;
-  }
-  return all;
-}
-
-std::vector<int64_t> ExpertMix::kept_widths(int64_t row_width, const Weights& weights) const {
-  std::vector<int64_t> all;
-  size_t first = 0;
-  for (const Part& part : parts_) {
-    const auto own = part.compute->kept_widths(row_width, some(weights, first, part.weights));
+    const auto own = (*part.compute.*widths)(row_width, some(weights, first, part.weights));
     all.insert(all.end(), own.begin(), own.end());
     first += part.weights;
   }
@@ -156,16 +145,10 @@ RowTensors EachPlace::of_places(const RowTensors& tensors, int64_t row_width) co
   return all;
 }
 
-std::vector<int64_t> EachPlace::saved_widths(int64_t row_width, const Weights& weights) const {
-  std::vector<int64_t> widths = compute_->saved_widths(width_, weights);
-  for (int64_t& width : widths) width *= places(row_width);
-  return widths;
-}
-
-std::vector<int64_t> EachPlace::kept_widths(int64_t row_width, const Weights& weights) const {
-  std::vector<int64_t> widths = compute_->kept_widths(width_, weights);
-  for (int64_t& width : widths) width *= places(row_width);
-  return widths;
+std::vector<int64_t> EachPlace::widths_of(Widths widths, int64_t row_width, const Weights& weights) const {
+  std::vector<int64_t> all = (*compute_.*widths)(width_, weights);
+  for (int64_t& width : all) width *= places(row_width);
+  return all;
 }
 
 at::Tensor EachPlace::forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,

@@ -18,8 +18,12 @@ class ExpertMix : public parallel::ExpertCompute {
   };
   explicit ExpertMix(std::vector<Part> parts) : parts_(std::move(parts)) {}
 
-  std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override;
-  std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const override;
+  std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override {
+    return widths_of(&ExpertCompute::saved_widths, row_width, weights);
+  }
+  std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const override {
+    return widths_of(&ExpertCompute::kept_widths, row_width, weights);
+  }
   Weights of_experts(const Weights& weights, int64_t first, int64_t count) const override;
   at::Tensor forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
                      const parallel::RowTensors& saved) const override;
@@ -31,6 +35,8 @@ class ExpertMix : public parallel::ExpertCompute {
                         const Weights& gradients) const override;
 
  private:
+  using Widths = std::vector<int64_t> (ExpertCompute::*)(int64_t, const Weights&) const;
+  std::vector<int64_t> widths_of(Widths widths, int64_t row_width, const Weights& weights) const;
   template <class Visit>
   void for_each_part(const Counts& counts, int64_t row_width, const Weights& weights, const Visit& visit) const;
 
@@ -44,8 +50,12 @@ class EachPlace : public parallel::ExpertCompute {
   EachPlace(std::shared_ptr<const ExpertCompute> compute, int64_t width)
       : compute_(std::move(compute)), width_(width) {}
 
-  std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override;
-  std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const override;
+  std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override {
+    return widths_of(&ExpertCompute::saved_widths, row_width, weights);
+  }
+  std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const override {
+    return widths_of(&ExpertCompute::kept_widths, row_width, weights);
+  }
   Weights of_experts(const Weights& weights, int64_t first, int64_t count) const override {
     return compute_->of_experts(weights, first, count);
   }
@@ -59,6 +69,8 @@ class EachPlace : public parallel::ExpertCompute {
                         const Weights& gradients) const override;
 
  private:
+  using Widths = std::vector<int64_t> (ExpertCompute::*)(int64_t, const Weights&) const;
+  std::vector<int64_t> widths_of(Widths widths, int64_t row_width, const Weights& weights) const;
   int64_t places(int64_t row_width) const { return row_width / (width_ + 1); }
   at::Tensor each(const at::Tensor& rows_RX) const;  // [R, L (D + 1)] -> [R L, D]
   at::Tensor together(const at::Tensor& place_ND, int64_t row_width) const;

@@ -19,8 +19,10 @@ std::vector<int64_t> own_lengths(const BatchScope& tokens) {
   return {own_R.const_data_ptr<int64_t>(), own_R.const_data_ptr<int64_t>() + own_R.numel()};
 }
 
+}  // namespace
+
 BatchScope scope_of_sequences(const BatchScope& tokens) {
-  const parallel::TokenParts parts = tokens.parts.of(tokens.sequences->count());
+  const parallel::TokenParts parts = tokens.parts.of(sequences_of(tokens).count());
   const at::Tensor& number_S = tokens.number_S;
   BatchScope scope = tokens;
   scope.global_tokens = tokens.global_sequences;
@@ -33,8 +35,6 @@ BatchScope scope_of_sequences(const BatchScope& tokens) {
   scope.parts = parts;
   return scope;
 }
-
-}  // namespace
 
 SequenceRows::SequenceRows(const BatchScope& tokens)
     : parts_(tokens.parts),

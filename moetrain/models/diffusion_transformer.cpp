@@ -50,6 +50,20 @@ void check_diffusion(const ModelConfig& config) {
 
 }  // namespace
 
+at::Tensor patches_of(const at::Tensor& image_SHWC, const DiffusionConfig& config) {
+  const int64_t p = config.patch, rows = config.height / p, columns = config.image_width / p;
+  return image_SHWC.view({-1, rows, p, columns, p, config.channels})
+      .permute({0, 1, 3, 2, 4, 5})
+      .reshape({-1, config.numbers()});
+}
+
+at::Tensor images_of(const at::Tensor& patch_TC, const DiffusionConfig& config) {
+  const int64_t p = config.patch, rows = config.height / p, columns = config.image_width / p;
+  return patch_TC.view({-1, rows, columns, p, p, config.channels})
+      .permute({0, 1, 3, 2, 4, 5})
+      .reshape({-1, config.height, config.image_width, config.channels});
+}
+
 DiffusionTransformer::DiffusionTransformer(const ModelConfig& config, const MoeConfig& moe, int64_t,
                                            const ParameterSource& source, const MoeTables& tables)
     : Model(config, moe, source) {

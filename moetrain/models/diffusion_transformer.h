@@ -1,5 +1,5 @@
-// defines: DiffusionTransformer, DiffusionConfig: what of a noised image is noise, from its patches, its noise and its
-// class
+// defines: DiffusionTransformer, DiffusionConfig, patches_of, images_of: what of a noised image is noise, from its
+// patches, its noise and its class
 #pragma once
 #include <memory>
 #include <vector>
@@ -32,6 +32,12 @@ void visit(DiffusionConfig& config, Visitor& field) {
   field("learned_variance", config.learned_variance, anything(),
         "predicts that of each step too, as objective.kind = ddpm wants it");
 }
+
+// S images of H rows of W pixels of C channels, cut into N patches of p x p, row by row
+
+/// [S, H, W, C], or its numbers in that order -> [S N, p p C], and back.
+at::Tensor patches_of(const at::Tensor& image_SHWC, const DiffusionConfig& config);
+at::Tensor images_of(const at::Tensor& patch_TC, const DiffusionConfig& config);
 
 /// DiT (Peebles and Xie 2023), with experts as DiT-MoE (Fei et al. 2024) where moe.layers says so. Tokens are patches,
 /// x = W patch + position (sines and cosines of row and column); the condition of an image is that of its time (a

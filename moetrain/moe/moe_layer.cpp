@@ -96,7 +96,7 @@ LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& sc
   const auto of = [&](const BatchScope& of_rows) {
     return router_losses(losses_, decision, config_, {.scope = of_rows, .layer = layer_});
   };
-  return of(config_.rows == Rows::kSequences ? SequenceRows(scope).scope() : scope);
+  return config_.rows == Rows::kSequences ? of(scope_of_sequences(scope)) : of(scope);
 }
 
 at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment,

@@ -105,7 +105,7 @@ at::Tensor pixel_nll(const at::Tensor& image_TC, const Before& said) {
 /// x_t = sqrt(kept) x + sqrt(1 - kept) e of a uniformly drawn step; the mean square of the predicted noise minus e,
 /// and, of the variance alone, the bound on the likelihood of that step in bits (Nichol and Dhariwal 2021, L_hybrid
 /// with its weight of steps / 1000). Logged as "noise" and "variance".
-class Ddpm : public Objective {
+class Ddpm : public DiffusionObjective {
  public:
   explicit Ddpm(const DdpmConfig& config) : config_(config), steps_(kept_after(config.steps)) {}
 
@@ -127,22 +127,14 @@ class Ddpm : public Objective {
     ModelOutput output = model.forward(inputs, pass);
     const parallel::TokenParts parts = model.parts(images.sequences.tokens());
     const std::vector<at::Tensor> said = output.hidden_TD.to(noise_GC.scalar_type()).chunk(2, 1);
-    ObjectiveOutput result = square_loss("noise", said[0] - parts.own(noise_GC), std::move(output), scale);
+    const at::Tensor square_T = (said[0] - parts.own(noise_GC)).square().mean(1);
     const at::Tensor bound_T =
         bound(parts.own(images.value_TC), parts.own(inputs.tokens.value_TC), said, parts.own(step_G));
-    const double weight = steps / 1000 / static_cast<double>(scale.targets);
+    const auto targets = static_cast<double>(scale.targets);
     LossTerms losses;
-    losses.add(result.losses.terms().front().name, result.losses.terms().front().share);
-    losses.add("variance", bound_T.sum() * weight);
-    for (size_t i = 1; i < result.losses.terms().size(); ++i) {
-      losses.add(result.losses.terms()[i].name, result.losses.terms()[i].share);
-    }
-    result.losses = std::move(losses);
-    return result;
-  }
-
-  ObjectiveOutput score(Model& model, const Batch& batch, const PassScope& pass) const override {
-    return forward(model, batch, pass, {});
+    losses.add("noise", square_T.sum() / targets);
+    losses.add("variance", bound_T.sum() * (steps / 1000 / targets));
+    return with_squares(std::move(losses), square_T, std::move(output), scale);
   }
 
  private:

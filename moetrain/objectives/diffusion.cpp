@@ -10,18 +10,6 @@
 #include "parallel/comm/local_communicator.h"
 
 namespace moetrain {
-namespace {
-
-/// [S N, p p C] -> [S, H, W, C]
-at::Tensor images_of(const at::Tensor& patch_TC, const DiffusionConfig& config) {
-  const int64_t p = config.patch, rows = config.height / p, columns = config.image_width / p;
-  return patch_TC.view({-1, rows, columns, p, p, config.channels})
-      .permute({0, 1, 3, 2, 4, 5})
-      .reshape({-1, config.height, config.image_width, config.channels});
-}
-
-}  // namespace
-
 TokenSide wide_images(const Batch& batch, const Model& model) {
   TokenSide images = batch.inputs.tokens;
   const bool wide = model.parameters().front().scalar_type() == at::kDouble;
@@ -56,11 +44,8 @@ at::Tensor of_tokens(const at::Tensor& of_sequence_S, const Sequences& sequences
   return of_sequence_S.index_select(0, sequences.sequence_T().to(of_sequence_S.device())).unsqueeze(1);
 }
 
-ObjectiveOutput square_loss(const char* name, const at::Tensor& difference_TC, ModelOutput output,
-                            const UpdateScale& scale) {
-  const at::Tensor square_T = difference_TC.square().mean(1);
-  LossTerms losses;
-  losses.add(name, square_T.sum() / static_cast<double>(scale.targets));
+ObjectiveOutput with_squares(LossTerms losses, const at::Tensor& square_T, ModelOutput output,
+                             const UpdateScale& scale) {
   add_layer_losses(losses, output.losses, scale);
   return {.losses = std::move(losses), .nll_T = square_T.detach(), .routing = std::move(output.routing)};
 }

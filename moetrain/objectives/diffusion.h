@@ -1,5 +1,5 @@
 // defines: wide_images, noise_of, normal_of_sequences, uniform_of_sequences, with_class_dropout, of_tokens,
-// square_loss: what diffusion objectives share
+// with_squares, DiffusionObjective, GuidedModel: what diffusion objectives share
 #pragma once
 #include "moetrain/models/diffusion_transformer.h"
 #include "moetrain/objectives/objective.h"
@@ -25,10 +25,17 @@ at::Tensor with_class_dropout(const Batch& batch, const PassScope& pass, double 
 /// A number of each sequence as one of each of its tokens: [S] -> [G, 1].
 at::Tensor of_tokens(const at::Tensor& of_sequence_S, const Sequences& sequences);
 
-/// The mean square of a difference as a loss: `name` and, of each token, the mean over its numbers as nll_T.
-/// difference_TC: of this rank's tokens.
-ObjectiveOutput square_loss(const char* name, const at::Tensor& difference_TC, ModelOutput output,
-                            const UpdateScale& scale);
+/// The objective's own terms, then the layers'; what is scored of each token is a mean square, [T].
+ObjectiveOutput with_squares(LossTerms losses, const at::Tensor& square_T, ModelOutput output,
+                             const UpdateScale& scale);
+
+/// Held-out images are scored by what is minimized, with times and noise drawn by place.
+class DiffusionObjective : public Objective {
+ public:
+  ObjectiveOutput score(Model& model, const Batch& batch, const PassScope& pass) const final {
+    return forward(model, batch, pass, {});
+  }
+};
 
 /// A model while images are drawn from it: what it predicts for some classes, with guidance.
 class GuidedModel {

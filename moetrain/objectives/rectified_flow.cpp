@@ -20,7 +20,7 @@ void visit(RectifiedFlowConfig& config, Visitor& field) {
 
 /// Of an image x: z = (1 - t) x + t e, e ~ N(0, 1), t = sigmoid(N(0, 1)), and the mean square of the prediction minus
 /// (e - x) (Liu et al. 2022; the times of Esser et al. 2024). Logged as "flow".
-class RectifiedFlow : public Objective {
+class RectifiedFlow : public DiffusionObjective {
  public:
   explicit RectifiedFlow(double class_dropout) : class_dropout_(class_dropout) {}
 
@@ -35,12 +35,10 @@ class RectifiedFlow : public Objective {
     inputs.tokens.value_TC = images.value_TC + time_G1 * (noise_GC - images.value_TC);
     ModelOutput output = model.forward(inputs, pass);
     const at::Tensor wanted_TC = model.parts(images.sequences.tokens()).own(noise_GC - images.value_TC);
-    const at::Tensor difference_TC = output.hidden_TD.to(wanted_TC.scalar_type()) - wanted_TC;
-    return square_loss("flow", difference_TC, std::move(output), scale);
-  }
-
-  ObjectiveOutput score(Model& model, const Batch& batch, const PassScope& pass) const override {
-    return forward(model, batch, pass, {});
+    const at::Tensor square_T = (output.hidden_TD.to(wanted_TC.scalar_type()) - wanted_TC).square().mean(1);
+    LossTerms losses;
+    losses.add("flow", square_T.sum() / static_cast<double>(scale.targets));
+    return with_squares(std::move(losses), square_T, std::move(output), scale);
   }
 
  private:

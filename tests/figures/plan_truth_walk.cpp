@@ -117,21 +117,13 @@ double imbalance(const launch::StepReport& report, int64_t expert) {
 
 /// Random letters: of many kinds, so that no expert's tokens are all of one kind.
 std::string random_corpus(const TestFolder& folder, parallel::Communicator& world) {
-  const std::string output = folder.path() / "letters.h5";
-  parallel::all_ranks(world, [&] {
-    if (world.rank() != 0) return;
-    std::ofstream file(folder.path() / "letters.txt");
+  return prepared_by_one(folder, world, "letters.h5", [&](data::PrepareOptions& options) {
+    options.text = {folder.path() / "letters.txt"};
+    options.heldout = 0;
+    std::ofstream file(options.text.front());
     const parallel::RandomStream stream(13, "letters");
     for (int64_t i = 0; i < 40000; ++i) file << static_cast<char>(' ' + stream.below(i, 94));
-    file.close();
-    data::PrepareOptions options;
-    options.text = {folder.path() / "letters.txt"};
-    options.tokenizer = "byte";
-    options.heldout = 0;
-    options.output = output;
-    data::prepare(options);
   });
-  return output;
 }
 
 class PlanTruth : public testing::Test {

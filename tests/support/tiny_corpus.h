@@ -1,4 +1,5 @@
-// defines: TestFolder, make_tiny_corpus: a folder that all ranks of a test share, and a token file in it
+// defines: TestFolder, prepared_by_one, make_tiny_corpus: a folder that all ranks of a test share, and a token file in
+// it
 #pragma once
 #include <ATen/ATen.h>
 
@@ -61,14 +62,31 @@ inline std::string tiny_block(const parallel::RandomStream& stream, int64_t docu
   return text.substr(0, 15) + " ";
 }
 
+/// The token file `name` that one rank prepares, of what `fill(options)` writes into the folder and says of it in the
+/// options. Collective.
+template <class Fill>
+std::string prepared_by_one(const TestFolder& folder, parallel::Communicator& world, const std::string& name,
+                            const Fill& fill) {
+  const std::string output = folder.path() / name;
+  parallel::all_ranks(world, [&] {
+    if (world.rank() != 0) return;
+    data::PrepareOptions options;
+    options.tokenizer = "byte";
+    options.output = output;
+    fill(options);
+    data::prepare(options);
+  });
+  return output;
+}
+
 /// Two "languages", 208 byte tokens a document with its end, so that windows of 16 tokens are the blocks of a document.
 /// Half of them are one of a few sentences: in every batch there are tokens with the same history, between which only
 /// round-off could choose. One rank writes. Collective.
 inline std::string make_tiny_corpus(const TestFolder& folder, parallel::Communicator& world, int64_t documents = 60) {
-  const std::string output = folder.path() / "tiny.h5";
-  parallel::all_ranks(world, [&] {
-    if (world.rank() != 0) return;
-    std::ofstream file(folder.path() / "tiny.jsonl");
+  return prepared_by_one(folder, world, "tiny.h5", [&](data::PrepareOptions& options) {
+    options.text = {folder.path() / "tiny.jsonl"};
+    options.heldout = 0.1;
+    std::ofstream file(options.text.front());
     const parallel::RandomStream stream(7, "tiny corpus");
     for (int64_t d = 0; d < documents; ++d) {
       std::string text;
@@ -76,13 +94,5 @@ inline std::string make_tiny_corpus(const TestFolder& folder, parallel::Communic
       text.pop_back();
       file << "{\"language\": \"" << (d % 2 == 0 ? "en" : "de") << "\", \"text\": \"" << text << "\"}\n";
     }
-    file.close();
-    data::PrepareOptions options;
-    options.text = {folder.path() / "tiny.jsonl"};
-    options.tokenizer = "byte";
-    options.heldout = 0.1;
-    options.output = output;
-    data::prepare(options);
   });
-  return output;
 }

@@ -9,10 +9,10 @@ namespace {
 
 /// Documents of 4 to 19 byte tokens in three groups; some begin alike. One rank writes. Collective.
 std::string make_tiny_documents(const TestFolder& folder, parallel::Communicator& world) {
-  const std::string output = folder.path() / "documents.h5";
-  parallel::all_ranks(world, [&] {
-    if (world.rank() != 0) return;
-    std::ofstream file(folder.path() / "documents.jsonl");
+  return prepared_by_one(folder, world, "documents.h5", [&](data::PrepareOptions& options) {
+    options.text = {folder.path() / "documents.jsonl"};
+    options.heldout = 0.2;
+    std::ofstream file(options.text.front());
     const parallel::RandomStream stream(9, "tiny documents");
     for (int64_t d = 0; d < 90; ++d) {
       std::string text(1, static_cast<char>('p' + d % 2));
@@ -20,15 +20,7 @@ std::string make_tiny_documents(const TestFolder& folder, parallel::Communicator
       file << "{\"label\": \""
            << "xyz"[d % 3] << "\", \"text\": \"" << text << "\"}\n";
     }
-    file.close();
-    data::PrepareOptions options;
-    options.text = {folder.path() / "documents.jsonl"};
-    options.tokenizer = "byte";
-    options.heldout = 0.2;
-    options.output = output;
-    data::prepare(options);
   });
-  return output;
 }
 
 launch::Recipe tiny_classifier(const std::string& data_file) {

@@ -9,9 +9,9 @@ namespace {
 
 /// 60 images of 6 x 4 grey pixels in two classes. One rank writes. Collective.
 std::string make_tiny_images(const TestFolder& folder, parallel::Communicator& world) {
-  const std::string output = folder.path() / "images.h5";
-  parallel::all_ranks(world, [&] {
-    if (world.rank() != 0) return;
+  return prepared_by_one(folder, world, "images.h5", [&](data::PrepareOptions& options) {
+    options.images = folder.path() / "images";
+    options.heldout = 0.2;
     const parallel::RandomStream stream(11, "tiny images");
     for (int64_t i = 0; i < 60; ++i) {
       const std::filesystem::path group = folder.path() / "images" / (i % 2 == 0 ? "even" : "odd");
@@ -20,13 +20,7 @@ std::string make_tiny_images(const TestFolder& folder, parallel::Communicator& w
       for (int64_t p = 0; p < 24; ++p) image.pixels.push_back(static_cast<uint8_t>(stream.below(i * 24 + p, 256)));
       data::write_png(group / (std::to_string(i) + ".png"), image);
     }
-    data::PrepareOptions options;
-    options.images = folder.path() / "images";
-    options.heldout = 0.2;
-    options.output = output;
-    data::prepare(options);
   });
-  return output;
 }
 
 launch::Recipe tiny_diffusion(const std::string& data_file) {
