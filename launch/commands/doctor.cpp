@@ -81,7 +81,7 @@ int examine(const DoctorArguments& arguments, std::shared_ptr<parallel::MpiCommu
     run = asked_for(arguments);
     if (world->rank() == 0 && !arguments.json.empty()) check_output_file("--json", arguments.json, {arguments.recipe});
   });
-  require_same(*world, {{"run.device", run.device}, {"run.threads", std::to_string(run.threads)}});
+  require_same(*world, {{"run.device", run.device.name()}, {"run.threads", std::to_string(run.threads)}});
   JobFacts job = gather_job(*world);
   job.device = run.device;
   job.threads = run.threads;

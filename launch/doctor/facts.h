@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "launch/recipe/device.h"
+#include "parallel/base/enum.h"
 #include "parallel/links/link_probe.h"
 #include "parallel/process/launcher.h"
 
@@ -40,7 +42,7 @@ struct RankFacts {
 /// One measured group of ranks.
 struct LinkFacts {
   parallel::LinkKind kind = parallel::LinkKind::kInsideHost;
-  std::string device = "cpu";
+  parallel::Enum<Device> device = Device::kCpu;
   std::vector<int64_t> ranks;
   std::vector<parallel::Sample> samples;
   parallel::Line line;
@@ -50,9 +52,9 @@ struct JobFacts {
   std::vector<RankFacts> ranks;  // in order
   std::vector<LinkFacts> links;
   std::string build, cuda, nccl, hdf5;
-  std::string mpi_interfaces;  // Open MPI's btl_tcp_if_include as it is in force
-  std::string device = "cpu";  // asked for, as run.device
-  int64_t threads = 1;         // of a rank, as run.threads
+  std::string mpi_interfaces;                    // Open MPI's btl_tcp_if_include as it is in force
+  parallel::Enum<Device> device = Device::kCpu;  // asked for, as run.device
+  int64_t threads = 1;                           // of a rank, as run.threads
 };
 
 /// The ranks of one host.

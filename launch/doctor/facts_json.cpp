@@ -66,7 +66,7 @@ json to_json(const LinkFacts& link) {
     samples.push_back({{"bytes", sample.bytes}, {"seconds", sample.seconds}});
   }
   return {{"kind", parallel::to_string(link.kind)},
-          {"device", link.device},
+          {"device", link.device.name()},
           {"ranks", link.ranks},
           {"latency_us", link.line.alpha * 1e6},
           {"bandwidth_gb_per_s", link.line.bytes_per_second() / 1e9},
@@ -87,7 +87,7 @@ json to_json(const JobFacts& job, const std::vector<Warning>& warnings) {
                 {"mpi", job.ranks.front().mpi},
                 {"hdf5", job.hdf5}}},
               {"launcher", job.ranks.front().launch.name},
-              {"device", job.device},
+              {"device", job.device.name()},
               {"threads", job.threads},
               {"mpi_interfaces", job.mpi_interfaces},
               {"ranks", json::array()},

@@ -61,7 +61,7 @@ std::vector<LinkFacts> measure_links(parallel::MpiCommunicator& world, const Job
       starts(parallel::to_string(phase.kind));
       const auto texts = parallel::gather_texts(world, to_text(probe_part(*group, phase, options)));
       for (const auto& ranks : phase.groups) {
-        LinkFacts link{.kind = phase.kind, .device = where.is_cuda() ? "cuda" : "cpu", .ranks = ranks};
+        LinkFacts link{.kind = phase.kind, .device = where.is_cuda() ? Device::kCuda : Device::kCpu, .ranks = ranks};
         link.samples = from_text(texts[static_cast<size_t>(ranks.front())]);
         link.line = parallel::fit_line(link.samples);
         links.push_back(std::move(link));

@@ -80,7 +80,7 @@ std::string size_text(int64_t bytes) {
 std::string describe_link(const LinkFacts& link, const char* which) {
   const parallel::Sample& last = link.samples.back();
   return line("%-18s %-5s %-16s %10.1f us %9.3f GB/s %8.4f   %s: %.3g ms %s", parallel::to_string(link.kind).c_str(),
-              link.device.c_str(), concat("ranks ", rank_list(link.ranks)).c_str(), link.line.alpha * 1e6,
+              link.device.name(), concat("ranks ", rank_list(link.ranks)).c_str(), link.line.alpha * 1e6,
               link.line.bytes_per_second() * 1e-9, link.line.r2, size_text(last.bytes).c_str(), last.seconds * 1e3,
               which);
 }
@@ -94,7 +94,7 @@ std::string describe_job(const JobFacts& job) {
                           first.launch.name == "none" ? "no launcher" : first.launch.name.c_str());
   text += line("LibTorch %s, CUDA %s, NCCL %s, %s, HDF5 %s", first.torch.c_str(), or_none(job.cuda).c_str(),
                or_none(job.nccl).c_str(), first.mpi.c_str(), job.hdf5.c_str());
-  text += line("a run with run.device = \"%s\", run.threads = %ld", job.device.c_str(), static_cast<long>(job.threads));
+  text += line("a run with run.device = \"%s\", run.threads = %ld", job.device.name(), static_cast<long>(job.threads));
   text += "\n" + describe_hosts(job) + "\n" + describe_ranks(job) + "\n";
   text += "transport settings in the environment:";
   if (first.transport.empty()) text += " none";
@@ -107,7 +107,7 @@ std::string describe_links(const JobFacts& job) {
   if (job.links.empty()) return "links: none to measure with one rank\n";
   std::string text =
       line("%-18s %-5s %-16s %13s %14s %8s   %s", "link", "", "measured", "latency", "bandwidth", "r2", "largest");
-  for (const char* device : {"cpu", "cuda"}) {
+  for (const Device device : {Device::kCpu, Device::kCuda}) {
     for (const auto kind :
          {parallel::LinkKind::kInsideHost, parallel::LinkKind::kBetweenHosts, parallel::LinkKind::kAllRanks}) {
       std::vector<const LinkFacts*> links;

@@ -121,7 +121,7 @@ void core_traps(const JobFacts& job, const std::vector<Host>& hosts, std::vector
 
 void memory_traps(const JobFacts& job, const std::vector<Host>& hosts, std::vector<Warning>& found) {
   // Open MPI maps 4 MiB a rank and then some; NCCL about 10 MiB a channel and peer.
-  const double each = (job.device == "cuda" ? 64 : 8) * kMebibyte;
+  const double each = (job.device == Device::kCuda ? 64 : 8) * kMebibyte;
   const auto small = those(hosts, [&](const Host& host) {
     return count(host) > 1 && host.first().shared_memory_bytes < static_cast<double>(count(host)) * each;
   });
@@ -136,7 +136,7 @@ void memory_traps(const JobFacts& job, const std::vector<Host>& hosts, std::vect
 }
 
 void gpu_traps(const JobFacts& job, const std::vector<Host>& hosts, std::vector<Warning>& found) {
-  if (job.device != "cuda") return;
+  if (job.device != Device::kCuda) return;
   const auto lacking = those(hosts, [](const Host& host) {
     const auto gpus = static_cast<int64_t>(host.first().gpus.size());
     const bool own = gpus == 1 && is_set(host.first(), "CUDA_VISIBLE_DEVICES");  // a launcher shows each rank its own
@@ -166,7 +166,7 @@ void network_traps(const JobFacts& job, const std::vector<Host>& hosts, std::vec
            concat(names(several), " has several interfaces (", list, "), and MPI spreads over all of them"),
            concat("export OMPI_MCA_btl_tcp_if_include=", fastest, " OMPI_MCA_oob_tcp_if_include=", fastest)});
     }
-    if (job.device == "cuda" && !is_set(host.first(), "NCCL_SOCKET_IFNAME")) {
+    if (job.device == Device::kCuda && !is_set(host.first(), "NCCL_SOCKET_IFNAME")) {
       found.push_back(
           {"nccl_interface", Level::kSlow,
            concat(names(several), " has several interfaces (", list, "), and NCCL takes the first it finds"),

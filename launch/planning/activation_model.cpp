@@ -93,7 +93,7 @@ class StageCounter {
     Stage stage{.name = "head"};
     for (int64_t pass = 0; pass < P; ++pass) stage.kept += normed(work_.tokens, gathers);
     stage.kept += P * G * D_ * b_ + table * b_;
-    const bool cpu = recipe_.run.device == "cpu";
+    const bool cpu = recipe_.run.device == Device::kCpu;
     const int64_t chunk =
         std::min(G, std::max<int64_t>(cpu ? 64 : 1, (int64_t{1} << (cpu ? 18 : 22)) / std::max<int64_t>(1, V * P)));
     const int64_t tables =

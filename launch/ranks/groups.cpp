@@ -9,12 +9,12 @@
 
 namespace launch {
 
-at::Device open_device(const std::string& name, const parallel::MpiCommunicator& world) {
-  if (name != "cuda") return {at::kCPU};
+at::Device open_device(Device device, const parallel::MpiCommunicator& world) {
+  if (device == Device::kCpu) return {at::kCPU};
   return parallel::open_cuda_device(world.host_rank());
 }
 
-Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks,
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, Checks checks,
                    const parallel::MeshConfig& mesh, std::vector<int64_t> hosts) {
   Groups groups;
   groups.engine = &world->engine();
@@ -26,7 +26,7 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
     groups.tokens = world->duplicate();
     groups.gradients = world->duplicate();
   }
-  if (checks == "collectives") {
+  if (checks == Checks::kCollectives) {
     const auto check = [&](std::shared_ptr<parallel::Communicator> group, const char* purpose) {
       return std::make_shared<parallel::CheckedCommunicator>(std::move(group), world->duplicate(), purpose);
     };

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "data/shard.h"
+#include "launch/recipe/checks.h"
+#include "launch/recipe/device.h"
 #include "parallel/comm/mpi_communicator.h"
 #include "parallel/comm/traffic_ledger.h"
 #include "parallel/mesh/mesh.h"
@@ -27,13 +29,12 @@ struct Groups {
   std::shared_ptr<parallel::TrafficLedger> ledger = std::make_shared<parallel::TrafficLedger>();  // of this rank
 };
 
-/// "cpu", or this rank's GPU for "cuda" (UserError where there is none). Collective.
-at::Device open_device(const std::string& name, const parallel::MpiCommunicator& world);
+/// The CPU, or this rank's GPU (UserError where there is none). Collective.
+at::Device open_device(Device device, const parallel::MpiCommunicator& world);
 
-/// "off", or "collectives": the ranks agree on every call of these groups (parallel/comm/checked_communicator.h).
 /// `mesh` divides the ranks (mesh_shape). `hosts`: by rank, equal numbers share a host; empty: as MPI finds them.
 /// Collective over `world`.
-Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, const std::string& checks,
+Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, Checks checks,
                    const parallel::MeshConfig& mesh = {}, std::vector<int64_t> hosts = {});
 
 /// Axes and share of the data over the groups' `tokens` and `gradients`; `hosts` as Mesh takes them. Collective.

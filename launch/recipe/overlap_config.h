@@ -1,5 +1,6 @@
-// defines: OverlapConfig, visit: what goes on beside what
+// defines: OverlapSchedule, OverlapConfig, visit: what goes on beside what
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -8,9 +9,25 @@
 
 namespace launch {
 
+/// The first two are made from no costs; the others are those of parallel::builtin_schedules(), by their names there.
+enum class OverlapSchedule {
+  kEager,
+  kChunked,
+  kPlanned,
+  kSequential,
+  kTutel,
+  kTutelImproved,
+  kLina,
+  kFsmoeNoSplit,
+  kFsmoe
+};
+constexpr std::array<const char*, 9> names_of(OverlapSchedule) {
+  return {"eager", "chunked", "planned", "sequential", "tutel", "tutel_improved", "lina", "fsmoe_no_split", "fsmoe"};
+}
+
 /// When the ranks exchange what, and never what they compute.
 struct OverlapConfig {
-  std::string schedule = "eager";
+  parallel::Enum<OverlapSchedule> schedule = OverlapSchedule::kEager;
   int64_t forward_chunks = 1;
   int64_t backward_chunks = 1;
   std::string plan;
@@ -23,9 +40,7 @@ template <class Visitor>
 void visit(OverlapConfig& config, Visitor& field) {
   using namespace parallel;
   field(
-      "schedule", config.schedule,
-      one_of(
-          {"eager", "chunked", "planned", "sequential", "tutel", "tutel_improved", "lina", "fsmoe_no_split", "fsmoe"}),
+      "schedule", config.schedule, anything(),
       "eager: experts in one piece, gradients sent as they come up; chunked: experts in forward_chunks and "
       "backward_chunks; planned: chunks and places of gradients from a profile of these ranks; published ones from the "
       "same profile: sequential (DeepSpeed-MoE), tutel, tutel_improved, lina, fsmoe_no_split, fsmoe");

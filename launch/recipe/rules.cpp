@@ -164,8 +164,8 @@ void check_schedule(const optim::ScheduleConfig& schedule, const Span& length) {
   }
 }
 
-void check_offload(bool offload, const std::string& device) {
-  if (!offload || device == "cuda") return;
+void check_offload(bool offload, parallel::Enum<Device> device) {
+  if (!offload || device == Device::kCuda) return;
   user_error("optimizer.offload = true, but with run.device = \"", device,
              "\" all memory is the host's; legal: optimizer.offload = false, or run.device = \"cuda\"");
 }

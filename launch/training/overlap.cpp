@@ -51,7 +51,7 @@ void check_layers(const Plan& plan, int64_t layers, const std::string& place) {
 
 }  // namespace
 
-std::string describe_machine(const std::string& device, const std::string& precision, int64_t threads,
+std::string describe_machine(parallel::Enum<Device> device, parallel::Enum<Precision> precision, int64_t threads,
                              const parallel::Mesh& mesh) {
   return parallel::concat(processor_name(), "; ", mesh.shape().ranks(), " ranks (", mesh.shape().describe(), "), ",
                           threads, " threads each, on ", device, " in ", precision);
@@ -64,7 +64,8 @@ Overlap::Overlap(OverlapConfig config, RunFolder folder, Groups groups, std::str
       machine_(std::move(machine)) {}
 
 bool Overlap::made_from_profile() const {
-  return config_.plan.empty() && config_.schedule != "eager" && config_.schedule != "chunked";
+  return config_.plan.empty() && config_.schedule != OverlapSchedule::kEager &&
+         config_.schedule != OverlapSchedule::kChunked;
 }
 
 bool Overlap::wants_profile(const std::function<void(const std::string&)>& said) {
@@ -111,11 +112,11 @@ void Overlap::use_stored() {
       check_layers(*stored_, layers, parallel::concat("overlap.plan = \"", config_.plan, "\""));
     });
     follow(*stored_);
-  } else if (config_.schedule == "eager") {
+  } else if (config_.schedule == OverlapSchedule::kEager) {
     follow({.name = "eager"});
-  } else if (config_.schedule == "chunked") {
+  } else if (config_.schedule == OverlapSchedule::kChunked) {
     follow(parallel::chunked(layers, config_.forward_chunks, config_.backward_chunks));
-  } else if (stored_ && stored_->name == config_.schedule) {
+  } else if (stored_ && stored_->name == config_.schedule.name()) {
     parallel::all_ranks(*groups_.control, [&] { check_layers(*stored_, layers, folder_.plan().string()); });
     follow(*stored_);
   } else {
@@ -127,7 +128,7 @@ void Overlap::use_stored() {
 Plan Overlap::plan_from_profile() const {
   std::string text;
   parallel::all_ranks(*groups_.control, [&] {
-    const Plan plan = plan_of(config_.schedule, *profile_, groups_.mesh->schedule()->layers());
+    const Plan plan = plan_of(config_.schedule.name(), *profile_, groups_.mesh->schedule()->layers());
     if (groups_.control->rank() == 0) text = plan_to_json(plan).dump();
   });
   return plan_from_json(parse(parallel::gather_texts(*groups_.control, text).front(), "plan"), "plan");

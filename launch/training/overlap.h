@@ -7,7 +7,9 @@
 
 #include "launch/profiles/profile.h"
 #include "launch/ranks/groups.h"
+#include "launch/recipe/device.h"
 #include "launch/recipe/overlap_config.h"
+#include "launch/recipe/precision.h"
 #include "launch/runs/run_folder.h"
 #include "parallel/schedule/simulate.h"
 
@@ -51,7 +53,7 @@ class Overlap {
 };
 
 /// What a profile holds for: the processor's name, ranks, mesh, threads, device and precision.
-std::string describe_machine(const std::string& device, const std::string& precision, int64_t threads,
+std::string describe_machine(parallel::Enum<Device> device, parallel::Enum<Precision> precision, int64_t threads,
                              const parallel::Mesh& mesh);
 
 }  // namespace launch

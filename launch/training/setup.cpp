@@ -82,7 +82,7 @@ std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
 }
 
 std::string TrainingSetup::machine() const {
-  return describe_machine(recipe.run.device, recipe.run.precision.name(), recipe.run.threads, *groups.mesh);
+  return describe_machine(recipe.run.device, recipe.run.precision, recipe.run.threads, *groups.mesh);
 }
 
 std::vector<MicroBatch> TrainingSetup::to_own_device(const std::vector<MicroBatch>& read) const {

@@ -129,7 +129,7 @@ void Trainer::announce(bool resumed) {
       count.total, " parameters, ", count.active, " active for a token; ", groups_.mesh->shape().describe(),
       "; threads each: ", recipe_.run.threads, ", on ", recipe_.run.device, "; ", setup_.length, " updates of ",
       setup_.scale.tokens_per_update, " tokens; ", setup_.scale.tokens_per_epoch, " tokens an epoch"));
-  if (recipe_.overlap.schedule != "eager") progress_.say(overlap_->describe());
+  if (recipe_.overlap.schedule != OverlapSchedule::kEager) progress_.say(overlap_->describe());
   for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), setup_.scale.tokens_per_update)) {
     progress_.say(note);
   }

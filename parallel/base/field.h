@@ -22,7 +22,7 @@ struct Legal {
   double high = std::numeric_limits<double>::infinity();
   bool low_is_legal = true;
   bool high_is_legal = true;
-  std::vector<std::string> names;  // of a text field or an Enum: the legal names; empty where any text is legal
+  std::vector<std::string> names;  // of an Enum, or of a text that names a table's row; empty: any text is legal
 
   /// False also for NaN.
   bool contains(double value) const {
@@ -37,11 +37,6 @@ inline Legal between(double low, double high) { return {.low = low, .high = high
 /// From `low` up to, and without, `high`.
 inline Legal half_open(double low, double high) {
   return {.low = low, .high = high, .high_is_legal = false, .names = {}};
-}
-inline Legal one_of(std::vector<std::string> names) {
-  Legal legal;
-  legal.names = std::move(names);
-  return legal;
 }
 
 // A config declares its fields, beside its struct, by a template

@@ -71,7 +71,7 @@ TEST_P(HostBytes, Move) {
   const launch::Recipe recipe = wide_recipe(make_tiny_corpus(folder, *world), experts);
   parallel::MeshConfig mesh{.expert = world->size()};
   if (dispatch == "hierarchical") mesh.dispatch = dispatch;
-  const launch::Groups groups = launch::make_groups(test_mpi_world(), at::kCPU, "off", mesh);
+  const launch::Groups groups = launch::make_groups(test_mpi_world(), at::kCPU, launch::Checks::kOff, mesh);
   ASSERT_EQ(groups.mesh->dispatches_by_host(), dispatch == "hierarchical");
   run_updates(recipe, groups, dispatch == "none" ? 0 : 1, {.plan = parallel::Plan{}});
   if (world->rank() != 0) return;

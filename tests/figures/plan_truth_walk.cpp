@@ -172,7 +172,7 @@ PlanTruth::Peak PlanTruth::measured_peak(const Case& each) const {
   PeakBytes bytes;
   launch::Recipe recipe = each.recipe;
   recipe.mesh = each.mesh;
-  const launch::Groups groups = launch::make_groups(test_mpi_world(), at::kCPU, "off", each.mesh);
+  const launch::Groups groups = launch::make_groups(test_mpi_world(), at::kCPU, launch::Checks::kOff, each.mesh);
   const auto corpus = data::TokenCorpus::open(corpus_);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
   launch::TrainState state;

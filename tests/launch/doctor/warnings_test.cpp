@@ -108,7 +108,7 @@ TEST(Warnings, LittleSharedMemory) {
 
 TEST(Warnings, NoGpuIsFatal) {
   JobFacts job = healthy(1, 2);
-  job.device = "cuda";
+  job.device = launch::Device::kCuda;
   ASSERT_EQ(codes(job), Codes{"no_gpu"});
   EXPECT_EQ(launch::find_warnings(job)[0].level, launch::Warning::Level::kFatal);
   for (RankFacts& rank : job.ranks) rank.gpus = {"H200"};
@@ -124,7 +124,7 @@ TEST(Warnings, SeveralInterfaces) {
   EXPECT_NE(launch::find_warnings(job)[0].remedy.find("OMPI_MCA_btl_tcp_if_include=ib0"), std::string::npos);
   job.mpi_interfaces = "ib0";
   EXPECT_EQ(codes(job), Codes{});
-  job.device = "cuda";
+  job.device = launch::Device::kCuda;
   for (RankFacts& rank : job.ranks) rank.gpus = {"H200", "H200"};
   EXPECT_EQ(codes(job), Codes{"nccl_interface"});
   for (RankFacts& rank : job.ranks) rank.transport["NCCL_SOCKET_IFNAME"] = "ib0";

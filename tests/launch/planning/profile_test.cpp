@@ -262,12 +262,8 @@ TEST(ProfilePlan, ContentionIsWhatAStepInPiecesTookLonger) {
 // ---- The recipe's key. ----
 
 TEST(OverlapConfig, NamesEveryScheduleThereIs) {
-  std::vector<std::string> legal, known = parallel::builtin_schedules().names();
-  const auto field = [&](const std::string& key, auto&, const parallel::Legal& range, const char*) {
-    if (key == "schedule") legal = range.names;
-  };
-  launch::OverlapConfig config;
-  visit(config, field);
+  std::vector<std::string> legal = launch::OverlapConfig().schedule.names();
+  std::vector<std::string> known = parallel::builtin_schedules().names();
   known.insert(known.end(), {"eager", "chunked"});
   std::ranges::sort(known);
   std::ranges::sort(legal);

@@ -51,7 +51,7 @@ TEST(Reader, EveryTypeIsRead) {
   EXPECT_EQ(recipe.moe.top_k, 4);
   EXPECT_EQ(recipe.moe.losses.at("load_balance"), 1.0);
   EXPECT_FALSE(recipe.moe.shared_gate);
-  EXPECT_EQ(recipe.run.device, "cuda");
+  EXPECT_EQ(recipe.run.device, launch::Device::kCuda);
   EXPECT_EQ(recipe.train.length, (Span{5'000'000, Unit::kTokens}));
   EXPECT_EQ(recipe.optimizer.learning_rate, 1e-4);
 }

@@ -25,7 +25,7 @@
 
 /// All ranks of the test, every collective checked; on hosts as stated (make_groups). Collective.
 inline launch::Groups test_groups(const parallel::MeshConfig& mesh = {}, const std::vector<int64_t>& hosts = {}) {
-  return launch::make_groups(test_mpi_world(), at::kCPU, "collectives", mesh, hosts);
+  return launch::make_groups(test_mpi_world(), at::kCPU, launch::Checks::kCollectives, mesh, hosts);
 }
 
 /// 2 blocks of width 24 with 6 experts; 3 updates take a fraction of a second.
