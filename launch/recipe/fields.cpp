@@ -108,6 +108,10 @@ void append_choices(std::vector<RecipeField>& all, const Registry& registry, opt
   let_choose(all, "optimizer", "kind", registry.updates, optimizer.kind, optimizer.own_keys);
 }
 
+void append_choices(std::vector<RecipeField>& all, const Registry& registry, optim::ScheduleConfig& schedule) {
+  let_choose(all, "schedule", "kind", registry.schedules, schedule.kind, schedule.own_keys);
+}
+
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ModelConfig& model) {
   let_choose(all, "model", "kind", registry.models, model.kind, model.own_keys);
 }

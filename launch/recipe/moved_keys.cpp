@@ -33,6 +33,7 @@ constexpr std::array kMoved{
     MovedKey{"objective.distillation", "objective.distillation.weight"},
     MovedKey{"objective.teacher", "objective.distillation.teacher"},
     MovedKey{"objective.temperature", "objective.distillation.temperature"},
+    MovedKey{"schedule.decay", "schedule.warmup_stable_decay.decay"},
 };
 
 }  // namespace

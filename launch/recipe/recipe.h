@@ -8,7 +8,6 @@
 #include "moetrain/config/moe_config.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/objectives/objective_config.h"
-#include "optim/schedules/schedule_config.h"
 #include "optim/updates/optimizer_config.h"
 #include "parallel/mesh/mesh_config.h"
 
@@ -30,6 +29,7 @@ struct Recipe {
 
   std::shared_ptr<const Registry> registry = builtin_registry();  // never null
   const moetrain::ModelPreset& model_preset() const { return registry->models.at(model.kind); }
+  const optim::ScheduleRule& schedule_rule() const { return registry->schedules.at(schedule.kind); }
   const optim::UpdateRule& update_rule() const { return registry->updates.at(optimizer.kind); }
   const moetrain::ObjectivePreset& objective_preset() const { return registry->objectives.at(objective.kind); }
 };

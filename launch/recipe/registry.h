@@ -6,6 +6,7 @@
 #include "moetrain/models/models.h"
 #include "moetrain/moe/moe_tables.h"
 #include "moetrain/objectives/objective.h"
+#include "optim/schedules/schedule.h"
 #include "optim/updates/update.h"
 
 namespace launch {
@@ -14,6 +15,7 @@ struct Registry : moetrain::MoeTables {
   parallel::NameTable<moetrain::ModelPreset> models = moetrain::builtin_models();              // model.kind
   parallel::NameTable<moetrain::ObjectivePreset> objectives = moetrain::builtin_objectives();  // objective.kind
   parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                   // optimizer.kind
+  parallel::NameTable<optim::ScheduleRule> schedules = optim::builtin_schedules();             // schedule.kind
 };
 
 /// What moetrain itself knows.

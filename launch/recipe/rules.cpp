@@ -7,13 +7,13 @@
 #include "moetrain/models/diffusion_transformer.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
+#include "optim/schedules/lengths.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
 namespace {
 
 using parallel::concat;
-using parallel::Span;
 using parallel::user_error;
 
 /// "180 or 192": the multiples of `step` around `value`, without 0.
@@ -30,8 +30,6 @@ std::string nearest_divisors(int64_t value, int64_t whole) {
   while (whole % above != 0) ++above;
   return below == above ? std::to_string(below) : concat(below, " or ", above);
 }
-
-bool comparable(const Span& a, const Span& b) { return a.unit == b.unit; }
 
 void require_named(const std::string& value, const std::string& key, const std::string& meaning) {
   if (value.empty()) user_error(key, " is empty; wanted ", meaning);
@@ -141,29 +139,6 @@ void check_train(const Recipe& recipe) {
   }
 }
 
-void check_schedule(const optim::ScheduleConfig& schedule, const Span& length) {
-  const auto& [kind, warmup, decay, final_scale] = schedule;
-  if (decay.count > 0 && kind != optim::ScheduleKind::kWarmupStableDecay) {
-    user_error("schedule.decay (\"", to_string(decay), "\") needs schedule.kind = \"warmup_stable_decay\", which is \"",
-               kind, "\"; nearest legal: decay = \"0u\" or kind = \"warmup_stable_decay\"");
-  }
-  if (comparable(warmup, length) && warmup.count > length.count) {
-    user_error("schedule.warmup (\"", to_string(warmup), "\") is longer than train.length (\"", to_string(length),
-               "\"); nearest legal: warmup = \"", to_string(length), "\" or length = \"", to_string(warmup), "\"");
-  }
-  if (comparable(decay, length) && decay.count > length.count) {
-    user_error("schedule.decay (\"", to_string(decay), "\") is longer than train.length (\"", to_string(length),
-               "\"); nearest legal: decay = \"", to_string(length), "\"");
-  }
-  const Span rise_and_fall{warmup.count + decay.count, length.unit};
-  if (comparable(warmup, length) && comparable(decay, length) && rise_and_fall.count > length.count) {
-    user_error("schedule.warmup (\"", to_string(warmup), "\") and schedule.decay (\"", to_string(decay),
-               "\") together are longer than train.length (\"", to_string(length), "\"); nearest legal: decay = \"",
-               to_string(Span{length.count - warmup.count, length.unit}), "\" or length = \"", to_string(rise_and_fall),
-               "\"");
-  }
-}
-
 void check_offload(bool offload, parallel::Enum<Device> device) {
   if (!offload || device == Device::kCuda) return;
   user_error("optimizer.offload = true, but with run.device = \"", device,
@@ -180,36 +155,16 @@ void check_rules(const Recipe& recipe) {
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
   check_objective(recipe);
   check_train(recipe);
-  check_schedule(recipe.schedule, recipe.train.length);
+  const optim::ScheduleRule& schedule = recipe.schedule_rule();
+  if (schedule.check != nullptr) schedule.check(recipe.schedule);
+  optim::check_lengths(recipe.schedule, schedule, recipe.train.length);
   check_offload(recipe.optimizer.offload, recipe.run.device);
   const optim::UpdateRule& rule = recipe.update_rule();
   if (rule.check != nullptr) rule.check(recipe.optimizer);
 }
 
 void check_lengths(const Recipe& recipe, const parallel::SpanScale& scale) {
-  const auto& [kind, warmup, decay, final_scale] = recipe.schedule;
-  const Span& length = recipe.train.length;
-  const auto updates = [&](const Span& span) { return to_updates(span, scale); };
-  const auto quoted = [](int64_t count) { return concat('"', to_string(Span{count, parallel::Unit::kUpdates}), '"'); };
-  const auto described = [&](const Span& span) {
-    return concat("(\"", to_string(span), "\": ", updates(span), " updates of ", scale.tokens_per_update, " tokens)");
-  };
-  if (!comparable(warmup, length) && updates(warmup) > updates(length)) {
-    user_error("schedule.warmup ", described(warmup), " is longer than train.length ", described(length),
-               "; nearest legal: warmup = ", quoted(updates(length)), " or length = ", quoted(updates(warmup)));
-  }
-  if (!comparable(decay, length) && updates(decay) > updates(length)) {
-    user_error("schedule.decay ", described(decay), " is longer than train.length ", described(length),
-               "; nearest legal: decay = ", quoted(updates(length)));
-  }
-  const int64_t rise_and_fall = updates(warmup) + updates(decay);
-  const bool checked = comparable(warmup, length) && comparable(decay, length);  // without rounding
-  if (!checked && decay.count > 0 && rise_and_fall > updates(length)) {
-    user_error("schedule.warmup ", described(warmup), " and schedule.decay ", described(decay),
-               " together are longer than train.length ", described(length),
-               "; nearest legal: decay = ", quoted(updates(length) - updates(warmup)),
-               " or length = ", quoted(rise_and_fall));
-  }
+  optim::check_lengths(recipe.schedule, recipe.schedule_rule(), recipe.train.length, scale);
 }
 
 }  // namespace launch

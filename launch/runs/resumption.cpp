@@ -36,7 +36,7 @@ std::string failure_of(parallel::Communicator& group, const std::function<void()
 double learning_rate_at(const Recipe& recipe, int64_t update, const parallel::SpanScale& scale) {
   const int64_t length = to_updates(recipe.train.length, scale);
   return recipe.optimizer.learning_rate *
-         optim::learning_rate_scale(optim::resolve(recipe.schedule, length, scale), update);
+         optim::learning_rate_scale(optim::resolve(recipe.schedule, recipe.schedule_rule(), length, scale), update);
 }
 
 }  // namespace

@@ -41,10 +41,6 @@ const std::vector<std::string> kMayChange{"run.folder",
                                           "train.length",
                                           "train.log_every",
                                           "train.recompute",
-                                          "schedule.kind",
-                                          "schedule.warmup",
-                                          "schedule.decay",
-                                          "schedule.final_scale",
                                           "checkpoint.every",
                                           "checkpoint.keep",
                                           "evaluate.every",
@@ -55,6 +51,7 @@ const std::vector<std::string> kMayChange{"run.folder",
 
 /// What moves the weights may be told otherwise; another rule would need another state.
 bool may_change(const std::string& key) {
+  if (key.starts_with("schedule.")) return true;
   if (key.starts_with("optimizer.")) return key != "optimizer.kind";
   return std::ranges::find(kMayChange, key) != kMayChange.end();
 }

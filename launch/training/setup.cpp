@@ -51,8 +51,8 @@ void TrainingSetup::build() {
   state.objective = recipe.objective_preset().make({recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
   state.model = build_model(recipe, corpus->tokenizer().vocabulary_size(), device, groups.mesh);
   state.reducer = build_reducer(recipe, *state.model, groups.mesh);
-  state.optimizer =
-      build_optimizer(recipe, *state.model, *state.reducer, optim::resolve(recipe.schedule, length, scale));
+  state.optimizer = build_optimizer(recipe, *state.model, *state.reducer,
+                                    optim::resolve(recipe.schedule, recipe.schedule_rule(), length, scale));
 }
 
 /// The frozen model that the objective learns from; null where there is none.

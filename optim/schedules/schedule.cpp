@@ -4,39 +4,50 @@
 #include <cmath>
 #include <numbers>
 
+#include "optim/schedules/warmup_stable_decay.h"
+
 namespace optim {
 namespace {
+
+Curve cosine(const ScheduleConfig& config, const Course& course) {
+  return [last = config.final_scale, course](int64_t update) {
+    const double done = share_done(update, course.warmup, course.length);
+    return last + (1 - last) * 0.5 * (1 + std::cos(std::numbers::pi * done));
+  };
+}
+
+Curve inverse_sqrt(const ScheduleConfig&, const Course& course) {
+  return [from = static_cast<double>(std::max<int64_t>(course.warmup, 1))](int64_t update) {
+    return std::sqrt(from / static_cast<double>(update + 1));
+  };
+}
+
+Curve constant(const ScheduleConfig&, const Course&) { return Schedule{}.after_warmup; }
+
+}  // namespace
 
 double share_done(int64_t update, int64_t begin, int64_t end) {
   if (end <= begin) return 1.0;
   return std::clamp(static_cast<double>(update - begin) / static_cast<double>(end - begin), 0.0, 1.0);
 }
 
-}  // namespace
-
-Schedule resolve(const ScheduleConfig& config, int64_t length, const parallel::SpanScale& scale) {
-  return {config.kind, to_updates(config.warmup, scale), to_updates(config.decay, scale), length, config.final_scale};
+Schedule resolve(const ScheduleConfig& config, const ScheduleRule& rule, int64_t length,
+                 const parallel::SpanScale& scale) {
+  const Course course{.warmup = to_updates(config.warmup, scale), .length = length, .scale = scale};
+  return {.warmup = course.warmup, .after_warmup = rule.curve(config, course)};
 }
 
 double learning_rate_scale(const Schedule& schedule, int64_t update) {
-  const auto now = static_cast<double>(update + 1);
-  if (update < schedule.warmup) return now / static_cast<double>(schedule.warmup);
-  switch (schedule.kind) {
-    case ScheduleKind::kCosine: {
-      const double done = share_done(update, schedule.warmup, schedule.length);
-      return schedule.final_scale + (1 - schedule.final_scale) * 0.5 * (1 + std::cos(std::numbers::pi * done));
-    }
-    case ScheduleKind::kInverseSqrt:
-      return std::sqrt(static_cast<double>(std::max<int64_t>(schedule.warmup, 1)) / now);
-    case ScheduleKind::kWarmupStableDecay: {
-      const int64_t begin = std::max(schedule.warmup, schedule.length - schedule.decay);
-      if (update < begin) return 1.0;
-      return 1.0 + (schedule.final_scale - 1.0) * share_done(update, begin, schedule.length);
-    }
-    case ScheduleKind::kConstant:
-      break;
-  }
-  return 1.0;
+  if (update < schedule.warmup) return static_cast<double>(update + 1) / static_cast<double>(schedule.warmup);
+  return schedule.after_warmup(update);
+}
+
+parallel::NameTable<ScheduleRule> builtin_schedules() {
+  return {"schedule",
+          {{"cosine", {.curve = cosine}},
+           {"inverse_sqrt", {.curve = inverse_sqrt}},
+           {"warmup_stable_decay", warmup_stable_decay_rule()},
+           {"constant", {.curve = constant}}}};
 }
 
 }  // namespace optim

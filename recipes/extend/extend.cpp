@@ -1,8 +1,9 @@
-// moetrain with a router, a loss, an expert kind and an objective of its own: a program outside the tree, with every
-// command and key of moetrain (`extend train extend.toml`, `extend train --keys`, ...).
+// moetrain with a router, a loss, an expert kind, an objective and a schedule of its own: a program outside the tree,
+// with every command and key of moetrain (`extend train extend.toml`, `extend train --keys`, ...).
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "launch/commands/commands.h"
 #include "moetrain/objectives/terms.h"
@@ -97,6 +98,22 @@ class Fading : public Objective {
 
 std::unique_ptr<Objective> make_fading(const ObjectiveInput& input) { return std::make_unique<Fading>(input.config); }
 
+// ---- A schedule: after the warm-up half the learning rate each time that so much has been done. ----
+
+struct HalvingConfig {
+  parallel::Span every{1000, parallel::Unit::kUpdates};
+};
+
+template <class Visitor>
+void visit(HalvingConfig& config, Visitor& field) {
+  field("every", config.every, parallel::above(0), "after so much the learning rate is half of what it was");
+}
+
+optim::Curve halving(const optim::ScheduleConfig& config, const optim::Course& course) {
+  const int64_t every = to_updates(config.own<HalvingConfig>().every, course.scale);
+  return [=](int64_t update) { return std::exp2(-static_cast<double>((update - course.warmup) / every)); };
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -105,5 +122,6 @@ int main(int argc, char** argv) {
   registry.losses.add("margin", {.share = margin_share, .sentence = "weight of the margin loss", .refusal = needs_two});
   registry.experts.add("geglu", {.weights = geglu_weights, .compute = geglu_compute});
   registry.objectives.add("fading", {.make = make_fading, .keys = parallel::own_keys_of<FadingConfig>});
+  registry.schedules.add("halving", {.curve = halving, .keys = parallel::own_keys_of<HalvingConfig>});
   return launch::run_command_line(argc, argv, std::make_shared<const launch::Registry>(registry));
 }

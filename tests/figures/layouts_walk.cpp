@@ -156,7 +156,8 @@ TEST_F(Walker, Zero) {
     const launch::Groups groups = test_groups({.zero = zero});
     const auto model = launch::build_model(base_, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
     const auto reducer = launch::build_reducer(base_, *model, groups.mesh);
-    const auto optimizer = launch::build_optimizer(base_, *model, *reducer, optim::resolve(base_.schedule, 6, {}));
+    const auto optimizer =
+        launch::build_optimizer(base_, *model, *reducer, optim::resolve(base_.schedule, base_.schedule_rule(), 6, {}));
     int64_t state = 0;
     for (const auto& each : optimizer->state()) state += static_cast<int64_t>(each.tensor.nbytes());
     at::Tensor most = at::tensor({state, reducer->kept_bytes()}, at::kLong);

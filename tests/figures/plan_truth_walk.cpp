@@ -183,8 +183,9 @@ PlanTruth::Peak PlanTruth::measured_peak(const Case& each) const {
   state.model = launch::build_model(recipe, vocabulary_, at::kCPU, groups.mesh);
   expect_parameters(each, *state.model);
   state.reducer = launch::build_reducer(recipe, *state.model, groups.mesh);
-  state.optimizer = launch::build_optimizer(recipe, *state.model, *state.reducer,
-                                            optim::resolve(recipe.schedule, recipe.train.length.count, {}));
+  state.optimizer =
+      launch::build_optimizer(recipe, *state.model, *state.reducer,
+                              optim::resolve(recipe.schedule, recipe.schedule_rule(), recipe.train.length.count, {}));
   Peak peak;
   for (int64_t update = 0; update < 3; ++update) {
     bytes.restart();

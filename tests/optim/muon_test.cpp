@@ -102,7 +102,7 @@ TEST(Muon, LeavesWhatHoldsNoMatricesToAdamW) {
                                   matrices(noise("weight", 0, {4, 4})),
                                   {"gain", noise("gain", 0, {4})}};
   };
-  const Schedule constant{.kind = ScheduleKind::kConstant};
+  const Schedule constant;
   const std::vector<Parameter> with_muon = parameters(), with_adamw = parameters();
   Optimizer muon(with_muon, {}, constant, muon_rule()), adamw(with_adamw, {}, constant);
   for (int64_t step = 1; step <= 3; ++step) {

@@ -13,8 +13,9 @@
 namespace optim {
 namespace {
 
-const Schedule kConstant{.kind = ScheduleKind::kConstant};
-const Schedule kFalling{.kind = ScheduleKind::kCosine, .warmup = 2, .length = 12, .final_scale = 0.1};
+const Schedule kConstant;
+const Schedule kFalling = resolve({.kind = "cosine", .warmup = {2, parallel::Unit::kUpdates}, .final_scale = 0.1},
+                                  builtin_schedules().at("cosine"), /*length=*/12, {});
 
 at::Tensor gradient_at(int64_t update, at::IntArrayRef shape, at::ScalarType type) {
   const parallel::RandomStream stream(5, "gradient", 0, update);

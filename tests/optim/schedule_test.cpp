@@ -1,9 +1,8 @@
-#include "optim/schedules/schedule.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "optim/schedules/warmup_stable_decay.h"
 #include "parallel/base/fault.h"
 
 namespace optim {
@@ -13,21 +12,20 @@ constexpr parallel::SpanScale kScale{.tokens_per_update = 100, .tokens_per_epoch
 
 Schedule schedule_of(const std::string& kind, int64_t warmup, int64_t length, int64_t decay = 0,
                      double final_scale = 0.1) {
-  ScheduleConfig config{
-      .kind = kind, .warmup = {warmup, parallel::Unit::kUpdates}, .decay = {decay, parallel::Unit::kUpdates}};
-  config.final_scale = final_scale;
-  return resolve(config, length, kScale);
+  ScheduleConfig config{.kind = kind, .warmup = {warmup, parallel::Unit::kUpdates}, .final_scale = final_scale};
+  config.own<WarmupStableDecayConfig>().decay = {decay, parallel::Unit::kUpdates};
+  return resolve(config, builtin_schedules().at(kind), length, kScale);
 }
 
 double at_update(const Schedule& schedule, int64_t update) { return learning_rate_scale(schedule, update); }
 
 TEST(Schedule, SpansBecomeUpdates) {
-  ScheduleConfig config{
-      .kind = "warmup_stable_decay", .warmup = {250, parallel::Unit::kTokens}, .decay = {2, parallel::Unit::kEpochs}};
-  const Schedule schedule = resolve(config, 70, kScale);
+  ScheduleConfig config{.warmup = {250, parallel::Unit::kTokens}, .final_scale = 0};
+  config.own<WarmupStableDecayConfig>().decay = {2, parallel::Unit::kEpochs};
+  const Schedule schedule = resolve(config, warmup_stable_decay_rule(), 70, kScale);
   EXPECT_EQ(schedule.warmup, 3);
-  EXPECT_EQ(schedule.decay, 20);
-  EXPECT_EQ(schedule.length, 70);
+  EXPECT_DOUBLE_EQ(at_update(schedule, 50), 1.0);
+  EXPECT_DOUBLE_EQ(at_update(schedule, 51), 0.95) << "the last 20 of 70 updates";
 }
 
 TEST(Schedule, UnknownKindIsTheUsersFault) { EXPECT_THROW(schedule_of("cosinus", 1, 10), parallel::UserError); }

@@ -4,6 +4,7 @@
 #include "launch/recipe/reader.h"
 #include "launch/recipe/writer.h"
 #include "moetrain/routers/selections/selections.h"
+#include "optim/schedules/warmup_stable_decay.h"
 #include "tests/launch/recipe/recipe_support.h"
 
 namespace launch {
@@ -56,6 +57,20 @@ TEST(Choices, WhatAnOlderVersionHasWrittenIsReadAsItWasMeant) {
   expected.moe.router = "thor";
   expected.moe.own<moetrain::ThorConfig>().granularity = "token";
   EXPECT_EQ(write_recipe(recipe), write_recipe(expected));
+}
+
+TEST(Choices, AnOlderRecipesDecayIsThatOfItsSchedule) {
+  const auto decay = [](const Recipe& recipe) {
+    return to_string(recipe.schedule.own<optim::WarmupStableDecayConfig>().decay);
+  };
+  const std::string stable = "[schedule]\nkind = \"warmup_stable_decay\"\n";
+  EXPECT_EQ(decay(parse_recipe(stable + "decay = \"9u\"\n", "run/recipe.toml", {}, {.any_version = true})), "9u");
+  EXPECT_EQ(decay(parse_recipe(stable + "[schedule.warmup_stable_decay]\ndecay = \"9u\"\n", "recipe.toml")), "9u");
+  EXPECT_EQ(recipe_fault(stable + "decay = \"9u\"\n"),
+            "recipe.toml:3: schedule.decay is now schedule.warmup_stable_decay.decay, legal where schedule.kind = "
+            "\"warmup_stable_decay\"");
+  const std::string cosine = "[schedule]\nkind = \"cosine\"\ndecay = \"0u\"\n";
+  EXPECT_EQ(write_recipe(parse_recipe(cosine, "run/recipe.toml", {}, {.any_version = true})), write_recipe(Recipe()));
 }
 
 TEST(Choices, ALossHasItsKeysWhereItHasAWeight) {

@@ -25,13 +25,15 @@ TEST(Rules, LengthsInOtherUnitsAreComparedInUpdates) {
     keys.push_back(decay);
     return broken(keys);
   };
-  EXPECT_EQ(with("schedule.decay=15u"), "no fault");
-  EXPECT_TRUE(with("schedule.decay=16u").ends_with("nearest legal: decay = \"15u\" or length = \"21u\""));
-  EXPECT_TRUE(with("schedule.decay=21u").ends_with("nearest legal: decay = \"20u\""));
+  EXPECT_EQ(with("schedule.warmup_stable_decay.decay=15u"), "no fault");
+  EXPECT_TRUE(
+      with("schedule.warmup_stable_decay.decay=16u").ends_with("nearest legal: decay = \"15u\" or length = \"21u\""));
+  EXPECT_TRUE(
+      with("schedule.warmup_stable_decay.decay=21u").ends_with("nearest legal: decay = \"20u\" or length = \"21u\""));
   // In one unit they are compared in that unit, where rounding to updates makes none too long.
-  EXPECT_EQ(
-      broken({"schedule.kind=warmup_stable_decay", "train.length=600t", "schedule.warmup=300t", "schedule.decay=300t"}),
-      "no fault");
+  EXPECT_EQ(broken({"schedule.kind=warmup_stable_decay", "train.length=600t", "schedule.warmup=300t",
+                    "schedule.warmup_stable_decay.decay=300t"}),
+            "no fault");
 }
 
 }  // namespace

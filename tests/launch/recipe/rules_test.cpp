@@ -17,7 +17,7 @@ TEST(Rules, LegalCombinationsPass) {
   EXPECT_EQ(broken_rule({"moe.layers=none", "moe.top_k=9"}), "no fault") << "a dense model uses no key of [moe]";
   EXPECT_EQ(broken_rule({"schedule.warmup=1000u"}), "no fault");
   EXPECT_EQ(broken_rule({"schedule.warmup=5000t"}), "no fault") << "tokens are compared when the corpus is known";
-  EXPECT_EQ(broken_rule({"schedule.kind=warmup_stable_decay", "schedule.decay=900u"}), "no fault");
+  EXPECT_EQ(broken_rule({"schedule.kind=warmup_stable_decay", "schedule.warmup_stable_decay.decay=900u"}), "no fault");
 }
 
 TEST(Rules, NamesMustNotBeEmpty) {
@@ -153,17 +153,14 @@ TEST(Rules, WarmupAndDecayFitIntoTheLength) {
             "schedule.warmup (\"100u\") is longer than train.length (\"50u\"); nearest legal: warmup = \"50u\" or "
             "length = \"100u\"");
   const std::string stable = "schedule.kind=warmup_stable_decay";
-  EXPECT_EQ(broken_rule({stable, "schedule.decay=1001u", "schedule.warmup=0t"}),
-            "schedule.decay (\"1001u\") is longer than train.length (\"1000u\"); nearest legal: decay = \"1000u\"");
-  EXPECT_EQ(broken_rule({stable, "schedule.decay=950u"}),
-            "schedule.warmup (\"100u\") and schedule.decay (\"950u\") together are longer than train.length "
+  EXPECT_EQ(
+      broken_rule({stable, "schedule.warmup_stable_decay.decay=1001u", "schedule.warmup=0t"}),
+      "schedule.warmup_stable_decay.decay (\"1001u\") is longer than train.length (\"1000u\"); nearest legal: decay = "
+      "\"1000u\" or length = \"1001u\"");
+  EXPECT_EQ(broken_rule({stable, "schedule.warmup_stable_decay.decay=950u"}),
+            "schedule.warmup (\"100u\") and schedule.warmup_stable_decay.decay (\"950u\") together are longer than "
+            "train.length "
             "(\"1000u\"); nearest legal: decay = \"900u\" or length = \"1050u\"");
-}
-
-TEST(Rules, DecayBelongsToWarmupStableDecay) {
-  EXPECT_EQ(broken_rule({"schedule.decay=3u"}),
-            "schedule.decay (\"3u\") needs schedule.kind = \"warmup_stable_decay\", which is \"cosine\"; nearest "
-            "legal: decay = \"0u\" or kind = \"warmup_stable_decay\"");
 }
 
 }  // namespace

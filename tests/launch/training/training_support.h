@@ -183,8 +183,9 @@ inline UpdateTrace run_updates(launch::Recipe recipe, const launch::Groups& grou
       {recipe.objective, teacher_of(recipe, corpus.tokenizer().vocabulary_size()), groups.mesh});
   state.model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU, groups.mesh);
   state.reducer = launch::build_reducer(recipe, *state.model, groups.mesh, /*bucket_bytes=*/20000);
-  state.optimizer = launch::build_optimizer(recipe, *state.model, *state.reducer,
-                                            optim::resolve(recipe.schedule, recipe.train.length.count, {}));
+  state.optimizer =
+      launch::build_optimizer(recipe, *state.model, *state.reducer,
+                              optim::resolve(recipe.schedule, recipe.schedule_rule(), recipe.train.length.count, {}));
   UpdateTrace trace;
   for (int64_t update = 0; update < updates; ++update) {
     const std::vector<launch::MicroBatch> read = batches->read(update);
