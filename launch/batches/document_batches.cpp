@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "data/batching/sequence_sampler.h"
-#include "moetrain/models/classifier.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -49,7 +48,7 @@ MicroBatch document_batch(const data::DocumentSet& documents, const std::vector<
 
 /// The same of images: patches, and the class that they are asked for by.
 MicroBatch image_batch(const data::DocumentSet& images, const std::vector<int64_t>& all, data::Shard shard,
-                       int64_t images_before, const moetrain::DiffusionConfig& config) {
+                       int64_t images_before, const moetrain::PatchGrid& grid) {
   const data::IndexRange own = data::split_range(static_cast<int64_t>(all.size()), shard);
   std::vector<int64_t> bytes, groups;
   for (int64_t i = own.begin; i < own.end; ++i) {
@@ -59,11 +58,11 @@ MicroBatch image_batch(const data::DocumentSet& images, const std::vector<int64_
     groups.push_back(images.group(image));
   }
   const at::Tensor pixel = at::tensor(bytes, at::kLong).to(at::kFloat).div_(127.5).sub_(1.0);  // in [-1, 1]
-  const int64_t patches = config.patches(), first = images_before + own.begin;
+  const int64_t patches = grid.patches(), first = images_before + own.begin;
   const auto sequences = static_cast<int64_t>(all.size());
   const at::Tensor class_S = at::tensor(groups, at::kLong);
   const at::Tensor class_G = class_S.repeat_interleave(patches);
-  return {.batch = {.inputs = {.tokens = {.value_TC = moetrain::patches_of(pixel, config),
+  return {.batch = {.inputs = {.tokens = {.value_TC = moetrain::patches_of(pixel, grid),
                                           .sequences = moetrain::Sequences::uniform(class_S.size(0), patches, at::kCPU),
                                           .global_tokens = sequences * patches,
                                           .first_token = first * patches,
@@ -76,42 +75,33 @@ MicroBatch image_batch(const data::DocumentSet& images, const std::vector<int64_
           .groups_S = class_S};
 }
 
-void check_image(const data::TokenCorpus& corpus, const Recipe& recipe) {
-  const auto& config = recipe.model.own<moetrain::DiffusionConfig>();
-  const data::ImageShape wanted{config.height, config.image_width, config.channels};
+void check_image(const data::TokenCorpus& corpus, const Recipe& recipe, const moetrain::PatchGrid& grid) {
+  const data::ImageShape wanted{grid.height, grid.width, grid.channels};
   if (!corpus.image()) {
     parallel::user_error(recipe.data.file, ": holds no images; prepare them with --images");
   }
   if (*corpus.image() != wanted) {
     parallel::user_error(recipe.data.file, ": its images are ", corpus.image()->text(),
-                         " (height, width, channels), and ", "[model.diffusion_transformer] says ", wanted.text(),
+                         " (height, width, channels), and [model.", recipe.model.kind, "] says ", wanted.text(),
                          "; legal: the file's");
   }
 }
 
 data::DocumentSet documents_of(const data::TokenCorpus& corpus, const Recipe& recipe, data::Split split) {
-  const bool images = recipe.model_preset().reads == moetrain::Reads::kImages;
-  if (images) check_image(corpus, recipe);
-  const int64_t classes = images ? recipe.model.own<moetrain::DiffusionConfig>().classes
-                                 : recipe.model.own<moetrain::ClassifierConfig>().classes;
+  const moetrain::DocumentShape wanted = recipe.documents();
+  if (wanted.images) check_image(corpus, recipe, *wanted.images);
   const std::vector<std::string>& groups = corpus.groups();
-  if (static_cast<int64_t>(groups.size()) != classes) {
+  if (static_cast<int64_t>(groups.size()) != wanted.classes) {
     parallel::user_error(recipe.data.file, " has ", groups.size(), " groups (", parallel::list_names(groups),
-                         "), and model.", recipe.model.kind, ".classes is ", classes,
+                         "), and model.", recipe.model.kind, ".classes is ", wanted.classes,
                          "; legal: classes = ", groups.size(),
                          groups.size() < 2 ? ", which a file must have at least 2 for" : "");
   }
-  return {corpus, split, images ? corpus.image()->bytes() + 1 : recipe.data.longest};
-}
-
-/// Nothing where the documents are read as text.
-std::optional<moetrain::DiffusionConfig> images_in(const Recipe& recipe) {
-  if (recipe.model_preset().reads != moetrain::Reads::kImages) return {};
-  return recipe.model.own<moetrain::DiffusionConfig>();
+  return {corpus, split, wanted.images ? corpus.image()->bytes() + 1 : recipe.data.longest};
 }
 
 MicroBatch micro_batch(const data::DocumentSet& documents, const std::vector<int64_t>& all, data::Shard shard,
-                       const DocumentPlace& before, const std::optional<moetrain::DiffusionConfig>& images) {
+                       const DocumentPlace& before, const std::optional<moetrain::PatchGrid>& images) {
   return images ? image_batch(documents, all, shard, before.documents, *images)
                 : document_batch(documents, all, shard, before);
 }
@@ -120,7 +110,7 @@ MicroBatch micro_batch(const data::DocumentSet& documents, const std::vector<int
 
 DocumentBatches::DocumentBatches(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard)
     : documents_(documents_of(corpus, recipe, data::Split::kTrain)),
-      images_(images_in(recipe)),
+      images_(recipe.documents().images),
       shard_(shard),
       seed_(static_cast<uint64_t>(recipe.run.seed)),
       longest_(recipe.data.longest),
@@ -152,7 +142,7 @@ std::vector<MicroBatch> DocumentBatches::read(int64_t update) const {
 
 HeldOutDocuments::HeldOutDocuments(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard)
     : documents_(documents_of(corpus, recipe, data::Split::kHeldOut)),
-      images_(images_in(recipe)),
+      images_(recipe.documents().images),
       shard_(shard),
       batch_(recipe.evaluate.batch) {
   starts_.push_back(0);

@@ -5,7 +5,6 @@
 
 #include "data/datasets/document_set.h"
 #include "launch/batches/batches.h"
-#include "moetrain/models/diffusion_transformer.h"
 
 namespace launch {
 
@@ -21,7 +20,7 @@ class DocumentBatches : public TrainingBatches {
 
  private:
   data::DocumentSet documents_;
-  std::optional<moetrain::DiffusionConfig> images_;  // how they are cut; nothing where the documents are text
+  std::optional<moetrain::PatchGrid> images_;  // how they are cut; nothing where the documents are text
   data::Shard shard_;
   uint64_t seed_;
   int64_t longest_, micro_batches_, micro_sequences_;
@@ -37,7 +36,7 @@ class HeldOutDocuments : public HeldOutBatches {
 
  private:
   data::DocumentSet documents_;
-  std::optional<moetrain::DiffusionConfig> images_;  // how they are cut; nothing where the documents are text
+  std::optional<moetrain::PatchGrid> images_;  // how they are cut; nothing where the documents are text
   data::Shard shard_;
   int64_t batch_;
   std::vector<int64_t> starts_;  // [documents + 1], tokens before each

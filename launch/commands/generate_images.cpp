@@ -9,7 +9,6 @@
 
 #include "data/datasets/token_corpus.h"
 #include "data/images/png.h"
-#include "moetrain/models/diffusion_transformer.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 
@@ -51,8 +50,12 @@ data::Image grid_of(const at::Tensor& image_SHWC, int64_t count) {
 }  // namespace
 
 void generate_images(const TrainedModel& trained, const ImageArguments& arguments) {
-  auto& model = model_as<moetrain::DiffusionTransformer>(trained, "\"diffusion_transformer\"");
-  const int64_t classes = model.diffusion().classes;
+  if (trained.recipe.model_preset().reads != moetrain::Reads::kImages) {
+    parallel::user_error("the run's model.kind is \"", trained.recipe.model.kind,
+                         "\"; this needs one that reads images, such as \"diffusion_transformer\"");
+  }
+  moetrain::Model& model = *trained.model;
+  const int64_t classes = model.documents().classes;
   at::Tensor class_R = at::arange(classes, at::kLong);
   if (!arguments.wanted.empty()) class_R = at::tensor({class_named(trained, arguments.wanted, classes)}, at::kLong);
   const at::Tensor image_SHWC = trained.recipe.objective_preset().sample(

@@ -4,7 +4,6 @@
 
 #include "launch/recipe/precision.h"
 #include "moetrain/layers/sequence_rows.h"
-#include "moetrain/models/diffusion_transformer.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "parallel/mesh/expert_map.h"
 
@@ -85,10 +84,8 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
     work.tokens = work.source = spread_tokens(pairs, length, work.mesh);
   } else {
     const bool windows = recipe.model_preset().reads == moetrain::Reads::kText;
-    const bool images = recipe.model_preset().reads == moetrain::Reads::kImages;
-    const int64_t length = images    ? recipe.model.own<moetrain::DiffusionConfig>().patches()
-                           : windows ? recipe.data.sequence_length
-                                     : recipe.data.longest;
+    const std::optional<moetrain::PatchGrid> images = recipe.documents().images;
+    const int64_t length = images ? images->patches() : windows ? recipe.data.sequence_length : recipe.data.longest;
     work.tokens = spread_tokens(recipe.train.global_batch / work.micro_batches, length, work.mesh);
   }
   work.feed_forward = moetrain::feed_forward_costs(recipe.model.activation);

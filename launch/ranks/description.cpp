@@ -1,7 +1,6 @@
 #include "launch/ranks/description.h"
 
 #include "moetrain/config/expert_kinds.h"
-#include "moetrain/models/diffusion_transformer.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -38,9 +37,9 @@ std::string describe_experts(const moetrain::MoeConfig& moe) {
 }
 
 std::string what_it_reads(const Recipe& recipe, int64_t vocabulary) {
-  if (recipe.model_preset().reads != moetrain::Reads::kImages) return concat("vocabulary ", vocabulary);
-  const auto& images = recipe.model.own<moetrain::DiffusionConfig>();
-  return concat("images of ", images.height, " x ", images.image_width, " in patches of ", images.patch);
+  const std::optional<moetrain::PatchGrid> images = recipe.documents().images;
+  if (!images) return concat("vocabulary ", vocabulary);
+  return concat("images of ", images->height, " x ", images->width, " in patches of ", images->patch);
 }
 
 }  // namespace

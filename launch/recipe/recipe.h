@@ -29,6 +29,7 @@ struct Recipe {
 
   std::shared_ptr<const Registry> registry = builtin_registry();  // never null
   const moetrain::ModelPreset& model_preset() const { return registry->models.at(model.kind); }
+  moetrain::DocumentShape documents() const { return model_preset().documents(model); }
   const optim::ScheduleRule& schedule_rule() const { return registry->schedules.at(schedule.kind); }
   const optim::UpdateRule& update_rule() const { return registry->updates.at(optimizer.kind); }
   const moetrain::ObjectivePreset& objective_preset() const { return registry->objectives.at(objective.kind); }

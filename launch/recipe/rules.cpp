@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "moetrain/models/diffusion_transformer.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "optim/schedules/lengths.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/nearest.h"
 
 namespace launch {
 namespace {
@@ -103,6 +103,21 @@ bool draws_in_training(const Recipe& recipe) {
          (moe.capacity != moetrain::Capacity::kDropless && moe.drop == moetrain::Drop::kRandom);
 }
 
+/// "next_token, two_pass": of images, or of what is no image.
+std::string list_objectives(const Registry& registry, bool of_images) {
+  std::vector<std::string> names = registry.objectives.names();
+  std::erase_if(names, [&](const auto& name) { return (registry.objectives.at(name).sample != nullptr) != of_images; });
+  return parallel::list_names(names);
+}
+
+/// Of models that read images, or no images.
+std::string list_models(const Registry& registry, bool of_images) {
+  std::vector<std::string> names = registry.models.names();
+  const auto reads_images = [&](const auto& name) { return registry.models.at(name).reads == moetrain::Reads::kImages; };
+  std::erase_if(names, [&](const auto& name) { return reads_images(name) != of_images; });
+  return parallel::list_names(names);
+}
+
 void check_objective(const Recipe& recipe) {
   const moetrain::ObjectivePreset& preset = recipe.objective_preset();
   if (preset.compares_draws && !draws_in_training(recipe)) {
@@ -115,12 +130,12 @@ void check_objective(const Recipe& recipe) {
   if ((preset.sample != nullptr) != images) {
     user_error("objective.kind = \"", recipe.objective.kind, "\" with model.kind = \"", recipe.model.kind, "\", ",
                images ? "which says what noise an image has" : "which says nothing of noise",
-               "; legal: objective.kind = \"", images ? "rectified_flow" : "next_token", "\", or model.kind = \"",
-               images ? "decoder_lm" : "diffusion_transformer", "\"");
+               "; legal: objective.kind of ", list_objectives(*recipe.registry, images), ", or model.kind of ",
+               list_models(*recipe.registry, !images));
   }
-  const bool variances = recipe.model.own<moetrain::DiffusionConfig>().learned_variance;
+  const bool variances = recipe.documents().variances;
   if (images && preset.variances != variances) {
-    user_error("model.diffusion_transformer.learned_variance = ", variances ? "true" : "false",
+    user_error("model.", recipe.model.kind, ".learned_variance = ", variances ? "true" : "false",
                " with objective.kind = \"", recipe.objective.kind, "\", which ", preset.variances ? "learns" : "has no",
                " variances; legal: learned_variance = ", preset.variances ? "true" : "false");
   }

@@ -36,6 +36,7 @@ ModelPreset classifier() {
               [](const ModelConfig& config) {
                 return ModelEnds{.predicted = config.own<ClassifierConfig>().classes, .of_sequences = true};
               },
+          .documents = Classifier::documents_of,
           .keys = parallel::own_keys_of<ClassifierConfig>,
           .check = check_without_encoder};
 }

@@ -31,6 +31,11 @@ class Classifier : public Model {
     return {{.name = "blocks", .blocks = config.layers, .causal = false}};
   }
 
+  static DocumentShape documents_of(const ModelConfig& config) {
+    return {.classes = config.own<ClassifierConfig>().classes};
+  }
+  DocumentShape documents() const override { return documents_of(config()); }
+
   ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) override;
 
  private:

@@ -50,24 +50,10 @@ void check_diffusion(const ModelConfig& config) {
 
 }  // namespace
 
-at::Tensor patches_of(const at::Tensor& image_SHWC, const DiffusionConfig& config) {
-  const int64_t p = config.patch, rows = config.height / p, columns = config.image_width / p;
-  return image_SHWC.view({-1, rows, p, columns, p, config.channels})
-      .permute({0, 1, 3, 2, 4, 5})
-      .reshape({-1, config.numbers()});
-}
-
-at::Tensor images_of(const at::Tensor& patch_TC, const DiffusionConfig& config) {
-  const int64_t p = config.patch, rows = config.height / p, columns = config.image_width / p;
-  return patch_TC.view({-1, rows, columns, p, p, config.channels})
-      .permute({0, 1, 3, 2, 4, 5})
-      .reshape({-1, config.height, config.image_width, config.channels});
-}
-
 DiffusionTransformer::DiffusionTransformer(const ModelConfig& config, const MoeConfig& moe, int64_t,
                                            const ParameterSource& source, const MoeTables& tables)
     : Model(config, moe, source) {
-  const int64_t width = config.width, numbers = diffusion().numbers();
+  const int64_t width = config.width, numbers = diffusion().grid().numbers();
   const auto linear = [&](const std::string& name, int64_t in, int64_t out, double std) {
     return register_module(name, std::make_shared<Linear>(source.at(name), in, out, std));
   };
@@ -98,7 +84,7 @@ ModelOutput DiffusionTransformer::forward(const ModelInputs& inputs, const PassS
   const BatchScope scope = scope_of(tokens, pass);
   const at::Tensor own_TC = scope.parts.own(tokens.value_TC).to(position_ND_.scalar_type());
   const at::Tensor place_T =
-      scope.parts.own(at::arange(tokens.sequences.tokens(), at::kLong)).remainder(diffusion().patches());
+      scope.parts.own(at::arange(tokens.sequences.tokens(), at::kLong)).remainder(diffusion().grid().patches());
   const at::Tensor x_TD = patches_->forward(own_TC) + position_ND_.index_select(0, place_T.to(position_ND_.device()));
   const at::Tensor condition_SD = condition(inputs.time_S, inputs.class_S);
   const BlockStack::Context context{.scope = scope, .recompute = pass.recompute, .condition_SD = condition_SD};
@@ -116,6 +102,7 @@ ModelPreset diffusion_transformer() {
                 return ModelEnds{
                     .embeds = false, .predicted = config.own<DiffusionConfig>().predicted(), .gathers = false};
               },
+          .documents = DiffusionTransformer::documents_of,
           .keys = parallel::own_keys_of<DiffusionConfig>,
           .check = check_diffusion};
 }

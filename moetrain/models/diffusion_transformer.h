@@ -1,5 +1,5 @@
-// defines: DiffusionTransformer, DiffusionConfig, patches_of, images_of: what of a noised image is noise, from its
-// patches, its noise and its class
+// defines: DiffusionTransformer, DiffusionConfig: what of a noised image is noise, from its patches, its noise and its
+// class
 #pragma once
 #include <memory>
 #include <vector>
@@ -16,9 +16,8 @@ struct DiffusionConfig {
   int64_t classes = 10;
   bool learned_variance = false;
 
-  int64_t patches() const { return height / patch * (image_width / patch); }
-  int64_t numbers() const { return patch * patch * channels; }  // of a patch
-  int64_t predicted() const { return numbers() * (learned_variance ? 2 : 1); }
+  PatchGrid grid() const { return {height, image_width, channels, patch}; }
+  int64_t predicted() const { return grid().numbers() * (learned_variance ? 2 : 1); }  // of a patch
 };
 
 template <class Visitor>
@@ -32,12 +31,6 @@ void visit(DiffusionConfig& config, Visitor& field) {
   field("learned_variance", config.learned_variance, anything(),
         "predicts that of each step too, as objective.kind = ddpm wants it");
 }
-
-// S images of H rows of W pixels of C channels, cut into N patches of p x p, row by row
-
-/// [S, H, W, C], or its numbers in that order -> [S N, p p C], and back.
-at::Tensor patches_of(const at::Tensor& image_SHWC, const DiffusionConfig& config);
-at::Tensor images_of(const at::Tensor& patch_TC, const DiffusionConfig& config);
 
 /// DiT (Peebles and Xie 2023), with experts as DiT-MoE (Fei et al. 2024) where moe.layers says so. Tokens are patches,
 /// x = W patch + position (sines and cosines of row and column); the condition of an image is that of its time (a
@@ -54,12 +47,17 @@ class DiffusionTransformer : public Model {
     return {{.name = "blocks", .blocks = config.layers, .causal = false, .modulated = true}};
   }
 
+  static DocumentShape documents_of(const ModelConfig& config) {
+    const auto& own = config.own<DiffusionConfig>();
+    return {.classes = own.classes, .images = own.grid(), .variances = own.learned_variance};
+  }
+  DocumentShape documents() const override { return documents_of(config()); }
+
   /// Reads tokens.value_TC, time_S and class_S. Collective over the pass's group.
   ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) override;
 
-  const DiffusionConfig& diffusion() const { return config().own<DiffusionConfig>(); }
-
  private:
+  const DiffusionConfig& diffusion() const { return config().own<DiffusionConfig>(); }
   at::Tensor condition(const at::Tensor& time_S, const at::Tensor& class_S) const;
 
   std::shared_ptr<Linear> patches_, time_first_, time_second_, output_;

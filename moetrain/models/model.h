@@ -10,6 +10,7 @@
 #include "moetrain/layers/output_head.h"
 #include "moetrain/layers/sequences.h"
 #include "moetrain/losses/loss_terms.h"
+#include "moetrain/models/document_shape.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/models/recompute.h"
 #include "moetrain/moe/moe_layer.h"
@@ -105,6 +106,9 @@ class Model : public torch::nn::Module {
  public:
   /// Sequences of this rank may be none. Collective over the pass's group.
   virtual ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) = 0;
+
+  /// Of the documents that it reads; as its preset says.
+  virtual DocumentShape documents() const { return {}; }
 
   const OutputHead& head() const;  // @pre it has one
   const ModelConfig& config() const { return config_; }

@@ -47,6 +47,8 @@ struct ModelPreset {
   /// Of its blocks, in the order of their numbers.
   std::vector<StackShape> (*stacks)(const ModelConfig& config) = nullptr;
   ModelEnds (*ends)(const ModelConfig& config) = [](const ModelConfig&) { return ModelEnds(); };
+  /// Where it reads documents or images.
+  DocumentShape (*documents)(const ModelConfig& config) = [](const ModelConfig&) { return DocumentShape(); };
   /// What only this model knows: its own table [model.NAME] in a recipe, and what it refuses of [model].
   parallel::OwnKeyList keys = nullptr;
   void (*check)(const ModelConfig& config) = nullptr;

@@ -120,8 +120,7 @@ class Ddpm : public DiffusionObjective {
     const AtSteps of_group(steps_, step_G, images.value_TC.options());
     ModelInputs inputs = batch.inputs;
     inputs.time_S = step_S.to(images.value_TC.options()) / steps;
-    inputs.class_S =
-        with_class_dropout(batch, pass, config_.class_dropout, model.config().own<DiffusionConfig>().classes);
+    inputs.class_S = with_class_dropout(batch, pass, config_.class_dropout, model.documents().classes);
     const at::Tensor kept_G1 = of_group(&Steps::kept);
     inputs.tokens.value_TC = kept_G1.sqrt() * images.value_TC + (1 - kept_G1).sqrt() * noise_GC;
     ModelOutput output = model.forward(inputs, pass);

@@ -51,18 +51,18 @@ ObjectiveOutput with_squares(LossTerms losses, const at::Tensor& square_T, Model
 }
 
 GuidedModel::GuidedModel(Model& model, const at::Tensor& class_S, const ImageSampling& options)
-    : model_(model), config_(model.config().own<DiffusionConfig>()), class_S_(class_S), options_(options) {}
+    : model_(model), shape_(model.documents()), class_S_(class_S), options_(options) {}
 
 at::Tensor GuidedModel::noise(int64_t step) const {
   const parallel::RandomStream stream(options_.seed, "sampled image", 0, step + 1);
-  return normal_draws(stream, 0, {class_S_.size(0) * config_.patches(), config_.numbers()},
+  return normal_draws(stream, 0, {class_S_.size(0) * shape_.images->patches(), shape_.images->numbers()},
                       model_.parameters().front().options().requires_grad(false));
 }
 
 at::Tensor GuidedModel::predicted(const at::Tensor& value_TC, double time, int64_t guided) const {
   const at::Tensor asked_TC = predicted(value_TC, time, class_S_);
   if (options_.guidance == 1) return asked_TC;
-  const at::Tensor free_TC = predicted(value_TC, time, at::full_like(class_S_, config_.classes));
+  const at::Tensor free_TC = predicted(value_TC, time, at::full_like(class_S_, shape_.classes));
   const at::Tensor away_TC = (asked_TC - free_TC).narrow(1, 0, guided) * options_.guidance;
   const int64_t behind = asked_TC.size(1) - guided;
   return at::cat({free_TC.narrow(1, 0, guided) + away_TC, asked_TC.narrow(1, guided, behind)}, 1);
@@ -73,11 +73,11 @@ at::Tensor GuidedModel::images(const at::Tensor& value_TC) const {
     parallel::user_error("the model's images are not finite: the run diverged, or the guidance (", options_.guidance,
                          ") is too strong");
   }
-  return images_of(value_TC, config_);
+  return images_of(value_TC, *shape_.images);
 }
 
 at::Tensor GuidedModel::predicted(const at::Tensor& value_TC, double time, const at::Tensor& class_S) const {
-  const int64_t images = class_S.size(0), patches = config_.patches();
+  const int64_t images = class_S.size(0), patches = shape_.images->patches();
   const ModelInputs inputs{.tokens = {.value_TC = value_TC,
                                       .sequences = Sequences::uniform(images, patches, value_TC.device()),
                                       .global_tokens = images * patches,

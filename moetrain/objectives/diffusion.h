@@ -1,7 +1,7 @@
 // defines: wide_images, noise_of, normal_of_sequences, uniform_of_sequences, with_class_dropout, of_tokens,
 // with_squares, DiffusionObjective, GuidedModel: what diffusion objectives share
 #pragma once
-#include "moetrain/models/diffusion_transformer.h"
+#include "moetrain/models/model.h"
 #include "moetrain/objectives/objective.h"
 
 namespace moetrain {
@@ -40,6 +40,7 @@ class DiffusionObjective : public Objective {
 /// A model while images are drawn from it: what it predicts for some classes, with guidance.
 class GuidedModel {
  public:
+  /// @pre the model reads images
   GuidedModel(Model& model, const at::Tensor& class_S, const ImageSampling& options);
 
   /// [S N, C]: where each image begins, or of a step.
@@ -54,7 +55,7 @@ class GuidedModel {
   at::Tensor predicted(const at::Tensor& value_TC, double time, const at::Tensor& class_S) const;
 
   Model& model_;
-  DiffusionConfig config_;
+  DocumentShape shape_;  // with images
   at::Tensor class_S_;
   ImageSampling options_;
 };

@@ -30,7 +30,7 @@ class RectifiedFlow : public DiffusionObjective {
     const at::Tensor noise_GC = noise_of(images, pass);
     ModelInputs inputs = batch.inputs;
     inputs.time_S = at::sigmoid(normal_of_sequences(images, pass, "diffusion time"));
-    inputs.class_S = with_class_dropout(batch, pass, class_dropout_, model.config().own<DiffusionConfig>().classes);
+    inputs.class_S = with_class_dropout(batch, pass, class_dropout_, model.documents().classes);
     const at::Tensor time_G1 = of_tokens(inputs.time_S, images.sequences);
     inputs.tokens.value_TC = images.value_TC + time_G1 * (noise_GC - images.value_TC);
     ModelOutput output = model.forward(inputs, pass);

@@ -61,7 +61,7 @@ int main() {
     const auto corpus = data::TokenCorpus::open(trained.recipe.data.file, data::Verify::kIndexOnly);
     const auto batches = launch::make_held_out_batches(corpus, trained.recipe, {.index = 0, .count = 1});
     const auto objective = trained.recipe.objective_preset().make({trained.recipe.objective, nullptr});
-    const int64_t patches = trained.recipe.model.own<moetrain::DiffusionConfig>().patches();
+    const int64_t patches = trained.recipe.model.own<moetrain::DiffusionConfig>().grid().patches();
     parallel::LocalCommunicator alone;
     std::map<int64_t, Layer> layers;
     for (int64_t i = 0; i < batches->count(); ++i) {

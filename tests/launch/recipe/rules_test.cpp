@@ -92,10 +92,10 @@ TEST(Rules, ImagesHaveObjectivesOfTheirOwn) {
   EXPECT_EQ(
       broken_rule({"model.kind=diffusion_transformer"}),
       "objective.kind = \"next_token\" with model.kind = \"diffusion_transformer\", which says what noise an image "
-      "has; legal: objective.kind = \"rectified_flow\", or model.kind = \"decoder_lm\"");
+      "has; legal: objective.kind of rectified_flow, ddpm, or model.kind of decoder_lm, encoder_decoder, classifier");
   EXPECT_EQ(broken_rule({"objective.kind=ddpm"}),
             "objective.kind = \"ddpm\" with model.kind = \"decoder_lm\", which says nothing of noise; legal: "
-            "objective.kind = \"next_token\", or model.kind = \"diffusion_transformer\"");
+            "objective.kind of next_token, two_pass, distillation, or model.kind of diffusion_transformer");
   const auto of_images = [](const std::vector<std::string>& more) {
     std::vector<std::string> keys{"model.kind=diffusion_transformer"};
     keys.insert(keys.end(), more.begin(), more.end());
