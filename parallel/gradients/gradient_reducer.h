@@ -8,6 +8,8 @@
 
 #include "parallel/comm/communicator.h"
 #include "parallel/gradients/buckets.h"
+#include "parallel/gradients/gradient_bucket.h"
+#include "parallel/gradients/slices.h"
 #include "parallel/mesh/placement.h"
 #include "parallel/schedule/schedule.h"
 
@@ -24,10 +26,9 @@ struct ReducerOptions {
 /// Owns the gradients of `parameters`: flat buckets of float32 (float64 for float64 parameters), in reverse order of
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
 /// their float32 place as they come, so that micro-batches and ranks are summed in float32.
-/// A bucket's parameters share one group. Buckets are sent in slices, which a plan may cut finer (FSMoE's gradient
-/// partition), in a fixed order, the same on every rank, whatever order backward takes: a slice goes once it is
-/// complete, those before it have gone, and the plan has released so many bytes. With sharding each bucket is cut
-/// evenly over its group, wherever parameters begin, or between units (gradients/buckets.h).
+/// A bucket's parameters share one group. Buckets are sent in slices, in an order and at times that a plan may say
+/// (gradients/slices.h). With sharding each bucket is cut evenly over its group, wherever parameters begin, or between
+/// units (gradients/buckets.h).
 class GradientReducer {
  public:
   using Groups = std::vector<std::shared_ptr<Communicator>>;
@@ -53,7 +54,7 @@ class GradientReducer {
   void finish();
 
   /// The elements of parameter i, flattened, that this rank updates: all but for sharding.
-  const ElementRange& owned(size_t i) const { return owned_[i]; }
+  const ElementRange& owned(size_t i) const { return bucket(i).owned(places_[i].member); }
   /// Their summed gradient: in the parameter's shape without sharding, else as a column (a vector for a vector).
   at::Tensor gradient(size_t i) const;
   /// The same elements of the parameter itself, in the same shape; what an optimizer writes to.
@@ -67,37 +68,32 @@ class GradientReducer {
   int64_t kept_bytes() const;
 
  private:
-  struct Bucket;
-  struct Slice;
+  /// Where a parameter's gradient is.
+  struct Place {
+    size_t bucket = 0, member = 0;
+  };
   class Hook;
 
   bool sharded() const { return options_.sharding != Sharding::kNone; }
-  void make_bucket(const std::shared_ptr<Communicator>& group, const BucketPlan& plan, RowCounts cut);
+  const GradientBucket& bucket(size_t parameter) const { return buckets_[places_[parameter].bucket]; }
+  int64_t element_bytes() const;
+  TraceRecorder* recorder() const;
   void parameter_ready(size_t i);
   /// Cuts the buckets into slices where the plan has changed.
   void cut_slices();
   void release(int64_t bytes);
-  bool released(const Slice& slice) const;
-  void issue(Slice& slice);
   void issue_ready();
   void retire(Slice& slice);
   void note(const Slice& slice) const;
   void begin_round();
-  int64_t element_bytes() const;
-  TraceRecorder* recorder() const;
   void end_round();
 
   std::vector<at::Tensor> parameters_;
   ReducerOptions options_;
-  std::vector<size_t> bucket_of_;
-  std::vector<int64_t> offset_;  // of each parameter in its bucket
-  std::vector<ElementRange> owned_;
-  std::vector<Bucket> buckets_;
-  std::vector<Slice> slices_;  // in the order of issue
-  Plan plan_;                  // that they are cut for
-  size_t next_to_issue_ = 0, next_to_retire_ = 0;
-  int64_t released_bytes_ = 0;
-  bool issuing_ = false, ending_ = false;
+  std::vector<Place> places_;  // of each parameter
+  std::vector<GradientBucket> buckets_;
+  SliceQueue slices_;
+  bool issuing_ = false;
 };
 
 }  // namespace parallel

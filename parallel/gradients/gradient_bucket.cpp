@@ -1,0 +1,120 @@
+#include "parallel/gradients/gradient_bucket.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace parallel {
+namespace {
+
+at::Tensor as_part_of(const at::Tensor& flat, const at::Tensor& parameter) {
+  return parameter.dim() >= 2 ? flat.unsqueeze(1) : flat;
+}
+
+}  // namespace
+
+at::ScalarType gradient_type(const at::Tensor& parameter) {
+  return parameter.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+GradientBucket::GradientBucket(std::vector<at::Tensor> parameters, std::shared_ptr<Communicator> group, RowCounts cut,
+                               Sharding sharding)
+    : parameters_(std::move(parameters)), group_(std::move(group)), cut_(std::move(cut)), sharding_(sharding) {
+  for (const at::Tensor& parameter : parameters_) {
+    places_.push_back({elements_, parameter.numel()});
+    elements_ += parameter.numel();
+  }
+  own_ = {0, elements_};
+  if (sharding_ != Sharding::kGradients) flat_ = zeros(elements_);
+  if (sharded()) {
+    const auto rank = static_cast<size_t>(group_->rank());
+    own_ = {std::accumulate(cut_.begin(), cut_.begin() + group_->rank(), int64_t{0}), cut_[rank]};
+    part_ = zeros(own_.count);
+    parameters_flat_ = at::empty({elements_}, parameters_.front().options().requires_grad(false));
+  }
+  for (size_t k = 0; k < parameters_.size(); ++k) place_parameter(k);
+}
+
+at::Tensor GradientBucket::zeros(int64_t elements) const {
+  const at::Tensor& first = parameters_.front();
+  return at::zeros({elements}, first.options().dtype(gradient_type(first)).requires_grad(false));
+}
+
+void GradientBucket::place_parameter(size_t k) {
+  at::Tensor& parameter = parameters_[k];
+  const auto [offset, count] = places_[k];
+  const int64_t begin = std::max(own_.begin, offset);
+  const int64_t end = std::max(begin, std::min(own_.begin + own_.count, offset + count));
+  owned_.push_back({std::min(begin - offset, count), end - begin});
+  if (parameters_flat_.defined()) {
+    const at::Tensor place = parameters_flat_.narrow(0, offset, count).view(parameter.sizes());
+    place.copy_(parameter.detach());
+    parameter.set_data(place);
+  }
+  // Where dtypes agree autograd adds straight into the bucket.
+  if (flat_.defined() && parameter.scalar_type() == flat_.scalar_type()) {
+    parameter.mutable_grad() = flat_.narrow(0, offset, count).view(parameter.sizes());
+  }
+}
+
+void GradientBucket::zero() {
+  if (flat_.defined()) flat_.zero_();
+  if (part_.defined()) part_.zero_();
+}
+
+void GradientBucket::collect(size_t k) {
+  at::Tensor& gradient = parameters_[k].mutable_grad();
+  if (!flat_.defined()) flat_ = zeros(elements_);
+  const at::Tensor place = flat_.narrow(0, places_[k].begin, places_[k].count);
+  if (gradient.data_ptr() == place.data_ptr()) return;
+  place.add_(gradient.flatten());
+  gradient = at::Tensor();
+}
+
+Work GradientBucket::reduce(int64_t begin, int64_t count) {
+  if (!sharded()) return group_->all_reduce(flat_.narrow(0, begin, count), ReduceOp::kSum);
+  if (!flat_.defined()) flat_ = zeros(elements_);  // parameters that no loss reaches on this rank count as zeros
+  if (!arriving_.defined()) arriving_ = at::empty_like(part_);
+  RowCounts within;  // of each rank's part, what lies in these elements
+  int64_t part = 0, own_begin = 0;
+  for (size_t r = 0; r < cut_.size(); part += cut_[r++]) {
+    const int64_t from = std::clamp(begin, part, part + cut_[r]);
+    const int64_t to = std::clamp(begin + count, part, part + cut_[r]);
+    within.push_back(to - from);
+    if (static_cast<int64_t>(r) == group_->rank()) own_begin = from - part;
+  }
+  const int64_t own = within[static_cast<size_t>(group_->rank())];
+  return group_->reduce_scatter_rows(arriving_.narrow(0, own_begin, own), flat_.narrow(0, begin, count), within);
+}
+
+void GradientBucket::finish_reduction() {
+  if (!arriving_.defined()) return;
+  part_.add_(std::exchange(arriving_, at::Tensor()));
+  if (sharding_ == Sharding::kGradients) flat_ = at::Tensor();
+}
+
+Work GradientBucket::gather_parameters() {
+  const at::Tensor own = parameters_flat_.narrow(0, own_.begin, own_.count).clone();
+  return group_->all_gather_rows(parameters_flat_, own, cut_);
+}
+
+at::Tensor GradientBucket::gradient(size_t k) const {
+  const auto [begin, count] = owned_[k];
+  if (!sharded()) return flat_.narrow(0, places_[k].begin, count).view(parameters_[k].sizes());
+  const int64_t from = count == 0 ? 0 : places_[k].begin + begin - own_.begin;
+  return as_part_of(part_.narrow(0, from, count), parameters_[k]);
+}
+
+at::Tensor GradientBucket::owned_part(size_t k) const {
+  const at::Tensor parameter = parameters_[k].detach();
+  if (!sharded()) return parameter;
+  return as_part_of(parameter.flatten().narrow(0, owned_[k].begin, owned_[k].count), parameter);
+}
+
+int64_t GradientBucket::kept_bytes() const {
+  return static_cast<int64_t>((sharding_ == Sharding::kGradients ? part_ : flat_).nbytes());
+}
+
+}  // namespace parallel

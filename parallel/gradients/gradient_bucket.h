@@ -1,0 +1,67 @@
+// defines: GradientBucket: gradients that travel together, and with sharding the part of them that this rank updates
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "parallel/comm/communicator.h"
+#include "parallel/mesh/placement.h"
+
+namespace parallel {
+
+/// The dtype in which gradients are summed: float32, float64 for float64 parameters.
+at::ScalarType gradient_type(const at::Tensor& parameter);
+
+/// One flat tensor of the gradients of some parameters, which share one group. Parameters go by their number here.
+class GradientBucket {
+ public:
+  /// parameters: as they lie. cut: elements of each rank's part; without sharding nothing is cut. With it the
+  /// parameters' data move into a flat buffer.
+  GradientBucket(std::vector<at::Tensor> parameters, std::shared_ptr<Communicator> group, RowCounts cut,
+                 Sharding sharding);
+
+  const Communicator& group() const { return *group_; }
+  int64_t elements() const { return elements_; }
+  /// Where each parameter lies.
+  const std::vector<ElementRange>& places() const { return places_; }
+  /// The elements of parameter k, flattened, that this rank updates.
+  const ElementRange& owned(size_t k) const { return owned_[k]; }
+
+  void zero();
+  /// Takes over the gradient of parameter k where backward has not added it in place.
+  void collect(size_t k);
+  /// Sums `count` elements from `begin` on over the group. Collective.
+  [[nodiscard]] Work reduce(int64_t begin, int64_t count);
+  /// Once all of it is reduced, and waited for.
+  void finish_reduction();
+  /// Every rank gets what the others own of the parameters. Collective. @pre sharding
+  [[nodiscard]] Work gather_parameters();
+
+  /// What is left after the reduction: parameter k's in its shape, with sharding the owned elements as a column (a
+  /// vector for a vector), so that an optimizer still sees that they are part of a matrix.
+  at::Tensor gradient(size_t k) const;
+  /// The same elements of the parameter itself, in the same shape.
+  at::Tensor owned_part(size_t k) const;
+  /// Bytes that stay between micro-batches.
+  int64_t kept_bytes() const;
+
+ private:
+  bool sharded() const { return sharding_ != Sharding::kNone; }
+  at::Tensor zeros(int64_t elements) const;
+  void place_parameter(size_t k);
+
+  std::vector<at::Tensor> parameters_;
+  std::shared_ptr<Communicator> group_;
+  RowCounts cut_;
+  Sharding sharding_;
+  std::vector<ElementRange> places_, owned_;
+  int64_t elements_ = 0;
+  ElementRange own_;            // all of it but for sharding
+  at::Tensor flat_;             // gradients; undefined where they are kept for the own part alone and none has come
+  at::Tensor part_;             // the own part of their sum, with sharding
+  at::Tensor arriving_;         // what a reduction brings for it
+  at::Tensor parameters_flat_;  // the parameters' data, with sharding
+};
+
+}  // namespace parallel
