@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "launch/batches/pair_batches.h"
@@ -14,6 +13,7 @@
 #include "launch/evaluation/evaluation.h"
 #include "launch/evaluation/translation.h"
 #include "launch/models/trained_model.h"
+#include "launch/records/record_json.h"
 #include "launch/runs/run_folder.h"
 #include "launch/runs/token_file.h"
 #include "parallel/base/fault.h"
@@ -161,16 +161,16 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   const Translated translated = translate_run(*trained, std::move(text), groups);
   parallel::all_ranks(*world, [&] {
     if (world->rank() != 0) return;
-    nlohmann::json json = to_json(result, /*with_routing=*/true);
-    json["step"] = trained->info.update;
+    EvaluationFile file = file_of(result, trained->info.update);
     print(result);
     if (translated.text) {
-      json["translation"] = to_json(translated.scores);
+      file.translation = records_of(translated.scores);
       write_translations(folder.path / "translations", translated);
       print(translated.scores);
     }
     // A group's name may be any bytes.
-    write_file(folder.evaluation(), json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    write_file(folder.evaluation(),
+               record_to_json(file).dump(1, ' ', false, RecordJson::error_handler_t::replace) + "\n");
   });
   return kDone;
 }

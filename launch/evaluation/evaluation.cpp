@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <numbers>
 #include <numeric>
 
@@ -92,12 +91,12 @@ Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) 
   return result;
 }
 
-nlohmann::json score_json(const GroupScore& score) {
-  return {{"loss", score.loss()},
-          {"bits_per_byte", score.bits_per_byte()},
-          {"accuracy", score.accuracy()},
-          {"tokens", score.tokens},
-          {"bytes", score.bytes}};
+ScoreRecord record_of(const GroupScore& score) {
+  return {.loss = score.loss(),
+          .bits_per_byte = score.bits_per_byte(),
+          .accuracy = score.accuracy(),
+          .tokens = static_cast<double>(score.tokens),
+          .bytes = static_cast<double>(score.bytes)};
 }
 
 }  // namespace
@@ -144,23 +143,25 @@ Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective
   return result;
 }
 
-nlohmann::json to_json(const Evaluation& evaluation, bool with_routing) {
-  nlohmann::json json = score_json(evaluation.overall);
-  json["groups"] = nlohmann::json::object();
-  for (const GroupScore& score : evaluation.groups) json["groups"][score.name] = score_json(score);
-  if (!with_routing) return json;
-  json["routing"] = nlohmann::json::array();
+EvaluationRecord record_of(const Evaluation& evaluation, int64_t update) {
+  EvaluationRecord record{record_of(evaluation.overall), update};
+  for (const GroupScore& score : evaluation.groups) record.groups.emplace_back(score.name, record_of(score));
+  return record;
+}
+
+EvaluationFile file_of(const Evaluation& evaluation, int64_t update) {
+  EvaluationFile file{record_of(evaluation, update)};
   for (const GroupRouting& layer : evaluation.routing) {
-    nlohmann::json groups = nlohmann::json::object();
+    RoutingRecord map{.layer = layer.layer, .experts = static_cast<int64_t>(layer.choices.front().size())};
     for (size_t g = 0; g < layer.choices.size(); ++g) {
       std::vector<double> share = layer.choices[g];
       const double total = std::max(1.0, std::accumulate(share.begin(), share.end(), 0.0));
       for (double& value : share) value /= total;
-      groups[evaluation.groups[g].name] = share;
+      map.groups.emplace_back(evaluation.groups[g].name, std::move(share));
     }
-    json["routing"].push_back({{"layer", layer.layer}, {"experts", layer.choices.front().size()}, {"groups", groups}});
+    file.routing.push_back(std::move(map));
   }
-  return json;
+  return file;
 }
 
 }  // namespace launch

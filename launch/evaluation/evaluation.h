@@ -1,11 +1,12 @@
-// defines: Evaluation, evaluate, describe, to_json: held-out loss, overall and per group, and who uses which expert
+// defines: Evaluation, evaluate, describe, record_of, file_of: held-out loss, overall and per group, and who uses which
+// expert
 #pragma once
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "launch/batches/batches.h"
 #include "launch/ranks/groups.h"
+#include "launch/records/records.h"
 #include "moetrain/models/model.h"
 
 namespace launch {
@@ -41,8 +42,9 @@ struct Evaluation {
 Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective, const HeldOutBatches& batches,
                     const Groups& groups);
 
-/// {"loss", "bits_per_byte", "accuracy", "groups": {name: {...}}} and, with routing, "routing": [{"layer", "experts",
-/// "groups"}].
-nlohmann::json to_json(const Evaluation& evaluation, bool with_routing);
+/// After `update`; without who uses which expert.
+EvaluationRecord record_of(const Evaluation& evaluation, int64_t update);
+/// With it.
+EvaluationFile file_of(const Evaluation& evaluation, int64_t update);
 
 }  // namespace launch

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "data/batching/pair_sampler.h"
 #include "data/scoring/bleu.h"
@@ -140,15 +139,16 @@ std::vector<TranslationScore> score_translations(const data::ParallelText& text,
   return scores;
 }
 
-nlohmann::json to_json(const std::vector<TranslationScore>& scores) {
-  nlohmann::json json = nlohmann::json::object();
+Named<TranslationRecord> records_of(const std::vector<TranslationScore>& scores) {
+  Named<TranslationRecord> records;
   for (const TranslationScore& score : scores) {
-    json[score.direction] = {{"sentences", score.sentences},
-                             {"bleu", score.bleu},
-                             {"bleu_lowercase", score.bleu_lowercase},
-                             {"chrf", score.chrf}};
+    records.push_back({score.direction,
+                       {.sentences = static_cast<double>(score.sentences),
+                        .bleu = score.bleu,
+                        .bleu_lowercase = score.bleu_lowercase,
+                        .chrf = score.chrf}});
   }
-  return json;
+  return records;
 }
 
 }  // namespace launch

@@ -1,13 +1,13 @@
 // A split's sources in the model's words.
-// defines: translate, translate_text, source_tokens, one_line, TranslationScore, score_translations
+// defines: translate, translate_text, source_tokens, one_line, TranslationScore, score_translations, records_of
 #pragma once
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "data/datasets/parallel_text.h"
 #include "launch/ranks/groups.h"
+#include "launch/records/records.h"
 #include "moetrain/decoding/beam_search.h"
 #include "moetrain/models/encoder_decoder.h"
 
@@ -43,7 +43,7 @@ struct TranslationScore {
 std::vector<TranslationScore> score_translations(const data::ParallelText& text,
                                                  const std::vector<std::string>& hypotheses);
 
-/// {direction: {"sentences", "bleu", "bleu_lowercase", "chrf"}}
-nlohmann::json to_json(const std::vector<TranslationScore>& scores);
+/// By direction.
+Named<TranslationRecord> records_of(const std::vector<TranslationScore>& scores);
 
 }  // namespace launch

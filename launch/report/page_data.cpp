@@ -90,10 +90,10 @@ Json losses(const RunRecord& run) {
 
 // ---- Held-out scores. ----
 
-Json to_json(const Evaluation& evaluation) {
+Json to_json(const EvaluationRecord& evaluation) {
   Json groups = Json::array();
-  for (const GroupScore& group : evaluation.groups)
-    groups.push_back({{"name", group.name},
+  for (const auto& [name, group] : evaluation.groups)
+    groups.push_back({{"name", name},
                       {"loss", group.loss},
                       {"bits_per_byte", group.bits_per_byte},
                       {"accuracy", group.accuracy},
@@ -106,7 +106,7 @@ Json to_json(const Evaluation& evaluation) {
           {"groups", groups}};
 }
 
-const Evaluation* last_evaluation(const RunRecord& run) {
+const EvaluationRecord* last_evaluation(const RunRecord& run) {
   if (run.evaluation) return &*run.evaluation;
   return run.evaluations.empty() ? nullptr : &run.evaluations.back();
 }
@@ -114,20 +114,19 @@ const Evaluation* last_evaluation(const RunRecord& run) {
 /// A number of held-out targets, and where it stands.
 struct Score {
   const char* name;
-  double Evaluation::*of_all;
-  double GroupScore::*of_group;
+  double ScoreRecord::*number;
 };
 
 /// What groups are compared by: bits per byte where their targets stand for bytes, how often the target was held most
 /// probable where there is such a thing, else the loss.
 Score score_of(const RunRecord& run) {
-  const Score bits{"bits_per_byte", &Evaluation::bits_per_byte, &GroupScore::bits_per_byte};
-  const Score accuracy{"accuracy", &Evaluation::accuracy, &GroupScore::accuracy};
-  const Evaluation* last = last_evaluation(run);
+  const Score bits{"bits_per_byte", &ScoreRecord::bits_per_byte};
+  const Score accuracy{"accuracy", &ScoreRecord::accuracy};
+  const EvaluationRecord* last = last_evaluation(run);
   for (const Score& score : {bits, accuracy}) {
-    if (last == nullptr || std::isfinite(last->*score.of_all)) return score;
+    if (last == nullptr || std::isfinite(last->*score.number)) return score;
   }
-  return std::isfinite(last->loss) ? Score{"loss", &Evaluation::loss, &GroupScore::loss} : bits;
+  return std::isfinite(last->loss) ? Score{"loss", &ScoreRecord::loss} : bits;
 }
 
 Json held_out(const RunRecord& run) {
@@ -135,17 +134,17 @@ Json held_out(const RunRecord& run) {
   std::vector<Point> losses;
   std::vector<std::string> names;
   std::map<std::string, std::vector<Point>> curves;
-  for (const Evaluation& evaluation : run.evaluations) {
+  for (const EvaluationRecord& evaluation : run.evaluations) {
     const auto step = static_cast<double>(evaluation.step);
     losses.push_back({step, evaluation.loss});
-    for (const GroupScore& group : evaluation.groups) {
-      if (!curves.contains(group.name)) names.push_back(group.name);
-      curves[group.name].push_back({step, group.*score.of_group});
+    for (const auto& [name, group] : evaluation.groups) {
+      if (!curves.contains(name)) names.push_back(name);
+      curves[name].push_back({step, group.*score.number});
     }
   }
   Json data{{"loss", to_json(losses)}, {"last", nullptr}, {"groups", Json::array()}};
   data["score"] = score.name;
-  if (const Evaluation* last = last_evaluation(run)) data["last"] = to_json(*last);
+  if (const EvaluationRecord* last = last_evaluation(run)) data["last"] = to_json(*last);
   for (const std::string& name : names) data["groups"].push_back({{"name", name}, {"points", to_json(curves[name])}});
   return data;
 }
@@ -187,7 +186,8 @@ Json layers(const RunRecord& run) {
 
 Json routing(const RunRecord& run) {
   Json all = Json::array();
-  for (const RoutingMap& map : run.routing) {
+  if (!run.evaluation) return all;
+  for (const RoutingRecord& map : run.evaluation->routing) {
     Json groups = Json::array();
     for (const auto& [name, shares] : map.groups) groups.push_back({{"name", name}, {"share", shares}});
     all.push_back({{"layer", map.layer}, {"experts", map.experts}, {"groups", groups}});
@@ -197,8 +197,9 @@ Json routing(const RunRecord& run) {
 
 Json translation(const RunRecord& run) {
   Json all = Json::array();
-  for (const TranslationRecord& score : run.translation) {
-    all.push_back({{"direction", score.direction},
+  if (!run.evaluation) return all;
+  for (const auto& [direction, score] : run.evaluation->translation) {
+    all.push_back({{"direction", direction},
                    {"sentences", score.sentences},
                    {"bleu", score.bleu},
                    {"bleu_lowercase", score.bleu_lowercase},
@@ -304,8 +305,8 @@ Json start(const RunRecord& run) {
           {"model", run.start->model},
           {"ranks", run.start->ranks},
           {"threads", run.start->threads},
-          {"total_parameters", run.start->total_parameters},
-          {"active_parameters", run.start->active_parameters}};
+          {"total_parameters", run.start->parameters.total},
+          {"active_parameters", run.start->parameters.active}};
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ int64_t count_gaps(const RunRecord& run) {
   int64_t gaps = 0;
   for (const StepRecord& step : run.steps)
     for (const auto& [name, value] : step.loss) gaps += std::isnan(value) ? 1 : 0;
-  for (const Evaluation& evaluation : run.evaluations) gaps += std::isnan(evaluation.loss) ? 1 : 0;
+  for (const EvaluationRecord& evaluation : run.evaluations) gaps += std::isnan(evaluation.loss) ? 1 : 0;
   return gaps;
 }
 

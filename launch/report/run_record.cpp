@@ -1,184 +1,55 @@
 #include "launch/report/run_record.h"
 
-#include <algorithm>
-#include <cmath>
 #include <fstream>
-#include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
-#include <stdexcept>
 
+#include "launch/records/record_json.h"
 #include "parallel/base/fault.h"
 
 namespace launch::run_report {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
-
-/// A field that cannot be used; whoever knows the file and line turns it into a UserError.
-struct BadField : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-[[noreturn]] void bad_field(const std::string& key, const std::string& expected, const Json& found) {
-  throw BadField(parallel::concat("'", key, "' must be ", expected, ", found ", found.type_name()));
-}
-
-const Json* find(const Json& object, const std::string& key) {
-  const auto field = object.find(key);
-  return field == object.end() || field->is_null() ? nullptr : &*field;
-}
-
-double to_number(const Json& value, const std::string& key) {
-  if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
-  if (!value.is_number()) bad_field(key, "a number", value);
-  return value.get<double>();
-}
-
-double number(const Json& object, const std::string& key) {
-  const Json* field = find(object, key);
-  return field == nullptr ? std::numeric_limits<double>::quiet_NaN() : to_number(*field, key);
-}
-
-int64_t whole_number(const Json& object, const std::string& key) {
-  const Json* field = find(object, key);
-  if (field == nullptr) throw BadField(parallel::concat("'", key, "' is missing"));
-  if (!field->is_number_integer() || field->get<int64_t>() < 0) bad_field(key, "a whole number, at least 0", *field);
-  return field->get<int64_t>();
-}
-
-std::string text(const Json& object, const std::string& key) {
-  const Json* field = find(object, key);
-  if (field == nullptr) return "";
-  if (!field->is_string()) bad_field(key, "text", *field);
-  return field->get<std::string>();
-}
-
-const Json& child(const Json& object, const std::string& key, Json::value_t kind) {
-  static const Json kNoObject = Json::object(), kNoArray = Json::array();
-  const Json* field = find(object, key);
-  if (field == nullptr) return kind == Json::value_t::object ? kNoObject : kNoArray;
-  if (field->type() != kind) bad_field(key, kind == Json::value_t::object ? "an object" : "a list", *field);
-  return *field;
-}
-
-const Json& object_of(const Json& parent, const std::string& key) { return child(parent, key, Json::value_t::object); }
-
-const Json& list_of(const Json& parent, const std::string& key) { return child(parent, key, Json::value_t::array); }
-
-NamedNumbers named_numbers(const Json& parent, const std::string& key) {
-  NamedNumbers all;
-  for (const auto& [name, value] : object_of(parent, key).items())
-    all.emplace_back(name, to_number(value, key + "." + name));
-  return all;
-}
-
-std::vector<double> numbers(const Json& list, const std::string& key) {
-  if (!list.is_array()) bad_field(key, "a list", list);
-  std::vector<double> all;
-  for (const Json& value : list) all.push_back(to_number(value, key));
-  return all;
-}
-
-const Json& element(const Json& value, const std::string& key) {
-  if (!value.is_object()) bad_field(key, "a list of objects", value);
-  return value;
-}
-
-StartRecord to_start(const Json& line) {
-  const Json& parameters = object_of(line, "parameters");
-  return {.time = text(line, "time"),
-          .build = text(line, "build"),
-          .recipe_hash = text(line, "recipe_hash"),
-          .model = text(line, "model"),
-          .ranks = number(line, "ranks"),
-          .threads = number(line, "threads"),
-          .total_parameters = number(parameters, "total"),
-          .active_parameters = number(parameters, "active")};
-}
+using Json = RecordJson;
 
 StepRecord to_step(const Json& line) {
-  StepRecord step{.step = whole_number(line, "step"),
-                  .tokens = number(line, "tokens"),
-                  .loss = named_numbers(line, "loss"),
-                  .gradient_norm = number(line, "gradient_norm"),
-                  .learning_rate = number(line, "learning_rate"),
-                  .tokens_per_second = number(line, "tokens_per_second"),
-                  .seconds = named_numbers(line, "seconds"),
-                  .imbalance = number(line, "imbalance"),
-                  .dropped = number(line, "dropped"),
-                  .layers = {}};
+  auto step = record_from_json<StepRecord>(line);
   // A run without experts logs zeros, and has neither number.
-  if (step.imbalance == 0) step.imbalance = step.dropped = std::numeric_limits<double>::quiet_NaN();
-  for (const Json& layer : list_of(line, "layers")) {
-    element(layer, "layers");
-    step.layers.push_back({.layer = whole_number(layer, "layer"),
-                           .load = numbers(list_of(layer, "load"), "layers.load"),
-                           .dropped = number(layer, "dropped"),
-                           .entropy = number(layer, "entropy")});
-  }
+  if (step.imbalance == 0) step.imbalance = step.dropped = kNoNumber;
   return step;
 }
 
-Evaluation to_evaluation(const Json& line) {
-  Evaluation evaluation{.step = whole_number(line, "step"),
-                        .loss = number(line, "loss"),
-                        .bits_per_byte = number(line, "bits_per_byte"),
-                        .accuracy = number(line, "accuracy"),
-                        .groups = {}};
-  for (const auto& [name, group] : object_of(line, "groups").items()) {
-    if (!group.is_object()) bad_field("groups." + name, "an object", group);
-    evaluation.groups.push_back({.name = name,
-                                 .loss = number(group, "loss"),
-                                 .bits_per_byte = number(group, "bits_per_byte"),
-                                 .accuracy = number(group, "accuracy"),
-                                 .tokens = number(group, "tokens"),
-                                 .bytes = number(group, "bytes")});
-  }
-  return evaluation;
+int64_t to_resumed_step(const Json& line) {
+  const auto record = record_from_json<ResumeRecord>(line);
+  if (!record.step) throw BadRecord("'step' is missing");
+  return *record.step;
 }
 
-std::vector<TranslationRecord> to_translation(const Json& evaluation) {
-  std::vector<TranslationRecord> all;
-  for (const auto& [direction, score] : object_of(evaluation, "translation").items()) {
-    if (!score.is_object()) bad_field("translation." + direction, "an object", score);
-    all.push_back({.direction = direction,
-                   .sentences = number(score, "sentences"),
-                   .bleu = number(score, "bleu"),
-                   .bleu_lowercase = number(score, "bleu_lowercase"),
-                   .chrf = number(score, "chrf")});
+void check_routing(const EvaluationFile& evaluation) {
+  for (const RoutingRecord& map : evaluation.routing) {
+    for (const auto& [name, shares] : map.groups) {
+      const auto found = static_cast<int64_t>(shares.size());
+      if (found == map.experts) continue;
+      throw BadRecord(
+          parallel::concat("'routing.groups.", name, "' has ", found, " numbers for ", map.experts, " experts"));
+    }
   }
-  return all;
-}
-
-RoutingMap to_routing_map(const Json& entry) {
-  element(entry, "routing");
-  RoutingMap map{.layer = whole_number(entry, "layer"), .experts = whole_number(entry, "experts"), .groups = {}};
-  for (const auto& [name, shares] : object_of(entry, "groups").items()) {
-    const std::string key = "routing.groups." + name;
-    map.groups.emplace_back(name, numbers(shares, key));
-    const auto found = static_cast<int64_t>(map.groups.back().second.size());
-    if (found != map.experts)
-      throw BadField(parallel::concat("'", key, "' has ", found, " numbers for ", map.experts, " experts"));
-  }
-  return map;
 }
 
 /// Collects the events of metrics.jsonl in the order of the file.
 class Collector {
  public:
   void add(const Json& line) {
-    if (!line.is_object()) throw BadField(parallel::concat("expected an object, found ", line.type_name()));
-    const std::string event = text(line, "event");
-    if (event.empty()) throw BadField("'event' is missing");
-    if (event == "start") start(to_start(line));
-    if (event == "step") add_step(to_step(line));
-    if (event == "evaluate") add_evaluation(to_evaluation(line));
-    if (event == "checkpoint") add_checkpoint(line);
-    if (event == "resume") resume(whole_number(line, "step"));
-    if (event == "end") run_.end = EndRecord{.step = whole_number(line, "step"), .reason = text(line, "reason")};
+    if (!line.is_object()) throw BadRecord(parallel::concat("expected an object, found ", line.type_name()));
+    const Json event = line.value("event", Json());
+    if (!event.is_string()) throw BadRecord("'event' is missing");
+    if (event == StartRecord::kEvent) start(record_from_json<StartRecord>(line));
+    if (event == StepRecord::kEvent) add(steps_, to_step(line));
+    if (event == EvaluationRecord::kEvent) add(evaluations_, record_from_json<EvaluationRecord>(line));
+    if (event == CheckpointRecord::kEvent) add(checkpoints_, record_from_json<CheckpointRecord>(line));
+    if (event == ResumeRecord::kEvent) resume(to_resumed_step(line));
+    if (event == EndRecord::kEvent) run_.end = record_from_json<EndRecord>(line);
   }
 
   void add_cut_line(int64_t number) { run_.cut_lines.push_back(number); }
@@ -191,12 +62,10 @@ class Collector {
   }
 
  private:
-  void add_step(StepRecord record) { steps_.insert_or_assign(record.step, std::move(record)); }
-  void add_evaluation(Evaluation record) { evaluations_.insert_or_assign(record.step, std::move(record)); }
-  void add_checkpoint(const Json& line) {
-    const CheckpointRecord record{
-        .step = whole_number(line, "step"), .seconds = number(line, "seconds"), .bytes = number(line, "bytes")};
-    checkpoints_.insert_or_assign(record.step, record);
+  template <class Record>
+  static void add(std::map<int64_t, Record>& records, Record record) {
+    const int64_t step = record.step;
+    records.insert_or_assign(step, std::move(record));
   }
 
   /// What an attempt left that never reached a checkpoint is gone.
@@ -218,7 +87,7 @@ class Collector {
 
   RunRecord run_;
   std::map<int64_t, StepRecord> steps_;
-  std::map<int64_t, Evaluation> evaluations_;
+  std::map<int64_t, EvaluationRecord> evaluations_;
   std::map<int64_t, CheckpointRecord> checkpoints_;
 };
 
@@ -227,7 +96,7 @@ Json parse(const std::string& content) {
 }
 
 bool is_resume(const Json& line) {
-  return line.is_object() && line.value("event", Json()).is_string() && line["event"] == "resume";
+  return line.is_object() && line.value("event", Json()).is_string() && line["event"] == ResumeRecord::kEvent;
 }
 
 RunRecord read_metrics(const fs::path& path) {
@@ -247,7 +116,7 @@ RunRecord read_metrics(const fs::path& path) {
     if (cut_line != 0) continue;
     try {
       collector.add(line);
-    } catch (const BadField& fault) {
+    } catch (const BadRecord& fault) {
       parallel::user_error(path.string(), ":", number, ": ", fault.what());
     }
   }
@@ -270,10 +139,9 @@ void read_evaluation(const fs::path& path, RunRecord& run) {
   const Json evaluation = parse(*content);
   if (!evaluation.is_object()) parallel::user_error(path.string(), ": is not a JSON object");
   try {
-    run.evaluation = to_evaluation(evaluation);
-    for (const Json& entry : list_of(evaluation, "routing")) run.routing.push_back(to_routing_map(entry));
-    run.translation = to_translation(evaluation);
-  } catch (const BadField& fault) {
+    run.evaluation = record_from_json<EvaluationFile>(evaluation);
+    check_routing(*run.evaluation);
+  } catch (const BadRecord& fault) {
     parallel::user_error(path.string(), ": ", fault.what());
   }
 }

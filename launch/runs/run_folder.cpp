@@ -9,6 +9,7 @@
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
+#include "launch/records/records.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 
@@ -70,8 +71,9 @@ void check_same_run(const RunFolder& folder, const Recipe& then, const Recipe& n
 bool has_saved(const RunFolder& folder) {
   if (!checkpoint_updates(folder.path).empty()) return true;
   std::ifstream metrics(folder.metrics());
+  const std::string saved = parallel::concat("{\"event\":\"", CheckpointRecord::kEvent, "\"");
   for (std::string line; std::getline(metrics, line);) {
-    if (line.starts_with("{\"event\":\"checkpoint\"")) return true;
+    if (line.starts_with(saved)) return true;
   }
   return false;
 }

@@ -1,7 +1,6 @@
 #include "launch/training/metrics.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "parallel/base/fault.h"
 
@@ -29,31 +28,31 @@ MetricsFile::MetricsFile(const std::filesystem::path& path) : path_(path) {
   if (!file_) parallel::user_error("cannot write ", path.string());
 }
 
-void MetricsFile::write(const char* event, const nlohmann::json& fields) {
-  nlohmann::ordered_json line;
+void MetricsFile::write_line(const char* event, const RecordJson& fields) {
+  RecordJson line;
   line["event"] = event;
-  for (const auto& [key, value] : fields.items()) line[key] = value;
+  line.update(fields);
   // A group's name may be any bytes.
-  file_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
+  file_ << line.dump(-1, ' ', false, RecordJson::error_handler_t::replace) << '\n' << std::flush;
   failed_ = failed_ || !file_;
 }
 
-nlohmann::json to_json(const StepReport& report) {
-  nlohmann::json losses{{"total", report.total_loss()}};
-  for (const auto& [name, value] : report.losses) losses[name] = value;
-  nlohmann::json layers = nlohmann::json::array();
+StepRecord record_of(const StepReport& report) {
+  StepRecord record{.loss = {{"total", report.total_loss()}},
+                    .gradient_norm = report.gradient_norm,
+                    .learning_rate = report.learning_rate,
+                    .imbalance = report.imbalance()};
+  record.loss.insert(record.loss.end(), report.losses.begin(), report.losses.end());
   for (const LayerLoad& layer : report.layers) {
-    layers.push_back(
-        {{"layer", layer.layer}, {"load", layer.load}, {"dropped", layer.dropped}, {"entropy", layer.entropy}});
+    record.layers.push_back({.layer = layer.layer,
+                             .load = layer.load,
+                             .dropped = static_cast<double>(layer.dropped),
+                             .entropy = layer.entropy});
   }
-  return {{"loss", losses},
-          {"gradient_norm", report.gradient_norm},
-          {"learning_rate", report.learning_rate},
-          {"imbalance", report.imbalance()},
-          {"layers", layers}};
+  return record;
 }
 
-nlohmann::json to_json(const PhaseSeconds& seconds, int64_t updates) {
+NamedNumbers mean_seconds(const PhaseSeconds& seconds, int64_t updates) {
   const double n = static_cast<double>(std::max<int64_t>(1, updates));
   return {{"data", seconds.data / n},
           {"forward", seconds.forward / n},

@@ -1,9 +1,9 @@
-// defines: MetricsFile, to_json: metrics.jsonl of a run folder, one JSON object a line
+// defines: MetricsFile, record_of, mean_seconds: metrics.jsonl of a run folder, one JSON object a line
 #pragma once
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json_fwd.hpp>
 
+#include "launch/records/record_json.h"
 #include "launch/training/train_step.h"
 
 namespace launch {
@@ -13,21 +13,26 @@ namespace launch {
 class MetricsFile {
  public:
   explicit MetricsFile(const std::filesystem::path& path);
-  /// Writes {"event": event, ...fields}. A failure (a full disk) is kept for failed(): one rank writes, between
+  /// Writes {"event": its name, ...fields}. A failure (a full disk) is kept for failed(): one rank writes, between
   /// collectives of all, so it may not throw there.
-  void write(const char* event, const nlohmann::json& fields);
+  template <class Event>
+  void write(const Event& event) {
+    write_line(Event::kEvent, record_to_json(event));
+  }
   bool failed() const { return failed_; }
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  void write_line(const char* event, const RecordJson& fields);
+
   std::filesystem::path path_;
   std::ofstream file_;
   bool failed_ = false;
 };
 
-/// What an update says of itself in a line; the loop adds what it counts over updates.
-nlohmann::json to_json(const StepReport& report);
+/// What an update says of itself; the loop adds what it counts over updates.
+StepRecord record_of(const StepReport& report);
 /// Means over updates.
-nlohmann::json to_json(const PhaseSeconds& seconds, int64_t updates);
+NamedNumbers mean_seconds(const PhaseSeconds& seconds, int64_t updates);
 
 }  // namespace launch

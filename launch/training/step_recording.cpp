@@ -1,19 +1,20 @@
 #include "launch/training/step_recording.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "parallel/comm/agreement.h"
 
 namespace launch {
 namespace {
 
-nlohmann::json to_json(const StepShares& shares) {
-  nlohmann::json json{{"seconds", shares.seconds}, {"exposed", shares.exposed}, {"hidden", shares.hidden}};
-  for (size_t r = 0; r < shares.busy.size(); ++r) {
-    json[to_string(static_cast<parallel::Resource>(r))] = shares.busy[r];
-  }
-  return json;
+SharesRecord record_of(const StepShares& shares) {
+  const auto busy = [&](parallel::Resource resource) { return shares.busy[static_cast<size_t>(resource)]; };
+  return {.seconds = shares.seconds,
+          .exposed = shares.exposed,
+          .hidden = shares.hidden,
+          .compute = busy(parallel::Resource::kCompute),
+          .inside_host = busy(parallel::Resource::kInsideHost),
+          .between_hosts = busy(parallel::Resource::kBetweenHosts)};
 }
 
 }  // namespace
@@ -33,21 +34,18 @@ StepRecording gather_recording(const parallel::Trace& trace, int64_t update, con
   return recording;
 }
 
-nlohmann::json summary_of(const StepRecording& recording) {
-  double slowest = 0, exposed = 0, hidden = 0;
-  nlohmann::json ranks = nlohmann::json::array();
-  for (const StepTrace& step : recording.ranks) {
-    const StepShares shares = shares_of(step);
-    slowest = std::max(slowest, shares.seconds);
-    exposed += shares.exposed;
-    hidden += shares.hidden;
-    ranks.push_back(to_json(shares));
-  }
+TraceRecord summary_of(const StepRecording& recording) {
+  TraceRecord record{.step = recording.update, .seconds = 0, .exposed = 0, .hidden = 0};
   const auto count = static_cast<double>(std::max<size_t>(1, recording.ranks.size()));
-  nlohmann::json fields{{"step", recording.update}, {"seconds", slowest}, {"exposed", exposed / count},
-                        {"hidden", hidden / count}, {"ranks", ranks},     {"predicted", nullptr}};
-  if (recording.predicted) fields["predicted"] = to_json(shares_of(*recording.predicted));
-  return fields;
+  for (const StepTrace& step : recording.ranks) {
+    record.ranks.push_back(record_of(shares_of(step)));
+    const SharesRecord& shares = record.ranks.back();
+    record.seconds = std::max(record.seconds, shares.seconds);
+    record.exposed += shares.exposed / count;
+    record.hidden += shares.hidden / count;
+  }
+  if (recording.predicted) record.predicted = record_of(shares_of(*recording.predicted));
+  return record;
 }
 
 }  // namespace launch

@@ -1,9 +1,8 @@
 // defines: gather_recording, summary_of: one update's tasks, of all ranks
 #pragma once
-#include <nlohmann/json_fwd.hpp>
-
 #include "launch/profiles/trace_file.h"
 #include "launch/ranks/groups.h"
+#include "launch/records/records.h"
 #include "launch/training/overlap.h"
 
 namespace launch {
@@ -13,8 +12,7 @@ namespace launch {
 StepRecording gather_recording(const parallel::Trace& trace, int64_t update, const Overlap& overlap,
                                const Groups& groups);
 
-/// The fields of the event "trace" of metrics.jsonl, of the last micro-batch: seconds are the slowest rank's, exposed
-/// and hidden means over ranks, "ranks" has each with its resources.
-nlohmann::json summary_of(const StepRecording& recording);
+/// Of the last micro-batch.
+TraceRecord summary_of(const StepRecording& recording);
 
 }  // namespace launch

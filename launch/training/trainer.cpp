@@ -21,11 +21,6 @@
 #include "parallel/comm/stream_work.h"
 
 namespace launch {
-namespace {
-
-using nlohmann::json;
-
-}  // namespace
 
 Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const Interrupt& interrupt,
                  const TrainerOptions& options)
@@ -144,20 +139,24 @@ void Trainer::announce(bool resumed) {
 }
 
 void Trainer::write_start(bool resumed, const moetrain::ParameterCount& count, const std::string& model) {
-  json line{{"step", update_},
-            {"time", utc_now()},
-            {"build", build_id()},
-            {"recipe_hash", hash_text(recipe_hash(recipe_))},
-            {"ranks", groups_.control->size()},
-            {"mesh", groups_.mesh->shape().describe()},
-            {"threads", recipe_.run.threads},
-            {"parameters", {{"total", count.total}, {"active", count.active}}},
-            {"model", model}};
+  ResumeRecord record;
+  record.step = update_;
+  record.time = utc_now();
+  record.build = build_id();
+  record.recipe_hash = hash_text(recipe_hash(recipe_));
+  record.ranks = static_cast<double>(groups_.control->size());
+  record.mesh = groups_.mesh->shape().describe();
+  record.threads = static_cast<double>(recipe_.run.threads);
+  record.parameters = {static_cast<double>(count.total), static_cast<double>(count.active)};
+  record.model = model;
   if (before_) {
-    line["changed"] = json::object();
-    for (const ChangedKey& key : changed_keys(*before_, recipe_)) line["changed"][key.name] = {key.then, key.now};
+    record.changed.emplace();
+    for (const ChangedKey& key : changed_keys(*before_, recipe_)) {
+      record.changed->push_back({key.name, {key.then, key.now}});
+    }
   }
-  metrics_->write(resumed ? "resume" : "start", line);
+  if (resumed) return metrics_->write(record);
+  metrics_->write(static_cast<const StartRecord&>(record));
 }
 
 Trainer::Agreed Trainer::agree(const std::vector<MicroBatch>& batches) {
@@ -225,7 +224,7 @@ Trainer::End Trainer::run() {
   }
   if (last_saved_ != update_) save();
   if (end == End::kDone && recipe_.evaluate.every.count > 0) score();
-  if (metrics_) metrics_->write("end", {{"step", update_}, {"reason", end == End::kDone ? "done" : "interrupted"}});
+  if (metrics_) metrics_->write(EndRecord{update_, end == End::kDone ? "done" : "interrupted"});
   check_metrics_written();
   if (end == End::kInterrupted) {
     progress_.say(parallel::concat(progress_.reader_gone() ? "moetrain: nobody reads standard output any more; " : "",
@@ -259,7 +258,7 @@ void Trainer::keep_trace(const parallel::Trace& trace) {
   parallel::all_ranks(*groups_.control, [&] {
     if (groups_.control->rank() == 0) write_file(folder_.trace(), trace_to_text(recording));
   });
-  if (metrics_) metrics_->write("trace", summary_of(recording));
+  if (metrics_) metrics_->write(summary_of(recording));
 }
 
 void Trainer::log(const StepReport& report) {
@@ -275,18 +274,16 @@ void Trainer::log(const StepReport& report) {
        .tokens_per_second = tokens_per_second,
        .seconds_left = seconds / static_cast<double>(updates) * static_cast<double>(setup_.length - update_)});
   if (metrics_) {
-    json line = to_json(report);
-    line["step"] = update_;
-    line["tokens"] = update_ * setup_.scale.tokens_per_update;
-    line["tokens_per_second"] = tokens_per_second;
-    line["seconds"] = to_json(phase_seconds_, updates);
-    line["bytes"] = json::object();
-    for (const auto& [axis, sum] : bytes_) line["bytes"][axis] = sum / updates;
-    // Of the seconds since the last line, how many the thread that carries MPI was busy.
+    StepRecord record = record_of(report);
+    record.step = update_;
+    record.tokens = static_cast<double>(update_ * setup_.scale.tokens_per_update);
+    record.tokens_per_second = tokens_per_second;
+    record.seconds = mean_seconds(phase_seconds_, updates);
+    for (const auto& [axis, sum] : bytes_) record.bytes.emplace_back(axis, static_cast<double>(sum / updates));
     const double engine = groups_.engine != nullptr ? groups_.engine->cpu_seconds() : 0;
-    line["mpi_thread_share"] = (engine - std::exchange(engine_seconds_, engine)) / seconds;
-    line["dropped"] = dropped_;
-    metrics_->write("step", line);
+    record.mpi_thread_share = (engine - std::exchange(engine_seconds_, engine)) / seconds;
+    record.dropped = static_cast<double>(dropped_);
+    metrics_->write(record);
   }
   phase_seconds_ = {};
   dropped_ = 0;
@@ -329,17 +326,14 @@ void Trainer::save() {
       write_checkpoint(checkpoint_path(folder_.path, update_), info, checkpoint_tensors(), *groups_.control);
   if (groups_.control->rank() == 0) prune_checkpoints(folder_.path, recipe_.checkpoint.keep);
   last_saved_ = update_;
-  if (metrics_) metrics_->write("checkpoint", {{"step", update_}, {"seconds", seconds_since(start)}, {"bytes", bytes}});
+  if (metrics_) metrics_->write(CheckpointRecord{update_, seconds_since(start), static_cast<double>(bytes)});
 }
 
 void Trainer::score() {
   if (last_saved_ != update_) check_finite();
   const Evaluation result = evaluate(*setup_.state.model, *setup_.state.objective, *held_out_, groups_);
   progress_.say(parallel::concat("held out, after update ", update_, ": ", describe(result.overall)));
-  if (!metrics_) return;
-  json line = to_json(result, /*with_routing=*/false);
-  line["step"] = update_;
-  metrics_->write("evaluate", line);
+  if (metrics_) metrics_->write(record_of(result, update_));
 }
 
 }  // namespace launch

@@ -33,7 +33,7 @@ ROOMS = {
     "moetrain": "config ranking layers attention routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
     "data": ". tokenizers hdf5 images datasets batching sources prepare scoring",
-    "launch": "toml recipe profiles planning checkpoint interchange report runs batches ranks models evaluation training doctor commands .",
+    "launch": "toml recipe profiles planning checkpoint interchange records report runs batches ranks models evaluation training doctor commands .",
 }
 # Header of a vendor -> files that may include it.
 VENDOR_HEADERS = [

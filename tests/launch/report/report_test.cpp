@@ -101,10 +101,10 @@ TEST_F(ReportTest, ReadsTheOtherEvents) {
 )");
   const RunRecord run = read_run(folder_);
   ASSERT_TRUE(run.start.has_value());
-  EXPECT_EQ(run.start->active_parameters, 4);
+  EXPECT_EQ(run.start->parameters.active, 4);
   ASSERT_EQ(run.evaluations.size(), 1u);
-  EXPECT_EQ(run.evaluations[0].groups.at(0).name, "en");
-  EXPECT_EQ(run.evaluations[0].groups.at(0).bytes, 20);
+  EXPECT_EQ(run.evaluations[0].groups.at(0).first, "en");
+  EXPECT_EQ(run.evaluations[0].groups.at(0).second.bytes, 20);
   ASSERT_EQ(run.checkpoints.size(), 1u);
   EXPECT_EQ(run.checkpoints[0].bytes, 100);
   ASSERT_TRUE(run.end.has_value());

@@ -16,9 +16,11 @@ TEST(MetricsFile, WhatIsNoNumberIsNullAndAnyNameIsText) {
   const auto world = test_world();
   const TestFolder folder("metrics", *world);
   const auto path = folder.path() / (std::to_string(world->rank()) + ".jsonl");
-  launch::MetricsFile(path).write("evaluate", {{"loss", std::numeric_limits<double>::quiet_NaN()},
-                                               {"bits_per_byte", std::numeric_limits<double>::infinity()},
-                                               {"groups", {{"de\xFF", 1}}}});
+  launch::EvaluationRecord record;
+  record.loss = std::numeric_limits<double>::quiet_NaN();
+  record.bits_per_byte = std::numeric_limits<double>::infinity();
+  record.groups.push_back({"de\xFF", {}});
+  launch::MetricsFile(path).write(record);
   std::ifstream file(path);
   std::string line;
   ASSERT_TRUE(std::getline(file, line));
