@@ -6,49 +6,16 @@
 namespace launch {
 namespace {
 
-using parallel::MeshPlace;
+using parallel::Axis;
+using parallel::AxisRow;
+using parallel::GroupUse;
 using parallel::MeshShape;
 
-struct AxisRule {
-  const char* name;
-  int64_t (*ranks)(const MeshShape& mesh);
-  int64_t (*group)(const MeshShape& mesh, const MeshPlace& place);  // equal for ranks of one group
-  const char* what;
-};
-
-int64_t one_group(const MeshShape&, const MeshPlace&) { return 0; }
-int64_t same_expert_data(const MeshShape&, const MeshPlace& place) { return place.expert_data; }
-
-constexpr AxisRule kAxisRules[] = {
-    {"world", [](const MeshShape& mesh) { return mesh.ranks(); }, &one_group, "how often each expert is chosen"},
-    {"tensor", [](const MeshShape& mesh) { return mesh.tensor; },
-     [](const MeshShape&, const MeshPlace& place) { return place.data; }, "tokens of dense layers"},
-    {"expert", [](const MeshShape& mesh) { return mesh.expert; },
-     [](const MeshShape& mesh, const MeshPlace& place) {
-       return place.expert_data * mesh.expert_tensor + place.expert_tensor;
-     },
-     "rows to their experts and back"},
-    {"expert_tensor", [](const MeshShape& mesh) { return mesh.expert_tensor; },
-     [](const MeshShape& mesh, const MeshPlace& place) { return place.expert_data * mesh.expert + place.expert; },
-     "rows to all ranks of an expert, and its sums"},
-    {"experts", [](const MeshShape& mesh) { return mesh.expert * mesh.expert_tensor; }, &same_expert_data,
-     "counts of rows"},
-    {"gradients.world", [](const MeshShape& mesh) { return mesh.ranks(); }, &one_group,
-     "gradients of what every rank holds"},
-    {"gradients.data", [](const MeshShape& mesh) { return mesh.tensor > 1 ? mesh.data : 1; },
-     [](const MeshShape&, const MeshPlace& place) { return place.tensor; }, "gradients of what tensor groups divide"},
-    {"gradients.expert_data", [](const MeshShape& mesh) { return mesh.expert_data; },
-     [](const MeshShape& mesh, const MeshPlace& place) {
-       return place.expert * mesh.expert_tensor + place.expert_tensor;
-     },
-     "gradients of experts"},
-};
-
-bool has_several_hosts(const AxisRule& rule, const MeshShape& mesh, const Cluster& cluster) {
+bool has_several_hosts(const AxisRow& axis, const MeshShape& mesh, const Cluster& cluster) {
   std::map<int64_t, int64_t> host_of_group;
   for (int64_t rank = 0; rank < mesh.ranks(); ++rank) {
     const int64_t host = rank / cluster.ranks_per_host;
-    const auto [found, fresh] = host_of_group.emplace(rule.group(mesh, mesh.place(rank)), host);
+    const auto [found, fresh] = host_of_group.emplace(axis.group(mesh, mesh.place(rank)), host);
     if (!fresh && found->second != host) return true;
   }
   return false;
@@ -58,16 +25,21 @@ bool has_several_hosts(const AxisRule& rule, const MeshShape& mesh, const Cluste
 
 std::vector<HostAxis> host_axes(const MeshShape& mesh, const Cluster& cluster) {
   std::vector<HostAxis> axes;
-  for (const AxisRule& rule : kAxisRules) {
-    const int64_t ranks = rule.ranks(mesh);
-    if (ranks == 1) continue;
-    axes.push_back({rule.name, ranks, has_several_hosts(rule, mesh, cluster), rule.what});
+  const auto add = [&](const AxisRow& axis, GroupUse use, const char* what) {
+    const int64_t ranks = axis.ranks(mesh);
+    if (what == nullptr || ranks == 1) return;
+    axes.push_back({ledger_name(axis.axis, use), ranks, has_several_hosts(axis, mesh, cluster), what});
+  };
+  for (const AxisRow& axis : parallel::axis_rows()) add(axis, GroupUse::kTokens, axis.carries);
+  for (const AxisRow& axis : parallel::axis_rows()) {
+    const bool unused = axis.axis == Axis::kData && mesh.tensor == 1;  // then every rank holds the dense part whole
+    if (!unused) add(axis, GroupUse::kGradients, axis.gradients);
   }
   return axes;
 }
 
-bool crosses_hosts(const std::vector<HostAxis>& axes, const std::string& name) {
-  const auto found = std::ranges::find(axes, name, &HostAxis::name);
+bool crosses_hosts(const std::vector<HostAxis>& axes, Axis axis, GroupUse use) {
+  const auto found = std::ranges::find(axes, ledger_name(axis, use), &HostAxis::name);
   return found != axes.end() && found->crosses;
 }
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/mesh/mesh_shape.h"
+#include "parallel/mesh/axes.h"
 
 namespace launch {
 
@@ -25,6 +25,7 @@ struct HostAxis {
 std::vector<HostAxis> host_axes(const parallel::MeshShape& mesh, const Cluster& cluster);
 
 /// Whether any group of the axis has ranks of several hosts; false where it has but one rank.
-bool crosses_hosts(const std::vector<HostAxis>& axes, const std::string& name);
+bool crosses_hosts(const std::vector<HostAxis>& axes, parallel::Axis axis,
+                   parallel::GroupUse use = parallel::GroupUse::kTokens);
 
 }  // namespace launch

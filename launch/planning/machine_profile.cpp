@@ -58,13 +58,13 @@ Machine machine_of(const Profile& profile, const ProfiledJob& job) {
                                                  : machine.float32) = mean_multiplication(lines);
   const Workload work = workload_of(recipe, job.vocabulary, job.cluster.ranks());
   const std::vector<HostAxis> axes = host_axes(work.mesh, job.cluster);
-  const auto link = [&](const char* axis) -> LinkLines& {
-    return crosses_hosts(axes, axis) ? machine.between : machine.inside;
+  const auto link = [&](parallel::Axis axis, parallel::GroupUse use = parallel::GroupUse::kTokens) -> LinkLines& {
+    return crosses_hosts(axes, axis, use) ? machine.between : machine.inside;
   };
-  link("expert").all_to_all = given(lines.all_to_all);
-  link("expert_tensor").all_gather = given(lines.all_gather);
-  link("expert_tensor").reduce_scatter = given(lines.reduce_scatter);
-  link("gradients.world").all_reduce = given(lines.all_reduce);
+  link(parallel::Axis::kExpert).all_to_all = given(lines.all_to_all);
+  link(parallel::Axis::kExpertTensor).all_gather = given(lines.all_gather);
+  link(parallel::Axis::kExpertTensor).reduce_scatter = given(lines.reduce_scatter);
+  link(parallel::Axis::kWorld, parallel::GroupUse::kGradients).all_reduce = given(lines.all_reduce);
   // Planned dense seconds are a line over the sweeps' slope.
   const ParameterTable parameters = count_parameters(recipe, job.vocabulary, job.cluster.ranks(), 0);
   const auto planned = [&](double slope) {

@@ -160,7 +160,12 @@ nlohmann::ordered_json json_of(const parallel::Timeline& timeline) {
 }
 
 nlohmann::ordered_json json_of(const parallel::MeshConfig& mesh) {
-  return {{"tensor", mesh.tensor}, {"expert", mesh.expert}, {"expert_tensor", mesh.expert_tensor}, {"zero", mesh.zero}};
+  nlohmann::ordered_json json;
+  for (const parallel::AxisRow& axis : parallel::axis_rows()) {
+    if (axis.degree != nullptr) json[axis.name] = mesh.*axis.degree;
+  }
+  json["zero"] = mesh.zero;
+  return json;
 }
 
 nlohmann::ordered_json json_of(const LayoutPlan& plan) {

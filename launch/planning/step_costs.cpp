@@ -66,8 +66,9 @@ class StepCounter {
     parallel::CostLines& lines = costs_.model.lines;
     const auto& mesh = work_.mesh;
     const bool experts = work_.expert_layers() > 0;
-    const bool far_rows = crosses_hosts(axes_, "expert"), far_parts = crosses_hosts(axes_, "expert_tensor");
-    const bool far_gradients = crosses_hosts(axes_, "gradients.world");
+    const bool far_rows = crosses_hosts(axes_, parallel::Axis::kExpert),
+               far_parts = crosses_hosts(axes_, parallel::Axis::kExpertTensor);
+    const bool far_gradients = crosses_hosts(axes_, parallel::Axis::kWorld, parallel::GroupUse::kGradients);
     if (experts && mesh.expert > 1) {
       lines.all_to_all = line(far_rows, &LinkLines::all_to_all, "all_to_all", "mesh.expert");
     }
@@ -105,7 +106,7 @@ class StepCounter {
   /// A gather and a sum of the tensor group's tokens, each other's gradient: one of the two each way.
   void add_tensor_exchanges(int64_t pairs, const TokenCount& tokens) {
     if (work_.mesh.tensor == 1) return;
-    const bool far = crosses_hosts(axes_, "tensor");
+    const bool far = crosses_hosts(axes_, parallel::Axis::kTensor);
     const double rows = static_cast<double>(tokens.group) * width_;
     const double gather = line(far, &LinkLines::all_gather, "all_gather", "mesh.tensor")
                               .seconds(rows * static_cast<double>(work_.element));
@@ -242,7 +243,7 @@ class StepCounter {
     const double bytes = 7.0 * static_cast<double>(owned * work_.wide);
     if (machine_.sweep.given()) costs_.update_seconds = machine_.sweep.alpha + machine_.sweep.beta * bytes;
     if (recipe_.mesh.zero == 0 || work_.mesh.ranks() == 1) return;
-    const bool far = crosses_hosts(axes_, "gradients.world");
+    const bool far = crosses_hosts(axes_, parallel::Axis::kWorld, parallel::GroupUse::kGradients);
     const double seconds = line(far, &LinkLines::all_gather, "all_gather", "mesh.zero")
                                .seconds(static_cast<double>(gathered * work_.element));
     (far ? costs_.gather_between : costs_.gather_inside) += seconds;

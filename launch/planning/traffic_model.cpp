@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "parallel/mesh/axes.h"
 #include "parallel/mesh/expert_map.h"
 
 namespace launch {
 namespace {
+
+using parallel::Axis;
 
 constexpr int64_t kNumber = 8;  // [bytes] counts, sums and indices travel as such
 
@@ -22,19 +25,22 @@ class TrafficForms {
     const std::string odd = unmodelled();
     if (work_.mesh.ranks() > 1) {
       axes["control"] = {control(), ""};
-      axes["world"] = {world(), odd};
-      axes["tensor"] = {tensor(), ""};
-      axes["expert"] = {expert(), expert_expects()};
-      axes["expert_tensor"] = {expert_tensor(), drops() ? "nothing dropped" : ""};
-      axes["experts"] = {experts(), ""};
-      const auto gradients = [&](parallel::Replicas replicas, int64_t sharers) {
-        return AxisTraffic{sharers > 1 ? shared(parameters_.whole(replicas), sharers) : 0, ""};
+      const auto carried = [&](Axis axis, int64_t bytes, const std::string& expects) {
+        axes[ledger_name(axis)] = {bytes, expects};
       };
-      axes["gradients.world"] = gradients(parallel::Replicas::kWorld, work_.mesh.ranks());
-      axes["gradients.data"] = gradients(parallel::Replicas::kData, work_.mesh.data);
-      axes["gradients.expert_data"] = gradients(parallel::Replicas::kExpertData, work_.mesh.expert_data);
+      carried(Axis::kWorld, world(), odd);
+      carried(Axis::kTensor, tensor(), "");
+      carried(Axis::kExpert, expert(), expert_expects());
+      carried(Axis::kExpertTensor, expert_tensor(), drops() ? "nothing dropped" : "");
+      carried(Axis::kExperts, experts(), "");
+      for (const parallel::Replicas replicas : parallel::kAllReplicas) {
+        const int64_t ranks = sharers(replicas);
+        axes[ledger_name(parallel::row_of(replicas).sharers, parallel::GroupUse::kGradients)] = {
+            ranks > 1 ? shared(parameters_.whole(replicas), ranks) : 0, ""};
+      }
       // A translator's batches are counted in tokens; how they fall is known only with them.
-      if (work_.source.world > 0 && axes["tensor"].bytes > 0) axes["tensor"].expects = "sentences of half the longest";
+      AxisTraffic& tokens = axes[ledger_name(Axis::kTensor)];
+      if (work_.source.world > 0 && tokens.bytes > 0) tokens.expects = "sentences of half the longest";
     }
     std::erase_if(axes, [](const auto& each) { return each.second.bytes == 0; });
     return axes;
@@ -107,8 +113,7 @@ class TrafficForms {
     // a sum in at least float32, in which the other ranks hand it in.
     const int64_t layers = rows * width * (work_.element + (t - 1) * work_.wide);
     const int64_t head = head_numbers() * t * work_.tokens.world * work_.wide;
-    return micro() * (layers + head) + (zero() ? 0 : kNumber * ranks()) +
-           matrices(parallel::Replicas::kData, work_.mesh.data);
+    return micro() * (layers + head) + (zero() ? 0 : kNumber * ranks()) + matrices(parallel::Replicas::kData);
   }
 
   /// All-reduced numbers of a token: each softmax's largest logit and normaliser, the target's logit, and what else a
@@ -148,18 +153,23 @@ class TrafficForms {
     }
     const double times = static_cast<double>(ways() * micro() * work_.passes);
     return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide)) +
-           matrices(parallel::Replicas::kExpertData, work_.mesh.expert_data);
+           matrices(parallel::Replicas::kExpertData);
   }
 
-  /// Parts of matrices, of which `sharers` ranks hold each, on their way to an update that wants them whole.
-  int64_t matrices(parallel::Replicas replicas, int64_t sharers) const {
+  /// How many ranks hold the same elements.
+  int64_t sharers(parallel::Replicas replicas) const {
+    return parallel::row_of(parallel::row_of(replicas).sharers).ranks(work_.mesh);
+  }
+
+  /// Parts of matrices on their way to an update that wants them whole.
+  int64_t matrices(parallel::Replicas replicas) const {
     if (recipe_.update_rule().granularity != optim::Granularity::kMatrix) return 0;
     int64_t whole = 0;
     for (const ParameterShare& share : parameters_.own) {
       const bool gathered = share.replicas == replicas && share.matrices && share.matrices->in_parts();
       if (gathered) whole += share.whole;
     }
-    return (zero() ? 1 : sharers) * whole * work_.wide;
+    return (zero() ? 1 : sharers(replicas)) * whole * work_.wide;
   }
 
   int64_t experts() const {

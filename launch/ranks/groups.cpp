@@ -36,11 +36,12 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
   } else {
     groups.control = std::move(world);
   }
-  const auto count = [&](std::shared_ptr<parallel::Communicator> group, const char* axis) {
+  const auto count = [&](std::shared_ptr<parallel::Communicator> group, const std::string& axis) {
     return std::make_shared<parallel::CountingCommunicator>(std::move(group), axis, groups.ledger);
   };
-  groups.tokens = count(std::move(groups.tokens), "world");
-  groups.gradients = count(std::move(groups.gradients), "gradients.world");
+  groups.tokens = count(std::move(groups.tokens), parallel::ledger_name(parallel::Axis::kWorld));
+  groups.gradients =
+      count(std::move(groups.gradients), parallel::ledger_name(parallel::Axis::kWorld, parallel::GroupUse::kGradients));
   groups.control = count(std::move(groups.control), "control");
   set_mesh(groups, mesh, std::move(hosts));
   return groups;

@@ -17,13 +17,14 @@ int64_t spanned(const MeshConfig& mesh, Axis axis, const std::vector<int64_t>& h
   return parallel::hosts_of_a_group(parallel::mesh_shape(mesh, static_cast<int64_t>(hosts.size())), axis, hosts);
 }
 
-/// The largest divisor of `value` with which no group of the axis leaves its host.
-int64_t largest_inside(MeshConfig mesh, Axis axis, int64_t MeshConfig::*size, const std::vector<int64_t>& hosts) {
+/// The largest divisor of its degree with which no group of the axis leaves its host.
+int64_t largest_inside(MeshConfig mesh, Axis axis, const std::vector<int64_t>& hosts) {
   mesh.expert = axis == Axis::kTensor ? mesh.expert : 1;  // any other folding of the rest will do
   mesh.dispatch = "flat";
-  const int64_t value = mesh.*size;
+  int64_t& degree = mesh.*parallel::row_of(axis).degree;
+  const int64_t value = degree;
   for (int64_t smaller = value - 1; smaller > 1; --smaller) {
-    mesh.*size = smaller;
+    degree = smaller;
     if (value % smaller == 0 && spanned(mesh, axis, hosts) == 1) return smaller;
   }
   return 1;
@@ -61,17 +62,17 @@ std::vector<std::string> mesh_notes(const Recipe& recipe, const std::vector<int6
   const int64_t with_experts = std::ranges::count(blocks, true), dense = std::ranges::count(blocks, false);
   const auto element = static_cast<int64_t>(c10::elementSize(dtype_of(recipe.run.precision)));
   const double row_bytes = static_cast<double>(tokens * recipe.model.width * element);
-  const auto warn = [&](const char* key, Axis axis, int64_t MeshConfig::*size, double bytes) {
+  const auto warn = [&](Axis axis, double bytes) {
     const int64_t over = spanned(mesh, axis, hosts);
     if (over == 1) return;
+    const parallel::AxisRow& row = parallel::row_of(axis);
     notes.push_back(parallel::concat(
-        "warning: mesh.", key, " = ", mesh.*size, " spans ", over, " hosts: its exchanges, about ", megabytes(bytes),
-        " MB an update, go at the speed of the ", "link between hosts; inside a host: mesh.", key, " = ",
-        largest_inside(mesh, axis, size, hosts)));
+        "warning: mesh.", row.name, " = ", mesh.*row.degree, " spans ", over, " hosts: its exchanges, about ",
+        megabytes(bytes), " MB an update, go at the speed of the ", "link between hosts; inside a host: mesh.",
+        row.name, " = ", largest_inside(mesh, axis, hosts)));
   };
-  warn("tensor", Axis::kTensor, &MeshConfig::tensor, tensor_bytes(recipe, row_bytes, dense));
-  warn("expert_tensor", Axis::kExpertTensor, &MeshConfig::expert_tensor,
-       expert_tensor_bytes(recipe, row_bytes, with_experts));
+  warn(Axis::kTensor, tensor_bytes(recipe, row_bytes, dense));
+  warn(Axis::kExpertTensor, expert_tensor_bytes(recipe, row_bytes, with_experts));
   if (mesh.dispatch == parallel::Dispatch::kHierarchical && spanned(mesh, Axis::kExpert, hosts) == 1) {
     notes.push_back("mesh.dispatch = \"hierarchical\": every expert axis lies inside one host, so rows go flat");
   }

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <numeric>
@@ -120,16 +121,20 @@ double gradient_norm(const TrainState& state, const std::vector<at::Tensor>& gra
   if (mesh.sharding() != parallel::Sharding::kNone) {
     return std::sqrt(sum_over_parts(optim::sum_of_squares(gradients), *groups.tokens, options));
   }
-  std::vector<at::Tensor> world, data, expert_data;  // by who holds the same elements
+  std::array<std::vector<at::Tensor>, parallel::kAllReplicas.size()> alike;  // by who holds the same elements
   size_t i = 0;
   for (const auto& parameter : state.model->named_parameters()) {
     const auto found = state.model->placements().find(parameter.key());
     const Replicas replicas = found == state.model->placements().end() ? Replicas::kWorld : found->second.replicas;
-    auto& same = replicas == Replicas::kWorld ? world : replicas == Replicas::kData ? data : expert_data;
-    same.push_back(gradients[i++]);
+    alike[static_cast<size_t>(replicas)].push_back(gradients[i++]);
   }
-  return std::sqrt(optim::sum_of_squares(world) + sum_over_parts(optim::sum_of_squares(data), mesh.tensor(), options) +
-                   sum_over_parts(optim::sum_of_squares(expert_data), mesh.experts(), options));
+  double squares = 0;
+  for (const Replicas replicas : parallel::kAllReplicas) {
+    const double own = optim::sum_of_squares(alike[static_cast<size_t>(replicas)]);
+    const std::optional<parallel::Axis> parts = parallel::row_of(replicas).parts;
+    squares += parts ? sum_over_parts(own, mesh.group(*parts), options) : own;
+  }
+  return std::sqrt(squares);
 }
 
 /// Names the first tensor that is not finite on this rank, if there is one.

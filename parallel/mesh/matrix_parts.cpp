@@ -19,9 +19,8 @@ MatrixParts::MatrixParts(const Placement& placement, std::shared_ptr<const Mesh>
   const bool by_columns = own_columns_ != columns_;
   if (!by_columns && own_rows_ == rows_) return;  // other ranks may hold other matrices, not other parts
   // Whoever spreads a tensor over an axis gives its ranks parts as even as can be (ParameterSource, FfnExperts).
-  const bool of_experts = replicas_ == Replicas::kExpertData;
-  const int64_t ranks = of_experts ? mesh_->shape().expert_tensor : mesh_->shape().tensor;
-  const int64_t rank = of_experts ? mesh_->place().expert_tensor : mesh_->place().tensor;
+  const AxisRow& axis = row_of(row_of(replicas_).cut.value());
+  const int64_t ranks = axis.ranks(mesh_->shape()), rank = mesh_->place().*axis.place;
   const int64_t all = by_columns ? columns_ : rows_;
   for (int64_t r = 0; r < ranks; ++r) cut_.push_back(even_part(all, r, ranks).count);
   begin_ = even_part(all, rank, ranks).begin;
@@ -41,7 +40,7 @@ MatrixParts::Gathering MatrixParts::gather(const at::Tensor& part) const {
   gathering.parts_ = gathering.parts_.movedim(gathering.columns_ ? 2 : 1, 0).contiguous();
   gathering.gathered_ = gathering.columns_ ? at::empty({columns_, count, rows_}, part.options())
                                            : at::empty({rows_, count, columns_}, part.options());
-  Communicator& group = replicas_ == Replicas::kExpertData ? mesh_->expert_tensor() : mesh_->tensor();
+  Communicator& group = mesh_->group(row_of(replicas_).cut.value());
   gathering.work_ = group.all_gather_rows(gathering.gathered_, gathering.parts_, cut_);
   return gathering;
 }

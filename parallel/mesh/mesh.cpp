@@ -11,12 +11,14 @@
 namespace parallel {
 namespace {
 
-/// The ranks with the same `color`, in the order of `from`, counted as `name` where `from` is counted. Collective.
-std::shared_ptr<Communicator> axis(const char* name, const std::shared_ptr<Communicator>& from, int64_t color,
-                                   int64_t size) {
+/// The ranks of one group of the axis, in the order of `from`, counted by its name where `from` is counted. Collective.
+std::shared_ptr<Communicator> group_of(const AxisRow& axis, GroupUse use, const MeshShape& shape,
+                                       const MeshPlace& place, const std::shared_ptr<Communicator>& from) {
+  const int64_t size = axis.ranks(shape);
   if (size == 1) return std::make_shared<LocalCommunicator>();
+  const std::string name = ledger_name(axis.axis, use);
   if (size == from->size()) return counted_as(name, from->duplicate());
-  auto group = from->split(color, from->rank());
+  auto group = from->split(axis.group(shape, place), from->rank());
   check_internal(group->size() == size, "Mesh: an axis of ", size, " ranks came out as ", group->size());
   return counted_as(name, std::move(group));
 }
@@ -37,31 +39,34 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
   if (!hosts.empty()) hosts_ = std::move(hosts);
   check_internal(static_cast<int64_t>(hosts_.size()) == tokens->size(), "Mesh: hosts of ", hosts_.size(),
                  " ranks, not ", tokens->size());
-  const auto& [data, tensor, expert_data, expert, expert_tensor] = place_;
-  const int64_t block = shape_.expert * shape_.expert_tensor;
-  tensor_ = axis("tensor", tokens, data, shape_.tensor);
-  data_ = shape_.tensor == 1 ? tokens : axis("data", tokens, tensor, shape_.data);
-  expert_ = axis("expert", tokens, expert_data * shape_.expert_tensor + expert_tensor, shape_.expert);
-  expert_tensor_ = axis("expert_tensor", tokens, expert_data * shape_.expert + expert, shape_.expert_tensor);
-  experts_ = axis("experts", tokens, expert_data, block);
+  for (const AxisRow& axis : axis_rows()) {
+    auto& here = tokens_[static_cast<size_t>(axis.axis)];
+    auto& sums = gradients_[static_cast<size_t>(axis.axis)];
+    const bool all = axis.axis == Axis::kWorld, dense_whole = axis.axis == Axis::kData && shape_.tensor == 1;
+    if (all || dense_whole) {
+      here = tokens;
+    } else if (axis.carries != nullptr || axis.axis == Axis::kData) {
+      here = group_of(axis, GroupUse::kTokens, shape_, place_, tokens);
+    }
+    if (axis.gradients != nullptr) {
+      sums = all ? gradients : group_of(axis, GroupUse::kGradients, shape_, place_, gradients);
+      // Tokens of experts and gradients share the wire between hosts: each chunk has it whole, and gradients give way.
+      sums->take_lane({Link::kBetweenHosts, /*yields=*/true});
+    }
+    if (axis.lane != Link::kNone) here->take_lane({axis.lane});
+  }
   if (config.dispatch == Dispatch::kHierarchical && experts_cross_hosts()) {
     // By all ranks of the axis, also one that is alone on its host.
-    expert_inside_ = counted_as("expert.inside", expert_->split(expert_hosts()[static_cast<size_t>(expert)], expert));
-  }
-  data_gradients_ = axis("gradients.data", gradients, tensor, shape_.data);
-  expert_data_gradients_ = axis("gradients.expert_data", gradients, tokens->rank() % block, shape_.expert_data);
-  world_gradients_ = std::move(gradients);
-  // Tokens of experts and gradients share the wire between hosts: each chunk has it whole, and gradients give way.
-  expert_->take_lane({Link::kBetweenHosts});
-  for (const auto& group : {world_gradients_, data_gradients_, expert_data_gradients_}) {
-    group->take_lane({Link::kBetweenHosts, /*yields=*/true});
+    expert_inside_ =
+        counted_as("expert.inside", expert().split(expert_hosts()[static_cast<size_t>(place_.expert)], place_.expert));
   }
   follow({});
 }
 
 void Mesh::follow(Plan plan) const {
-  const bool one_link = plan.one_link && expert_tensor_->issues_as_called();  // else ranks could wait for each other
-  expert_tensor_->take_lane({one_link ? Link::kBetweenHosts : Link::kInsideHost});
+  const bool one_link = plan.one_link && expert_tensor().issues_as_called();  // else ranks could wait for each other
+  const AxisRow& whole = row_of(one_link ? Axis::kExpert : Axis::kExpertTensor);
+  expert_tensor().take_lane({whole.lane});
   schedule_->follow(std::move(plan));
 }
 
@@ -80,30 +85,6 @@ bool Mesh::experts_cross_hosts() const {
     if (std::ranges::adjacent_find(hosts, std::not_equal_to()) != hosts.end()) return true;
   }
   return false;
-}
-
-int64_t Mesh::sharers(Replicas replicas) const {
-  switch (replicas) {
-    case Replicas::kWorld:
-      return shape_.ranks();
-    case Replicas::kData:
-      return shape_.data;
-    case Replicas::kExpertData:
-      return shape_.expert_data;
-  }
-  throw InternalError("Mesh: no such replicas");
-}
-
-const std::shared_ptr<Communicator>& Mesh::replicas(Replicas replicas) const {
-  switch (replicas) {
-    case Replicas::kWorld:
-      return world_gradients_;
-    case Replicas::kData:
-      return data_gradients_;
-    case Replicas::kExpertData:
-      return expert_data_gradients_;
-  }
-  throw InternalError("Mesh: no such replicas");
 }
 
 }  // namespace parallel

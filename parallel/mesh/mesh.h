@@ -1,13 +1,13 @@
 // defines: Mesh: the communicators of each axis
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/mesh/axes.h"
 #include "parallel/mesh/expert_map.h"
-#include "parallel/mesh/mesh_shape.h"
-#include "parallel/mesh/placement.h"
 #include "parallel/schedule/schedule.h"
 
 namespace parallel {
@@ -32,14 +32,15 @@ class Mesh {
   const std::vector<int64_t>& hosts() const { return hosts_; }
   Sharding sharding() const { return static_cast<Sharding>(config_.zero); }
 
-  // What forward and backward exchange:
-  Communicator& tensor() const { return *tensor_; }
+  // What forward and backward exchange, over the axes that carry something:
+  Communicator& group(Axis axis) const { return *tokens_[static_cast<size_t>(axis)]; }
+  Communicator& tensor() const { return group(Axis::kTensor); }
   /// One rank of each tensor group: those with this rank's place on the tensor axis.
-  Communicator& data() const { return *data_; }
-  Communicator& expert() const { return *expert_; }
-  Communicator& expert_tensor() const { return *expert_tensor_; }
+  Communicator& data() const { return group(Axis::kData); }
+  Communicator& expert() const { return group(Axis::kExpert); }
+  Communicator& expert_tensor() const { return group(Axis::kExpertTensor); }
   /// All ranks that together hold every expert once: expert x expert_tensor.
-  Communicator& experts() const { return *experts_; }
+  Communicator& experts() const { return group(Axis::kExperts); }
 
   /// Whether a token goes once to each other host of the expert axis, and is spread there: as config().dispatch says,
   /// where the axis, or that of another part of the same experts, has several hosts. The same on all ranks of
@@ -51,9 +52,11 @@ class Mesh {
   Communicator& expert_inside() const { return *expert_inside_; }
 
   /// Those that hold the same elements as this rank, in the traffic class of gradients.
-  const std::shared_ptr<Communicator>& replicas(Replicas replicas) const;
+  const std::shared_ptr<Communicator>& replicas(Replicas replicas) const {
+    return gradients_[static_cast<size_t>(row_of(replicas).sharers)];
+  }
   /// How many they are.
-  int64_t sharers(Replicas replicas) const;
+  int64_t sharers(Replicas replicas) const { return row_of(row_of(replicas).sharers).ranks(shape_); }
 
   /// What is exchanged over these axes when: the one thing here that changes during a run.
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
@@ -69,8 +72,8 @@ class Mesh {
   MeshShape shape_;
   MeshPlace place_;
   std::vector<int64_t> hosts_;
-  std::shared_ptr<Communicator> tensor_, data_, expert_, expert_tensor_, experts_, expert_inside_;
-  std::shared_ptr<Communicator> world_gradients_, data_gradients_, expert_data_gradients_;
+  std::array<std::shared_ptr<Communicator>, kAxes> tokens_, gradients_;  // by Axis; null: none
+  std::shared_ptr<Communicator> expert_inside_;
   std::shared_ptr<Schedule> schedule_ = std::make_shared<Schedule>();
 };
 

@@ -1,14 +1,12 @@
-// defines: mesh_table, hosts_of_a_group, Axis: the axes of a layout, and how many hosts each spans
+// defines: mesh_table, hosts_of_a_group: the axes of a layout, and how many hosts each spans
 #pragma once
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "parallel/mesh/mesh_shape.h"
+#include "parallel/mesh/axes.h"
 
 namespace parallel {
-
-enum class Axis { kData, kTensor, kExpertData, kExpert, kExpertTensor };
 
 /// Of the groups of an axis that with most hosts. `hosts`: by rank, equal numbers share a host.
 int64_t hosts_of_a_group(const MeshShape& shape, Axis axis, const std::vector<int64_t>& hosts);

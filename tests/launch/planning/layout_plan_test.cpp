@@ -30,15 +30,15 @@ LayoutPlan plan_of(const launch::Recipe& recipe, const Cluster& cluster) {
 TEST(HostAxes, SayWhichGroupsCrossHosts) {
   // 8 ranks on 2 hosts: tensor pairs and expert_tensor pairs are neighbours; expert = 4 strides over both hosts.
   const auto axes = launch::host_axes(parallel::mesh_shape({.tensor = 2, .expert = 4, .expert_tensor = 2}, 8), {2, 4});
-  EXPECT_FALSE(crosses_hosts(axes, "tensor"));
-  EXPECT_FALSE(crosses_hosts(axes, "expert_tensor"));
-  EXPECT_TRUE(crosses_hosts(axes, "expert"));
-  EXPECT_TRUE(crosses_hosts(axes, "gradients.data"));
-  EXPECT_TRUE(crosses_hosts(axes, "world"));
+  EXPECT_FALSE(crosses_hosts(axes, parallel::Axis::kTensor));
+  EXPECT_FALSE(crosses_hosts(axes, parallel::Axis::kExpertTensor));
+  EXPECT_TRUE(crosses_hosts(axes, parallel::Axis::kExpert));
+  EXPECT_TRUE(crosses_hosts(axes, parallel::Axis::kData, parallel::GroupUse::kGradients));
+  EXPECT_TRUE(crosses_hosts(axes, parallel::Axis::kWorld));
   EXPECT_EQ(std::ranges::count(axes, "gradients.expert_data", &launch::HostAxis::name), 0) << "one rank only";
   const auto inside = launch::host_axes(parallel::mesh_shape({.expert = 2, .expert_tensor = 2}, 8), {2, 4});
-  EXPECT_FALSE(crosses_hosts(inside, "expert"));
-  EXPECT_TRUE(crosses_hosts(inside, "gradients.expert_data"));
+  EXPECT_FALSE(crosses_hosts(inside, parallel::Axis::kExpert));
+  EXPECT_TRUE(crosses_hosts(inside, parallel::Axis::kExpertData, parallel::GroupUse::kGradients));
   EXPECT_TRUE(launch::host_axes(parallel::mesh_shape({}, 1), {1, 1}).empty());
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
 #include <set>
 
 #include "parallel/base/fault.h"
@@ -48,6 +49,18 @@ TEST(MeshShape, AHierarchicalDispatchNeedsAnExpertAxis) {
             "mesh.dispatch = \"hierarchical\" sends a token once to each host of the expert axis, but mesh.expert = 1 "
             "keeps every row on its rank; legal: mesh.dispatch = \"flat\", or mesh.expert of at least 2");
   EXPECT_EQ(message_of([] { mesh_shape({.expert = 2, .dispatch = "hierarchical"}, 4); }), "no error");
+}
+
+TEST(Axes, HaveAsManyRanksInAGroupAsTheySay) {
+  const MeshShape shape = mesh_shape({.tensor = 2, .expert = 3, .expert_tensor = 2}, 12);
+  for (size_t i = 0; i < kAxes; ++i) {
+    const AxisRow& axis = row_of(static_cast<Axis>(i));
+    EXPECT_EQ(static_cast<size_t>(axis.axis), i) << axis.name;
+    std::map<int64_t, int64_t> ranks;
+    for (int64_t rank = 0; rank < shape.ranks(); ++rank) ++ranks[axis.group(shape, shape.place(rank))];
+    for (const auto& [group, count] : ranks) EXPECT_EQ(count, axis.ranks(shape)) << axis.name << ", group " << group;
+  }
+  EXPECT_EQ(ledger_name(Axis::kExpertData, GroupUse::kGradients), "gradients.expert_data");
 }
 
 TEST(MeshTable, SaysHowManyHostsAGroupSpans) {
