@@ -29,11 +29,10 @@ void check_format(const Hdf5File& file) {
   }
 }
 
-void read_tokenizer(const Hdf5File& file, CorpusContents& contents) {
+void read_tokenizer(const Hdf5File& file, const TokenizerTable& tokenizers, CorpusContents& contents) {
   const std::string kind = file.attribute(Names::kTokenizer, "kind");
   const std::string model = file.read_blob(Names::kModel, kMostModelBytes);
-  const auto maker = builtin_tokenizers().at(kind);
-  contents.tokenizer = maker(model);
+  contents.tokenizer = tokenizers.at(kind).load(model);
   contents.tokenizer_hash = tokenizer_hash(*contents.tokenizer);
   const std::string stored = file.attribute("/", "tokenizer_hash");
   if (stored != contents.tokenizer_hash) {
@@ -150,12 +149,12 @@ std::string tokenizer_hash(const Tokenizer& tokenizer) {
   return checksum(content.data(), content.size());
 }
 
-TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify) {
+TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify, const TokenizerTable& tokenizers) {
   const Hdf5File file = Hdf5File::open(path);
   check_format(file);
   auto contents = std::make_shared<CorpusContents>();
   contents->path = path.string();
-  read_tokenizer(file, *contents);
+  read_tokenizer(file, tokenizers, *contents);
   read_index(file, *contents);
   map_tokens(file, *contents);
   check_index(file, *contents);

@@ -35,7 +35,8 @@ struct CorpusContents;
 class TokenCorpus {
  public:
   /// UserError for a file that is missing, foreign, truncated, damaged or inconsistent, naming file and dataset.
-  static TokenCorpus open(const std::filesystem::path& path, Verify verify = Verify::kTokens);
+  static TokenCorpus open(const std::filesystem::path& path, Verify verify = Verify::kTokens,
+                          const TokenizerTable& tokenizers = builtin_tokenizers());
 
   const Tokenizer& tokenizer() const;
   std::shared_ptr<const Tokenizer> shared_tokenizer() const;

@@ -1,8 +1,6 @@
 #include "data/prepare/encoding.h"
 
 #include "data/sources/workers.h"
-#include "data/tokenizers/byte_tokenizer.h"
-#include "data/tokenizers/sentencepiece_tokenizer.h"
 #include "parallel/base/fault.h"
 
 namespace data {
@@ -14,21 +12,20 @@ void report_phase(const PrepareOptions& options, const std::string& sentence) {
 std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options,
                                                 const std::vector<std::string_view>& texts,
                                                 const std::vector<std::string>& controls) {
-  if (options.tokenizer == "byte") return make_byte_tokenizer(controls);
+  const TokenizerKind& kind = options.tokenizers.at(options.tokenizer);
+  const TokenizerTraining training{
+      .vocabulary_size = options.vocabulary_size, .sample_bytes = options.tokenizer_sample_bytes, .controls = controls};
+  if (!kind.learns) return kind.make(texts, training);
   int64_t bytes = 0;
   for (const std::string_view text : texts) bytes += static_cast<int64_t>(text.size());
-  const bool sampled = bytes > options.tokenizer_sample_bytes;
+  const bool sampled = bytes > training.sample_bytes;
   report_phase(options,
-               parallel::concat("Training a vocabulary of ", options.vocabulary_size, " pieces",
-                                sampled ? parallel::concat(" on about ", options.tokenizer_sample_bytes >> 20,
-                                                           " MiB of the ", bytes >> 20, " MiB of training text")
+               parallel::concat("Training a vocabulary of ", training.vocabulary_size, " pieces",
+                                sampled ? parallel::concat(" on about ", training.sample_bytes >> 20, " MiB of the ",
+                                                           bytes >> 20, " MiB of training text")
                                         : "",
                                 "."));
-  SentencePieceTraining training;
-  training.vocabulary_size = options.vocabulary_size;
-  training.sample_bytes = options.tokenizer_sample_bytes;
-  training.controls = controls;
-  return train_sentencepiece(texts, training);
+  return kind.make(texts, training);
 }
 
 std::vector<std::vector<int32_t>> encode_all(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer,

@@ -200,7 +200,7 @@ PrepareSummary prepare(const PrepareOptions& options) {
   const std::vector<Split> split =
       image ? split_and_mix_images(documents, options.heldout) : split_and_mix(documents, options.heldout, summary);
   const auto tokenizer =
-      image ? builtin_tokenizers().at("byte")("") : make_tokenizer(options, training_texts(documents, split));
+      image ? options.tokenizers.at("byte").make({}, {}) : make_tokenizer(options, training_texts(documents, split));
   report_phase(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
   write(options, documents, split, tokenizer, image, summary);
   describe(options, *tokenizer, summary);

@@ -1,5 +1,5 @@
 // SentencePiece byte-pair encoding, configured so that it is lossless.
-// defines: load_sentencepiece, SentencePieceTraining, train_sentencepiece
+// defines: load_sentencepiece, train_sentencepiece
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -20,18 +20,12 @@ namespace data {
 /// Face's ByteFallback decoder.
 std::shared_ptr<const Tokenizer> load_sentencepiece(const std::string& serialized);
 
-struct SentencePieceTraining {
-  int64_t vocabulary_size = 4096;          // pieces, among them 256 bytes, <unk>, <s>, </s> and the controls
-  int64_t sample_bytes = 16ll << 20;       // training reads at most about so many bytes of text
-  double character_coverage = 0.9995;      // the rarest characters beyond this share are left to byte pieces
-  std::vector<std::string> controls = {};  // control pieces besides <s> and </s>, e.g. language tags
-};
-
-/// Trains on `texts` (valid UTF-8), or on a sample of whole texts spread evenly over them where there is more than
-/// `sample_bytes`. The same texts give the same model, byte for byte. Long lines are cut, not skipped.
-/// UserError: no text; controls that are not legal (require_control_names); a vocabulary that is too small for the
-/// characters, or too large for the text (with the bound).
+/// The pieces of its vocabulary: 256 bytes, <unk>, <s>, </s>, the controls, and what it learns; the rarest characters
+/// are left to byte pieces. Trains on `texts` (valid UTF-8), or on a sample of whole texts spread evenly over them
+/// where there is more than `sample_bytes`. The same texts give the same model, byte for byte. Long lines are cut, not
+/// skipped. UserError: no text; controls that are not legal (require_control_names); a vocabulary that is too small for
+/// the characters, or too large for the text (with the bound).
 std::shared_ptr<const Tokenizer> train_sentencepiece(const std::vector<std::string_view>& texts,
-                                                     const SentencePieceTraining& training);
+                                                     const TokenizerTraining& training);
 
 }  // namespace data

@@ -13,6 +13,8 @@
 namespace data {
 namespace {
 
+constexpr double kCharacterCoverage = 0.9995;  // the rarest characters beyond this share are left to byte pieces
+
 // The trainer skips sentences longer than its limit and sentences that hold its own marks, with no more than a log
 // line. Both are cut here instead, so that nothing is lost.
 constexpr size_t kLongestSentence = 4000;                                        // bytes; its limit is 4192
@@ -105,22 +107,21 @@ int64_t missing_spaces(const std::vector<std::string_view>& texts) {
   return std::max<int64_t>(0, 1 + total_bytes(texts) / 200 - spaces);
 }
 
-std::unordered_map<std::string, std::string> trainer_settings(const SentencePieceTraining& training) {
-  std::unordered_map<std::string, std::string> settings = {
-      {"model_type", "bpe"},
-      {"vocab_size", std::to_string(training.vocabulary_size)},
-      {"character_coverage", std::to_string(training.character_coverage)},
-      {"byte_fallback", "true"},
-      {"normalization_rule_name", "identity"},
-      {"add_dummy_prefix", "false"},
-      {"remove_extra_whitespaces", "false"},
-      {"allow_whitespace_only_pieces", "true"},
-      {"unk_id", "0"},
-      {"bos_id", "1"},
-      {"eos_id", "2"},
-      {"pad_id", "-1"},
-      {"num_threads", "1"},
-      {"minloglevel", "2"}};
+std::unordered_map<std::string, std::string> trainer_settings(const TokenizerTraining& training) {
+  std::unordered_map<std::string, std::string> settings = {{"model_type", "bpe"},
+                                                           {"vocab_size", std::to_string(training.vocabulary_size)},
+                                                           {"character_coverage", std::to_string(kCharacterCoverage)},
+                                                           {"byte_fallback", "true"},
+                                                           {"normalization_rule_name", "identity"},
+                                                           {"add_dummy_prefix", "false"},
+                                                           {"remove_extra_whitespaces", "false"},
+                                                           {"allow_whitespace_only_pieces", "true"},
+                                                           {"unk_id", "0"},
+                                                           {"bos_id", "1"},
+                                                           {"eos_id", "2"},
+                                                           {"pad_id", "-1"},
+                                                           {"num_threads", "1"},
+                                                           {"minloglevel", "2"}};
   std::string controls;
   for (const std::string& name : training.controls) controls += (controls.empty() ? "" : ",") + name;
   // Only where there are any: the settings are stored inside the model, whose bytes must not change without need.
@@ -141,7 +142,7 @@ std::string without_source_place(const std::string& message) {
 }
 
 /// What to do about a vocabulary that cannot be trained, in this program's words: the trainer names options of its own.
-std::string advice_of(const std::string& message, const SentencePieceTraining& training) {
+std::string advice_of(const std::string& message, const TokenizerTraining& training) {
   const int64_t most = number_after(message, "Please set it to a value <= ");
   const int64_t least = number_after(message, parallel::concat(training.vocabulary_size, " vs "));
   const int64_t controls = 3 + static_cast<int64_t>(training.controls.size());
@@ -160,7 +161,7 @@ std::string advice_of(const std::string& message, const SentencePieceTraining& t
 }  // namespace
 
 std::shared_ptr<const Tokenizer> train_sentencepiece(const std::vector<std::string_view>& texts,
-                                                     const SentencePieceTraining& training) {
+                                                     const TokenizerTraining& training) {
   if (total_bytes(texts) == 0) parallel::user_error("there is no text to train a tokenizer on");
   require_control_names(training.controls);
   const int64_t controls = 3 + static_cast<int64_t>(training.controls.size());

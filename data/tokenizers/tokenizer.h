@@ -1,5 +1,6 @@
 // How text becomes tokens and back.
-// defines: Tokenizer, PieceKind, Piece, token_bytes, builtin_tokenizers
+// defines: Tokenizer, PieceKind, Piece, token_bytes, TokenizerTraining, TokenizerKind, TokenizerTable,
+// builtin_tokenizers
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -43,7 +44,27 @@ class Tokenizer {
 /// add up to the text's own size: the denominator of bits per byte over any range of tokens.
 std::vector<int32_t> token_bytes(const Tokenizer& tokenizer);
 
-/// kind -> maker from `serialized()`: "byte", "sentencepiece".
-parallel::NameTable<std::shared_ptr<const Tokenizer> (*)(const std::string& serialized)> builtin_tokenizers();
+/// What a tokenizer is made from.
+struct TokenizerTraining {
+  int64_t vocabulary_size = 4096;          // pieces, of a kind that learns which
+  int64_t sample_bytes = 16ll << 20;       // of text that it learns from, at most about so many
+  std::vector<std::string> controls = {};  // control pieces of its own, e.g. language tags
+};
+
+struct TokenizerKind {
+  /// From `serialized()`.
+  std::shared_ptr<const Tokenizer> (*load)(const std::string& serialized) = nullptr;
+  /// From `texts` (valid UTF-8); the same texts give the same one. UserError for controls that are not legal
+  /// (require_control_names), and for what it cannot learn from.
+  std::shared_ptr<const Tokenizer> (*make)(const std::vector<std::string_view>& texts,
+                                           const TokenizerTraining& training) = nullptr;
+  bool learns = false;  // its pieces, from the texts
+};
+
+/// By kind: what token files and run folders name, and `prepare --tokenizer` takes.
+using TokenizerTable = parallel::NameTable<TokenizerKind>;
+
+/// "byte", "sentencepiece". A program outside the tree adds its own rows.
+TokenizerTable builtin_tokenizers();
 
 }  // namespace data

@@ -29,8 +29,13 @@ std::vector<int32_t> token_bytes(const Tokenizer& tokenizer) {
   return bytes;
 }
 
-parallel::NameTable<std::shared_ptr<const Tokenizer> (*)(const std::string&)> builtin_tokenizers() {
-  return {"tokenizer", {{"byte", load_byte_tokenizer}, {"sentencepiece", load_sentencepiece}}};
+TokenizerTable builtin_tokenizers() {
+  const auto make_bytes = [](const std::vector<std::string_view>&, const TokenizerTraining& training) {
+    return make_byte_tokenizer(training.controls);
+  };
+  return {"tokenizer",
+          {{"byte", {.load = load_byte_tokenizer, .make = make_bytes}},
+           {"sentencepiece", {.load = load_sentencepiece, .make = train_sentencepiece, .learns = true}}}};
 }
 
 }  // namespace data

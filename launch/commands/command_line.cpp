@@ -43,7 +43,23 @@ std::vector<std::string> arguments_of(int argc, char** argv) {
 
 }  // namespace
 
-int run_command_line(int argc, char** argv, std::shared_ptr<const Registry> registry) {
+parallel::NameTable<CommandMaker> builtin_commands() {
+  return {"command",
+          {{"prepare", add_prepare_command},
+           {"train", add_train_command},
+           {"evaluate", add_evaluate_command},
+           {"generate", add_generate_command},
+           {"export", add_export_command},
+           {"inspect", add_inspect_command},
+           {"report", add_report_command},
+           {"doctor", add_doctor_command},
+           {"bench", add_bench_command},
+           {"plan", add_plan_command},
+           {"profile", add_profile_command}}};
+}
+
+int run_command_line(int argc, char** argv, std::shared_ptr<const Registry> registry,
+                     const parallel::NameTable<CommandMaker>& commands) {
   // Into a file or a pipe too each line is there when it is said: before what comes next, and before an error.
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   CLI::App app("moetrain: trains Mixture-of-Experts models at any scale", "moetrain");
@@ -51,17 +67,7 @@ int run_command_line(int argc, char** argv, std::shared_ptr<const Registry> regi
   app.require_subcommand(1);
   Invocation invocation{.registry = std::move(registry)};
   const bool first = parallel::launcher_rank() == 0;  // every rank meets the same fault here; one speaks
-  add_prepare_command(app, invocation);
-  add_train_command(app, invocation);
-  add_evaluate_command(app, invocation);
-  add_generate_command(app, invocation);
-  add_export_command(app, invocation);
-  add_inspect_command(app, invocation);
-  add_report_command(app, invocation);
-  add_doctor_command(app, invocation);
-  add_bench_command(app, invocation);
-  add_plan_command(app, invocation);
-  add_profile_command(app, invocation);
+  for (const std::string& name : commands.names()) commands.at(name)(app, invocation);
   try {
     check_command(app, argc > 1 ? argv[1] : "");
     app.parse(arguments_of(argc, argv));

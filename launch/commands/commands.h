@@ -1,5 +1,5 @@
 // The program's commands: one add_<name>_command for each file of this folder.
-// defines: Invocation, run_command_line
+// defines: Invocation, CommandMaker, builtin_commands, run_command_line
 #pragma once
 #include <memory>
 
@@ -32,8 +32,15 @@ void add_bench_command(CLI::App& app, Invocation& invocation);
 void add_plan_command(CLI::App& app, Invocation& invocation);
 void add_profile_command(CLI::App& app, Invocation& invocation);
 
+/// Adds a command to the program.
+using CommandMaker = void (*)(CLI::App& app, Invocation& invocation);
+
+/// Those above, by name. A program outside the tree adds its own rows.
+parallel::NameTable<CommandMaker> builtin_commands();
+
 /// Parses the command line, runs its command and turns every exception into a message and an exit code. A program
 /// outside the tree hands in a registry with rows of its own (recipes/extend). Before anything is printed.
-int run_command_line(int argc, char** argv, std::shared_ptr<const Registry> registry);
+int run_command_line(int argc, char** argv, std::shared_ptr<const Registry> registry,
+                     const parallel::NameTable<CommandMaker>& commands = builtin_commands());
 
 }  // namespace launch

@@ -24,7 +24,9 @@ int64_t class_named(const TrainedModel& trained, const std::string& wanted, int6
   if (error == std::errc{} && end == wanted.data() + wanted.size() && number >= 0 && number < classes) return number;
   std::vector<std::string> names;
   if (std::filesystem::exists(trained.recipe.data.file)) {
-    names = data::TokenCorpus::open(trained.recipe.data.file, data::Verify::kIndexOnly).groups();
+    names =
+        data::TokenCorpus::open(trained.recipe.data.file, data::Verify::kIndexOnly, trained.recipe.registry->tokenizers)
+            .groups();
   }
   const auto found = std::ranges::find(names, wanted);
   if (found != names.end()) return found - names.begin();

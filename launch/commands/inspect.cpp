@@ -100,7 +100,8 @@ void inspect(const InspectArguments& arguments) {
   if (!arguments.data_file.empty()) {
     parallel::user_error("--data goes with a run folder, and ", arguments.path, " is none; legal: a token file alone");
   }
-  const data::TokenCorpus corpus = data::TokenCorpus::open(arguments.path);
+  const data::TokenCorpus corpus =
+      data::TokenCorpus::open(arguments.path, data::Verify::kTokens, arguments.registry->tokenizers);
   if (arguments.dump.empty()) return print_corpus(corpus);
   dump_text(corpus, arguments.dump == "train" ? data::Split::kTrain : data::Split::kHeldOut);
 }

@@ -31,7 +31,9 @@ int64_t vocabulary_of(const PlanArguments& arguments, const Recipe& recipe) {
         "data.file = \"", recipe.data.file,
         "\" is not there, and only it knows the vocabulary; legal: ", "--vocabulary with its number of tokens");
   }
-  return data::TokenCorpus::open(recipe.data.file, data::Verify::kIndexOnly).tokenizer().vocabulary_size();
+  return data::TokenCorpus::open(recipe.data.file, data::Verify::kIndexOnly, recipe.registry->tokenizers)
+      .tokenizer()
+      .vocabulary_size();
 }
 
 PlanRequest request_of(const PlanArguments& arguments) {

@@ -12,8 +12,9 @@
 
 namespace launch {
 
-void add_prepare_command(CLI::App& app, Invocation&) {
+void add_prepare_command(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<data::PrepareOptions>();
+  options->tokenizers = invocation.registry->tokenizers;
   auto overwrite = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("prepare", "turn text into a token file");
   command->add_option("--text", options->text,
@@ -29,8 +30,8 @@ void add_prepare_command(CLI::App& app, Invocation&) {
   const CLI::Option* language =
       command->add_option("--language", options->language, "group of text that does not say its own");
   command->add_option("--tokenizer", options->tokenizer, "sentencepiece, trained on the training split, or byte")
-      ->check(CLI::IsMember({"sentencepiece", "byte"}));
-  command->add_option("--vocabulary", options->vocabulary_size, "pieces of a sentencepiece vocabulary")
+      ->check(CLI::IsMember(options->tokenizers.names()));
+  command->add_option("--vocabulary", options->vocabulary_size, "pieces of a vocabulary that is learnt")
       ->check(whole_number_between(260, int64_t{1} << 20));
   const CLI::Option* heldout = command->add_option("--heldout", options->heldout, "share of the text that is held out")
                                    ->check(number_between(0, 0.9));

@@ -47,7 +47,8 @@ void read_average(moetrain::Model& model, const Recipe& recipe, const std::files
 
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::filesystem::path& run_folder, const Recipe& recipe,
                                                     const CheckpointInfo& info, const std::string& data_file) {
-  auto kept = data_file.empty() ? read_tokenizer({run_folder}, info.tokenizer_hash) : nullptr;
+  auto kept =
+      data_file.empty() ? read_tokenizer({run_folder}, info.tokenizer_hash, recipe.registry->tokenizers) : nullptr;
   if (kept != nullptr) return kept;
   return open_token_file(run_folder, recipe, info, data_file, data::Verify::kIndexOnly).shared_tokenizer();
 }

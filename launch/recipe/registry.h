@@ -1,8 +1,9 @@
-// What the names in a recipe mean. A value: a program outside the tree adds rows of its own before it reads recipes.
-// defines: Registry, builtin_registry
+// What the names in a recipe, and in its token file, mean. A value: a program outside the tree adds rows of its own
+// before it reads recipes. defines: Registry, builtin_registry
 #pragma once
 #include <memory>
 
+#include "data/tokenizers/tokenizer.h"
 #include "moetrain/models/models.h"
 #include "moetrain/moe/moe_tables.h"
 #include "moetrain/objectives/objective.h"
@@ -12,6 +13,7 @@
 namespace launch {
 
 struct Registry : moetrain::MoeTables {
+  data::TokenizerTable tokenizers = data::builtin_tokenizers();                                // prepare --tokenizer
   parallel::NameTable<moetrain::ModelPreset> models = moetrain::builtin_models();              // model.kind
   parallel::NameTable<moetrain::ObjectivePreset> objectives = moetrain::builtin_objectives();  // objective.kind
   parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                   // optimizer.kind

@@ -26,7 +26,8 @@ void keep_tokenizer(const RunFolder& folder, const data::Tokenizer& tokenizer) {
   if (read_content(folder.tokenizer()) != content) write_file(folder.tokenizer(), content);
 }
 
-std::shared_ptr<const data::Tokenizer> read_tokenizer(const RunFolder& folder, const std::string& tokenizer_hash) {
+std::shared_ptr<const data::Tokenizer> read_tokenizer(const RunFolder& folder, const std::string& tokenizer_hash,
+                                                      const data::TokenizerTable& tokenizers) {
   std::error_code error;
   if (!std::filesystem::exists(folder.tokenizer(), error)) return nullptr;
   const std::string content = read_content(folder.tokenizer()).value_or("");
@@ -35,8 +36,7 @@ std::shared_ptr<const data::Tokenizer> read_tokenizer(const RunFolder& folder, c
                          "with (", tokenizer_hash, "); legal: --data with the run's token file, which holds it too");
   }
   const size_t end = content.find('\0');
-  const auto maker = data::builtin_tokenizers().at(content.substr(0, end));
-  return maker(content.substr(end + 1));
+  return tokenizers.at(content.substr(0, end)).load(content.substr(end + 1));
 }
 
 }  // namespace launch

@@ -13,6 +13,7 @@ namespace launch {
 void keep_tokenizer(const RunFolder& folder, const data::Tokenizer& tokenizer);
 
 /// Null where an older run has none. UserError for a file that is not of the tokenizer with this hash.
-std::shared_ptr<const data::Tokenizer> read_tokenizer(const RunFolder& folder, const std::string& tokenizer_hash);
+std::shared_ptr<const data::Tokenizer> read_tokenizer(const RunFolder& folder, const std::string& tokenizer_hash,
+                                                      const data::TokenizerTable& tokenizers);
 
 }  // namespace launch

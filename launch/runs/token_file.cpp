@@ -37,11 +37,13 @@ std::vector<fs::path> other_places(const fs::path& run_folder, const Recipe& rec
 }
 
 /// The first of the places that holds the text with this fingerprint.
-std::optional<fs::path> find_text(const std::vector<fs::path>& places, const std::string& fingerprint) {
+std::optional<fs::path> find_text(const std::vector<fs::path>& places, const std::string& fingerprint,
+                                  const data::TokenizerTable& tokenizers) {
   for (const fs::path& place : places) {
     if (!is_there(place)) continue;
     try {
-      if (data::TokenCorpus::open(place, data::Verify::kIndexOnly).fingerprint() == fingerprint) return place;
+      const auto corpus = data::TokenCorpus::open(place, data::Verify::kIndexOnly, tokenizers);
+      if (corpus.fingerprint() == fingerprint) return place;
     } catch (const parallel::UserError&) {  // another file of that name, which nobody named
     }
   }
@@ -60,10 +62,13 @@ std::optional<fs::path> find_text(const std::vector<fs::path>& places, const std
 
 fs::path find_token_file(const fs::path& run_folder, const Recipe& recipe, const CheckpointInfo& info) {
   const fs::path file = recipe.data.file;
-  if (is_there(file) && data::TokenCorpus::open(file, data::Verify::kIndexOnly).fingerprint() == info.corpus)
-    return file;
+  const data::TokenizerTable& tokenizers = recipe.registry->tokenizers;
+  const auto fingerprint = [&] {
+    return data::TokenCorpus::open(file, data::Verify::kIndexOnly, tokenizers).fingerprint();
+  };
+  if (is_there(file) && fingerprint() == info.corpus) return file;
   const std::vector<fs::path> places = other_places(run_folder, recipe);
-  if (const auto found = find_text(places, info.corpus)) return *found;
+  if (const auto found = find_text(places, info.corpus, tokenizers)) return *found;
   if (!is_there(file)) not_found(run_folder, recipe, places);
   return file;
 }
@@ -73,7 +78,7 @@ fs::path find_token_file(const fs::path& run_folder, const Recipe& recipe, const
 data::TokenCorpus open_token_file(const std::filesystem::path& run_folder, const Recipe& recipe,
                                   const CheckpointInfo& info, const std::string& named, data::Verify verify) {
   const fs::path path = named.empty() ? find_token_file(run_folder, recipe, info) : fs::path(named);
-  data::TokenCorpus corpus = data::TokenCorpus::open(path, verify);
+  data::TokenCorpus corpus = data::TokenCorpus::open(path, verify, recipe.registry->tokenizers);
   if (corpus.tokenizer_hash() == info.tokenizer_hash && corpus.tokenizer().vocabulary_size() == info.vocabulary) {
     return corpus;
   }

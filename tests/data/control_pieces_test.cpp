@@ -64,7 +64,7 @@ TEST(ControlPieces, DecodeToNothing) {
 
 TEST(ControlPieces, AreKeptInTheSerializedForm) {
   for (const auto& tokenizer : tagged_tokenizers()) {
-    const auto again = data::builtin_tokenizers().at(tokenizer->kind())(tokenizer->serialized());
+    const auto again = data::builtin_tokenizers().at(tokenizer->kind()).load(tokenizer->serialized());
     EXPECT_EQ(again->vocabulary_size(), tokenizer->vocabulary_size());
     EXPECT_EQ(again->control("<2pt_BR>"), tokenizer->control("<2pt_BR>"));
     EXPECT_EQ(data::tokenizer_hash(*again), data::tokenizer_hash(*tokenizer));

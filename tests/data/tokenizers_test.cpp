@@ -63,7 +63,7 @@ TEST(Tokenizers, SerializedFormMakesTheSameTokenizer) {
   const auto table = data::builtin_tokenizers();
   const std::string text = random_text(5, 300) + sentences(6, 20);
   for (const auto& tokenizer : both()) {
-    const auto again = table.at(tokenizer->kind())(tokenizer->serialized());
+    const auto again = table.at(tokenizer->kind()).load(tokenizer->serialized());
     EXPECT_EQ(again->encode(text), tokenizer->encode(text));
     EXPECT_EQ(again->end_of_text(), tokenizer->end_of_text());
   }
@@ -146,7 +146,7 @@ TEST(SentencePiece, TokensFollowFromPiecesAndScoresAlone) {
 
 TEST(SentencePiece, TrainingTwiceGivesTheSameModel) {
   const std::string text = sentences(11, 300);
-  const data::SentencePieceTraining training{.vocabulary_size = 340};
+  const data::TokenizerTraining training{.vocabulary_size = 340};
   EXPECT_EQ(data::train_sentencepiece({text}, training)->serialized(),
             data::train_sentencepiece({text}, training)->serialized());
 }

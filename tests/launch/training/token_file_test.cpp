@@ -88,16 +88,16 @@ TEST_F(TokenFile, ATokenizerIsKeptAndKnownByItsHash) {
   const launch::RunFolder folder{run_};
   const data::TokenCorpus corpus = data::TokenCorpus::open(text_);
   once([&] { fs::create_directories(run_); });
-  EXPECT_EQ(launch::read_tokenizer(folder, info_.tokenizer_hash), nullptr);
+  EXPECT_EQ(launch::read_tokenizer(folder, info_.tokenizer_hash, data::builtin_tokenizers()), nullptr);
   once([&] { launch::keep_tokenizer(folder, corpus.tokenizer()); });
-  const auto kept = launch::read_tokenizer(folder, info_.tokenizer_hash);
+  const auto kept = launch::read_tokenizer(folder, info_.tokenizer_hash, data::builtin_tokenizers());
   ASSERT_NE(kept, nullptr);
   EXPECT_EQ(data::tokenizer_hash(*kept), info_.tokenizer_hash);
-  EXPECT_THROW(launch::read_tokenizer(folder, "another hash"), parallel::UserError);
+  EXPECT_THROW(launch::read_tokenizer(folder, "another hash", data::builtin_tokenizers()), parallel::UserError);
   once([&] { std::ofstream(folder.tokenizer(), std::ios::binary) << "byte"; });
-  EXPECT_THROW(launch::read_tokenizer(folder, info_.tokenizer_hash), parallel::UserError);
+  EXPECT_THROW(launch::read_tokenizer(folder, info_.tokenizer_hash, data::builtin_tokenizers()), parallel::UserError);
   once([&] { launch::keep_tokenizer(folder, corpus.tokenizer()); });
-  EXPECT_NE(launch::read_tokenizer(folder, info_.tokenizer_hash), nullptr) << "mended";
+  EXPECT_NE(launch::read_tokenizer(folder, info_.tokenizer_hash, data::builtin_tokenizers()), nullptr) << "mended";
 }
 
 }  // namespace
