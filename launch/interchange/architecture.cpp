@@ -111,8 +111,8 @@ Architecture choose_architecture(const ModelShape& shape) {
     cannot_represent("moe.gate", moe.gate.name(), "\"sum1\", \"raw\"");
   if (moe.route_scale != 1.0) cannot_represent("moe.route_scale", parallel::concat(moe.route_scale), "1");
   if (moe.gating_residual) cannot_represent("moe.gating_residual", "true", "false");
-  if (moe.capacity != moetrain::Capacity::kDropless) {
-    cannot_represent("moe.capacity", moe.capacity.name(), "\"dropless\" (transformers never drops a token)");
+  if (moe.capacity != "dropless") {
+    cannot_represent("moe.capacity", moe.capacity, "\"dropless\" (transformers never drops a token)");
   }
   check_experts(moe);
   const bool mixtral = dense == 0 && moe.shared_hidden == 0 && moe.gate == moetrain::Gate::kSum1;

@@ -52,7 +52,7 @@ class TrafficForms {
   bool zero() const { return recipe_.mesh.zero > 0; }
   /// How often rows go there and back: forward, backward, and forward again where it is recomputed.
   int64_t ways() const { return recipe_.train.recompute == moetrain::Recompute::kNone ? 2 : 3; }
-  bool drops() const { return recipe_.moe.capacity != moetrain::Capacity::kDropless; }
+  bool drops() const { return recipe_.registry->capacities.at(recipe_.moe.capacity).bounds(); }
 
   std::string expert_expects() const {
     const std::string even = options_.crossing < 0 ? "choices spread evenly over experts" : "";
@@ -67,8 +67,9 @@ class TrafficForms {
     if (router == "soft" || router == "sinkhorn" || router == "expert_choice") {
       return "what router \"" + router + "\" exchanges besides is not counted";
     }
-    if (drops() && recipe_.moe.drop != moetrain::Drop::kPosition)
-      return parallel::concat("what drop = \"", recipe_.moe.drop, "\" exchanges is not counted");
+    const parallel::Enum<moetrain::Drop> drop = recipe_.moe.own<moetrain::BoundConfig>().drop;
+    if (drops() && drop != moetrain::Drop::kPosition)
+      return parallel::concat("what bound.drop = \"", drop, "\" exchanges is not counted");
     return "";
   }
 

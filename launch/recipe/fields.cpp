@@ -92,10 +92,25 @@ void append_losses(std::vector<RecipeField>& all, const parallel::NameTable<moet
   }
 }
 
+/// What all rules that bound an expert are told, and what one alone is.
+void append_capacities(std::vector<RecipeField>& all, const parallel::NameTable<moetrain::CapacityRule>& capacities,
+                       moetrain::MoeConfig& moe) {
+  std::string bounding;
+  for (const std::string& name : capacities.names()) {
+    if (capacities.at(name).bounds()) bounding += (bounding.empty() ? "" : " or ") + quoted_text(name);
+  }
+  append_own_table(all, "moe.bound", parallel::own_keys_of<moetrain::BoundConfig>(moe.own_keys),
+                   {.condition = "moe.capacity = " + bounding, .chosen = &moe.capacity, .taken = [&moe, &capacities] {
+                      return capacities.at(moe.capacity).bounds();
+                    }});
+  let_choose(all, "moe", "capacity", capacities, moe.capacity, moe.own_keys);
+}
+
 /// What a section's config chooses from a table of the registry, and the tables of their own that choices have.
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
   append_losses(all, registry.losses, moe);
   let_choose(all, "moe", "router", registry.routers, moe.router, moe.own_keys);
+  append_capacities(all, registry.capacities, moe);
   field_named(all, "moe.expert").sentence += "; kinds: " + parallel::list_names(registry.experts.names());
   append_own_tables(all, "moe", "moe.expert", registry.experts, moe.expert, moe.own_keys, moetrain::names_kind);
   append_own_table(all, "moe.sequences", parallel::own_keys_of<moetrain::SequenceRoutingConfig>(moe.own_keys),

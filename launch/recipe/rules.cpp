@@ -56,7 +56,7 @@ void check_layer(const Recipe& recipe, const moetrain::StackShape& stack, const 
   const Registry& registry = *recipe.registry;
   const moetrain::RouterPreset& router = registry.routers.at(layer.router);
   const bool ids = recipe.model_preset().reads != moetrain::Reads::kImages;
-  moetrain::check_router(layer, router, {.causal = stack.causal, .ids = ids});
+  moetrain::check_router(layer, router, registry.capacities.at(layer.capacity), {.causal = stack.causal, .ids = ids});
   moetrain::check_losses(layer, router.demands, registry.losses);
   moetrain::check_experts(layer, recipe.model.width, registry);
 }
@@ -100,7 +100,8 @@ bool draws_in_training(const Recipe& recipe) {
   const auto with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(recipe.model));
   if (std::ranges::count(with_experts, true) == 0) return false;
   return recipe.registry->routers.at(moe.router).demands.draws || moe.jitter > 0 ||
-         (moe.capacity != moetrain::Capacity::kDropless && moe.drop == moetrain::Drop::kRandom);
+         (recipe.registry->capacities.at(moe.capacity).bounds() &&
+          moe.own<moetrain::BoundConfig>().drop == moetrain::Drop::kRandom);
 }
 
 /// "next_token, two_pass": of images, or of what is no image.
@@ -113,7 +114,9 @@ std::string list_objectives(const Registry& registry, bool of_images) {
 /// Of models that read images, or no images.
 std::string list_models(const Registry& registry, bool of_images) {
   std::vector<std::string> names = registry.models.names();
-  const auto reads_images = [&](const auto& name) { return registry.models.at(name).reads == moetrain::Reads::kImages; };
+  const auto reads_images = [&](const auto& name) {
+    return registry.models.at(name).reads == moetrain::Reads::kImages;
+  };
   std::erase_if(names, [&](const auto& name) { return reads_images(name) != of_images; });
   return parallel::list_names(names);
 }
@@ -124,7 +127,7 @@ void check_objective(const Recipe& recipe) {
     user_error("objective.kind = \"", recipe.objective.kind,
                "\", but nothing is drawn in training, so both passes would be equal; legal: ",
                "model.dropout > 0, moe.router = \"thor\" (or gshard, noisy_top_k), moe.jitter > 0, or a capacity with ",
-               "moe.drop = \"random\"");
+               "moe.bound.drop = \"random\"");
   }
   const bool images = recipe.model_preset().reads == moetrain::Reads::kImages;
   if ((preset.sample != nullptr) != images) {

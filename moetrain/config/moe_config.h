@@ -1,4 +1,4 @@
-// defines: MoeConfig, SequenceRoutingConfig, visit; Gate, Capacity, Drop, SharedCombine
+// defines: MoeConfig, SequenceRoutingConfig, visit; Gate, SharedCombine
 #pragma once
 #include <array>
 #include <cstdint>
@@ -27,14 +27,6 @@ constexpr std::array<const char*, 6> names_of(Gate) {
   return {"sum1", "raw", "sum1_kept", "true1", "hard", "straight_through"};
 }
 
-/// How many tokens an expert takes (expert_capacities).
-enum class Capacity { kDropless, kFactor, kByKind };
-constexpr std::array<const char*, 3> names_of(Capacity) { return {"dropless", "factor", "by_kind"}; }
-
-/// What leaves a full expert (apply_capacity).
-enum class Drop { kPosition, kProbability, kRandom };
-constexpr std::array<const char*, 3> names_of(Drop) { return {"position", "probability", "random"}; }
-
 /// How the shared expert joins the routed ones.
 enum class SharedCombine { kAdd, kResidual };
 constexpr std::array<const char*, 2> names_of(SharedCombine) { return {"add", "residual"}; }
@@ -57,12 +49,7 @@ struct MoeConfig : parallel::HasOwnKeys {
   // The router's.
   parallel::Enum<Gate> gate = Gate::kSum1;
   double route_scale = 1.0;
-  parallel::Enum<Capacity> capacity = Capacity::kDropless;
-  double capacity_factor = 1.25;
-  double capacity_evaluation = 0.0;
-  int64_t capacity_minimum = 1;
-  double capacity_tau = 0.75;
-  parallel::Enum<Drop> drop = Drop::kPosition;
+  std::string capacity = "dropless";  // a name of builtin_capacities(), or of a table that has more
   double jitter = 0.0;
   bool gating_residual = false;
   // The always-on branch's.
@@ -97,16 +84,6 @@ void visit_router(MoeConfig& config, Visitor& field) {
   field("capacity", config.capacity, anything(),
         "never drop, or bound the tokens of an expert; by_kind: less for feed-forwards than for zero-computation "
         "experts, as MoE++");
-  field("capacity_factor", config.capacity_factor, above(0),
-        "with capacity = factor: an expert takes ceil(factor * top_k * tokens / experts) of the global micro-batch");
-  field("capacity_evaluation", config.capacity_evaluation, at_least(0),
-        "capacity_factor in evaluation and decoding; 0: never drop there; Switch: 2.0");
-  field("capacity_minimum", config.capacity_minimum, between(1, 1 << 24),
-        "an expert takes at least so many tokens; DeepSpeed: 4");
-  field("capacity_tau", config.capacity_tau, above(0),
-        "with capacity = by_kind: capacity of a feed-forward over that of a zero-computation expert");
-  field("drop", config.drop, anything(),
-        "what leaves a full expert: later tokens and later choices, improbable choices, or choices drawn at random");
   field("jitter", config.jitter, half_open(0, 1),
         "in training the router sees its tokens times U[1 - jitter, 1 + jitter]; 0: off, Switch: 0.01");
   field("gating_residual", config.gating_residual, anything(),

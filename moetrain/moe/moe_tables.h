@@ -7,9 +7,10 @@
 namespace moetrain {
 
 struct MoeTables {
-  parallel::NameTable<RouterPreset> routers = builtin_routers();  // moe.router
-  parallel::NameTable<ExpertPreset> experts = builtin_experts();  // moe.expert
-  parallel::NameTable<RouterLoss> losses = builtin_losses();      // keys of [moe.losses]
+  parallel::NameTable<CapacityRule> capacities = builtin_capacities();  // moe.capacity
+  parallel::NameTable<RouterPreset> routers = builtin_routers();        // moe.router
+  parallel::NameTable<ExpertPreset> experts = builtin_experts();        // moe.expert
+  parallel::NameTable<RouterLoss> losses = builtin_losses();            // keys of [moe.losses]
 };
 
 }  // namespace moetrain

@@ -14,7 +14,7 @@ using parallel::user_error;
 /// "moe.router = "thor""
 std::string named(const MoeConfig& config) { return concat("moe.router = \"", config.router, "\""); }
 
-void check_unlearned(const MoeConfig& config) {
+void check_unlearned(const MoeConfig& config, const CapacityRule& capacity) {
   if (config.jitter > 0) {
     user_error("moe.jitter (", config.jitter, ") with ", named(config),
                ": this router does not read the tokens; nearest legal: jitter = 0");
@@ -23,8 +23,8 @@ void check_unlearned(const MoeConfig& config) {
     user_error("moe.gating_residual with ", named(config),
                ": its choice is fixed, whatever the layer before thought; nearest legal: gating_residual = false");
   }
-  if (config.capacity != Capacity::kDropless && config.drop == Drop::kProbability) {
-    user_error("moe.drop = \"probability\" with ", named(config),
+  if (capacity.bounds() && config.own<BoundConfig>().drop == Drop::kProbability) {
+    user_error("moe.bound.drop = \"probability\" with ", named(config),
                ": all its gates are equal, so none is the lowest; nearest legal: drop = \"random\" or \"position\"");
   }
 }
@@ -76,37 +76,26 @@ void check_sequences(const MoeConfig& config, const RouterDemands& demands, cons
   }
 }
 
-/// Keys that say something of zero-computation experts, where there are none.
-void check_kinds(const MoeConfig& config) {
-  if (expert_kinds(config).zero_computation() > 0) return;
-  if (config.capacity == Capacity::kByKind) {
-    user_error("moe.capacity = \"by_kind\" without constant, copy, zero or null experts is \"factor\"; nearest legal: ",
-               "capacity = \"factor\" or zero_experts = 1");
-  }
-}
-
-void check_capacity(const MoeConfig& config, const RouterDemands& demands) {
-  if (!demands.capacity && config.capacity != Capacity::kDropless) {
+void check_capacity(const MoeConfig& config, const CapacityRule& capacity, const RouterDemands& demands) {
+  if (!demands.capacity && capacity.bounds()) {
     user_error(
         "moe.capacity = \"", config.capacity, "\" with ", named(config),
         ": its load is even in expectation and its method drops no token; nearest legal: capacity = \"dropless\"");
   }
-  if (demands.experts_choose && (config.capacity != Capacity::kFactor || config.drop != Drop::kProbability)) {
+  const parallel::Enum<Drop> drop = config.own<BoundConfig>().drop;
+  if (demands.experts_choose && (!capacity.bounds() || !capacity.even || drop != Drop::kProbability)) {
     user_error(
-        "moe.capacity = \"", config.capacity, "\" and moe.drop = \"", config.drop, "\" with ", named(config),
+        "moe.capacity = \"", config.capacity, "\" and moe.bound.drop = \"", drop, "\" with ", named(config),
         ": an expert takes its most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and ",
-        "drop = \"probability\"");
+        "bound.drop = \"probability\"");
   }
-  if (config.capacity == Capacity::kDropless && config.capacity_evaluation > 0) {
-    user_error("moe.capacity_evaluation (", config.capacity_evaluation,
-               ") with moe.capacity = \"dropless\", which drops nowhere; nearest legal: capacity_evaluation = 0 or ",
-               "capacity = \"factor\"");
-  }
+  if (capacity.check != nullptr) capacity.check(config);
 }
 
 }  // namespace
 
-void check_router(const MoeConfig& config, const RouterPreset& preset, const RouterUse& use) {
+void check_router(const MoeConfig& config, const RouterPreset& preset, const CapacityRule& capacity,
+                  const RouterUse& use) {
   const RouterDemands& demands = preset.demands;
   if (use.causal && !demands.causal_safe) {
     user_error(named(config), " in a decoder block: it mixes a sequence's tokens, so that each would see later ones; ",
@@ -127,10 +116,9 @@ void check_router(const MoeConfig& config, const RouterPreset& preset, const Rou
                demands.top_k == 1 ? " expert" : " experts", "; nearest legal: top_k = ", demands.top_k);
   }
   check_gate(config, demands);
-  check_capacity(config, demands);
-  if (!demands.learned) check_unlearned(config);
+  check_capacity(config, capacity, demands);
+  if (!demands.learned) check_unlearned(config, capacity);
   if (!demands.causal_safe) check_mixing(config);
-  check_kinds(config);
   if (preset.check != nullptr) preset.check(config);
 }
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "moetrain/config/expert_kinds.h"
-#include "moetrain/routers/capacity.h"
+#include "moetrain/routers/capacities/capacity.h"
 #include "moetrain/routers/draws.h"
 #include "moetrain/routers/gates.h"
 #include "parallel/base/fault.h"
@@ -32,7 +32,7 @@ at::Tensor scores_of(const at::Tensor& score_TE, const at::Tensor& chosen_TK) {
 class ComposedRouter : public Router {
  public:
   ComposedRouter(RouterParts parts, const ScoresInput& input)
-      : config_(input.config), gate_(input.config.gate), parts_(std::move(parts)) {
+      : config_(input.config), gate_(input.config.gate), capacity_(input.shape.capacity), parts_(std::move(parts)) {
     for (const auto& [name, parameter] : parts_.scores->parameters()) register_parameter(name, parameter);
     const int64_t experts = input.experts();
     if (config_.gating_residual && input.shape.previous_experts > 0) {
@@ -94,7 +94,8 @@ class ComposedRouter : public Router {
     const at::Tensor score_TE = squashed.score_TE.detach();
     const at::Tensor chosen_TK =
         parts_.selection({logits_TE, squashed.probabilities_TE.detach(), score_TE, bias_E_}, config_, context);
-    const CapacityOutcome kept = apply_capacity({chosen_TK, scores_of(score_TE, chosen_TK)}, config_, context);
+    const CapacityOutcome kept =
+        apply_capacity({chosen_TK, scores_of(score_TE, chosen_TK)}, config_, capacity_, context);
     RoutingChoices choices{chosen_TK, kept.expert_TK, kept.global_choices_KE.sum(0), kept.global_choices_KE[0],
                            kept.dropped};
     if (parts_.experts_choose && context.scope.training) {
@@ -118,6 +119,7 @@ class ComposedRouter : public Router {
 
   MoeConfig config_;
   Gate gate_;
+  CapacityRule capacity_;
   RouterParts parts_;
   at::Tensor residual_weight_EP_;  // undefined without a gating residual
   at::Tensor bias_E_;              // undefined where the selection has none

@@ -8,6 +8,7 @@
 
 #include "moetrain/config/moe_config.h"
 #include "moetrain/layers/parameter_source.h"
+#include "moetrain/routers/capacities/capacity_rules.h"
 #include "moetrain/routers/routing.h"
 #include "parallel/base/name_table.h"
 
@@ -27,6 +28,7 @@ struct RouterShape {
   int64_t width = 0;             // of the model
   double std = 0.02;             // of initial weights
   int64_t previous_experts = 0;  // of all kinds, in the MoE layer before; 0: this is the first
+  CapacityRule capacity = {};    // that the config names
 };
 
 using RouterMaker = std::shared_ptr<Router> (*)(const ParameterSource& source, const MoeConfig& config,
@@ -64,6 +66,7 @@ struct RouterPreset {
 parallel::NameTable<RouterPreset> builtin_routers();
 
 /// UserError where [moe] contradicts what the router of its name is, or combines what makes no sense.
-void check_router(const MoeConfig& config, const RouterPreset& preset, const RouterUse& use = {});
+void check_router(const MoeConfig& config, const RouterPreset& preset, const CapacityRule& capacity,
+                  const RouterUse& use = {});
 
 }  // namespace moetrain

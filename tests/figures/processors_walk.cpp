@@ -6,6 +6,7 @@
 
 #include "data/hdf5/checksum.h"
 #include "tests/figures/walks.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/shaken_router.h"
 #include "tests/support/tiny_corpus.h"
@@ -34,7 +35,7 @@ const TiedRecipe kTied[] = {
 };
 
 launch::Recipe tied(launch::Recipe recipe, const TiedRecipe& how) {
-  recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 0.9, recipe.moe.drop = "probability";
+  bound_experts(recipe.moe, 0.9, "probability");
   how.change(recipe.moe);
   return recipe;
 }

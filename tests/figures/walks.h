@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/launch/training/training_support.h"
+#include "tests/support/bounded_experts.h"
 
 /// Shapes that 2, 3, 4, 6 and 8 divide; a shared expert, top-2, two micro-batches.
 inline launch::Recipe base_recipe(const std::string& corpus) {
@@ -62,7 +63,7 @@ inline std::vector<Walk> all_walks(const launch::Recipe& base, int64_t ranks) {
   std::vector<Walk> walks;
   for (const bool bounded : {false, true}) {
     launch::Recipe recipe = base;
-    if (bounded) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 1.0, recipe.moe.drop = "probability";
+    if (bounded) bound_experts(recipe.moe, 1.0, "probability");
     for (const parallel::MeshConfig& folding : foldings(ranks)) {
       for (const int64_t zero : {0, 1, 2}) {
         for (const char* recompute : {"none", "moe", "block"}) {

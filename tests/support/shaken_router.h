@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "moetrain/routers/capacity.h"
+#include "moetrain/routers/capacities/capacity.h"
+#include "moetrain/routers/capacities/drop_rules.h"
 #include "moetrain/routers/draws.h"
-#include "moetrain/routers/drop_rules.h"
 #include "moetrain/routers/router.h"
 #include "parallel/base/random.h"
 
@@ -48,10 +48,12 @@ class ShakenRouter : public moetrain::Router {
     if (tie_ == Tie::kByRouter) return choices;
     choices.expert_TK = choices.chosen_TK.clone();
     const at::Tensor probability_TK = decision.probabilities_TE.gather(1, choices.chosen_TK).to(at::kDouble);
-    choices.dropped =
-        moetrain::drop_lowest(choices.expert_TK, {probability_TK},
-                              expert_capacities(config_, context.scope.global_tokens, config_.capacity_factor),
-                              context.scope.group, at::kCPU);
+    choices.dropped = moetrain::drop_lowest(
+        choices.expert_TK, {probability_TK},
+        moetrain::builtin_capacities()
+            .at(config_.capacity)
+            .capacities(config_, context.scope.global_tokens, config_.own<moetrain::BoundConfig>().factor),
+        context.scope.group, at::kCPU);
     return choices;
   }
 

@@ -48,7 +48,7 @@ void visit(SigmoidBiasConfig& config, Visitor& field) {
 void check_groups(const MoeConfig& config);
 
 /// In training K = E, every expert for every token, of which the capacity rule with drop = probability leaves each
-/// expert its C = ceil(capacity_factor * N * top_k / E) most probable tokens of the global micro-batch: expert choice
+/// expert its C = ceil(factor * N * top_k / E) most probable tokens of the global micro-batch: expert choice
 /// (Zhou et al. 2022). In evaluation and decoding, as there is no published rule, the K largest probabilities of each
 /// token, because the experts' choice would depend on other tokens, also later ones (inferred).
 at::Tensor select_all(const Candidates& candidates, const MoeConfig& config, const RoutingContext& context);

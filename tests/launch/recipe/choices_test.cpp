@@ -73,6 +73,23 @@ TEST(Choices, AnOlderRecipesDecayIsThatOfItsSchedule) {
   EXPECT_EQ(write_recipe(parse_recipe(cosine, "run/recipe.toml", {}, {.any_version = true})), write_recipe(Recipe()));
 }
 
+TEST(Choices, WhatBoundsAnExpertIsToldWhereItIsBounded) {
+  EXPECT_EQ(recipe_fault("[moe]\ncapacity = \"by_kind\"\n[moe.bound]\nfactor = 1.1\n[moe.by_kind]\ntau = 0.5\n"),
+            "no fault");
+  EXPECT_EQ(recipe_fault("[moe.bound]\ndrop = \"random\"\n"),
+            "recipe.toml:2: moe.bound.drop is a key of moe.capacity = \"factor\" or \"by_kind\", and the recipe's is "
+            "\"dropless\"; legal: without this key, or moe.capacity = \"factor\" or \"by_kind\"");
+  EXPECT_EQ(recipe_fault("[moe]\ncapacity_factor = 1.1\n"),
+            "recipe.toml:2: moe.capacity_factor is now moe.bound.factor, legal where moe.capacity = \"factor\" or "
+            "\"by_kind\"");
+  const std::string older =
+      "[moe]\ncapacity = \"factor\"\ncapacity_factor = 1.5\ncapacity_tau = 0.75\ndrop = \"random\"\n";
+  Recipe expected;
+  expected.moe.capacity = "factor";
+  expected.moe.own<moetrain::BoundConfig>() = {.factor = 1.5, .drop = moetrain::Drop::kRandom};
+  EXPECT_EQ(write_recipe(parse_recipe(older, "run/recipe.toml", {}, {.any_version = true})), write_recipe(expected));
+}
+
 TEST(Choices, ALossHasItsKeysWhereItHasAWeight) {
   EXPECT_EQ(recipe_fault("[moe.load_balance]\nover = \"sequence\"\n"), "no fault") << "it is on by itself";
   EXPECT_EQ(

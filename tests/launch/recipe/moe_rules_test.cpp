@@ -68,16 +68,15 @@ const Refusal kRefusals[] = {
      "moe.sigmoid_bias.top_groups (3) of groups (2), each of 4 experts, for moe.top_k (2): nearest legal: top_groups = "
      "2"},
     {{"moe.router=expert_choice", "moe.gate=raw", "moe.losses.load_balance=0"},  // what an expert takes is its capacity
-     "moe.capacity = \"dropless\" and moe.drop = \"position\" with moe.router = \"expert_choice\": an expert takes its "
-     "most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and drop = \"probability\""},
-    {{"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability"},  // f is constant
+     "moe.capacity = \"dropless\" and moe.bound.drop = \"position\" with moe.router = \"expert_choice\": an expert "
+     "takes its "
+     "most probable tokens up to its capacity; nearest legal: capacity = \"factor\" and bound.drop = \"probability\""},
+    {{"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor",
+      "moe.bound.drop=probability"},  // f is constant
      "moe.losses.load_balance (0.01) with moe.router = \"expert_choice\": its experts take equally many tokens; "
      "nearest "
      "legal: "
      "load_balance = 0"},
-    {{"moe.capacity_evaluation=2"},  // nothing is bounded
-     "moe.capacity_evaluation (2) with moe.capacity = \"dropless\", which drops nowhere; nearest legal: "
-     "capacity_evaluation = 0 or capacity = \"factor\""},
     {{"moe.capacity=by_kind"},  // there is one kind
      "moe.capacity = \"by_kind\" without constant, copy, zero or null experts is \"factor\"; nearest legal: capacity = "
      "\"factor\" or zero_experts = 1"},
@@ -113,8 +112,9 @@ const Refusal kRefusals[] = {
      "moe.losses.router_z (0.1) with moe.router = \"hash\": this router has no parameter that the loss could move; "
      "nearest "
      "legal: router_z = 0"},
-    {unlearned("hash", {"moe.capacity=factor", "moe.drop=probability"}),  // all ties
-     "moe.drop = \"probability\" with moe.router = \"hash\": all its gates are equal, so none is the lowest; nearest "
+    {unlearned("hash", {"moe.capacity=factor", "moe.bound.drop=probability"}),  // all ties
+     "moe.bound.drop = \"probability\" with moe.router = \"hash\": all its gates are equal, so none is the lowest; "
+     "nearest "
      "legal: drop = \"random\" or \"position\""},
     {unlearned("thor", {"moe.losses.load_balance=0.01"}),  // it has no router
      "moe.losses.load_balance (0.01) with moe.router = \"thor\": this router has no parameter that the loss could "
@@ -194,8 +194,8 @@ TEST(MoeRules, EveryPublishedRouterHasALegalRecipe) {
             "no fault");
   EXPECT_EQ(broken_rule({"moe.router=sigmoid_bias", "moe.sigmoid_bias.groups=4", "moe.sigmoid_bias.top_groups=2"}),
             "no fault");
-  EXPECT_EQ(broken_rule({"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor", "moe.drop=probability",
-                         "moe.losses.load_balance=0"}),
+  EXPECT_EQ(broken_rule({"moe.router=expert_choice", "moe.gate=raw", "moe.capacity=factor",
+                         "moe.bound.drop=probability", "moe.losses.load_balance=0"}),
             "no fault");
   EXPECT_EQ(broken_rule({"moe.router=sinkhorn", "moe.gate=raw", "moe.top_k=1"}), "no fault");
   EXPECT_EQ(broken_rule(unlearned("hash", {"moe.capacity=factor"})), "no fault");

@@ -11,7 +11,7 @@ TEST(Rules, DefaultsWithADataFileAreLegal) { EXPECT_EQ(broken_rule({}), "no faul
 
 TEST(Rules, LegalCombinationsPass) {
   EXPECT_EQ(broken_rule({"run.precision=float64", "run.device=cuda"}), "no fault");
-  EXPECT_EQ(broken_rule({"moe.capacity_factor=3.0"}), "no fault") << "unused without capacity = factor";
+  EXPECT_EQ(broken_rule({"moe.bound.factor=3.0", "moe.capacity=factor"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.gate=raw", "moe.top_k=1"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.experts=1", "moe.top_k=1"}), "no fault");
   EXPECT_EQ(broken_rule({"moe.layers=none", "moe.top_k=9"}), "no fault") << "a dense model uses no key of [moe]";
@@ -129,15 +129,15 @@ TEST(Rules, BlocksWithExpertsAreCountedOverEncoderAndDecoder) {
 TEST(Rules, TwoPassesNeedDraws) {
   const std::string refusal =
       "objective.kind = \"two_pass\", but nothing is drawn in training, so both passes would be equal; legal: "
-      "model.dropout > 0, moe.router = \"thor\" (or gshard, noisy_top_k), moe.jitter > 0, or a capacity with moe.drop "
+      "model.dropout > 0, moe.router = \"thor\" (or gshard, noisy_top_k), moe.jitter > 0, or a capacity with "
+      "moe.bound.drop "
       "= \"random\"";
   const std::string two = "objective.kind=two_pass";
   EXPECT_EQ(broken_rule({two}), refusal);
   EXPECT_EQ(broken_rule({two, "moe.layers=none", "moe.jitter=0.01"}), refusal) << "nothing of [moe] is used";
-  EXPECT_EQ(broken_rule({two, "moe.drop=random"}), refusal) << "without a capacity nothing is dropped";
   EXPECT_EQ(broken_rule({two, "model.dropout=0.1"}), "no fault");
   EXPECT_EQ(broken_rule({two, "moe.jitter=0.01"}), "no fault");
-  EXPECT_EQ(broken_rule({two, "moe.drop=random", "moe.capacity=factor"}), "no fault");
+  EXPECT_EQ(broken_rule({two, "moe.bound.drop=random", "moe.capacity=factor"}), "no fault");
   EXPECT_EQ(broken_rule(unlearned("thor", {two})), "no fault");
 }
 

@@ -2,6 +2,7 @@
 // whole sequences are routed, by experts of one kind or of several.
 #include "moetrain/models/classifier.h"
 #include "tests/launch/training/training_support.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/tiny_corpus.h"
 #include "tests/support/world.h"
 
@@ -55,7 +56,7 @@ const ClassifierCase kClassifierCases[] = {
      [](launch::Recipe& r) {
        r.moe.rows = "sequences", r.moe.expert = "gru:2,feed_forward:4", r.train.micro_batches = 2;
        r.moe.own<moetrain::SequenceRoutingConfig>().seen = "mean", r.moe.shared_hidden = 20;
-       r.moe.capacity = "factor", r.moe.capacity_factor = 0.8, r.model.attention = "1";
+       bound_experts(r.moe, 0.8), r.model.attention = "1";
      }},
     {"gru_beside_copy_and_constant_in_a_latent_width",
      [](launch::Recipe& r) {

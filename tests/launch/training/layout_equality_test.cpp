@@ -1,6 +1,7 @@
 // The same recipe and seed give the same numbers on any number of ranks.
 #include "moetrain/losses/load_balance.h"
 #include "tests/launch/training/training_support.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/tiny_corpus.h"
 #include "tests/support/world.h"
 
@@ -21,19 +22,14 @@ void choose(launch::Recipe& recipe, const char* router, int64_t top_k, const cha
 
 const LayoutCase kLayoutCases[] = {
     {"dropless", [](launch::Recipe&) {}},
-    {"capacity", [](launch::Recipe& r) { r.moe.capacity = "factor", r.moe.capacity_factor = 0.9; }},
-    {"capacity_two_micro_batches",
-     [](launch::Recipe& r) { r.moe.capacity = "factor", r.moe.capacity_factor = 1.0, r.train.micro_batches = 2; }},
+    {"capacity", [](launch::Recipe& r) { bound_experts(r.moe, 0.9); }},
+    {"capacity_two_micro_batches", [](launch::Recipe& r) { bound_experts(r.moe, 1.0), r.train.micro_batches = 2; }},
     {"gated_shared_expert", [](launch::Recipe& r) { r.moe.shared_hidden = 20; }},
     {"plain_shared_expert_raw_gate",
      [](launch::Recipe& r) { r.moe.shared_hidden = 20, r.moe.shared_gate = false, r.moe.gate = "raw"; }},
     {"switch_like", [](launch::Recipe& r) { r.moe.top_k = 1, r.moe.gate = "raw", r.moe.losses["load_balance"] = 0.1; }},
-    {"drop_by_probability",
-     [](launch::Recipe& r) { r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "probability"; }},
-    {"drop_at_random",
-     [](launch::Recipe& r) {
-       r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "random", r.train.micro_batches = 2;
-     }},
+    {"drop_by_probability", [](launch::Recipe& r) { bound_experts(r.moe, 0.9, "probability"); }},
+    {"drop_at_random", [](launch::Recipe& r) { bound_experts(r.moe, 0.9, "random"), r.train.micro_batches = 2; }},
     {"switch_router",
      [](launch::Recipe& r) { choose(r, "switch", 1, "raw"), r.moe.jitter = 0.01, r.moe.capacity = "factor"; }},
     {"gshard",
@@ -71,7 +67,7 @@ const LayoutCase kLayoutCases[] = {
      }},
     {"expert_choice",
      [](launch::Recipe& r) {
-       choose(r, "expert_choice", 2, "raw"), r.moe.capacity = "factor", r.moe.drop = "probability";
+       choose(r, "expert_choice", 2, "raw"), bound_experts(r.moe, 1.25, "probability");
        r.moe.losses["load_balance"] = 0, r.train.micro_batches = 2;
      }},
     {"sinkhorn_of_one", [](launch::Recipe& r) { choose(r, "sinkhorn", 1, "raw"), r.train.micro_batches = 2; }},
@@ -103,7 +99,7 @@ const LayoutCase kLayoutCases[] = {
     {"zero_copy_constant_bounded",
      [](launch::Recipe& r) {
        r.moe.zero_experts = r.moe.copy_experts = 1, r.moe.constant_experts = 2;
-       r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.train.micro_batches = 2;
+       bound_experts(r.moe, 0.9), r.train.micro_batches = 2;
      }},
     {"nulls", [](launch::Recipe& r) { r.moe.null_experts = 6, r.moe.top_k = 4; }},
     {"more_choices_than_ffn_experts",
@@ -125,7 +121,7 @@ const LayoutCase kLayoutCases[] = {
     {"recomputed_blocks", [](launch::Recipe& r) { r.train.recompute = "block", r.train.micro_batches = 2; }},
     {"recomputed_experts_with_capacity",
      [](launch::Recipe& r) {
-       r.train.recompute = "moe", r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.moe.drop = "random";
+       r.train.recompute = "moe", bound_experts(r.moe, 0.9, "random");
        r.moe.shared_hidden = 20;
      }},
     {"recomputed_blocks_noisy_with_all_losses",
@@ -163,8 +159,8 @@ TEST_P(OtherRouterLayouts, AgreeWithOneRankInFloat64) {
   const moetrain::RouterDemands demands = moetrain::builtin_routers().at(GetParam()).demands;
   choose(recipe, GetParam().c_str(), demands.top_k > 0 ? demands.top_k : 3,
          parallel::Enum(demands.gates.front()).name());
-  if (demands.capacity) recipe.moe.capacity = "factor", recipe.moe.capacity_factor = 0.7;
-  if (demands.learned) recipe.moe.drop = "probability";
+  if (demands.capacity) bound_experts(recipe.moe, 0.7);
+  if (demands.learned) recipe.moe.own<moetrain::BoundConfig>().drop = "probability";
   const UpdateTrace reference = trace_of_one_rank(recipe, updates_of_case());
   for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
     const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));

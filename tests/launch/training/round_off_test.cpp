@@ -1,6 +1,7 @@
 // Choices on which round-off has no say: with every score shaken by what another processor or layout would make of it,
 // tokens with the same history among them, an update is the same.
 #include "tests/launch/training/training_support.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/shaken_router.h"
 #include "tests/support/tiny_corpus.h"
 #include "tests/support/world.h"
@@ -12,9 +13,7 @@ struct ShakenCase {
   void (*change)(moetrain::MoeConfig&);
 };
 
-void by_probability(moetrain::MoeConfig& moe, double factor = 0.9) {
-  moe.capacity = "factor", moe.capacity_factor = factor, moe.drop = "probability";
-}
+void by_probability(moetrain::MoeConfig& moe, double factor = 0.9) { bound_experts(moe, factor, "probability"); }
 
 void use(moetrain::MoeConfig& moe, const char* router, int64_t top_k, const char* gate) {
   moe.router = router, moe.top_k = top_k, moe.gate = gate;

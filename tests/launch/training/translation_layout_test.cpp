@@ -1,6 +1,7 @@
 // Sentence pairs, two passes, dropout and teachers: the same numbers on any number of ranks.
 #include "moetrain/losses/load_balance.h"
 #include "tests/launch/training/training_support.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/tiny_pairs.h"
 #include "tests/support/world.h"
 
@@ -41,9 +42,7 @@ const TranslationCase kTranslationCases[] = {
        r.moe.router = "switch", r.moe.top_k = 1, r.moe.gate = "raw", r.moe.jitter = 0.01, r.moe.capacity = "factor";
      }},
     {"capacity_two_micro_batches",
-     [](launch::Recipe& r) {
-       r.moe.capacity = "factor", r.moe.capacity_factor = 0.9, r.train.micro_batches = 2, r.train.batch_tokens = 600;
-     }},
+     [](launch::Recipe& r) { bound_experts(r.moe, 0.9), r.train.micro_batches = 2, r.train.batch_tokens = 600; }},
     {"thor_slices_two_passes", [](launch::Recipe& r) { use_thor(r, "slices"), use_two_passes(r); }},
     {"thor_sentence_two_passes_and_dropout",
      [](launch::Recipe& r) {

@@ -9,6 +9,7 @@
 
 #include "moetrain/objectives/objective.h"
 #include "tests/moetrain/models/small_model.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/gradient_check.h"
 
 namespace moetrain {
@@ -73,8 +74,7 @@ TEST(DecoderLm, GradientEqualsFiniteDifferencesWithGeluLayerNormAndCapacity) {
   config.activation = "gelu";
   config.norm = "layer";
   MoeConfig moe = small_moe("even");
-  moe.capacity = "factor";
-  moe.capacity_factor = 0.7;
+  bound_experts(moe, 0.7);
   expect_whole_model_gradient(config, moe);
 }
 

@@ -13,6 +13,7 @@
 #include "moetrain/routers/selections/selections.h"
 #include "parallel/base/fault.h"
 #include "tests/moetrain/models/small_translator.h"
+#include "tests/support/bounded_experts.h"
 
 namespace moetrain {
 namespace {
@@ -39,8 +40,7 @@ const RecomputeCase kCases[] = {
        for (const auto& loss : builtin_losses().names()) m.losses[loss] = 0.1;
      }},
     {"balance_in_sequences", [](auto&, auto& m, auto&) { m.template own<LoadBalanceConfig>().over = "sequence"; }},
-    {"drop_at_random",
-     [](auto&, auto& m, auto&) { m.capacity = "factor", m.capacity_factor = 0.6, m.drop = "random"; }},
+    {"drop_at_random", [](auto&, auto& m, auto&) { bound_experts(m, 0.6, "random"); }},
     {"switch_with_jitter",
      [](auto&, auto& m, auto&) { choose(m, "switch", 1, "raw"), m.jitter = 0.1, m.capacity = "factor"; }},
     {"gshard", [](auto&, auto& m, auto&) { choose(m, "gshard", 2, "sum1_kept"), m.capacity = "factor"; }},
@@ -55,8 +55,7 @@ const RecomputeCase kCases[] = {
      }},
     {"expert_choice",
      [](auto&, auto& m, auto&) {
-       choose(m, "expert_choice", 2, "raw"), m.capacity = "factor", m.drop = "probability",
-                                             m.losses["load_balance"] = 0;
+       choose(m, "expert_choice", 2, "raw"), bound_experts(m, 1.25, "probability"), m.losses["load_balance"] = 0;
      }},
     {"sinkhorn", [](auto&, auto& m, auto&) { choose(m, "sinkhorn", 1, "raw"); }},
     {"hash", [](auto&, auto& m, auto&) { choose(m, "hash", 1, "hard"); }},

@@ -9,6 +9,7 @@
 
 #include "parallel/base/fault.h"
 #include "tests/moetrain/models/small_model.h"
+#include "tests/support/bounded_experts.h"
 
 namespace moetrain {
 namespace {
@@ -146,8 +147,7 @@ TEST(Generate, GreedyTiesGoToTheSmallerToken) {
 
 TEST(Generate, CapacityDropsNothingInDecoding) {
   MoeConfig bounded = small_moe();
-  bounded.capacity = "factor";
-  bounded.capacity_factor = 0.1;
+  bound_experts(bounded, 0.1);
   const auto model = model_of(small_config(), bounded), dropless = model_of(small_config(), small_moe());
   const SamplingOptions greedy{.tokens = 10, .temperature = 0};
   EXPECT_EQ(generate(*model, kPrompt, greedy), generate(*dropless, kPrompt, greedy));

@@ -81,11 +81,11 @@ class DenseParts {
 
 /// The experts of each choice after the capacity rule, -1 where dropped; probabilities by a stable sort.
 inline at::Tensor dense_choices(const at::Tensor& chosen_TK, const MoeConfig& config) {
-  if (config.capacity == Capacity::kDropless) return chosen_TK;
+  if (config.capacity == "dropless") return chosen_TK;
   const double tokens = static_cast<double>(chosen_TK.size(0)),
                experts = static_cast<double>(expert_kinds(config).total());
-  const auto capacity = static_cast<int64_t>(
-      std::max(1.0, std::ceil(config.capacity_factor * static_cast<double>(config.top_k) * tokens / experts)));
+  const auto capacity = static_cast<int64_t>(std::max(
+      1.0, std::ceil(config.own<BoundConfig>().factor * static_cast<double>(config.top_k) * tokens / experts)));
   at::Tensor kept = chosen_TK.clone();
   std::vector<int64_t> taken(static_cast<size_t>(experts), 0);
   for (int64_t j = 0; j < config.top_k; ++j) {

@@ -27,7 +27,7 @@ MoeConfig small(int64_t top_k, const char* gate) {
 MoeConfig with(MoeConfig config, const char* capacity, double factor, int64_t shared_hidden = 0,
                bool shared_gate = true) {
   config.capacity = capacity;
-  config.capacity_factor = factor;
+  config.own<BoundConfig>().factor = factor;
   config.shared_hidden = shared_hidden;
   config.shared_gate = shared_gate;
   return config;
@@ -103,7 +103,7 @@ TEST_P(MoeLayerTest, EqualsTheDenseOracle) {
   expect_close(output.losses.terms()[0].share, dense.load_balance, 1e-13, "load_balance");
   EXPECT_EQ(output.losses.terms()[1].name, "router_z");
   expect_close(output.losses.terms()[1].share, dense.router_z, 1e-13, "router_z");
-  EXPECT_EQ(output.decision.dropped > 0, config_.capacity == Capacity::kFactor && config_.capacity_factor < 2);
+  EXPECT_EQ(output.decision.dropped > 0, config_.capacity == "factor" && config_.own<BoundConfig>().factor < 2);
 }
 
 TEST_P(MoeLayerTest, GradientsEqualThoseOfTheDenseOracle) {

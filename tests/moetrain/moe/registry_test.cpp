@@ -120,8 +120,9 @@ struct RegistryCase {
 
 MoeConfig config_of(const RegistryCase& each) {
   MoeConfig config = registry().at(each.router);
-  std::tie(config.capacity, config.drop) = kCapacityRules.at(each.rule);
-  config.capacity_factor = 0.8;
+  const auto& [capacity, drop] = kCapacityRules.at(each.rule);
+  config.capacity = capacity;
+  config.own<BoundConfig>() = {.factor = 0.8, .drop = drop};
   kExpertForms.at(each.form).change(config);
   return config;
 }
@@ -130,7 +131,7 @@ bool refused(const MoeConfig& config) {
   try {
     const MoeTables tables;
     const RouterPreset& router = tables.routers.at(config.router);
-    check_router(config, router, {.causal = false});
+    check_router(config, router, builtin_capacities().at(config.capacity), {.causal = false});
     check_losses(config, router.demands, tables.losses);
     check_experts(config, kRegistryWidth, tables);
   } catch (const parallel::UserError&) {
@@ -238,7 +239,7 @@ TEST_P(RegistryTest, ForwardIsFinite) {
   if (config_.router == "expert_choice") return;  // every expert is busy, and no choice is dropped
   const int64_t idle = (output.decision.global_choices_E == 0).sum().item<int64_t>();
   EXPECT_TRUE(config_.experts == 5 || idle > 0);
-  EXPECT_TRUE(config_.experts != 5 || (output.decision.dropped > 0) == (config_.capacity == Capacity::kFactor));
+  EXPECT_TRUE(config_.experts != 5 || (output.decision.dropped > 0) == (config_.capacity == "factor"));
 }
 
 TEST_P(RegistryTest, GradientsEqualFiniteDifferences) {

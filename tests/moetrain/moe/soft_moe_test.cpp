@@ -72,19 +72,20 @@ TEST(SoftMoe, ADecoderBlockRefusesIt) {
   const RouterPreset soft = builtin_routers().at("soft");
   MoeConfig config{.router = "soft", .gate = "raw", .losses = {{"load_balance", 0}}};
   try {
-    check_router(config, soft);
+    check_router(config, soft, builtin_capacities().at(config.capacity));
     ADD_FAILURE() << "no fault";
   } catch (const parallel::UserError& error) {
     EXPECT_STREQ(error.what(),
                  "moe.router = \"soft\" in a decoder block: it mixes a sequence's tokens, so that each would see later "
                  "ones; nearest legal: router = \"top_k\", or this one in an encoder");
   }
-  EXPECT_NO_THROW(check_router(config, soft, {.causal = false}));
+  EXPECT_NO_THROW(check_router(config, soft, builtin_capacities().at(config.capacity), {.causal = false}));
   for (const auto change : {+[](MoeConfig& c) { c.jitter = 0.1; }, +[](MoeConfig& c) { c.route_scale = 2; },
                             +[](MoeConfig& c) { c.gating_residual = true; }}) {
     MoeConfig changed = config;
     change(changed);
-    EXPECT_THROW(check_router(changed, soft, {.causal = false}), parallel::UserError);
+    EXPECT_THROW(check_router(changed, soft, builtin_capacities().at(changed.capacity), {.causal = false}),
+                 parallel::UserError);
   }
   EXPECT_THROW(MoeLayer(ParameterSource(3, at::kDouble), config, {.width = 4}, MoeTables()), parallel::InternalError);
 }

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "tests/moetrain/routers/routing_support.h"
+#include "tests/support/bounded_experts.h"
 
 namespace moetrain {
 namespace {
@@ -22,9 +23,8 @@ at::Tensor logits_of(Router& router, const at::Tensor& tokens_TD) {
 
 MoeConfig expert_choice(double factor) {
   MoeConfig config{.router = "expert_choice", .experts = kBalancedExperts, .top_k = 2, .gate = "raw"};
-  config.capacity = "factor";
-  config.drop = "probability";
-  config.capacity_factor = factor;
+  bound_experts(config, 1.25, "probability");
+  config.own<BoundConfig>().factor = factor;
   return config;
 }
 

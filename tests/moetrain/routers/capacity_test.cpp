@@ -1,4 +1,4 @@
-#include "moetrain/routers/capacity.h"
+#include "moetrain/routers/capacities/capacity.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -6,6 +6,7 @@
 #include "moetrain/ranking/ranking.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/dispatch/assignment.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/token_shards.h"
 
 namespace moetrain {
@@ -14,12 +15,16 @@ namespace {
 constexpr int64_t kTokens = 29, kChosenExperts = 5;
 
 MoeConfig bounded(int64_t experts, int64_t top_k, double factor) {
-  return {.experts = experts, .top_k = top_k, .capacity = "factor", .capacity_factor = factor};
+  MoeConfig config{.experts = experts, .top_k = top_k};
+  bound_experts(config, factor);
+  return config;
 }
+
+CapacityRule rule_of(const MoeConfig& config) { return builtin_capacities().at(config.capacity); }
 
 /// Of every expert, all being feed-forwards.
 int64_t capacity_of(const MoeConfig& config, int64_t tokens) {
-  const std::vector<int64_t> capacity_E = expert_capacities(config, tokens, config.capacity_factor);
+  const std::vector<int64_t> capacity_E = rule_of(config).capacities(config, tokens, config.own<BoundConfig>().factor);
   EXPECT_EQ(capacity_E, std::vector<int64_t>(static_cast<size_t>(config.experts), capacity_E[0]));
   return capacity_E[0];
 }
@@ -53,7 +58,7 @@ Choices with_probabilities(const at::Tensor& chosen_TK) {
 
 CapacityOutcome on_one_rank(const at::Tensor& chosen_TK, const MoeConfig& config, bool training = true) {
   parallel::LocalCommunicator alone;
-  return apply_capacity(with_probabilities(chosen_TK), config, {{alone, chosen_TK.size(0), training}});
+  return apply_capacity(with_probabilities(chosen_TK), config, rule_of(config), {{alone, chosen_TK.size(0), training}});
 }
 
 TEST(ExpertCapacity, IsTheCeilingOfTheFactorsShare) {
@@ -102,8 +107,8 @@ TEST(Capacity, ShardedDecisionsEqualThoseOfOneRank) {
       const MoeConfig config = bounded(kChosenExperts, top_k, 0.9);
       const at::Tensor chosen = skewed_choices(top_k);
       const CapacityOutcome whole = on_one_rank(chosen, config);
-      const CapacityOutcome here =
-          apply_capacity(with_probabilities(shard_of(chosen, split)), config, {{*test_world(), kTokens, true}});
+      const CapacityOutcome here = apply_capacity(with_probabilities(shard_of(chosen, split)), config, rule_of(config),
+                                                  {{*test_world(), kTokens, true}});
       EXPECT_TRUE(here.expert_TK.equal(shard_of(whole.expert_TK, split))) << split << ", top_k " << top_k;
       EXPECT_TRUE(here.global_choices_KE.equal(whole.global_choices_KE));
       EXPECT_EQ(sum_over_ranks(at::full({1}, here.dropped, at::kLong)).item<int64_t>(), whole.dropped);
@@ -120,7 +125,7 @@ TEST(Capacity, EvaluationAndDroplessKeepEveryChoice) {
       if (training) config.capacity = "dropless";
       const at::Tensor chosen = skewed_choices(2), mine = shard_of(chosen, split);
       const CapacityOutcome outcome =
-          apply_capacity(with_probabilities(mine), config, {{*test_world(), kTokens, training}});
+          apply_capacity(with_probabilities(mine), config, rule_of(config), {{*test_world(), kTokens, training}});
       EXPECT_TRUE(outcome.expert_TK.equal(mine));
       EXPECT_EQ(outcome.dropped, 0);
       EXPECT_TRUE(outcome.global_choices_KE.sum(0).equal(at::bincount(chosen.flatten(), {}, kChosenExperts)));
@@ -130,7 +135,7 @@ TEST(Capacity, EvaluationAndDroplessKeepEveryChoice) {
 
 TEST(ExpertCapacity, HasAMinimum) {
   MoeConfig config = bounded(8, 1, 1.0);
-  config.capacity_minimum = 4;
+  config.own<BoundConfig>().minimum = 4;
   EXPECT_EQ(capacity_of(config, 16), 4);
   EXPECT_EQ(capacity_of(config, 80), 10);
 }
@@ -139,28 +144,28 @@ TEST(ExpertCapacity, ByKindIsSmallerForFeedForwards) {
   // MoE++: gamma tau T k / (tau E_F + E_Z) and gamma T k / (tau E_F + E_Z), with tau E_F + E_Z = 0.5 * 4 + 3 = 5.
   MoeConfig config = bounded(4, 2, 1.1);
   config.capacity = "by_kind";
-  config.capacity_tau = 0.5;
+  config.own<ByKindConfig>().tau = 0.5;
   config.constant_experts = config.zero_experts = config.null_experts = 1;
-  EXPECT_EQ(expert_capacities(config, 50, 1.1), (std::vector<int64_t>{11, 11, 11, 11, 22, 22, 22}));
+  EXPECT_EQ(rule_of(config).capacities(config, 50, 1.1), (std::vector<int64_t>{11, 11, 11, 11, 22, 22, 22}));
   config.capacity = "factor";  // 1.1 * 100 / 7 = 15.7
-  EXPECT_EQ(expert_capacities(config, 50, 1.1), std::vector<int64_t>(7, 16));
+  EXPECT_EQ(rule_of(config).capacities(config, 50, 1.1), std::vector<int64_t>(7, 16));
 }
 
 TEST(Capacity, ByKindDropsByEachExpertsOwnCapacity) {
   MoeConfig config = bounded(1, 1, 1.0);
   config.capacity = "by_kind";
-  config.capacity_tau = 0.5;
+  config.own<ByKindConfig>().tau = 0.5;
   config.zero_experts = 1;  // of 6 tokens: 2 and 4
   const at::Tensor chosen = at::tensor({0, 1, 0, 0, 0, 1}, at::kLong).view({6, 1});
   for (const char* drop : {"position", "probability"}) {
-    config.drop = drop;
+    config.own<BoundConfig>().drop = drop;
     EXPECT_TRUE(on_one_rank(chosen, config).expert_TK.flatten().equal(at::tensor({0, 1, 0, -1, -1, 1}, at::kLong)));
   }
 }
 
 TEST(Capacity, EvaluationHasAFactorOfItsOwn) {
   MoeConfig config = bounded(3, 1, 0.5);
-  config.capacity_evaluation = 2.0;  // of 6 tokens: 4; in training 1
+  config.own<BoundConfig>().evaluation = 2.0;  // of 6 tokens: 4; in training 1
   const at::Tensor chosen = at::zeros({6, 1}, at::kLong);
   EXPECT_EQ(on_one_rank(chosen, config, /*training=*/false).dropped, 2);
   EXPECT_EQ(on_one_rank(chosen, config, /*training=*/true).dropped, 5);

@@ -1,17 +1,20 @@
-#include "moetrain/routers/drop_rules.h"
+#include "moetrain/routers/capacities/drop_rules.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "moetrain/routers/capacity.h"
+#include "moetrain/routers/capacities/capacity.h"
 #include "parallel/comm/local_communicator.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/token_shards.h"
 
 namespace moetrain {
 namespace {
 
 MoeConfig dropping(const char* drop, int64_t experts, int64_t top_k, double factor) {
-  return {.experts = experts, .top_k = top_k, .capacity = "factor", .capacity_factor = factor, .drop = drop};
+  MoeConfig config{.experts = experts, .top_k = top_k};
+  bound_experts(config, factor, drop);
+  return config;
 }
 
 BatchScope drop_scope(parallel::Communicator& group, int64_t tokens, int64_t first, int64_t step = 0) {
@@ -21,7 +24,7 @@ BatchScope drop_scope(parallel::Communicator& group, int64_t tokens, int64_t fir
 CapacityOutcome dropped_alone(const Choices& chosen, const MoeConfig& config, int64_t step = 0) {
   parallel::LocalCommunicator alone;
   const BatchScope scope = drop_scope(alone, chosen.expert_TK.size(0), 0, step);
-  return apply_capacity(chosen, config, {scope});
+  return apply_capacity(chosen, config, builtin_capacities().at("factor"), {scope});
 }
 
 TEST(DropByProbability, TheLeastProbableLeave) {
@@ -68,8 +71,9 @@ TEST(DropRules, ShardedDecisionsEqualThoseOfOneRank) {
         first = 0;
         for (int64_t r = 0; r < test_world()->rank(); ++r) first += split[static_cast<size_t>(r)];
         const BatchScope scope = drop_scope(*test_world(), kRows, first);
-        const CapacityOutcome here = apply_capacity(
-            {shard_of(chosen.expert_TK, split), shard_of(chosen.probability_TK, split)}, config, {scope});
+        const CapacityOutcome here =
+            apply_capacity({shard_of(chosen.expert_TK, split), shard_of(chosen.probability_TK, split)}, config,
+                           builtin_capacities().at("factor"), {scope});
         EXPECT_TRUE(here.expert_TK.equal(shard_of(whole.expert_TK, split))) << drop << ", " << split;
         EXPECT_EQ(sum_over_ranks(at::full({1}, here.dropped, at::kLong)).item<int64_t>(), whole.dropped);
       }

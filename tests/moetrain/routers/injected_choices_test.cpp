@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tests/moetrain/routers/routing_support.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/recording_communicator.h"
 
@@ -16,8 +17,7 @@ MoeConfig injected_config(const std::string& router) {
   MoeConfig config{.router = router, .experts = 5, .top_k = 2};
   if (router == "gshard") config.gate = "sum1_kept";
   if (router == "sinkhorn" || router == "expert_choice") config.gate = "raw";
-  config.capacity = "factor";
-  config.drop = router == "expert_choice" ? "probability" : "position";
+  bound_experts(config, 1.25, router == "expert_choice" ? "probability" : "position");
   return config;
 }
 

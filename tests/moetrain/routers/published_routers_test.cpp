@@ -10,6 +10,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
 #include "parallel/comm/local_communicator.h"
+#include "tests/support/bounded_experts.h"
 #include "tests/support/random_tensor.h"
 
 namespace moetrain {
@@ -27,7 +28,10 @@ MoeConfig published(const char* router, int64_t top_k, const char* gate) {
 }
 
 std::shared_ptr<Router> published_router(const MoeConfig& config) {
-  return builtin_routers().at(config.router).make(ParameterSource(5, at::kDouble), config, {kPublishedWidth, 1.0});
+  return builtin_routers()
+      .at(config.router)
+      .make(ParameterSource(5, at::kDouble), config,
+            {kPublishedWidth, 1.0, 0, builtin_capacities().at(config.capacity)});
 }
 
 struct Pass {
@@ -98,8 +102,7 @@ TEST(Gshard, TheSecondChoiceIsDrawnInProportionToItsGate) {
 
 TEST(Gshard, WeightsSumToOneAfterDrops) {
   MoeConfig config = published("gshard", 2, "sum1_kept");
-  config.capacity = "factor";
-  config.capacity_factor = 0.5;
+  bound_experts(config, 0.5);
   const RoutingDecision decision = route_published(config, published_tokens());
   const at::Tensor kept_TK = decision.assignment.expert_TK >= 0;
   const at::Tensor sum_T = (decision.assignment.weight_TK * kept_TK).sum(1);

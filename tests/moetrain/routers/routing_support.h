@@ -14,7 +14,9 @@ namespace moetrain {
 
 inline std::shared_ptr<Router> make_router(const MoeConfig& config, int64_t width, int64_t previous_experts = 0,
                                            at::ScalarType type = at::kDouble) {
-  return builtin_routers().at(config.router).make(ParameterSource(5, type), config, {width, 1.0, previous_experts});
+  return builtin_routers()
+      .at(config.router)
+      .make(ParameterSource(5, type), config, {width, 1.0, previous_experts, builtin_capacities().at(config.capacity)});
 }
 
 struct RoutePass {

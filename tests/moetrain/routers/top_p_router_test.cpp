@@ -4,6 +4,7 @@
 
 #include "parallel/base/fault.h"
 #include "tests/moetrain/routers/routing_support.h"
+#include "tests/support/bounded_experts.h"
 
 namespace moetrain {
 namespace {
@@ -67,10 +68,9 @@ TEST(TopPRouter, GatesThatSumToOneDoSoOverWhatIsTaken) {
 
 TEST(TopPRouter, NoChoiceTakesNoPlaceInAnExpert) {
   MoeConfig config = top_p_config(0.6);
-  config.capacity = "factor";
-  config.capacity_factor = 0.5;  // ceil(0.5 * 4 * 40 / 6) = 14 tokens
+  bound_experts(config, 0.5);  // ceil(0.5 * 4 * 40 / 6) = 14 tokens
   for (const char* drop : {"position", "probability", "random"}) {
-    config.drop = drop;
+    config.own<BoundConfig>().drop = drop;
     const RoutingDecision decision = route_alone(*make_router(config, kTopPWidth), top_p_tokens());
     const at::Tensor& kept = decision.assignment.expert_TK;
     const at::Tensor held = at::bincount(kept.masked_select(kept >= 0), {}, kTopPExperts);
@@ -81,8 +81,8 @@ TEST(TopPRouter, NoChoiceTakesNoPlaceInAnExpert) {
 }
 
 TEST(TopPRouter, OneExpertAtMostIsRefused) {
-  EXPECT_THROW(check_router(top_p_config(0.4, 1), builtin_routers().at("top_p")), parallel::UserError);
-  EXPECT_NO_THROW(check_router(top_p_config(0.4, 2), builtin_routers().at("top_p")));
+  EXPECT_THROW(check_router(top_p_config(0.4, 1), builtin_routers().at("top_p"), {}), parallel::UserError);
+  EXPECT_NO_THROW(check_router(top_p_config(0.4, 2), builtin_routers().at("top_p"), {}));
 }
 
 }  // namespace

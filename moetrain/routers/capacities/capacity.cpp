@@ -1,14 +1,11 @@
-#include "moetrain/routers/capacity.h"
+#include "moetrain/routers/capacities/capacity.h"
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <cmath>
-
 #include "moetrain/config/expert_kinds.h"
 #include "moetrain/ranking/ranking.h"
+#include "moetrain/routers/capacities/drop_rules.h"
 #include "moetrain/routers/draws.h"
-#include "moetrain/routers/drop_rules.h"
 
 namespace moetrain {
 namespace {
@@ -26,7 +23,7 @@ int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const std
   const BatchScope& scope = context.scope;
   Priorities priorities{chosen.probability_TK.to(at::kCPU, at::kDouble),
                         tie_bound(chosen.probability_TK.scalar_type())};
-  if (config.drop == Drop::kRandom) {
+  if (config.own<BoundConfig>().drop == Drop::kRandom) {
     const parallel::RandomStream stream = scope.draws.stream("random token selection", context.layer);
     const int64_t first = scope.first_token * expert_TK.size(1);
     priorities = {uniform_draws(stream, first, expert_TK.sizes(), at::TensorOptions(at::kDouble))};
@@ -36,26 +33,13 @@ int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const std
 
 }  // namespace
 
-std::vector<int64_t> expert_capacities(const MoeConfig& config, int64_t global_tokens, double factor) {
-  const ExpertKinds kinds = expert_kinds(config);
-  const double choices = static_cast<double>(config.top_k * global_tokens);
-  const double tau = config.capacity == Capacity::kByKind ? config.capacity_tau : 1.0;
-  const double parts = tau * static_cast<double>(kinds.ffn) + static_cast<double>(kinds.zero_computation());
-  const auto capacity = [&](double weight) {
-    const double wanted = std::ceil(factor * (weight * choices / parts));
-    const auto useful = static_cast<int64_t>(std::min(wanted, static_cast<double>(global_tokens)));
-    return std::max(config.capacity_minimum, useful);
-  };
-  std::vector<int64_t> capacity_E(static_cast<size_t>(kinds.total()), capacity(1.0));
-  std::fill_n(capacity_E.begin(), kinds.ffn, capacity(tau));
-  return capacity_E;
-}
-
-CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, const RoutingContext& context) {
+CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, const CapacityRule& rule,
+                               const RoutingContext& context) {
+  const auto& bound = config.own<BoundConfig>();
   const BatchScope& scope = context.scope;
   at::Tensor local_KE = count_choices(chosen.expert_TK, expert_kinds(config).total());
-  const double factor = scope.training ? config.capacity_factor : config.capacity_evaluation;
-  if (config.capacity == Capacity::kDropless || factor == 0) {
+  const double factor = scope.training ? bound.factor : bound.evaluation;
+  if (!rule.bounds() || factor == 0) {
     scope.group.all_reduce(local_KE, parallel::ReduceOp::kSum).wait();
     return {.expert_TK = chosen.expert_TK, .global_choices_KE = local_KE};
   }
@@ -63,9 +47,9 @@ CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, c
   scope.group.all_gather(gathered_RKE, local_KE).wait();
   const at::Tensor total_KE = gathered_RKE.sum(0);
   at::Tensor expert_TK = chosen.expert_TK.to(at::kCPU, at::kLong, /*non_blocking=*/false, /*copy=*/true);
-  const std::vector<int64_t> capacity_E = expert_capacities(config, scope.global_tokens, factor);
+  const std::vector<int64_t> capacity_E = rule.capacities(config, scope.global_tokens, factor);
   int64_t dropped = 0;
-  if (config.drop == Drop::kPosition) {
+  if (bound.drop == Drop::kPosition) {
     // Before choice rank j of this rank's tokens come all ranks' choices of smaller rank, then earlier ranks' choices.
     const at::Tensor smaller_KE = total_KE.cumsum(0) - total_KE;
     const at::Tensor earlier_KE = gathered_RKE.narrow(0, 0, scope.group.rank()).sum(0);

@@ -1,4 +1,4 @@
-#include "moetrain/routers/drop_rules.h"
+#include "moetrain/routers/capacities/drop_rules.h"
 
 #include <ATen/ATen.h>
 
