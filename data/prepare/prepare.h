@@ -19,10 +19,11 @@ struct PrepareOptions {
   // Sets of files whose lines are translations of each other, "en=train.en.gz,de=train.de.gz". Instead of text and man;
   // held out and test are whole sets, and `heldout` has no say.
   std::vector<std::string> parallel, validation, test;
-  std::string output;                           // the token file to write
-  Overwrite overwrite = Overwrite::kRefuse;     // what to do where the output exists
-  std::string language = "text";                // group of text that does not say its own language
-  std::string tokenizer = "sentencepiece";      // "sentencepiece", trained on the training split, or "byte"
+  std::string output;                        // the token file to write
+  Overwrite overwrite = Overwrite::kRefuse;  // what to do where the output exists
+  std::string language = "text";             // group of text that does not say its own language
+  // "sentencepiece", trained on the training split, "byte", or the folder or file of a model's own tokenizer.
+  std::string tokenizer = "sentencepiece";
   int64_t vocabulary_size = 4096;               // pieces of a sentencepiece vocabulary
   int64_t tokenizer_sample_bytes = 16ll << 20;  // text that the vocabulary is trained on, at most about so many bytes
   double heldout = 0.05;                        // share of the text that is held out, 0 <= x < 1

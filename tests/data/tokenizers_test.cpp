@@ -2,7 +2,7 @@
 #include <numeric>
 
 #include "data/tokenizers/byte_tokenizer.h"
-#include "data/tokenizers/utf8.h"
+#include "data/text/utf8.h"
 #include "tests/data/support.h"
 
 namespace data_tests {
