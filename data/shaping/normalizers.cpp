@@ -74,10 +74,10 @@ class StripNormalizer : public Normalizer {
       begin = std::min(begin, here);
       end = at;
     }
-    if (begin == text.size()) end = begin;  // nothing but white space
+    const bool all_goes = begin == text.size() && (left_ || right_);
     if (!left_) begin = 0;
     if (!right_) end = text.size();
-    replace_text(pieces, std::string(text.substr(begin, std::max(begin, end) - begin)));
+    replace_text(pieces, all_goes ? "" : std::string(text.substr(begin, end - begin)));
     if (begin > 0) close_opening(pieces);
   }
 

@@ -1,5 +1,10 @@
 #include "data/text/oniguruma.h"
 
+#ifndef PCRE2_CODE_UNIT_WIDTH
+#define PCRE2_CODE_UNIT_WIDTH 8
+#endif
+#include <pcre2.h>
+
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -12,7 +17,50 @@ namespace data {
 namespace {
 
 constexpr std::string_view kWordParts = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+/// Outside of brackets its table of Latin-1 decides, which has superscripts and fractions too.
+constexpr std::string_view kLatinWordParts = "\\xb2\\xb3\\xb9\\xbc-\\xbe";
 constexpr std::string_view kHexDigits = "0-9a-fA-F";
+
+/// Names of properties, of which PCRE2 knows another form.
+struct PropertyName {
+  std::string_view known;
+  std::string_view ours;
+};
+constexpr std::array<PropertyName, 15> kPropertyNames{{{"alpha", "Alphabetic"},
+                                                       {"digit", "Nd"},
+                                                       {"space", "White_Space"},
+                                                       {"upper", "Uppercase"},
+                                                       {"lower", "Lowercase"},
+                                                       {"Alpha", "Alphabetic"},
+                                                       {"Digit", "Nd"},
+                                                       {"Space", "White_Space"},
+                                                       {"Letter", "L"},
+                                                       {"Mark", "M"},
+                                                       {"Number", "N"},
+                                                       {"Punctuation", "P"},
+                                                       {"Symbol", "S"},
+                                                       {"Separator", "Z"},
+                                                       {"Other", "C"}}};
+constexpr size_t kBracketNames = 5;  // the first of them are those of "[:alpha:]" too
+
+/// What both Oniguruma's later Unicode and our classes of brackets say, but not the properties of PCRE2's Unicode 14.
+std::string_view later_members(std::string_view property) {
+  if (property == "Alphabetic") {
+    return "\\x{363}-\\x{36f}\\x{c04}\\x{f82}\\x{f83}\\x{1dd3}-\\x{1de6}\\x{11080}\\x{11081}";
+  }
+  return property == "Lowercase" ? "\\x{10fc}\\x{a7f2}-\\x{a7f4}\\x{ab69}" : "";
+}
+
+/// PCRE2's \p{Han} is the script with its extensions, Oniguruma's without.
+bool is_script(const std::string& name) {
+  const std::string pattern = "\\p{sc:" + name + "}";
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF, &error,
+                                   &offset, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
+}
 
 /// Walks an expression once, atom by atom.
 class OnigurumaReader {
@@ -107,12 +155,13 @@ class OnigurumaReader {
   }
 
   void read_escape() {
-    const std::string word = "[" + std::string(kWordParts) + "]";
+    const std::string parts = std::string(kWordParts) + std::string(kLatinWordParts) + "]";
+    const std::string word = "[" + parts;
     switch (peek(1)) {
       case 'w':
         return replace_escape(word);
       case 'W':
-        return replace_escape("[^" + std::string(kWordParts) + "]");
+        return replace_escape("[^" + parts);
       case 'b':
         return replace_escape("(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))");
       case 'B':
@@ -146,7 +195,8 @@ class OnigurumaReader {
       default:
         break;
     }
-    const bool braced = (peek(1) == 'p' || peek(1) == 'P' || peek(1) == 'x') && peek(2) == '{';
+    if ((peek(1) == 'p' || peek(1) == 'P') && peek(2) == '{') return read_property();
+    const bool braced = peek(1) == 'x' && peek(2) == '{';
     const size_t end = braced ? from_.find('}', at_) : at_ + 1;
     copy(end == std::string::npos ? from_.size() : end - at_ + 1);
   }
@@ -178,19 +228,31 @@ class OnigurumaReader {
     read_common_escape();
   }
 
+  /// \p{Name} or \p{^Name}
+  void read_property() {
+    const size_t end = from_.find('}', at_);
+    if (end == std::string::npos) refuse(at_, "the property that begins here has no end");
+    const size_t name_at = at_ + (peek(3) == '^' ? 4 : 3);
+    std::string name = from_.substr(name_at, end - name_at);
+    for (const PropertyName& property : kPropertyNames) {
+      if (property.known == name) name = property.ours;
+    }
+    if (name.size() > 2 && is_script(name)) name = "sc:" + name;
+    copy(name_at - at_);
+    put(name + "}", at_);
+    at_ = end + 1;
+  }
+
   void read_named_class() {
-    static constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kNames{{{"alpha", "Alphabetic"},
-                                                                                          {"digit", "Nd"},
-                                                                                          {"space", "White_Space"},
-                                                                                          {"upper", "Uppercase"},
-                                                                                          {"lower", "Lowercase"}}};
     const bool negated = peek(2) == '^';
     const size_t name_at = at_ + (negated ? 3 : 2);
     const size_t end = from_.find(":]", at_);
     const std::string name = end == std::string::npos ? "" : from_.substr(name_at, end - name_at);
-    for (const auto& [known, property] : kNames) {
-      if (known != name) continue;
-      put((negated ? "\\P{" : "\\p{") + std::string(property) + "}", at_);
+    for (size_t i = 0; i < kBracketNames; ++i) {
+      const std::string property(kPropertyNames[i].ours);
+      if (kPropertyNames[i].known != name) continue;
+      put((negated ? "\\P{" : "\\p{") + property + "}", at_);
+      if (!negated) put(later_members(property), at_);
       at_ = end + 2;
       return;
     }

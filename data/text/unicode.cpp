@@ -17,6 +17,7 @@ namespace {
 /// The Unicode version of the table that `tokenizers` reads marks and punctuation from.
 constexpr uint8_t kPunctuationVersion = 8;
 constexpr uint8_t kMarkVersion = 9;
+constexpr char32_t kSandhiMark = 0x111C9;  // of Sharada
 constexpr const char* kNormalFormSet = "[:age=9.0:]";
 
 bool is_as_old_as(char32_t c, uint8_t version) {
@@ -82,11 +83,14 @@ bool is_white_space(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)
 bool is_numeric(char32_t c) { return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0; }
 
 bool is_punctuation(char32_t c) {
+  if (c == 0x166D || c == kSandhiMark) return true;  // until Unicode 11 and 12
   if (c < 0x80) return (U_GET_GC_MASK(static_cast<UChar32>(c)) & (U_GC_P_MASK | U_GC_S_MASK)) != 0;
   return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0 && is_as_old_as(c, kPunctuationVersion);
 }
 
 bool is_mark(char32_t c) {
+  if (c == 0x1CF2 || c == 0x1CF3) return true;  // until Unicode 12
+  if (c == kSandhiMark) return false;           // until Unicode 11
   return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_M_MASK) != 0 && is_as_old_as(c, kMarkVersion);
 }
 

@@ -107,6 +107,7 @@ class HuggingFaceTokenizer : public Tokenizer {
   std::vector<Piece> pieces_;
   std::map<int32_t, std::string> written_;  // what the decoder is given for added tokens that the normalizer rewrites
   int64_t end_of_text_ = 0;
+  int32_t unknown_control_ = -1;  // an unknown piece that is marked special decodes to nothing
   bool byte_level_ = false;
 };
 
@@ -145,6 +146,7 @@ void HuggingFaceTokenizer::name_pieces() {
     if (index >= pieces_.size()) pieces_.resize(index + 1);
     Piece& piece = pieces_[index];
     piece.text = token.content;
+    if (piece.kind == PieceKind::kUnknown && token.special) unknown_control_ = token.token;
     if (piece.kind != PieceKind::kUnknown) piece.kind = token.special ? PieceKind::kControl : PieceKind::kNormal;
     if (added_->written(i) != token.content) written_[token.token] = added_->written(i);
   }
@@ -223,7 +225,7 @@ std::string HuggingFaceTokenizer::decode(const std::vector<int32_t>& tokens) con
   texts.reserve(tokens.size());
   for (const int32_t token : tokens) {
     const Piece& piece = pieces_[checked(token)];
-    if (piece.kind == PieceKind::kControl) continue;
+    if (piece.kind == PieceKind::kControl || token == unknown_control_) continue;
     const auto written = written_.find(token);
     texts.push_back(written == written_.end() ? piece.text : written->second);
   }

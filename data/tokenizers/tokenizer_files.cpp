@@ -1,5 +1,6 @@
 #include "data/tokenizers/tokenizer_files.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
@@ -20,7 +21,14 @@ std::string_view take_line(const std::string& text, size_t& at) {
   return line;
 }
 
-/// The JSON of a file; null where there is no such file.
+/// Only these are ever written back, so that no file of a stranger can name another one.
+bool is_known_file(const std::string& name) {
+  const std::vector<std::string>& known = tokenizer_file_names();
+  return name == "config.json" || name == "generation_config.json" ||
+         std::find(known.begin(), known.end(), name) != known.end();
+}
+
+/// The JSON of a file; none where there is no such file.
 nlohmann::json json_of(const TokenizerFiles& files, const std::string& name, const std::string& folder) {
   const auto found = files.find(name);
   return found == files.end() ? nlohmann::json::object() : parse_json(found->second, folder + name);
@@ -60,7 +68,7 @@ TokenizerFiles parse_files(const std::string& serialized) {
     size_t size = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), size);
     const bool whole = error == std::errc() && end == digits.data() + digits.size();
-    if (!whole || size > serialized.size() - at || name.find('/') != std::string::npos) {
+    if (!whole || size > serialized.size() - at || !is_known_file(name)) {
       parallel::user_error("the tokenizer's files are damaged before byte ", at);
     }
     files[name] = serialized.substr(at, size);
