@@ -56,8 +56,8 @@ bool is_script(const std::string& name) {
   const std::string pattern = "\\p{sc:" + name + "}";
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF, &error,
-                                   &offset, nullptr);
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF, &error, &offset, nullptr);
   pcre2_code_free(code);
   return code != nullptr;
 }
