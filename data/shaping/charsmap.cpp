@@ -8,7 +8,8 @@
 namespace data {
 namespace {
 
-constexpr size_t kLongestGrapheme = 6;  // [bytes], exclusive: SentencePiece never makes longer rules
+constexpr uint32_t kMostTrieBytes = 16 << 20;  // the largest one known has 0.3 MB
+constexpr size_t kLongestGrapheme = 6;         // [bytes], exclusive: SentencePiece never makes longer rules
 
 int base64_digit(char c) {
   if (c >= 'A' && c <= 'Z') return c - 'A';
@@ -16,6 +17,14 @@ int base64_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0' + 52;
   return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
+
+/// A unit of the double array (Yata's darts-clone): 8 bits of label, a mark of where values are, and an offset.
+size_t offset_of(uint32_t unit) { return static_cast<size_t>(unit >> 10) << ((unit & 0x200u) >> 6); }
+uint32_t label_of(uint32_t unit) { return unit & 0x800000FFu; }
+bool has_value(uint32_t unit) { return (unit & 0x100u) != 0; }
+uint32_t value_of(uint32_t unit) { return unit & 0x7FFFFFFFu; }
+
+}  // namespace
 
 std::string decode_base64(std::string_view text, const std::string& place) {
   while (text.ends_with('=')) text.remove_suffix(1);
@@ -35,19 +44,11 @@ std::string decode_base64(std::string_view text, const std::string& place) {
   return bytes;
 }
 
-/// A unit of the double array (Yata's darts-clone): 8 bits of label, a mark of where values are, and an offset.
-size_t offset_of(uint32_t unit) { return static_cast<size_t>(unit >> 10) << ((unit & 0x200u) >> 6); }
-uint32_t label_of(uint32_t unit) { return unit & 0x800000FFu; }
-bool has_value(uint32_t unit) { return (unit & 0x100u) != 0; }
-uint32_t value_of(uint32_t unit) { return unit & 0x7FFFFFFFu; }
-
-}  // namespace
-
-Charsmap::Charsmap(std::string_view base64, const std::string& place) : graphemes_(Regex::own("\\X")) {
-  const std::string bytes = decode_base64(base64, place);
+Charsmap::Charsmap(std::string_view bytes, const std::string& place) : graphemes_(Regex::own("\\X")) {
   uint32_t trie_bytes = 0;
   if (bytes.size() >= sizeof(trie_bytes)) std::memcpy(&trie_bytes, bytes.data(), sizeof(trie_bytes));
-  if (trie_bytes == 0 || trie_bytes % 4 != 0 || trie_bytes > bytes.size() - sizeof(trie_bytes)) {
+  if (trie_bytes == 0 || trie_bytes > kMostTrieBytes || trie_bytes % 4 != 0 ||
+      trie_bytes > bytes.size() - sizeof(trie_bytes)) {
     parallel::user_error(place, ": no table of SentencePiece's normaliser: ", bytes.size(), " bytes, of which ",
                          trie_bytes, " would be its trie");
   }
@@ -56,6 +57,28 @@ Charsmap::Charsmap(std::string_view base64, const std::string& place) : grapheme
   replacements_ = bytes.substr(sizeof(trie_bytes) + trie_bytes);
   if (valid_utf8_prefix(replacements_) != replacements_.size()) {
     parallel::user_error(place, ": its replacements are not UTF-8: ", describe_utf8_fault(replacements_));
+  }
+}
+
+void Charsmap::require_sound(const std::string& place) const {
+  const auto damaged = [&] {
+    parallel::user_error(place, ": SentencePiece's normaliser would read outside of its table");
+  };
+  std::vector<bool> seen(units_.size());
+  std::vector<size_t> bases{offset_of(units_[0])};
+  while (!bases.empty()) {
+    const size_t base = bases.back();
+    bases.pop_back();
+    if ((base | 0xFF) >= units_.size()) damaged();  // it looks at the unit of any byte
+    if (seen[base]) continue;
+    seen[base] = true;
+    for (size_t byte = 1; byte < 256; ++byte) {
+      const uint32_t unit = units_[base ^ byte];
+      if (label_of(unit) != byte) continue;
+      const size_t next = base ^ byte ^ offset_of(unit);
+      if (has_value(unit) && (next >= units_.size() || value_of(units_[next]) >= replacements_.size())) damaged();
+      bases.push_back(next);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// defines: Charsmap
+// defines: Charsmap, decode_base64
 #pragma once
 #include <cstdint>
 #include <string>
@@ -13,8 +13,11 @@ namespace data {
 /// stand in a text to what it becomes.
 class Charsmap {
  public:
-  /// UserError that begins with `place` for what is no such table. Whatever its units hold, none leads outside of it.
-  Charsmap(std::string_view base64, const std::string& place);
+  /// UserError that begins with `place` for what is no such table. Whatever its units hold, normalize never leaves it.
+  Charsmap(std::string_view bytes, const std::string& place);
+  /// UserError that begins with `place` where a reader that trusts the units, as SentencePiece's own does, could leave
+  /// the table.
+  void require_sound(const std::string& place) const;
 
   /// As `tokenizers` does it: a grapheme of less than 6 bytes that begins with an entry becomes that entry's
   /// replacement as a whole; others go character by character.
@@ -28,5 +31,8 @@ class Charsmap {
   std::string replacements_;  // each ends with a zero byte
   Regex graphemes_;
 };
+
+/// UserError that begins with `place` where the text is none.
+std::string decode_base64(std::string_view text, const std::string& place);
 
 }  // namespace data

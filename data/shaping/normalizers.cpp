@@ -164,7 +164,7 @@ MadeNormalizer make_precompiled(const JsonValue& value, size_t) {
   const JsonValue table = value["precompiled_charsmap"];
   if (table.is_null() || table.text().empty())
     return std::make_unique<NormalizerSequence>(std::vector<MadeNormalizer>{});
-  auto charsmap = std::make_shared<const Charsmap>(table.text(), table.place());
+  auto charsmap = std::make_shared<const Charsmap>(decode_base64(table.text(), table.place()), table.place());
   return std::make_unique<TextNormalizer>([charsmap](std::string_view text) { return charsmap->normalize(text); });
 }
 

@@ -8,11 +8,11 @@
 #include "data/shaping/decoders.h"
 #include "data/shaping/normalizers.h"
 #include "data/shaping/pre_tokenizers.h"
+#include "data/shaping/text_frame.h"
 #include "data/subwords/subword_model.h"
 #include "data/text/utf8.h"
 #include "data/tokenizers/added_tokens.h"
 #include "data/tokenizers/marked_spaces.h"
-#include "data/tokenizers/text_frame.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/printable.h"
 

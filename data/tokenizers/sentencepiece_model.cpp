@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "data/shaping/model_proto.h"
 #include "data/text/json_value.h"
 #include "data/text/utf8.h"
 #include "data/tokenizers/added_tokens.h"
@@ -58,6 +59,7 @@ SentencePieceModel::SentencePieceModel(TokenizerFiles files, const std::string& 
     place = folder + name;
   }
   if (model == nullptr) parallel::user_error(folder, kSentencePieceModel, " is missing");
+  require_sound_normalizer(*model, place);
   if (const auto status = processor_.LoadFromSerializedProto(*model); !status.ok()) {
     parallel::user_error(place, ": not a SentencePiece model: ", status.ToString());
   }

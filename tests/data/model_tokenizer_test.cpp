@@ -267,6 +267,26 @@ TEST(ModelTokenizer, SentencePieceModelsAreReadWithWhatLiesBesideThem) {
   EXPECT_NE(error_of([&] { data::read_model_tokenizer(folder.path()); }).find("99999999"), std::string::npos);
 }
 
+/// A model that begins like a real one, its normaliser's table as given.
+std::string model_with_table(const std::string& table) {
+  const std::string spec = '\x12' + std::string(1, static_cast<char>(table.size())) + table;
+  return '\x1A' + std::string(1, static_cast<char>(spec.size())) + spec;
+}
+
+TEST(ModelTokenizer, ATableThatWouldLeadOutsideIsRefusedBeforeItIsTrusted) {
+  const TemporaryFolder folder;
+  const auto fault = [&](const std::string& model) {
+    write_file(folder / "tokenizer.model", model);
+    return error_of([&] { data::read_model_tokenizer(folder.path()); });
+  };
+  using namespace std::string_literals;
+  const std::string two_units = "\x08\0\0\0\0\x04\0\0\0\0\0\0ab\0"s;
+  EXPECT_NE(fault(model_with_table(two_units)).find("outside of its table"), std::string::npos);
+  EXPECT_NE(fault(model_with_table("\x09\0\0\0xxxxxxxxx"s)).find("9 would be its trie"), std::string::npos);
+  EXPECT_NE(fault("\x1B"s + model_with_table(two_units)).find("at byte 0"), std::string::npos) << "a group";
+  EXPECT_NE(fault("\x1A\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01"s).find("at byte 0"), std::string::npos);
+}
+
 TEST(ModelTokenizer, PrepareUsesItAndTheTokenFileCarriesIt) {
   const TemporaryFolder folder;
   write_file(folder / "model/tokenizer.json", unigram_file().dump());

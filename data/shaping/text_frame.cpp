@@ -1,4 +1,4 @@
-#include "data/tokenizers/text_frame.h"
+#include "data/shaping/text_frame.h"
 
 #include <utility>
 
