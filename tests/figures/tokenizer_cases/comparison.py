@@ -152,6 +152,7 @@ class Comparison:
 
 def expect_of(tokenizer, as_text=None):
     """Of a tokenizer of `tokenizers`; `as_text`: the one to ask for special tokens taken as text."""
+    frames = tokenizer.post_processor is not None
     as_text = as_text or tokenizer
 
     def expect(text):
@@ -159,5 +160,5 @@ def expect_of(tokenizer, as_text=None):
         plain = as_text.encode(text, add_special_tokens=False).ids
         tokenizer.encode_special_tokens = False
         parsed = tokenizer.encode(text, add_special_tokens=False).ids
-        return Expected(plain, parsed, tokenizer.encode(text).ids, tokenizer.decode(parsed))
+        return Expected(plain, parsed, tokenizer.encode(text).ids if frames else None, tokenizer.decode(parsed))
     return expect

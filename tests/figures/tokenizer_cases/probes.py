@@ -98,7 +98,7 @@ def added_probes():
 
 
 def all_of_unicode(step):
-    """Texts in which every character stands where its class decides, 20 to a text; the younger ones apart."""
+    """Texts in which every character stands where its class decides, 40 to a text; the younger ones apart."""
     draw = random.Random(3)
     known, young = [], []
     for code in range(0, 0x110000):
@@ -108,15 +108,15 @@ def all_of_unicode(step):
         (young if is_young(character) else known).append(character)
     texts = []
     for group in (known, young):
-        for at in range(0, len(group), 20):
-            words = [draw.choice(("a", "A", "1", " ", "'", "\n", "")) + c + draw.choice(("b", " ", "1", "'s", c, ".")) for c in group[at:at + 20]]
+        for at in range(0, len(group), 40):
+            words = [draw.choice(("a", "A", "1", " ", "'", "\n", "")) + c + draw.choice(("b", " ", "1", "'s", c, ".")) for c in group[at:at + 40]]
             texts.append("".join(words))
     return texts
 
 
 def compare(comparison, quick):
     unicode_texts = all_of_unicode(100 if quick else 1)
-    texts = comparison.texts[:30] + comparison.texts[-250:] if quick else comparison.texts[:500] + comparison.texts[-900:]
+    texts = comparison.texts[:30] + comparison.texts[-250:] if quick else comparison.texts[:300] + comparison.texts[-900:]
     for name, pre in list(expression_probes()) + list(step_probes()):
         run(comparison, name, probe(pre), texts, unicode_texts)
     for name, normalizer in normalizer_probes():
