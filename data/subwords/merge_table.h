@@ -1,6 +1,7 @@
 // defines: Merged, MergeTable
 #pragma once
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
