@@ -36,15 +36,20 @@ def read_lines(count):
 
 def nasty_texts():
     """What tokenizers stumble over: white space, marks, scripts, emoji, special tokens as text, noise of a fixed seed."""
-    texts = ["", " ", "  ", "\n", "\n\n", "\t\n\r\n ", " a", "a ", "  a  b   c ", "\u2581", "a\u2581b", "\u00a0x\u3000y\u2028z",
-             "don't DON'T we'll I'D 'S 's", "x'\u017fy", "1234567890 3.14 1,000,000 \u0663\u0664 \u00bd\u00b2", "\U0001f469\u200d\U0001f680 \U0001f1e9\U0001f1ea",
-             "e\u0301 \u0301e a\u0308\u0323 \u1ebe \ufb01 \uff21\uff22 \u2126", "\u0130stanbul \u01c5 \u1e9e \u03a3\u03a3", "\u4e24\u4e2a\u4eba \u3072\u3089\u304c\u306a\u30ab\u30bf\u30ab\u30ca \ud55c\uad6d\uc5b4",
-             "\u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \u05e2\u05d1\u05e8\u05d9\u05ea \u0627\u0644\u0639\u0631\u0628\u064a\u0629", "a\x00b\x01\x7f", "\ufeffa\ufffd", "\u180ex \u200b \u2060", "x" * 3000, " " * 3000,
-             "\n" * 500, "ab" * 2000, "...!!!???---___", "{\"a\": [1, 2]}\n\tif (x) { return y; }", "\u0300\u0301\u0302", "\u0e33\u0eb3 \u1100\u1161\u11a8"]
+    texts = [
+        "", " ", "  ", "\n", "\n\n", "\t\n\r\n ", " a", "a ", "  a  b   c ", "\u2581", "a\u2581b", "\u00a0x\u3000y\u2028z",
+        "don't DON'T we'll I'D 'S 's", "x'\u017fy", "1234567890 3.14 1,000,000 \u0663\u0664 \u00bd\u00b2",
+        "\U0001f469\u200d\U0001f680 \U0001f1e9\U0001f1ea", "e\u0301 \u0301e a\u0308\u0323 \u1ebe \ufb01 \uff21\uff22 \u2126",
+        "\u0130stanbul \u01c5 \u1e9e \u03a3\u03a3", "\u4e24\u4e2a\u4eba \u3072\u3089\u304c\u306a\u30ab\u30bf\u30ab\u30ca",
+        "\ud55c\uad6d\uc5b4 \u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",
+        "\u05e2\u05d1\u05e8\u05d9\u05ea \u0627\u0644\u0639\u0631\u0628\u064a\u0629", "a\x00b\x01\x7f", "\ufeffa\ufffd",
+        "\u180ex \u200b \u2060", "x" * 3000, " " * 3000, "\n" * 500, "ab" * 2000, "...!!!???---___",
+        "{\"a\": [1, 2]}\n\tif (x) { return y; }", "\u0300\u0301\u0302", "\u0e33\u0eb3 \u1100\u1161\u11a8"]
     for special in SPECIALS:
         texts += [special, f"a{special}b", f" {special} ", f"{special}{special}", f"{special}\n x  {special}y"]
     draw = random.Random(7)
-    pools = ["ab c\n", " \t\n\r\u00a0\u2003\u3000", "aA1 .,'\u00e9\u0301\u00df", "\u4e00\u3042\uac00\U0001f600\u200d\ufe0f", "<s>/|[]\u2581_"]
+    pools = ["ab c\n", " \t\n\r\u00a0\u2003\u3000", "aA1 .,'\u00e9\u0301\u00df",
+             "\u4e00\u3042\uac00\U0001f600\u200d\ufe0f", "<s>/|[]\u2581_"]
     everything = "".join(pools)
     for _ in range(600):
         pool = draw.choice(pools + [everything, everything])
@@ -127,8 +132,9 @@ class Comparison:
                     young += 1
                     continue
                 faults += 1
-                if len(shown) < 2:
-                    shown.append(f"    {what} of {text[:80]!r}:\n      ours   {answer[what][:40]}\n      theirs {wanted[:40]}")
+                if len(shown) < 6:
+                    shown += [f"    {what} of {text[:80]!r}:", f"      ours   {answer[what][:40]}",
+                              f"      theirs {wanted[:40]}"]
         self.tokenizers += 1
         self.different += faults
         self.young += young

@@ -5,7 +5,8 @@ from comparison import expect_of, is_young
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+          r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
          r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
@@ -47,8 +48,9 @@ def expression_probes():
     for name, expression in (("gpt2", GPT2), ("llama3", LLAMA3), ("qwen2", QWEN2), ("gpt4o", GPT4O), ("cl100k", CL100K),
                              ("deepseek", DEEPSEEK)):
         yield name, split(expression)
-    for expression in (r"\w+", r"\W", r"\s", r"\S+", r"\d+", r"\b", r"\B", r"\h+", r"[[:alpha:]]+", r"[[:space:]]", r"[[:upper:]]",
-                       r"[[:lower:]]", r"^a|b$", r".", r"(?m).+", r"\p{Han}+|\p{Hiragana}", r"(?=[A-Z])", r"(?i)\p{Lu}+", r"[\w']+",
+    for expression in (r"\w+", r"\W", r"\s", r"\S+", r"\d+", r"\b", r"\B", r"\h+", r"[[:alpha:]]+", r"[[:space:]]",
+                       r"[[:upper:]]", r"[[:lower:]]", r"^a|b$", r".", r"(?m).+", r"\p{Han}+|\p{Hiragana}", r"(?=[A-Z])",
+                       r"(?i)\p{Lu}+", r"[\w']+",
                        r"a{2}?", r"x{,3}", r"[^\S\n]+", r"\p{^L}+", r"(?<=a)b", r"(?>a+)b", r"\u00e9", r"\x{e9}|\v"):
         yield "/" + expression + "/", split(expression)
 
@@ -91,10 +93,11 @@ def added_probes():
     for name, options in (("plain", {}), ("normalized", {"normalized": True}), ("single word", {"single_word": True}),
                           ("lstrip", {"lstrip": True}), ("rstrip", {"rstrip": True}),
                           ("all", {"single_word": True, "lstrip": True, "rstrip": True, "normalized": True})):
-        tokens = [AddedToken(text, **{"normalized": False, **options}) for text in ("[INST]", "ab", "abab", "<pad>", "Caf\u00e9")]
+        tokens = [AddedToken(text, **{"normalized": False, **options})
+                  for text in ("[INST]", "ab", "abab", "<pad>", "Caf\u00e9")]
         yield "added " + name, probe(split(GPT2), added=tokens)
-        yield "added normalized " + name, probe(pre_tokenizers.Metaspace("\u2581", "first", True),
-                                                normalizers.Sequence([normalizers.Lowercase(), normalizers.NFD()]), tokens)
+        small = normalizers.Sequence([normalizers.Lowercase(), normalizers.NFD()])
+        yield "added normalized " + name, probe(pre_tokenizers.Metaspace("\u2581", "first", True), small, tokens)
 
 
 def all_of_unicode(step):
@@ -103,20 +106,22 @@ def all_of_unicode(step):
     known, young = [], []
     for code in range(0, 0x110000):
         character = chr(code)
-        if 0xD800 <= code < 0xE000 or (code % step and code > 0x3000) or (code >= 0xE000 and code % 97 and is_young(character)):
+        thinned = code >= 0xE000 and code % 97 and is_young(character)  # most of them are not assigned at all
+        if 0xD800 <= code < 0xE000 or (code % step and code > 0x3000) or thinned:
             continue
         (young if is_young(character) else known).append(character)
     texts = []
     for group in (known, young):
         for at in range(0, len(group), 40):
-            words = [draw.choice(("a", "A", "1", " ", "'", "\n", "")) + c + draw.choice(("b", " ", "1", "'s", c, ".")) for c in group[at:at + 40]]
-            texts.append("".join(words))
+            texts.append("".join(draw.choice(("a", "A", "1", " ", "'", "\n", "")) + c +
+                                 draw.choice(("b", " ", "1", "'s", c, ".")) for c in group[at:at + 40]))
     return texts
 
 
 def compare(comparison, quick):
     unicode_texts = all_of_unicode(100 if quick else 1)
-    texts = comparison.texts[:30] + comparison.texts[-250:] if quick else comparison.texts[:300] + comparison.texts[-900:]
+    lines, nasty = (30, 250) if quick else (300, 900)
+    texts = comparison.texts[:lines] + comparison.texts[-nasty:]
     for name, pre in list(expression_probes()) + list(step_probes()):
         run(comparison, name, probe(pre), texts, unicode_texts)
     for name, normalizer in normalizer_probes():

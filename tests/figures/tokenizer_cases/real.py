@@ -40,7 +40,8 @@ def read_tekken(tekken):
         pre_tokenizers.Split(Regex(config["pattern"]), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<unk>", "<s>", "</s>", "[INST]")])
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False)
+                                  for name in ("<unk>", "<s>", "</s>", "[INST]")])
     return tokenizer
 
 

@@ -5,7 +5,7 @@ import json
 
 import sentencepiece
 from comparison import SPECIALS, Expected, expect_of
-from probes import GPT4O, LLAMA3, QWEN2, split
+from probes import DEEPSEEK, GPT4O, LLAMA3, QWEN2, split
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 MARK = "\u2581"
@@ -18,7 +18,8 @@ def train_bpe(pre, lines, normalizer=None, byte_level=True, size=3000, bytes_too
     specials = ["<unk>", "<s>", "</s>"] + (BYTES if bytes_too else [])
     tokenizer.train_from_iterator(lines, trainers.BpeTrainer(
         vocab_size=size, special_tokens=specials, show_progress=False,
-        continuing_subword_prefix=model.get("continuing_subword_prefix") or "", end_of_word_suffix=model.get("end_of_word_suffix") or "",
+        continuing_subword_prefix=model.get("continuing_subword_prefix") or "",
+        end_of_word_suffix=model.get("end_of_word_suffix") or "",
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if byte_level else []))
     return tokenizer
 
@@ -51,8 +52,8 @@ def framed(tokenizer, single):
 
 def llama2(lines):
     pre = pre_tokenizers.Metaspace(MARK, "always", True)
-    tokenizer = without_byte_specials(train_bpe(pre, lines, byte_level=False, bytes_too=True, byte_fallback=True, fuse_unk=True,
-                                                unk_token="<unk>"))
+    tokenizer = without_byte_specials(train_bpe(pre, lines, byte_level=False, bytes_too=True, byte_fallback=True,
+                                                fuse_unk=True, unk_token="<unk>"))
     tokenizer.pre_tokenizer = None
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(MARK), normalizers.Replace(" ", MARK)])
     tokenizer.decoder = decoders.Sequence([decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse(),
@@ -78,8 +79,8 @@ def gemma(lines):
 def classic_bpe(lines):
     """Of before byte-level: an end-of-word mark, an unknown piece, lower case."""
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), normalizers.Strip()])
-    tokenizer = train_bpe(pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation()]), lines, normalizer,
-                          byte_level=False, unk_token="<unk>", end_of_word_suffix="</w>")
+    pre = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation()])
+    tokenizer = train_bpe(pre, lines, normalizer, byte_level=False, unk_token="<unk>", end_of_word_suffix="</w>")
     tokenizer.decoder = decoders.BPEDecoder("</w>")
     return tokenizer
 
@@ -100,7 +101,8 @@ def unigram(lines, pre, normalizer, bytes_too=False):
     file["model"]["byte_fallback"] = bytes_too
     file["added_tokens"] = [token for token in file["added_tokens"] if token["content"] not in BYTES]
     tokenizer = Tokenizer.from_str(json.dumps(file))
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()]) if bytes_too else decoders.Metaspace()
+    steps = [decoders.ByteFallback()] if bytes_too else []
+    tokenizer.decoder = decoders.Sequence(steps + [decoders.Metaspace()])
     return framed(tokenizer, "$A </s>")
 
 
@@ -183,7 +185,8 @@ def compare_hugging_face(comparison, lines):
         "qwen2": lambda: byte_level(split_regex(QWEN2), lines, normalizers.NFC()),
         "gpt4o": lambda: byte_level(split_regex(GPT4O), lines),
         "smollm": lambda: byte_level(digits, lines),
-        "deepseek": lambda: byte_level(sequence(split(r"\p{N}{1,3}"), split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"), split(LLAMA3)), lines),
+        "deepseek": lambda: byte_level(sequence(
+            split(r"\p{N}{1,3}"), split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"), split(DEEPSEEK)), lines),
         "llama2": lambda: llama2(lines),
         "mistral": lambda: mistral(lines),
         "gemma": lambda: gemma(lines),
@@ -202,7 +205,8 @@ def compare_hugging_face(comparison, lines):
         if comparison.wants("trained " + name):
             tokenizer = make()
             expect = expect_of(tokenizer, unspellable(tokenizer))
-            comparison.compare("trained " + name, comparison.save("trained " + name, tokenizer), expect, timed=tokenizer.encode)
+            folder = comparison.save("trained " + name, tokenizer)
+            comparison.compare("trained " + name, folder, expect, timed=tokenizer.encode)
 
 
 def expect_sentencepiece(proto):
