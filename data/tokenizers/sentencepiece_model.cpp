@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "data/shaping/byte_alphabet.h"
 #include "data/shaping/model_proto.h"
 #include "data/text/json_value.h"
 #include "data/text/utf8.h"
@@ -41,12 +42,15 @@ class SentencePieceModel : public Tokenizer {
   void read_added(const std::string& folder);
   void add_behind(const JsonValue& place, int64_t token, const std::string& content);
   int64_t find_end(const std::string& folder) const;
+  std::vector<int32_t> spell(int64_t token) const;
 
   TokenizerFiles files_;
   sentencepiece::SentencePieceProcessor processor_;
   std::vector<Piece> pieces_;
   std::unique_ptr<const AddedTokens> controls_;
   int64_t end_of_text_ = 0;
+  // What stands for the end of text where a text spells it, of a model to which it is a piece like others.
+  std::vector<int32_t> spelt_end_;
 };
 
 SentencePieceModel::SentencePieceModel(TokenizerFiles files, const std::string& folder) : files_(std::move(files)) {
@@ -66,6 +70,7 @@ SentencePieceModel::SentencePieceModel(TokenizerFiles files, const std::string& 
   pieces_ = sentencepiece_pieces(processor_);
   read_added(folder);
   end_of_text_ = find_end(folder);
+  if (pieces_[static_cast<size_t>(end_of_text_)].kind != PieceKind::kControl) spelt_end_ = spell(end_of_text_);
   pieces_[static_cast<size_t>(end_of_text_)].kind = PieceKind::kControl;
   std::vector<AddedToken> controls;
   for (size_t token = 0; token < pieces_.size(); ++token) {
@@ -120,6 +125,22 @@ int64_t SentencePieceModel::find_end(const std::string& folder) const {
                        "piece; legal: eos_token in a tokenizer_config.json beside it");
 }
 
+std::vector<int32_t> SentencePieceModel::spell(int64_t token) const {
+  std::vector<int32_t> spelling;
+  const std::string& text = pieces_[static_cast<size_t>(token)].text;
+  for (size_t at = 0; at < text.size();) {
+    const std::string character = text.substr(at, code_point_bytes(text, at));
+    at += character.size();
+    const int whole = processor_.PieceToId(character);
+    if (whole != processor_.unk_id() && whole != token) {
+      spelling.push_back(whole);
+      continue;
+    }
+    for (const char byte : character) spelling.push_back(processor_.PieceToId(byte_piece(static_cast<uint8_t>(byte))));
+  }
+  return spelling;
+}
+
 size_t SentencePieceModel::checked(int64_t token) const {
   if (token < 0 || token >= vocabulary_size()) {
     parallel::user_error("token ", token, " is outside the vocabulary [0, ", vocabulary_size(), ")");
@@ -134,7 +155,16 @@ std::vector<int32_t> SentencePieceModel::encode_text(std::string_view text) cons
   std::vector<int> ids;
   const auto status = processor_.Encode(text, &ids);
   parallel::check_internal(status.ok(), "SentencePiece cannot encode: ", status.ToString());
-  return {ids.begin(), ids.end()};
+  std::vector<int32_t> tokens;
+  tokens.reserve(ids.size());
+  for (const int id : ids) {
+    if (id == end_of_text_) {
+      tokens.insert(tokens.end(), spelt_end_.begin(), spelt_end_.end());
+    } else {
+      tokens.push_back(id);
+    }
+  }
+  return tokens;
 }
 
 std::string SentencePieceModel::decode(const std::vector<int32_t>& tokens) const {

@@ -14,7 +14,8 @@ namespace data {
 /// that added_tokens.json or tokenizer_config.json adds behind its pieces are control pieces. With Specials::kParsed
 /// the text is cut at control pieces, and each stretch is encoded as a text of its own.
 ///
-/// The end of text is what tokenizer_config.json says, else the model's own. UserError that begins with `folder`.
+/// The end of text is what tokenizer_config.json says, else the model's own. Where that is a piece like others, a text
+/// that spells it becomes the piece's characters. UserError that begins with `folder`.
 std::shared_ptr<const Tokenizer> make_sentencepiece_model(TokenizerFiles files, const std::string& folder);
 
 /// Reads serialized(): serialize_files.

@@ -1,5 +1,6 @@
 #include "data/tokenizers/model_tokenizer.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -265,6 +266,23 @@ TEST(ModelTokenizer, SentencePieceModelsAreReadWithWhatLiesBesideThem) {
   EXPECT_EQ(again->encode(text), own.encode(text));
   write_file(folder / "added_tokens.json", R"({"<pad>": 99999999})");
   EXPECT_NE(error_of([&] { data::read_model_tokenizer(folder.path()); }).find("99999999"), std::string::npos);
+}
+
+TEST(ModelTokenizer, AnEndOfTextThatIsAPieceLikeOthersStaysTextToo) {
+  const TemporaryFolder folder;
+  const Tokenizer& own = *small_tokenizer();
+  const std::string text = sentences(4, 5);
+  const Tokens tokens = own.encode(text);
+  const auto longest = std::max_element(tokens.begin(), tokens.end(), [&](int32_t a, int32_t b) {
+    return own.piece(a).text.size() < own.piece(b).text.size();
+  });
+  write_file(folder / "tokenizer.model", own.serialized());
+  write_file(folder / "tokenizer_config.json", Json{{"eos_token", own.piece(*longest).text}}.dump());
+  const auto tokenizer = data::read_model_tokenizer(folder.path());
+  ASSERT_EQ(tokenizer->end_of_text(), *longest);
+  const Tokens spelt = tokenizer->encode(text);
+  EXPECT_EQ(std::count(spelt.begin(), spelt.end(), *longest), 0);
+  EXPECT_EQ(tokenizer->decode(spelt), text);
 }
 
 /// A model that begins like a real one, its normaliser's table as given.
