@@ -18,7 +18,7 @@
 #include "data/sources/man_source.h"
 #include "data/sources/near_copies.h"
 #include "data/sources/text_source.h"
-#include "data/tokenizers/utf8.h"
+#include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
 
@@ -46,9 +46,7 @@ void check_options(const PrepareOptions& options) {
   if (valid_utf8_prefix(options.language) != options.language.size()) {
     parallel::user_error("the language of the text is not UTF-8: ", describe_utf8_fault(options.language));
   }
-  if (options.tokenizer != "byte" && options.tokenizer != "sentencepiece") {
-    parallel::user_error("unknown tokenizer '", options.tokenizer, "'; known: byte, sentencepiece");
-  }
+  require_known_tokenizer(options);
 }
 
 void append(Documents& all, Documents&& more) {
@@ -165,7 +163,7 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
   }
   std::vector<std::string_view> texts;
   for (const SourceDocument& document : documents) texts.push_back(document.text);
-  const auto tokens = encode_all(texts, *tokenizer, options.threads);
+  const auto tokens = encode_all(texts, *tokenizer, options, summary);
   TokenCorpusWriter writer(options.output, tokenizer, groups, options.overwrite);
   if (image) writer.set_images(*image);
   for (size_t i = 0; i < documents.size(); ++i) {

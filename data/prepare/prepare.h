@@ -23,7 +23,9 @@ struct PrepareOptions {
   Overwrite overwrite = Overwrite::kRefuse;  // what to do where the output exists
   std::string language = "text";             // group of text that does not say its own language
   TokenizerTable tokenizers = builtin_tokenizers();
-  std::string tokenizer = "sentencepiece";      // one of them; what it learns, it learns from the training split
+  // One of them that is made, which learns from the training split what it learns, or the folder or file of a model's
+  // own tokenizer.
+  std::string tokenizer = "sentencepiece";
   int64_t vocabulary_size = 4096;               // pieces of a sentencepiece vocabulary
   int64_t tokenizer_sample_bytes = 16ll << 20;  // text that the vocabulary is trained on, at most about so many bytes
   double heldout = 0.05;                        // share of the text that is held out, 0 <= x < 1

@@ -70,7 +70,7 @@ void add_note_of_copies(const ParallelRows& all, PrepareSummary& summary) {
 
 void write_rows(const PrepareOptions& options, const ParallelRows& all,
                 const std::shared_ptr<const Tokenizer>& tokenizer, PrepareSummary& summary) {
-  const auto tokens = encode_all(all.sentences, *tokenizer, options.threads);
+  const auto tokens = encode_all(all.sentences, *tokenizer, options, summary);
   TokenCorpusWriter writer(options.output, tokenizer, all.languages, options.overwrite);
   size_t sentence = 0;
   for (const ParallelRow& row : all.rows) {

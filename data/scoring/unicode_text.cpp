@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <iterator>
 
-#include "data/tokenizers/utf8.h"
+#include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 
 namespace data {

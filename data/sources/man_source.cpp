@@ -11,7 +11,7 @@
 #include "data/sources/lines.h"
 #include "data/sources/man_text.h"
 #include "data/sources/workers.h"
-#include "data/tokenizers/utf8.h"
+#include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 
 namespace data {

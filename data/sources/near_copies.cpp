@@ -4,7 +4,7 @@
 #include <map>
 #include <unordered_map>
 
-#include "data/tokenizers/utf8.h"
+#include "data/text/utf8.h"
 #include "parallel/base/random.h"
 
 namespace data {

@@ -8,7 +8,7 @@
 #include "data/sources/file_bytes.h"
 #include "data/sources/lines.h"
 #include "data/sources/text_source.h"
-#include "data/tokenizers/utf8.h"
+#include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 
 namespace data {

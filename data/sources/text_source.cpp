@@ -8,7 +8,7 @@
 #include "data/sources/json_line.h"
 #include "data/sources/lines.h"
 #include "data/sources/near_copies.h"
-#include "data/tokenizers/utf8.h"
+#include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
 

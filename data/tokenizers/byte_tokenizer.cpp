@@ -12,7 +12,7 @@ void ByteTokenizer::require_token(int64_t token) const {
   parallel::user_error("token ", token, " is outside the byte vocabulary [0, ", size, ")");
 }
 
-std::vector<int32_t> ByteTokenizer::encode(std::string_view text) const {
+std::vector<int32_t> ByteTokenizer::encode_text(std::string_view text) const {
   std::vector<int32_t> tokens;
   tokens.reserve(text.size());
   for (const char c : text) tokens.push_back(static_cast<uint8_t>(c));

@@ -14,12 +14,12 @@ class ByteTokenizer : public Tokenizer {
   std::string kind() const override { return "byte"; }
   int64_t vocabulary_size() const override { return 257 + static_cast<int64_t>(controls_.size()); }
   int64_t end_of_text() const override { return 256; }
-  std::vector<int32_t> encode(std::string_view text) const override;
   std::string decode(const std::vector<int32_t>& tokens) const override;
   Piece piece(int64_t token) const override;
   std::string serialized() const override;  // the control pieces, each followed by a newline
 
  private:
+  std::vector<int32_t> encode_text(std::string_view text) const override;
   void require_token(int64_t token) const;
 
   std::vector<std::string> controls_;

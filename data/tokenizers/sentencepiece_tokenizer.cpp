@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <array>
 
-#include "data/tokenizers/utf8.h"
-#include "data/tokenizers/word_cache.h"
+#include "data/subwords/word_cache.h"
+#include "data/text/utf8.h"
+#include "data/tokenizers/marked_spaces.h"
+#include "data/tokenizers/sentencepiece_pieces.h"
 
 namespace data {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";    // U+2581, a space inside pieces
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 class SentencePieceTokenizer : public Tokenizer {
@@ -21,12 +22,12 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string kind() const override { return "sentencepiece"; }
   int64_t vocabulary_size() const override { return static_cast<int64_t>(pieces_.size()); }
   int64_t end_of_text() const override { return end_of_text_; }
-  std::vector<int32_t> encode(std::string_view text) const override;
   std::string decode(const std::vector<int32_t>& tokens) const override;
   Piece piece(int64_t token) const override { return at(token); }
   std::string serialized() const override { return serialized_; }
 
  private:
+  std::vector<int32_t> encode_text(std::string_view text) const override;
   void read_pieces();
   void check_lossless() const;
   const Piece& at(int64_t token) const;
@@ -59,19 +60,14 @@ bool has_inner_space(std::string_view piece) {
   return piece.find(kSpaceMark) != std::string_view::npos;
 }
 
-PieceKind kind_of(const sentencepiece::SentencePieceProcessor& processor, int id) {
-  if (processor.IsControl(id) || processor.IsUnused(id)) return PieceKind::kControl;
-  if (processor.IsUnknown(id)) return PieceKind::kUnknown;
-  return processor.IsByte(id) ? PieceKind::kByte : PieceKind::kNormal;
-}
-
 void SentencePieceTokenizer::read_pieces() {
-  for (int id = 0; id < processor_.GetPieceSize(); ++id) {
-    pieces_.push_back({processor_.IdToPiece(id), processor_.GetScore(id), kind_of(processor_, id)});
-    const Piece& piece = pieces_.back();
+  pieces_ = sentencepiece_pieces(processor_);
+  for (size_t id = 0; id < pieces_.size(); ++id) {
+    const Piece& piece = pieces_[id];
     if (piece.kind == PieceKind::kNormal && has_inner_space(piece.text)) cuts_at_words_ = false;
     if (piece.kind != PieceKind::kByte) continue;
-    token_of_byte_[std::stoul(piece.text.substr(3, 2), nullptr, 16)] = id;  // "<0xHH>", checked by the library
+    token_of_byte_[std::stoul(piece.text.substr(3, 2), nullptr, 16)] =
+        static_cast<int32_t>(id);  // "<0xHH>", checked by the library
   }
 }
 
@@ -99,7 +95,7 @@ const Piece& SentencePieceTokenizer::at(int64_t token) const {
   return pieces_[static_cast<size_t>(token)];
 }
 
-std::vector<int32_t> SentencePieceTokenizer::encode(std::string_view text) const {
+std::vector<int32_t> SentencePieceTokenizer::encode_text(std::string_view text) const {
   if (valid_utf8_prefix(text) != text.size())
     parallel::user_error("the text is not UTF-8: ", describe_utf8_fault(text));
   std::vector<int32_t> tokens;

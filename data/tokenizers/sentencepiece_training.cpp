@@ -6,9 +6,9 @@
 #include <unordered_map>
 #include <utility>
 
+#include "data/text/utf8.h"
 #include "data/tokenizers/control_pieces.h"
 #include "data/tokenizers/sentencepiece_tokenizer.h"
-#include "data/tokenizers/utf8.h"
 
 namespace data {
 namespace {

@@ -68,6 +68,16 @@ void translate_prompt(const TrainedModel& trained, const GenerateArguments& argu
   }
 }
 
+/// What the tokens add to the prompt: a model's own tokenizer may give the first of a text no space, so both are one
+/// text to it. Alone where the two run into each other (half a character of each).
+std::string continuation(const data::Tokenizer& tokenizer, std::vector<int32_t> prompt,
+                         const std::vector<int64_t>& tokens) {
+  const std::string before = tokenizer.decode(prompt);
+  prompt.insert(prompt.end(), tokens.begin(), tokens.end());
+  const std::string whole = tokenizer.decode(prompt);
+  return whole.starts_with(before) ? whole.substr(before.size()) : tokenizer.decode({tokens.begin(), tokens.end()});
+}
+
 void continue_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
   auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
   const data::Tokenizer& tokenizer = *trained.tokenizer;
@@ -82,7 +92,7 @@ void continue_prompt(const TrainedModel& trained, const GenerateArguments& argum
                           : note_long_text(trained, "--prompt with --tokens", given + sampling.tokens - 1);
   std::vector<int64_t> tokens = moetrain::generate(model, prompt, sampling);
   if (!tokens.empty() && tokens.back() == tokenizer.end_of_text()) tokens.pop_back();
-  print_line(arguments.prompt + tokenizer.decode({tokens.begin(), tokens.end()}));
+  print_line(arguments.prompt + continuation(tokenizer, encoded, tokens));
 }
 
 void generate_text(const GenerateArguments& arguments) {

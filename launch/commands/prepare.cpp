@@ -6,7 +6,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/number_option.h"
+#include "launch/commands/options/number_option.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/printable.h"
 
@@ -29,8 +29,9 @@ void add_prepare_command(CLI::App& app, Invocation& invocation) {
   command->add_flag("--overwrite", *overwrite, "replace an output that exists");
   const CLI::Option* language =
       command->add_option("--language", options->language, "group of text that does not say its own");
-  command->add_option("--tokenizer", options->tokenizer, "sentencepiece, trained on the training split, or byte")
-      ->check(CLI::IsMember(options->tokenizers.names()));
+  command->add_option("--tokenizer", options->tokenizer,
+                      "sentencepiece, trained on the training split, byte, or a model's own: its folder, or its "
+                      "tokenizer.json or tokenizer.model");
   command->add_option("--vocabulary", options->vocabulary_size, "pieces of a vocabulary that is learnt")
       ->check(whole_number_between(260, int64_t{1} << 20));
   const CLI::Option* heldout = command->add_option("--heldout", options->heldout, "share of the text that is held out")

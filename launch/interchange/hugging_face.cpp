@@ -34,14 +34,12 @@ void export_hugging_face(const ExportSource& source, const std::filesystem::path
   check_complete(rules, source.parameters);
   const std::vector<TensorToWrite> tensors = tensors_to_write(rules, source.parameters);
   const data::Tokenizer& tokenizer = *source.tokenizer;
-  const std::string tokenizer_text = tokenizer_json(tokenizer);
-  const std::string tokenizer_config = tokenizer_config_json(tokenizer, source.shape.sequence_length);
+  const auto files = tokenizer_files(tokenizer, source.shape.sequence_length);
 
   OutputFolder output(folder);
   output.write_text("config.json", config_json(source.shape, tokenizer.end_of_text(), config_dtype(tensors)));
   output.write_text("generation_config.json", generation_config_json(tokenizer.end_of_text()));
-  output.write_text("tokenizer.json", tokenizer_text);
-  output.write_text("tokenizer_config.json", tokenizer_config);
+  for (const auto& [name, content] : files) output.write_text(name, content);
   write_safetensors(output.path("model.safetensors"), tensors);
   output.commit();
 }

@@ -17,7 +17,7 @@ struct ExportSource {
   std::shared_ptr<const data::Tokenizer> tokenizer;
 };
 
-/// Writes config.json, generation_config.json, model.safetensors, tokenizer.json and tokenizer_config.json.
+/// Writes config.json, generation_config.json, model.safetensors and the tokenizer's files (tokenizer_files).
 /// The folder appears complete or not at all. A model that transformers cannot represent, a missing, spare or
 /// misshapen parameter, and a folder that is not empty are UserErrors, raised before anything is written.
 void export_hugging_face(const ExportSource& source, const std::filesystem::path& folder);

@@ -7,16 +7,17 @@
 #include <string_view>
 #include <tuple>
 
+#include "data/shaping/byte_alphabet.h"
+#include "data/tokenizers/marked_spaces.h"
 #include "parallel/base/fault.h"
 
 namespace launch::interchange {
 namespace {
 
+using data::kSpaceMark;
 using data::Piece;
 using data::PieceKind;
 using Json = nlohmann::ordered_json;
-
-constexpr std::string_view kSpaceMark = "\u2581";  // how SentencePiece spells a space inside its pieces
 
 std::vector<Piece> all_pieces(const data::Tokenizer& tokenizer) {
   std::vector<Piece> pieces;
@@ -42,8 +43,7 @@ std::array<int64_t, 256> byte_tokens(const std::vector<Piece>& pieces) {
   }
   std::array<int64_t, 256> tokens{};
   for (size_t byte = 0; byte < tokens.size(); ++byte) {
-    constexpr std::string_view kDigits = "0123456789ABCDEF";
-    const std::string text = std::string("<0x") + kDigits[byte / 16] + kDigits[byte % 16] + ">";
+    const std::string text = data::byte_piece(static_cast<uint8_t>(byte));
     const auto found = by_text.find(text);
     if (found == by_text.end()) {
       parallel::user_error("the tokenizer has no byte piece ", text, ": such a vocabulary cannot be exported, because ",
@@ -52,22 +52,6 @@ std::array<int64_t, 256> byte_tokens(const std::vector<Piece>& pieces) {
     tokens[byte] = found->second;
   }
   return tokens;
-}
-
-std::string utf8(uint32_t code_point) {  // below 0x800
-  if (code_point < 0x80) return {static_cast<char>(code_point)};
-  return {static_cast<char>(0xC0 | (code_point >> 6)), static_cast<char>(0x80 | (code_point & 0x3F))};
-}
-
-/// The byte-level alphabet: a printable Latin-1 byte stands for itself, the n-th other one is U+0100 + n.
-std::array<std::string, 256> byte_level_alphabet() {
-  std::array<std::string, 256> alphabet;
-  uint32_t others = 0;
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
-    alphabet[byte] = utf8(printable ? byte : 0x100 + others++);
-  }
-  return alphabet;
 }
 
 /// Spaces as spaces: then a literal U+2581 in a text is no piece, and falls back to its bytes as it does here.
@@ -88,7 +72,7 @@ void spell_unknown(std::vector<Piece>& pieces) {
 }
 
 void spell_byte_level(std::vector<Piece>& pieces, const std::array<int64_t, 256>& tokens) {
-  const std::array<std::string, 256> alphabet = byte_level_alphabet();
+  const std::array<std::string, 256>& alphabet = data::byte_alphabet();
   for (size_t byte = 0; byte < tokens.size(); ++byte) pieces[static_cast<size_t>(tokens[byte])].text = alphabet[byte];
 }
 
@@ -175,6 +159,18 @@ std::vector<Merge> derive_merges(const std::vector<Piece>& pieces) {
     merges.emplace_back(text.substr(0, text.size() - right), text.substr(text.size() - right));
   }
   return merges;
+}
+
+std::map<std::string, std::string> tokenizer_files(const data::Tokenizer& tokenizer, int64_t sequence_length) {
+  std::map<std::string, std::string> files = tokenizer.files();
+  if (files.empty()) {
+    return {{"tokenizer.json", tokenizer_json(tokenizer)},
+            {"tokenizer_config.json", tokenizer_config_json(tokenizer, sequence_length)}};
+  }
+  // The model's, not its tokenizer's: the export writes its own.
+  files.erase("config.json");
+  files.erase("generation_config.json");
+  return files;
 }
 
 std::string tokenizer_json(const data::Tokenizer& tokenizer) {

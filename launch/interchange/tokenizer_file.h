@@ -1,7 +1,8 @@
 // moetrain's tokenizers as transformers loads them: tokenizer.json and tokenizer_config.json.
-// defines: Merge, derive_merges, tokenizer_json, tokenizer_config_json
+// defines: Merge, derive_merges, tokenizer_files, tokenizer_json, tokenizer_config_json
 #pragma once
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,10 @@ using Merge = std::pair<std::string, std::string>;
 /// score of the result (highest first, then lowest token), then longest left part first.
 /// A piece that only symbols outside the vocabulary could make is a UserError: merges cannot express it.
 std::vector<Merge> derive_merges(const std::vector<data::Piece>& pieces);
+
+/// What to write into the folder, by name: a model's own tokenizer as it came, byte by byte; of moetrain's own kinds
+/// the two files below.
+std::map<std::string, std::string> tokenizer_files(const data::Tokenizer& tokenizer, int64_t sequence_length);
 
 /// "sentencepiece": byte-pair encoding with byte fallback; "byte": the byte-level alphabet without merges.
 /// Another kind, or a vocabulary without its 256 bytes, is a UserError.

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "data/text/utf8.h"
 #include "data/tokenizers/byte_tokenizer.h"
-#include "data/tokenizers/utf8.h"
 #include "tests/data/support.h"
 
 namespace data_tests {

@@ -32,7 +32,7 @@ ROOMS = {
     "parallel": "base process comm links schedule mesh autograd tensor_parallel dispatch overlap gradients .",
     "moetrain": "config ranking layers attention routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
-    "data": ". tokenizers hdf5 images datasets batching sources prepare scoring",
+    "data": ". text shaping subwords tokenizers hdf5 images datasets batching sources prepare scoring",
     "launch": "toml recipe profiles planning checkpoint interchange records report runs batches ranks models evaluation training doctor commands .",
 }
 # Header of a vendor -> files that may include it.
@@ -41,6 +41,7 @@ VENDOR_HEADERS = [
     (r"(nccl|cuda\w*|cublas\w*|nvtx\w*)\.h", r"parallel/(process|comm)/.*\.cpp|.*\.cu"),
     (r"hdf5\w*\.h", r"data/hdf5/.*|launch/checkpoint/.*\.cpp"),
     (r"CLI/.*", r"launch/commands/.*|launch/main\.cpp"),
+    (r"pcre2\.h|unicode/.*", r"data/text/.*\.cpp"),
     (r"toml\+\+/.*", r"launch/toml/.*\.cpp"),
 ]
 LONGEST_FILE = 350

@@ -127,6 +127,7 @@ def bad_data(bench, recipe):
     bench.check_refused("a pattern without a file", prepare("none*.txt"), "none*.txt")
     bench.check("no output is left", not (folder / "x.h5").exists())
     bench.check_refused("an output that exists", prepare("text00.txt", "corpus.h5"), "corpus.h5")
+    own_tokenizers(bench)
     names_in_output(bench)
     whole = (folder / "corpus.h5").read_bytes()
     (folder / "short.h5").write_bytes(whole[: len(whole) // 2])
@@ -135,6 +136,18 @@ def bad_data(bench, recipe):
         bench.check_refused(f"a {name} token file",
                             bench.run_ranks("train", recipe, "--set", f"data.file={folder}/{name}.h5"), *words)
     bench.check("no run folder is left", not (folder / "run").exists())
+
+
+def own_tokenizers(bench):
+    folder = bench.folder / "own"
+    folder.mkdir()
+    prepare = lambda tokenizer: bench.run("prepare", "--text", bench.folder / "text00.txt", "--tokenizer", tokenizer, "--output",
+                                          folder / "x.h5")
+    bench.check_refused("an unknown tokenizer", prepare("sentence"), "'sentence'", "byte, sentencepiece")
+    bench.check_refused("a folder without a tokenizer", prepare(folder), "own/ holds no tokenizer", "tokenizer.json")
+    (folder / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}')
+    bench.check_refused("a tokenizer of another kind", prepare(folder), "tokenizer.json: model.type", "'WordPiece'", "BPE, Unigram")
+    bench.check("no output is left", not (folder / "x.h5").exists())
 
 
 def names_in_output(bench):

@@ -19,7 +19,6 @@ class PieceTokenizer : public data::Tokenizer {
   std::string kind() const override { return kind_; }
   int64_t vocabulary_size() const override { return static_cast<int64_t>(pieces_.size()); }
   int64_t end_of_text() const override { return end_of_text_; }
-  std::vector<int32_t> encode(std::string_view) const override { throw std::logic_error("an export encodes nothing"); }
   std::string decode(const std::vector<int32_t>&) const override {
     throw std::logic_error("an export decodes nothing");
   }
@@ -27,6 +26,10 @@ class PieceTokenizer : public data::Tokenizer {
   std::string serialized() const override { return {}; }
 
  private:
+  std::vector<int32_t> encode_text(std::string_view) const override {
+    throw std::logic_error("an export encodes nothing");
+  }
+
   std::string kind_;
   std::vector<data::Piece> pieces_;
   int64_t end_of_text_;

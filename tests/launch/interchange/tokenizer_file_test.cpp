@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/tokenizers/hugging_face_tokenizer.h"
 #include "tests/launch/interchange/piece_tokenizer.h"
 #include "tests/launch/interchange/tiny_model.h"
 
@@ -121,6 +122,19 @@ TEST(TokenizerFile, ConfigNamesTheEndOfTextAndAddsNothing) {
   EXPECT_EQ(config["model_max_length"], 128);
   const auto endless = byte_tokenizer("byte", {normal("a", 0)});
   expect_user_error([&] { tokenizer_config_json(*endless, 128); }, {"256", "'a'", "control"});
+}
+
+TEST(TokenizerFile, AModelsOwnTokenizerIsWrittenBackAsItCame) {
+  const data::TokenizerFiles files{
+      {"tokenizer.json",
+       R"({"model": {"type": "BPE", "vocab": {"a" : 0, "b": 1}, "merges": []},   "added_tokens": []})"},
+      {"chat_template.jinja", "{{ messages }}\n"},
+      {"generation_config.json", R"({"eos_token_id": 1})"}};
+  const auto written = tokenizer_files(*data::make_hugging_face(files, ""), 128);
+  EXPECT_EQ(written.size(), 2u) << "the model's configuration is the export's own";
+  EXPECT_EQ(written.at("tokenizer.json"), files.at("tokenizer.json"));
+  EXPECT_EQ(written.at("chat_template.jinja"), files.at("chat_template.jinja"));
+  EXPECT_EQ(tokenizer_files(*byte_tokenizer("byte", {kEnd}), 128).size(), 2u);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "data/tokenizers/utf8.h"
+#include "data/text/utf8.h"
 
 #include <cstdint>
 
@@ -65,5 +65,44 @@ std::string describe_utf8_fault(std::string_view text) {
 }
 
 size_t code_point_bytes(std::string_view text, size_t at) { return form_of(static_cast<uint8_t>(text[at])).bytes; }
+
+char32_t next_code_point(std::string_view text, size_t& at) {
+  const size_t bytes = code_point_bytes(text, at);
+  auto c = static_cast<char32_t>(static_cast<uint8_t>(text[at]));
+  if (bytes > 1) c &= 0xFFu >> (bytes + 1);
+  for (size_t i = 1; i < bytes; ++i) c = c << 6 | (static_cast<uint8_t>(text[at + i]) & 0x3Fu);
+  at += bytes;
+  return c;
+}
+
+void append_code_point(std::string& text, char32_t c) {
+  if (c < 0x80) {
+    text.push_back(static_cast<char>(c));
+    return;
+  }
+  const int tail = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+  text.push_back(static_cast<char>((0xFF00u >> (tail + 1) & 0xFFu) | c >> (6 * tail)));
+  for (int i = tail - 1; i >= 0; --i) text.push_back(static_cast<char>(0x80u | (c >> (6 * i) & 0x3Fu)));
+}
+
+std::string replace_invalid_utf8(std::string_view text) {
+  std::string valid;
+  valid.reserve(text.size());
+  while (true) {
+    const size_t good = valid_utf8_prefix(text);
+    valid.append(text.substr(0, good));
+    text.remove_prefix(good);
+    if (text.empty()) return valid;
+    const Utf8Form form = form_of(static_cast<uint8_t>(text[0]));
+    size_t bad = 1;
+    const auto continues = [&](size_t i) {
+      const auto byte = static_cast<uint8_t>(text[i]);
+      return i == 1 ? byte >= form.second_low && byte <= form.second_high : (byte & 0xC0) == 0x80;
+    };
+    while (bad < form.bytes && bad < text.size() && continues(bad)) ++bad;
+    valid.append("\xEF\xBF\xBD");
+    text.remove_prefix(bad);
+  }
+}
 
 }  // namespace data

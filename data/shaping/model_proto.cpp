@@ -1,0 +1,64 @@
+#include "data/shaping/model_proto.h"
+
+#include <cstdint>
+#include <optional>
+
+#include "data/shaping/charsmap.h"
+#include "parallel/base/fault.h"
+
+namespace data {
+namespace {
+
+// Of sentencepiece_model.proto.
+constexpr int kNormalizerSpec = 3;       // of the model
+constexpr int kDenormalizerSpec = 5;     // of the model
+constexpr int kPrecompiledCharsmap = 2;  // of either
+
+/// A number in bits of seven, which leaves the message.
+std::optional<uint64_t> take_varint(std::string_view& message) {
+  uint64_t value = 0;
+  for (int shift = 0; shift < 64 && !message.empty(); shift += 7) {
+    const auto byte = static_cast<uint8_t>(message.front());
+    message.remove_prefix(1);
+    value |= static_cast<uint64_t>(byte & 0x7F) << shift;
+    if (byte < 0x80) return value;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<std::string_view> proto_fields(std::string_view message, int number, const std::string& place) {
+  std::vector<std::string_view> found;
+  const size_t whole = message.size();
+  while (!message.empty()) {
+    const size_t at = whole - message.size();
+    const auto key = take_varint(message);
+    const uint64_t wire = key.value_or(7) & 7;
+    // A group (3, 4), which no such message has, could hide a field from this reader that the library's sees.
+    std::optional<uint64_t> size;
+    if (wire == 0 && take_varint(message)) size = 0;
+    if (wire == 1) size = 8;
+    if (wire == 2) size = take_varint(message);
+    if (wire == 5) size = 4;
+    if (!size || *size > message.size()) {
+      parallel::user_error(place, ": not a SentencePiece model: no field of a message at byte ", at);
+    }
+    if (wire == 2 && *key >> 3 == static_cast<uint64_t>(number)) found.push_back(message.substr(0, *size));
+    message.remove_prefix(*size);
+  }
+  return found;
+}
+
+void require_sound_normalizer(std::string_view model, const std::string& place) {
+  // All of them: of several specs the library makes one.
+  for (const int number : {kNormalizerSpec, kDenormalizerSpec}) {
+    for (const std::string_view spec : proto_fields(model, number, place)) {
+      for (const std::string_view table : proto_fields(spec, kPrecompiledCharsmap, place)) {
+        if (!table.empty()) Charsmap(table, place).require_sound(place);
+      }
+    }
+  }
+}
+
+}  // namespace data
