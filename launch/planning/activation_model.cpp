@@ -36,7 +36,7 @@ class StageCounter {
   /// keys_from: whose keys and values it sees.
   Stage attention(const TokenCount& tokens, const TokenCount& keys_from, const std::string& name) const {
     const bool cross = &tokens != &keys_from;
-    const int64_t query = D_ / t_, kv = kv_width();
+    const int64_t query = recipe_.model.heads * recipe_.model.head_width() / t_, kv = kv_width();
     Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/true) + dropout_mask(tokens)};
     const int64_t heads = recipe_.model.heads / t_;
     stage.kept += tokens.group * (2 * query * b_ + heads * w_) + 2 * keys_from.group * kv * b_;
@@ -124,8 +124,8 @@ class StageCounter {
 
   /// Of the keys of one rank; repeated where a tensor group has more ranks than there are key/value heads.
   int64_t kv_width() const {
-    const int64_t head = D_ / recipe_.model.heads;
-    return recipe_.model.kv_heads % t_ == 0 ? recipe_.model.kv_heads * head / t_ : D_ / t_;
+    const moetrain::ModelConfig& model = recipe_.model;
+    return (model.kv_heads % t_ == 0 ? model.kv_heads : model.heads) * model.head_width() / t_;
   }
 
   int64_t decision(const PlannedBlock& block, int64_t T) const {

@@ -27,8 +27,8 @@ int64_t working_elements(const optim::UpdateRule& rule, const ParameterTable& pa
 int64_t token_bytes(const Recipe& recipe, const Workload& work) {
   const auto id = static_cast<int64_t>(sizeof(int64_t));
   const int64_t ids = work.micro_batches * id * (2 * work.tokens.group + work.source.group);
-  const int64_t positions = work.element * static_cast<int64_t>(work.blocks.size()) * work.tokens.length *
-                            (recipe.model.width / recipe.model.heads);
+  const int64_t positions =
+      work.element * static_cast<int64_t>(work.blocks.size()) * work.tokens.length * recipe.model.head_width();
   return ids + positions;
 }
 

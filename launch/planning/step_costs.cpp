@@ -133,10 +133,12 @@ class StepCounter {
 
   void add_attention(const TokenCount& tokens, const TokenCount& keys_from, bool causal) {
     const double t = static_cast<double>(work_.mesh.tensor), rows = static_cast<double>(tokens.group);
-    const double heads = static_cast<double>(recipe_.model.heads), kv = static_cast<double>(recipe_.model.kv_heads);
-    const double keys = static_cast<double>(keys_from.group) * 2 * width_ * width_ * kv / heads / t;
+    const moetrain::ModelConfig& model = recipe_.model;
+    const double query = static_cast<double>(model.heads * model.head_width());
+    const double kv = static_cast<double>(model.kv_heads * model.head_width());
+    const double keys = static_cast<double>(keys_from.group) * 2 * width_ * kv / t;
     const double seen = static_cast<double>(keys_from.length) / (causal ? 2 : 1);
-    add_multiplications(6, rows * 2 * width_ * width_ / t + keys + rows * 2 * seen * width_ / t);
+    add_multiplications(6, rows * 2 * width_ * query / t + keys + rows * 2 * seen * query / t);
     add_sweeps(rows * width_ * (6 + 12 / t));  // norm, rotary positions, the sum
     add_tensor_exchanges(2, tokens);
   }

@@ -131,6 +131,25 @@ void append_choices(std::vector<RecipeField>& all, const Registry& registry, moe
   let_choose(all, "model", "kind", registry.models, model.kind, model.own_keys);
 }
 
+/// The tables of a kind of attention, and of those that stretch rotary frequencies.
+void append_choices(std::vector<RecipeField>& all, const Registry&, moetrain::AttentionConfig& attention) {
+  const auto append = [&](moetrain::RopeKind kind, std::vector<parallel::Field> keys) {
+    const std::string name = parallel::Enum(kind).name();
+    append_own_table(all, "attention." + name, std::move(keys),
+                     {.condition = "attention.rope = " + quoted_text(name),
+                      .chosen = &attention.rope,
+                      .taken = [&attention, kind] { return attention.rope == kind; }});
+  };
+  using moetrain::RopeKind, parallel::own_keys_of;
+  append_own_table(all, "attention.latent", own_keys_of<moetrain::LatentConfig>(attention.own_keys),
+                   {.condition = "attention.kind = \"latent\"", .chosen = &attention.kind, .taken = [&attention] {
+                      return attention.kind == moetrain::AttentionKind::kLatent;
+                    }});
+  append(RopeKind::kLinear, own_keys_of<moetrain::LinearRopeConfig>(attention.own_keys));
+  append(RopeKind::kLlama3, own_keys_of<moetrain::Llama3RopeConfig>(attention.own_keys));
+  append(RopeKind::kYarn, own_keys_of<moetrain::YarnConfig>(attention.own_keys));
+}
+
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::ObjectiveConfig& objective) {
   let_choose(all, "objective", "kind", registry.objectives, objective.kind, objective.own_keys);
 }

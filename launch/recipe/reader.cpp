@@ -277,6 +277,27 @@ std::vector<Given> read_document(const std::vector<RecipeField>& fields, const s
   return given;
 }
 
+/// What a start decides.
+bool is_of_model(const RecipeField& field) {
+  const std::string section = field.section.substr(0, field.section.find('.'));
+  return section == "model" || section == "attention" || section == "moe";
+}
+
+/// The values of the start's recipe in all fields of the model that are not given. The lists are alike: of one
+/// registry.
+void inherit(const std::vector<RecipeField>& fields, const std::vector<Given>& given, Recipe start) {
+  const std::vector<RecipeField> there = list_fields(start);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const bool said = std::ranges::count(given, &fields[i], &Given::field) > 0;
+    if (said || !is_of_model(fields[i])) continue;
+    std::visit(
+        [](auto* here, auto* from) {
+          if constexpr (std::is_same_v<decltype(here), decltype(from)>) *here = *from;
+        },
+        fields[i].value, there[i].value);
+  }
+}
+
 }  // namespace
 
 Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides,
@@ -293,6 +314,7 @@ Recipe parse_recipe(const std::string& text, const std::string& name, const std:
   std::vector<Given> given = read_document(fields, text, name, reading.any_version);
   if (reading.any_version) given.clear();  // versions before gave the keys of every choice
   for (const std::string& text_of_override : overrides) given.push_back(apply_override(fields, text_of_override));
+  if (reading.start && !recipe.train.start.empty()) inherit(fields, given, reading.start(recipe.train.start));
   for (const Given& one : given) require_taken(*one.field, one.place);
   return recipe;
 }

@@ -2,6 +2,7 @@
 // defines: RecipeReading, read_recipe, parse_recipe, read_fields, read_text, set_field
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ struct RecipeReading {
   /// Of a recipe that a run has written: keys that have moved since are read as they were meant. In a user's they are
   /// errors that name the new place.
   bool any_version = false;
+  /// The recipe of what train.start names, whose [model], [attention] and [moe] hold where neither the recipe nor an
+  /// override says anything. Null: nothing of the kind is read.
+  std::function<Recipe(const std::string& start)> start = {};
 };
 
 /// Reads a TOML recipe; a key it does not name keeps its default. Then `overrides` are applied in order, each the text

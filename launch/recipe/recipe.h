@@ -43,6 +43,7 @@ void visit(Recipe& recipe, Visitor& section) {
   section("overlap", recipe.overlap);
   section("data", recipe.data);
   section("model", recipe.model);
+  section("attention", recipe.model.attending);
   section("moe", recipe.moe);
   section("objective", recipe.objective);
   section("train", recipe.train);

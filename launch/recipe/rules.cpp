@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "moetrain/attention/rope_scaling.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "optim/schedules/lengths.h"
@@ -35,13 +36,66 @@ void require_named(const std::string& value, const std::string& key, const std::
   if (value.empty()) user_error(key, " is empty; wanted ", meaning);
 }
 
+/// What [attention] may say of the stacks that there are.
+void check_stacks(const Recipe& recipe) {
+  const moetrain::AttentionConfig& attention = recipe.model.attending;
+  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
+    if (attention.window > 0 && !stack.causal) {
+      user_error("attention.window = ", attention.window, ", but the blocks \"", stack.name, "\" of model.kind = \"",
+                 recipe.model.kind, "\" see whole sequences; legal: attention.window = 0");
+    }
+    if (stack.cross && (attention.norm == moetrain::QkNorm::kAll || attention.sinks)) {
+      user_error("attention.", attention.sinks ? "sinks = true" : "norm = \"all\"", ", but model.kind = \"",
+                 recipe.model.kind, "\" attends to a source too; legal: attention.norm = \"none\" or \"head\", ",
+                 "attention.sinks = false");
+    }
+  }
+}
+
+/// Latent attention has neither shared heads nor what only grouped attention may be told.
+void check_latent(const Recipe& recipe) {
+  const moetrain::ModelConfig& model = recipe.model;
+  const moetrain::AttentionConfig& attention = model.attending;
+  const auto& latent = attention.own<moetrain::LatentConfig>();
+  const std::string with = " with attention.kind = \"latent\"";
+  if (latent.turned_width % 2 != 0) {
+    user_error("attention.latent.turned_width (", latent.turned_width,
+               ") must be even; nearest legal: ", nearest_multiples(latent.turned_width, 2));
+  }
+  if (model.kv_heads != model.heads) {
+    user_error("model.kv_heads = ", model.kv_heads, with,
+               ", whose heads share a latent and no keys; legal: kv_heads = ", model.heads, ", model.heads");
+  }
+  if (attention.norm != moetrain::QkNorm::kNone) user_error("attention.norm = ", attention.norm, with, "; legal: none");
+  if (attention.bias == moetrain::ProjectionBias::kQkv) user_error("attention.bias = qkv", with, "; legal: none, all");
+  if (attention.window > 0) user_error("attention.window = ", attention.window, with, "; legal: 0");
+  if (attention.sinks) user_error("attention.sinks = true", with, "; legal: false");
+  if (attention.clip > 0) user_error("attention.clip = ", attention.clip, with, "; legal: 0");
+  if (attention.head_width > 0) user_error("attention.head_width = ", attention.head_width, with, "; legal: 0");
+  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(model)) {
+    if (stack.cross)
+      user_error("attention.kind = \"latent\", but model.kind = \"", model.kind, "\" attends to a source too");
+  }
+}
+
 void check_model(const Recipe& recipe) {
   const moetrain::ModelConfig& model = recipe.model;
-  if (model.width % (2 * model.heads) != 0) {
+  const moetrain::AttentionConfig& attention = model.attending;
+  if (attention.head_width % 2 != 0) {
+    user_error("attention.head_width (", attention.head_width,
+               ") must be even, because rotary positions turn pairs; nearest legal: ",
+               nearest_multiples(attention.head_width, 2));
+  }
+  const bool latent = attention.kind == moetrain::AttentionKind::kLatent;
+  if (latent) check_latent(recipe);
+  if (!latent && attention.head_width == 0 && model.width % (2 * model.heads) != 0) {
     user_error("model.width (", model.width, ") must be an even multiple of model.heads (", model.heads,
                "), because rotary positions turn pairs; nearest legal width: ",
-               nearest_multiples(model.width, 2 * model.heads));
+               nearest_multiples(model.width, 2 * model.heads), ", or say attention.head_width");
   }
+  moetrain::check_rope(attention);
+  moetrain::windowed_blocks(model);
+  check_stacks(recipe);
   const moetrain::ModelPreset& preset = recipe.model_preset();
   if (preset.check != nullptr) preset.check(model);
   moetrain::attention_blocks(model);
@@ -165,9 +219,12 @@ void check_offload(bool offload, parallel::Enum<Device> device) {
 
 }  // namespace
 
-void check_rules(const Recipe& recipe) {
+void check_files(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
+}
+
+void check_rules(const Recipe& recipe) {
   check_model(recipe);
   check_moe(recipe);
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);

@@ -1,4 +1,4 @@
-// defines: check_rules, check_lengths
+// defines: check_rules, check_files, check_lengths
 #pragma once
 #include "launch/recipe/recipe.h"
 
@@ -7,6 +7,9 @@ namespace launch {
 /// Rules across fields and sections that no field can state alone; the layout's own rules are the mesh's.
 /// UserError, for the first rule broken: the keys, their values and the nearest legal ones.
 void check_rules(const Recipe& recipe);
+
+/// That the files are named which training needs: a run of an imported model has no text yet. UserError as above.
+void check_files(const Recipe& recipe);
 
 /// The rules of a schedule's lengths where their units differ, which only the token file's `scale` makes comparable.
 /// UserError as above.

@@ -1,4 +1,5 @@
-// defines: Attention, KeyValueCache: grouped-query self-attention with rotary positions
+// defines: SelfAttention, make_self_attention, Attention, KeyValueCache: grouped-query self-attention with rotary
+// positions
 #pragma once
 #include <torch/nn/module.h>
 
@@ -12,21 +13,36 @@ namespace moetrain {
 struct KeyValueCache {
   at::Tensor key_SGLd, value_SGLd;  // undefined at first
   int64_t length() const { return key_SGLd.defined() ? key_SGLd.size(2) : 0; }
+  /// Adds the new places, and gives back all in their stead.
+  void extend(at::Tensor& new_key_SGLd, at::Tensor& new_value_SGLd);
 };
 
-/// Grouped-query attention (AttentionHeads). A token sees those of its own sequence: all, or (causal) itself and those
+/// A token sees those of its own sequence: all, or (causal) itself and those
 /// before it.
-class Attention : public torch::nn::Module {
+class SelfAttention : public torch::nn::Module {
  public:
-  Attention(const ParameterSource& source, const AttentionShape& shape, double std, double output_std);
-
   /// [T, D] -> [T, D]. With a cache: the places follow those in it (one place a sequence, or an empty cache and
   /// sequences of one length), and are added to it. Where a tensor group shares the heads, `sequences` and `parts` are
   /// of all its tokens, T of them this rank's. Collective over it then.
+  virtual at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
+                             const parallel::TokenParts& parts = {}) const = 0;
+};
+
+/// Of shape.options.kind.
+std::shared_ptr<SelfAttention> make_self_attention(const ParameterSource& source, const AttentionShape& shape,
+                                                   double std, double output_std);
+
+/// Grouped-query attention (AttentionHeads).
+class Attention : public SelfAttention {
+ public:
+  Attention(const ParameterSource& source, const AttentionShape& shape, double std, double output_std);
   at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                     const parallel::TokenParts& parts = {}) const;
+                     const parallel::TokenParts& parts = {}) const override;
 
  private:
+  /// bool [L, L]: a token, and the window - 1 before it. @pre causal
+  at::Tensor seen_in_window(int64_t length, at::Device device) const;
+
   AttentionShape shape_;
   Rotary rotary_;
   AttentionHeads heads_;

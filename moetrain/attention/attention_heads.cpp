@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <limits>
+
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 
@@ -18,17 +21,32 @@ at::Tensor merge_heads(const at::Tensor& x_SHLd, const Sequences& sequences) {
 
 AttentionHeads::AttentionHeads(torch::nn::Module& owner, const ParameterSource& source, const AttentionShape& shape,
                                double std, double output_std)
-    : head_dim_(shape.width / shape.heads), ranks_(source.mesh()->shape().tensor) {
+    : head_dim_(shape.head_width()), ranks_(source.mesh()->shape().tensor), clip_(shape.options.clip) {
   parallel::check_internal(shape.heads % ranks_ == 0, "AttentionHeads: ", shape.heads, " heads over ", ranks_);
   const bool whole_kv = shape.kv_heads % ranks_ != 0;
-  const int64_t kv_width = shape.kv_heads * head_dim_;
-  const auto add = [&](const std::string& name, int64_t out_dim, double init, Spread spread) {
-    return owner.register_module(name, std::make_shared<Linear>(source.at(name), shape.width, out_dim, init, spread));
+  const int64_t query_width = shape.heads * head_dim_, kv_width = shape.kv_heads * head_dim_;
+  const Bias bias = shape.options.bias == ProjectionBias::kNone ? Bias::kNone : Bias::kYes;
+  const auto add = [&](const std::string& name, int64_t out_dim, Spread spread) {
+    return owner.register_module(name,
+                                 std::make_shared<Linear>(source.at(name), shape.width, out_dim, std, spread, bias));
   };
-  query_ = add("query", shape.width, std, Spread::kOut);
-  key_ = add("key", kv_width, std, whole_kv ? Spread::kNone : Spread::kOut);
-  value_ = add("value", kv_width, std, whole_kv ? Spread::kNone : Spread::kOut);
-  output_ = add("output", shape.width, output_std, Spread::kIn);
+  query_ = add("query", query_width, Spread::kOut);
+  key_ = add("key", kv_width, whole_kv ? Spread::kNone : Spread::kOut);
+  value_ = add("value", kv_width, whole_kv ? Spread::kNone : Spread::kOut);
+  output_ = owner.register_module(
+      "output", std::make_shared<Linear>(source.at("output"), query_width, shape.width, output_std, Spread::kIn,
+                                         shape.options.bias == ProjectionBias::kAll ? Bias::kYes : Bias::kNone));
+  const auto add_norm = [&](const std::string& name, int64_t heads, bool spread) {
+    const HeadNorm::Shape norm{shape.options.norm, heads, head_dim_, shape.norm_epsilon, spread};
+    return owner.register_module(name, std::make_shared<HeadNorm>(source.at(name), norm));
+  };
+  if (shape.options.norm != QkNorm::kNone) {
+    query_norm_ = add_norm("query_norm", shape.heads, /*spread=*/true);
+    key_norm_ = add_norm("key_norm", shape.kv_heads, /*spread=*/!whole_kv);
+  }
+  if (shape.options.sinks) {
+    sinks_H_ = owner.register_parameter("sinks", source.spread("sinks", {shape.heads}, 0, /*std=*/0.0));
+  }
   if (!whole_kv) return;
   const auto [first, count] = parallel::even_part(shape.heads, source.mesh()->place().tensor, ranks_);
   const int64_t sharing = shape.heads / shape.kv_heads;  // query heads of one key/value head
@@ -38,31 +56,68 @@ AttentionHeads::AttentionHeads(torch::nn::Module& owner, const ParameterSource& 
   kv_H_ = at::arange(first, first + count, options).div(sharing, "floor") - first_kv_;
 }
 
-at::Tensor AttentionHeads::query(const at::Tensor& x_TD, const Sequences& sequences) const {
-  return split_heads(query_->forward(x_TD), sequences, head_dim_);
+at::Tensor AttentionHeads::query(const at::Tensor& x_TD, const Sequences& sequences,
+                                 const parallel::TokenParts& parts) const {
+  at::Tensor query_TD = query_->forward(x_TD);
+  if (query_norm_) query_TD = query_norm_->forward(query_TD, parts);
+  return split_heads(clipped(query_TD), sequences, head_dim_);
 }
 
-at::Tensor AttentionHeads::key(const at::Tensor& x_TD, const Sequences& sequences) const {
-  return kv_heads_of(*key_, x_TD, sequences);
+at::Tensor AttentionHeads::key(const at::Tensor& x_TD, const Sequences& sequences,
+                               const parallel::TokenParts& parts) const {
+  if (!key_norm_) return kv_heads(clipped(needed_kv(*key_, x_TD)), sequences);
+  const at::Tensor key_TD = clipped(key_norm_->forward(key_->forward(x_TD), parts));
+  return kv_heads(kv_H_.defined() ? key_TD.narrow(1, first_kv_ * head_dim_, kv_count_ * head_dim_) : key_TD, sequences);
 }
 
 at::Tensor AttentionHeads::value(const at::Tensor& x_TD, const Sequences& sequences) const {
-  return kv_heads_of(*value_, x_TD, sequences);
+  return kv_heads(clipped(needed_kv(*value_, x_TD)), sequences);
 }
 
-at::Tensor AttentionHeads::kv_heads_of(const Linear& projection, const at::Tensor& x_TD,
-                                       const Sequences& sequences) const {
-  if (!kv_H_.defined()) return split_heads(projection.forward(x_TD), sequences, head_dim_);
-  const at::Tensor needed = projection.weight.narrow(0, first_kv_ * head_dim_, kv_count_ * head_dim_);
-  return split_heads(at::linear(x_TD, needed), sequences, head_dim_).index_select(1, kv_H_);
+at::Tensor AttentionHeads::clipped(const at::Tensor& projected_TD) const {
+  return clip_ > 0 ? projected_TD.clamp(-clip_, clip_) : projected_TD;
+}
+
+at::Tensor AttentionHeads::needed_kv(const Linear& projection, const at::Tensor& x_TD) const {
+  if (!kv_H_.defined()) return projection.forward(x_TD);
+  return projection.forward(x_TD, first_kv_ * head_dim_, kv_count_ * head_dim_);
+}
+
+at::Tensor AttentionHeads::kv_heads(const at::Tensor& kv_TD, const Sequences& sequences) const {
+  const at::Tensor kv_SGLd = split_heads(kv_TD, sequences, head_dim_);
+  return kv_H_.defined() ? kv_SGLd.index_select(1, kv_H_) : kv_SGLd;
 }
 
 at::Tensor AttentionHeads::mix(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
                                const Sequences& sequences, const Mask& mask) const {
-  const at::Tensor mixed_SHLd = at::scaled_dot_product_attention(query_SHLd, key_SGLd, value_SGLd, mask.seen,
-                                                                 /*dropout_p=*/0.0, mask.causal, /*scale=*/std::nullopt,
-                                                                 /*enable_gqa=*/query_SHLd.size(1) != key_SGLd.size(1));
-  return output_->forward(merge_heads(mixed_SHLd, sequences));
+  return output_->forward(merge_heads(attend(query_SHLd, key_SGLd, value_SGLd, mask), sequences));
+}
+
+at::Tensor AttentionHeads::attend(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd,
+                                  const at::Tensor& value_SGLd, const Mask& mask) const {
+  const int64_t heads = query_SHLd.size(1), shared = heads / key_SGLd.size(1);
+  if (!sinks_H_.defined()) {
+    return at::scaled_dot_product_attention(query_SHLd, key_SGLd, value_SGLd, mask.seen, /*dropout_p=*/0.0, mask.causal,
+                                            /*scale=*/std::nullopt, /*enable_gqa=*/shared > 1);
+  }
+  // The fused product has no place for a logit without a key. Softmax in at least float32, as it has.
+  const auto each_query_heads = [&](const at::Tensor& kv_SGLd) {
+    return shared > 1 ? kv_SGLd.repeat_interleave(shared, 1) : kv_SGLd;
+  };
+  const auto wide = query_SHLd.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor scaled_SHLd = query_SHLd * (1.0 / std::sqrt(static_cast<double>(head_dim_)));
+  at::Tensor logits_SHLK = at::matmul(scaled_SHLd, each_query_heads(key_SGLd).transpose(2, 3)).to(wide);
+  const double never = -std::numeric_limits<double>::infinity();
+  if (mask.seen) logits_SHLK = logits_SHLK.masked_fill(mask.seen->logical_not(), never);
+  if (mask.causal) {
+    const auto bools = query_SHLd.options().dtype(at::kBool);
+    const at::Tensor later_LK = at::ones({logits_SHLK.size(2), logits_SHLK.size(3)}, bools).triu(1);
+    logits_SHLK = logits_SHLK.masked_fill(later_LK, never);
+  }
+  const at::Tensor sink_SHL1 =
+      sinks_H_.to(wide).view({1, heads, 1, 1}).expand({logits_SHLK.size(0), heads, logits_SHLK.size(2), 1});
+  const at::Tensor share_SHLK = at::cat({logits_SHLK, sink_SHL1}, 3).softmax(3).narrow(3, 0, logits_SHLK.size(3));
+  return at::matmul(share_SHLK.to(query_SHLd.scalar_type()), each_query_heads(value_SGLd));
 }
 
 }  // namespace moetrain

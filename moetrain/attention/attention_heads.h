@@ -5,8 +5,11 @@
 #include <memory>
 #include <optional>
 
+#include "moetrain/attention/attention_config.h"
+#include "moetrain/attention/head_norm.h"
 #include "moetrain/layers/linear.h"
 #include "moetrain/layers/sequences.h"
+#include "parallel/autograd/token_parts.h"
 
 namespace moetrain {
 
@@ -19,6 +22,11 @@ struct AttentionShape {
   double rope_theta = 10000.0;
   bool causal = true;
   bool rotary = true;  // positions; else they are in the input
+  AttentionConfig options = {};
+  int64_t window = 0;          // tokens that a token sees; 0: all
+  double norm_epsilon = 1e-5;  // of QkNorm
+
+  int64_t head_width() const { return options.head_width > 0 ? options.head_width : width / heads; }
 };
 
 /// [T, heads * d] -> [S, heads, L, d], padded with zeros, and back.
@@ -36,27 +44,45 @@ class AttentionHeads {
   AttentionHeads(torch::nn::Module& owner, const ParameterSource& source, const AttentionShape& shape, double std,
                  double output_std);
 
-  // [T, D] -> [S, H, L, d]; [S, G, L, d], where G is H if key/value heads had to be repeated:
-  at::Tensor query(const at::Tensor& x_TD, const Sequences& sequences) const;
-  at::Tensor key(const at::Tensor& x_TD, const Sequences& sequences) const;
+  // [T, D] -> [S, H, L, d]; [S, G, L, d], where G is H if key/value heads had to be repeated. Query and key are normed
+  // where the options say so, over all heads (QkNorm::kAll) collectively over the tensor group that `parts` share.
+  at::Tensor query(const at::Tensor& x_TD, const Sequences& sequences, const parallel::TokenParts& parts) const;
+  at::Tensor key(const at::Tensor& x_TD, const Sequences& sequences, const parallel::TokenParts& parts) const;
   at::Tensor value(const at::Tensor& x_TD, const Sequences& sequences) const;
 
   struct Mask {
     std::optional<at::Tensor> seen;  // bool, broadcast to [S, H, L, keys]
-    bool causal = false;
+    bool causal = false;             // besides
   };
-  /// What the queries see of the values, through the output weight -> [T, D], a summand of each rank of the group. The
-  /// product itself is LibTorch's fused scaled_dot_product_attention, without dropout.
+  /// What the queries see of the values, through the output weight -> [T, D], a summand of each rank of the group, for
+  /// `sum`. The product itself is LibTorch's fused scaled_dot_product_attention, without dropout; with sinks, written
+  /// out.
   at::Tensor mix(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
                  const Sequences& sequences, const Mask& mask) const;
+  /// The group's summands -> this rank's tokens' output.
+  at::Tensor sum(const at::Tensor& mixed_TD, const parallel::TokenParts& parts) const {
+    return output_->with_bias(parts.sum(mixed_TD));
+  }
 
   int64_t ranks() const { return ranks_; }  // of the tensor group
 
  private:
-  at::Tensor kv_heads_of(const Linear& projection, const at::Tensor& x_TD, const Sequences& sequences) const;
+  /// What a key or value projection makes of tokens, [T, n d], of the heads that this rank needs.
+  at::Tensor needed_kv(const Linear& projection, const at::Tensor& x_TD) const;
+  /// Those heads -> one for each query head where they are whole on every rank.
+  at::Tensor kv_heads(const at::Tensor& kv_TD, const Sequences& sequences) const;
+  /// Fused, or with sinks.
+  at::Tensor attend(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
+                    const Mask& mask) const;
+
+  /// Within the clip of 0, where there is one.
+  at::Tensor clipped(const at::Tensor& projected_TD) const;
 
   int64_t head_dim_, ranks_;
+  double clip_;
   std::shared_ptr<Linear> query_, key_, value_, output_;
+  std::shared_ptr<HeadNorm> query_norm_, key_norm_;  // null without QkNorm
+  at::Tensor sinks_H_;                               // undefined without
   // Where key and value are whole on every rank of a group:
   int64_t first_kv_ = 0, kv_count_ = 0;  // those that this rank's query heads need
   at::Tensor kv_H_;                      // int64: which of them each query head does; undefined elsewhere

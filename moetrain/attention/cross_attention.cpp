@@ -11,7 +11,8 @@ CrossAttention::CrossAttention(const ParameterSource& source, const AttentionSha
     : heads_(*this, source, shape, std, output_std) {}
 
 MemoryKeys CrossAttention::keys(const Memory& memory) const {
-  return {heads_.key(memory.hidden_TD, memory.sequences), heads_.value(memory.hidden_TD, memory.sequences),
+  return {heads_.key(memory.hidden_TD, memory.sequences, /*parts=*/{}),
+          heads_.value(memory.hidden_TD, memory.sequences),
           memory.sequences.uniform() ? at::Tensor() : memory.sequences.there_SL()};
 }
 
@@ -22,10 +23,10 @@ at::Tensor CrossAttention::forward(const at::Tensor& input_TD, const Sequences& 
   if (sequences.tokens() == 0) return input_TD + 0 * (memory.key_SGLd.sum() + memory.value_SGLd.sum());
   parallel::check_internal(parts.ranks() == heads_.ranks(), "CrossAttention: tokens of ", parts.ranks(),
                            " ranks, heads of ", heads_.ranks());
-  const at::Tensor query_SHLd = heads_.query(parts.gather(input_TD), sequences);
+  const at::Tensor query_SHLd = heads_.query(parts.gather(input_TD), sequences, parts);
   AttentionHeads::Mask mask;
   if (memory.there_SL.defined()) mask.seen = memory.there_SL.unsqueeze(1).unsqueeze(1);
-  return parts.sum(heads_.mix(query_SHLd, memory.key_SGLd, memory.value_SGLd, sequences, mask));
+  return heads_.sum(heads_.mix(query_SHLd, memory.key_SGLd, memory.value_SGLd, sequences, mask), parts);
 }
 
 }  // namespace moetrain

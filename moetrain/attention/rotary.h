@@ -2,14 +2,15 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "moetrain/attention/rope_scaling.h"
+
 namespace moetrain {
 
-/// Su et al. 2021, RoFormer, in the half-split pairing (dim i with i + head_dim / 2) of Llama and Mixtral:
-/// (a, b) -> (a cos - b sin, b cos + a sin), angle = position * theta^(-2 i / head_dim).
+/// Su et al. 2021, RoFormer, of the pairs that RopePairs names:
+/// (a, b) -> (a cos - b sin, b cos + a sin) * scale, angle = position * frequency (rope_frequencies).
 class Rotary {
  public:
-  /// @pre head_dim is even
-  Rotary(int64_t head_dim, double theta, at::TensorOptions options);
+  Rotary(RopeFrequencies frequencies, at::TensorOptions options, RopePairs pairs = RopePairs::kHalf);
 
   /// x_SHLd: sequences, heads, length, head_dim; the first place of the length is `first_position`.
   at::Tensor rotate(const at::Tensor& x_SHLd, int64_t first_position) const;
@@ -17,8 +18,8 @@ class Rotary {
  private:
   void grow(int64_t positions) const;
 
-  int64_t head_dim_;
-  double theta_;
+  RopeFrequencies frequencies_;
+  RopePairs pairs_;
   at::TensorOptions options_;
   mutable at::Tensor cos_Ph_, sin_Ph_;  // [positions so far, head_dim / 2], a cache
 };

@@ -52,6 +52,7 @@ struct MoeConfig : parallel::HasOwnKeys {
   std::string capacity = "dropless";  // a name of builtin_capacities(), or of a table that has more
   double jitter = 0.0;
   bool gating_residual = false;
+  bool router_bias = false;
   // The always-on branch's.
   int64_t shared_hidden = 0;
   parallel::Enum<SharedCombine> shared_combine = SharedCombine::kAdd;
@@ -86,6 +87,8 @@ void visit_router(MoeConfig& config, Visitor& field) {
         "experts, as MoE++");
   field("jitter", config.jitter, half_open(0, 1),
         "in training the router sees its tokens times U[1 - jitter, 1 + jitter]; 0: off, Switch: 0.01");
+  field("router_bias", config.router_bias, anything(),
+        "linear scores have a learned bias of each expert (GPT-OSS, Switch)");
   field("gating_residual", config.gating_residual, anything(),
         "add to the logits a learned product with those of the MoE layer before (MoE++)");
 }

@@ -11,10 +11,13 @@ namespace moetrain {
 
 // Kinds of experts, each in a file of its own.
 ExpertPreset feed_forward_expert();
+ExpertPreset clamped_swiglu_expert();
 ExpertPreset gru_expert();
 
 parallel::NameTable<ExpertPreset> builtin_experts() {
-  return {"expert", {{"feed_forward", feed_forward_expert()}, {"gru", gru_expert()}}};
+  return {
+      "expert",
+      {{"feed_forward", feed_forward_expert()}, {"gru", gru_expert()}, {"clamped_swiglu", clamped_swiglu_expert()}}};
 }
 
 namespace {

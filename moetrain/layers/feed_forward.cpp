@@ -17,7 +17,8 @@ FeedForward::FeedForward(const ParameterSource& source, const Shape& shape, doub
   parallel::check_internal(shape.hidden % ranks_ == 0, "FeedForward: ", shape.hidden, " hidden units over ", ranks_);
   const auto add = [&](const std::string& name, int64_t in_dim, int64_t out_dim, double init, Spread spread) {
     return register_module(
-        name, std::make_shared<Linear>(source.at(name), in_dim, out_dim, init, shape.spread ? spread : Spread::kNone));
+        name, std::make_shared<Linear>(source.at(name), in_dim, out_dim, init, shape.spread ? spread : Spread::kNone,
+                                       shape.bias ? Bias::kYes : Bias::kNone));
   };
   if (shape.activation == Activation::kSwiglu) gate_ = add("gate", shape.width, shape.hidden, std, Spread::kOut);
   up_ = add("up", shape.width, shape.hidden, std, Spread::kOut);
@@ -27,7 +28,7 @@ FeedForward::FeedForward(const ParameterSource& source, const Shape& shape, doub
 at::Tensor FeedForward::forward(const at::Tensor& input_TD, const parallel::TokenParts& parts) const {
   parallel::check_internal(parts.ranks() == ranks_, "FeedForward: tokens of ", parts.ranks(),
                            " ranks, hidden units of ", ranks_);
-  return parts.sum(of_own_units(parts.gather(input_TD)));
+  return down_->with_bias(parts.sum(of_own_units(parts.gather(input_TD))));
 }
 
 at::Tensor FeedForward::of_own_units(const at::Tensor& input_GD) const {

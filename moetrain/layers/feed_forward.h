@@ -25,6 +25,7 @@ class FeedForward : public torch::nn::Module {
     int64_t width = 0;
     int64_t hidden = 0;
     Activation activation = Activation::kSwiglu;
+    bool bias = false;    // of each matrix
     bool spread = false;  // over the ranks of the tensor group, each with an even part of the hidden units
   };
   FeedForward(const ParameterSource& source, const Shape& shape, double std, double output_std);

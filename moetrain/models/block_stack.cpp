@@ -13,7 +13,7 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
                        const StackShape& shape, const MoeTables& tables)
     : first_layer_(shape.first_layer), side_(shape.side) {
   const std::vector<bool> has_experts = expert_blocks(moe.layers, total_blocks(config));
-  const std::vector<bool> attends = attention_blocks(config);
+  const std::vector<bool> attends = attention_blocks(config), windowed = windowed_blocks(config);
   int64_t previous_experts = 0;
   for (int64_t i = 0; i < shape.blocks; ++i) {
     const int64_t layer = shape.first_layer + i;
@@ -22,6 +22,7 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
     const BlockShape block{.layer = layer,
                            .causal = shape.causal,
                            .attention = attends[static_cast<size_t>(layer)],
+                           .windowed = windowed[static_cast<size_t>(layer)],
                            .cross = shape.cross,
                            .moe = experts,
                            .modulated = shape.modulated,

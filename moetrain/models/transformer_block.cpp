@@ -19,16 +19,19 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
     return register_module(name,
                            std::make_shared<Norm>(source.at(name), config.norm, config.width, config.norm_epsilon));
   };
-  const AttentionShape attention{config.width,
-                                 config.heads,
-                                 config.kv_heads,
-                                 config.rope_theta,
-                                 shape.causal,
-                                 /*rotary=*/!shape.modulated};
+  const AttentionShape attention{.width = config.width,
+                                 .heads = config.heads,
+                                 .kv_heads = config.kv_heads,
+                                 .rope_theta = config.rope_theta,
+                                 .causal = shape.causal,
+                                 .rotary = !shape.modulated,
+                                 .options = config.attending,
+                                 .window = shape.windowed ? config.attending.window : 0,
+                                 .norm_epsilon = config.norm_epsilon};
   if (shape.attention) {
     attention_norm_ = norm("attention_norm");
-    attention_ = register_module(
-        "attention", std::make_shared<Attention>(source.at("attention"), attention, config.init_std, output_std));
+    attention_ = register_module("attention",
+                                 make_self_attention(source.at("attention"), attention, config.init_std, output_std));
   }
   if (shape.cross) {
     cross_norm_ = norm("cross_norm");
@@ -49,10 +52,15 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
                                 .output_std = output_std,
                                 .layer = shape.layer,
                                 .previous_experts = shape.previous_experts,
-                                .causal = shape.causal};
+                                .causal = shape.causal,
+                                .bias = config.ffn_bias};
     moe_ = register_module("moe", std::make_shared<MoeLayer>(source.at("moe"), moe, layer, tables));
   } else {
-    const FeedForward::Shape dense{config.width, config.ffn_hidden, config.activation, /*spread=*/true};
+    const FeedForward::Shape dense{.width = config.width,
+                                   .hidden = config.ffn_hidden,
+                                   .activation = config.activation,
+                                   .bias = config.ffn_bias,
+                                   .spread = true};
     feed_forward_ = register_module(
         "feed_forward", std::make_shared<FeedForward>(source.at("feed_forward"), dense, config.init_std, output_std));
   }

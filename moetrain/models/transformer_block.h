@@ -22,7 +22,8 @@ struct BlockCache {
 struct BlockShape {
   int64_t layer = 0;  // number of the block in its model, part of the key of every draw
   bool causal = true;
-  bool attention = true;         // to its own side
+  bool attention = true;         // to its own side,
+  bool windowed = false;         // to the nearest tokens alone
   bool cross = false;            // attends to a memory too
   bool moe = false;              // experts instead of a dense feed-forward
   bool modulated = false;        // by a condition of each sequence; then positions are in the input
@@ -68,7 +69,7 @@ class TransformerBlock : public torch::nn::Module {
   BlockShape shape_;
   std::shared_ptr<Norm> attention_norm_, cross_norm_, ffn_norm_;
   std::shared_ptr<Modulation> attention_modulation_, ffn_modulation_;  // null where it is not modulated
-  std::shared_ptr<Attention> attention_;                               // null where it does not attend to its own side
+  std::shared_ptr<SelfAttention> attention_;                           // null where it does not attend to its own side
   std::shared_ptr<CrossAttention> cross_;                              // null without a memory
   std::shared_ptr<FeedForward> feed_forward_;                          // one of these two is null
   std::shared_ptr<MoeLayer> moe_;

@@ -44,7 +44,8 @@ void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape, co
 }
 
 void MoeLayer::add_shared(const ParameterSource& source, const Shape& shape) {
-  const FeedForward::Shape shared{shape.width, config_.shared_hidden, shape.activation};
+  const FeedForward::Shape shared{
+      .width = shape.width, .hidden = config_.shared_hidden, .activation = shape.activation, .bias = shape.bias};
   shared_ = register_module("shared",
                             std::make_shared<FeedForward>(source.at("shared"), shared, shape.std, shape.output_std));
   if (config_.shared_combine == SharedCombine::kResidual) {

@@ -49,6 +49,7 @@ class MoeLayer : public torch::nn::Module {
     int64_t layer = 0;             // number of the block
     int64_t previous_experts = 0;  // routed experts of all kinds in the MoE layer before; 0: this is the first
     bool causal = true;            // of a decoder block: no token may see later ones
+    bool bias = false;             // of the shared expert's matrices
   };
   MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape, const MoeTables& tables);
 

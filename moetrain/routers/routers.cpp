@@ -4,6 +4,7 @@
 namespace moetrain {
 
 // Routers that have a file of their own.
+RouterPreset grouped_top_k_router();
 RouterPreset top_p_router();
 RouterPreset hecto_router();
 
@@ -55,7 +56,9 @@ parallel::NameTable<RouterPreset> builtin_routers() {
               {"mlp", {make<mlp_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<MlpConfig>}},
               // DeepSeek-V3 (DeepSeek-AI 2024) with sum1: balanced by a bias of the selection.
               {"sigmoid_bias",
-               {make_biased, {.gates = kLearnedGates}, parallel::own_keys_of<SigmoidBiasConfig>, check_groups}},
+               {make_biased, {.gates = kLearnedGates}, parallel::own_keys_of<SigmoidBiasConfig>, check_sigmoid_bias}},
+              // DeepSeek-V2 (DeepSeek-AI 2024) with raw.
+              {"grouped_top_k", grouped_top_k_router()},
               // Expert choice (Zhou et al. 2022).
               {"expert_choice", {make_choosing_experts, {.gates = {Gate::kRaw}, .experts_choose = true}}},
               // S-BASE (Clark et al. 2022), as Megatron-Core has it.

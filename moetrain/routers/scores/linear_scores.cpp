@@ -10,17 +10,28 @@ at::Tensor product(const at::Tensor& tokens_TD, const at::Tensor& weight_ED) {
   return at::linear(tokens_TD, weight_ED.to(tokens_TD.scalar_type()));
 }
 
+/// Undefined where the router has none.
+at::Tensor bias_of(const ScoresInput& input) {
+  return input.config.router_bias ? input.source.constant("bias", {input.experts()}, 0.0) : at::Tensor();
+}
+
 class LinearScores : public Scores {
  public:
   explicit LinearScores(const ScoresInput& input)
-      : weight_ED_(input.source.normal("weight", {input.experts(), input.shape.width}, input.shape.std)) {}
+      : weight_ED_(input.source.normal("weight", {input.experts(), input.shape.width}, input.shape.std)),
+        bias_E_(bias_of(input)) {}
   ScoreTable forward(const at::Tensor& tokens_TD, const RoutingContext&) const override {
-    return {.logits_TE = product(tokens_TD, weight_ED_), .clean_logits_TE = {}, .noise_scale_TE = {}};
+    at::Tensor logits_TE = product(tokens_TD, weight_ED_);
+    if (bias_E_.defined()) logits_TE = logits_TE + bias_E_.to(logits_TE.scalar_type());
+    return {.logits_TE = logits_TE, .clean_logits_TE = {}, .noise_scale_TE = {}};
   }
-  NamedParameters parameters() const override { return {{"weight", weight_ED_}}; }
+  NamedParameters parameters() const override {
+    if (!bias_E_.defined()) return {{"weight", weight_ED_}};
+    return {{"weight", weight_ED_}, {"bias", bias_E_}};
+  }
 
  private:
-  at::Tensor weight_ED_;
+  at::Tensor weight_ED_, bias_E_;
 };
 
 class NoisyScores : public Scores {

@@ -1,9 +1,10 @@
-// defines: Selection, SigmoidBiasConfig, SinkhornConfig, ThorConfig and the selections: which experts a token takes,
-// given what the scores say
+// defines: Selection, GroupLimit, of_open_groups, check_groups, SigmoidBiasConfig, GroupedTopKConfig, SinkhornConfig,
+// ThorConfig and the selections: which experts a token takes, given what the scores say
 #pragma once
 #include <array>
 
 #include "moetrain/config/moe_config.h"
+#include "moetrain/ranking/ranking.h"
 #include "moetrain/routers/routing.h"
 
 namespace moetrain {
@@ -44,8 +45,29 @@ void visit(SigmoidBiasConfig& config, Visitor& field) {
         "what an update adds to the selection's bias of an underloaded expert");
 }
 
-/// UserError: groups that do not divide the experts, or too few or too many of them open.
-void check_groups(const MoeConfig& config);
+/// Of the router "grouped_top_k".
+struct GroupedTopKConfig {
+  int64_t groups = 1;
+  int64_t top_groups = 1;
+};
+
+template <class Visitor>
+void visit(GroupedTopKConfig& config, Visitor& field) {
+  field("groups", config.groups, parallel::between(1, 1 << 16), "groups of experts; 1: no groups");
+  field("top_groups", config.top_groups, parallel::between(1, 1 << 16),
+        "only the so many groups with the most probable experts are open to a token");
+}
+
+/// Groups of experts with consecutive numbers, of which a token's best are open.
+struct GroupLimit {
+  int64_t groups = 1, top_groups = 1;
+  int64_t judged_by = 1;  // the sum of a group's so many largest numbers
+};
+/// Minus infinity in the groups that are not open; ties go to the smaller number.
+Graded of_open_groups(const Graded& graded, const GroupLimit& limit);
+/// UserError naming the keys of [table]: groups that do not divide the experts, or too few or too many of them open.
+void check_groups(const MoeConfig& config, const std::string& table, const GroupLimit& limit);
+void check_sigmoid_bias(const MoeConfig& config);
 
 /// In training K = E, every expert for every token, of which the capacity rule with drop = probability leaves each
 /// expert its C = ceil(factor * N * top_k / E) most probable tokens of the global micro-batch: expert choice

@@ -34,7 +34,10 @@ using FieldValue = std::variant<int64_t, double, bool, std::string, parallel::Sp
 /// What check_rules says of the defaults with a data file and these overrides.
 inline std::string broken_rule(const std::vector<std::string>& overrides) {
   Recipe recipe = parse_recipe("[data]\nfile = \"tokens.h5\"\n", "recipe.toml", overrides);
-  return fault_of([&] { check_rules(recipe); });
+  return fault_of([&] {
+    check_files(recipe);
+    check_rules(recipe);
+  });
 }
 
 inline std::vector<FieldValue> values_of(Recipe recipe) {

@@ -28,12 +28,44 @@ TEST(Rules, NamesMustNotBeEmpty) {
 
 TEST(Rules, HeadsDivideTheWidthIntoEvenParts) {
   const std::string because = ", because rotary positions turn pairs; nearest legal width: ";
+  const std::string otherwise = ", or say attention.head_width";
   EXPECT_EQ(broken_rule({"model.width=190"}),
-            "model.width (190) must be an even multiple of model.heads (6)" + because + "180 or 192");
+            "model.width (190) must be an even multiple of model.heads (6)" + because + "180 or 192" + otherwise);
   EXPECT_EQ(broken_rule({"model.width=186"}),
-            "model.width (186) must be an even multiple of model.heads (6)" + because + "180 or 192");
+            "model.width (186) must be an even multiple of model.heads (6)" + because + "180 or 192" + otherwise);
   EXPECT_EQ(broken_rule({"model.width=6"}),
-            "model.width (6) must be an even multiple of model.heads (6)" + because + "12");
+            "model.width (6) must be an even multiple of model.heads (6)" + because + "12" + otherwise);
+}
+
+TEST(Rules, HeadsOfTheirOwnWidthAreEven) {
+  EXPECT_EQ(broken_rule({"attention.head_width=32", "model.width=190"}), "no fault");
+  EXPECT_EQ(broken_rule({"attention.head_width=33"}),
+            "attention.head_width (33) must be even, because rotary positions turn pairs; nearest legal: 32 or 34");
+}
+
+TEST(Rules, AttentionFitsTheModel) {
+  EXPECT_EQ(broken_rule({"attention.window=5", "attention.windowed=7"}),
+            "attention.windowed = \"7\": block 7 is out of range; legal: 0 to 3, the model has 4 blocks");
+  const std::string pairs = "model.kind=encoder_decoder";
+  EXPECT_EQ(broken_rule({pairs, "model.encoder_layers=2", "attention.window=5"}).substr(0, 20), "attention.window = 5");
+  EXPECT_EQ(broken_rule({pairs, "model.encoder_layers=2", "attention.sinks=true"}).substr(0, 22),
+            "attention.sinks = true");
+  EXPECT_EQ(broken_rule({"attention.rope=yarn", "attention.yarn.beta_slow=64"}),
+            "attention.yarn.beta_slow (64) must be below attention.yarn.beta_fast (32)");
+  EXPECT_EQ(broken_rule({"attention.rope=llama3", "attention.llama3.low_frequency=4"}),
+            "attention.llama3.low_frequency (4) must be below attention.llama3.high_frequency (4)");
+}
+
+TEST(Rules, LatentAttentionHasNeitherSharedHeadsNorWindows) {
+  EXPECT_EQ(broken_rule({"attention.kind=latent", "model.kv_heads=6"}), "no fault");
+  EXPECT_EQ(
+      broken_rule({"attention.kind=latent"}),
+      "model.kv_heads = 2 with attention.kind = \"latent\", whose heads share a latent and no keys; legal: kv_heads "
+      "= 6, model.heads");
+  EXPECT_EQ(broken_rule({"attention.kind=latent", "model.kv_heads=6", "attention.window=4"}),
+            "attention.window = 4 with attention.kind = \"latent\"; legal: 0");
+  EXPECT_EQ(broken_rule({"attention.kind=latent", "model.kv_heads=6", "attention.latent.turned_width=5"}),
+            "attention.latent.turned_width (5) must be even; nearest legal: 4 or 6");
 }
 
 TEST(Rules, KeyValueHeadsDivideHeads) {

@@ -1,0 +1,36 @@
+// GPT-OSS's feed-forward (OpenAI 2025): SwiGLU held within limits, with biases.
+#include <ATen/ATen.h>
+
+#include "moetrain/experts/expert.h"
+#include "parallel/dispatch/autograd_compute.h"
+
+namespace moetrain {
+namespace {
+
+/// Of a gate and of what it multiplies, and of the sigmoid; as published.
+constexpr double kLimit = 7.0, kSlope = 1.702;
+
+/// (up + 1) gate sigmoid(1.702 gate), where gate = min(x W_g + b_g, 7) and up = x W_u + b_u held within 7 of 0; out =
+/// of that W_d + b_d.
+at::Tensor clamped_swiglu(const at::Tensor& rows_RD, const parallel::ExpertCompute::Weights& weights) {
+  const at::Tensor gate_RF = at::addmm(weights[1], rows_RD, weights[0]).clamp_max(kLimit);
+  const at::Tensor up_RF = at::addmm(weights[3], rows_RD, weights[2]).clamp(-kLimit, kLimit);
+  return at::addmm(weights[5], (up_RF + 1) * gate_RF * at::sigmoid(gate_RF * kSlope), weights[4]);
+}
+
+std::vector<ExpertWeight> clamped_swiglu_weights(const ExpertShape& shape, const MoeConfig&) {
+  const int64_t width = shape.width, hidden = shape.hidden;
+  return {{"gate", {width, hidden}, shape.std},        {"gate_bias", {hidden}, 0},
+          {"up", {width, hidden}, shape.std},          {"up_bias", {hidden}, 0},
+          {"down", {hidden, width}, shape.output_std}, {"down_bias", {width}, 0}};
+}
+
+std::shared_ptr<const parallel::ExpertCompute> clamped_swiglu_compute(const ExpertShape&, const MoeConfig&) {
+  return std::make_shared<parallel::AutogradCompute>(clamped_swiglu);
+}
+
+}  // namespace
+
+ExpertPreset clamped_swiglu_expert() { return {.weights = clamped_swiglu_weights, .compute = clamped_swiglu_compute}; }
+
+}  // namespace moetrain

@@ -1,0 +1,73 @@
+// What published models have beyond plain grouped-query attention gives the same numbers on any number of ranks.
+#include "tests/launch/training/training_support.h"
+#include "tests/support/tiny_corpus.h"
+#include "tests/support/world.h"
+
+namespace {
+
+struct AttentionCase {
+  const char* name;
+  void (*change)(launch::Recipe&);
+};
+
+void use_latent(launch::Recipe& r, int64_t query_rank, const char* pairs) {
+  r.model.attending.kind = "latent", r.model.kv_heads = r.model.heads;
+  r.model.attending.own<moetrain::LatentConfig>() = {
+      .query_rank = query_rank, .kv_rank = 5, .plain_width = 3, .turned_width = 4, .value_width = 5, .pairs = pairs};
+}
+
+const AttentionCase kAttentionCases[] = {
+    {"biases_and_heads_of_another_width",
+     [](launch::Recipe& r) {
+       r.model.attending.bias = "all", r.model.attending.head_width = 6, r.model.ffn_bias = true;
+       r.moe.layers = "odd", r.moe.shared_hidden = 20;
+     }},
+    {"norm_of_each_head_biases_of_three",
+     [](launch::Recipe& r) { r.model.attending.norm = "head", r.model.attending.bias = "qkv"; }},
+    {"norm_over_all_heads_clipped",
+     [](launch::Recipe& r) {
+       r.model.attending.norm = "all", r.model.attending.clip = 0.5, r.train.micro_batches = 2;
+     }},
+    {"norm_over_all_heads_recomputed",
+     [](launch::Recipe& r) { r.model.attending.norm = "all", r.model.kv_heads = 12, r.train.recompute = "block"; }},
+    {"window_in_every_other_block",
+     [](launch::Recipe& r) { r.model.attending.window = 5, r.model.attending.windowed = "odd"; }},
+    {"sinks_and_a_window_of_one",
+     [](launch::Recipe& r) { r.model.attending.sinks = true, r.model.attending.window = 1; }},
+    {"stretched_positions",
+     [](launch::Recipe& r) {
+       r.model.attending.rope = "yarn", r.model.attending.head_width = 8;
+       r.model.attending.own<moetrain::YarnConfig>().original_length = 8;
+     }},
+    {"latent", [](launch::Recipe& r) { use_latent(r, 7, "adjacent"), r.model.attending.bias = "all"; }},
+    {"latent_of_queries_alone_one_sequence",
+     [](launch::Recipe& r) { use_latent(r, 0, "half"), r.train.global_batch = 1; }},
+    {"clamped_experts_with_biases_by_a_biased_router",
+     [](launch::Recipe& r) { r.moe.expert = "clamped_swiglu", r.moe.router_bias = true, r.train.micro_batches = 2; }},
+    {"groups_judged_by_their_best",
+     [](launch::Recipe& r) {
+       r.moe.router = "grouped_top_k", r.moe.gate = "raw", r.moe.route_scale = 4;
+       r.moe.own<moetrain::GroupedTopKConfig>() = {3, 2};
+     }},
+};
+
+class AttentionLayout : public testing::TestWithParam<size_t> {};
+
+TEST_P(AttentionLayout, AgreesWithOneRankInFloat64) {
+  const auto world = test_world();
+  const TestFolder folder("attention_layout", *world);
+  launch::Recipe recipe = tiny_recipe(make_tiny_corpus(folder, *world));
+  kAttentionCases[GetParam()].change(recipe);
+  const UpdateTrace reference = trace_of_one_rank(recipe, updates_of_case());
+  for (parallel::MeshConfig mesh : test_layouts(recipe, world->size())) {
+    if (recipe.moe.expert != "feed_forward" && mesh.expert_tensor > 1) continue;  // whose biases no layout cuts
+    const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
+    SCOPED_TRACE(groups.mesh->shape().describe());
+    expect_same_trace(run_updates(recipe, groups, updates_of_case()), reference, 1e-10);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, AttentionLayout, testing::Range(size_t{0}, std::size(kAttentionCases)),
+                         [](const auto& each) { return std::string(kAttentionCases[each.param].name); });
+
+}  // namespace
