@@ -1,12 +1,13 @@
 // One HDF5 file for each saved update, independent of the layout that wrote it.
 // defines: CheckpointTensor, CheckpointInfo, DamagedCheckpoint, write_checkpoint, read_checkpoint_info,
-// read_checkpoint, all_finite, checkpoint_updates, checkpoint_path, newest_update, aside_of, set_aside,
-// prune_checkpoints
+// read_checkpoint, StoredTensor, dtype_name, stored_tensors, all_finite, StreamedTensor, stream_checkpoint,
+// checkpoint_updates, checkpoint_path, newest_update, aside_of, set_aside, prune_checkpoints
 #pragma once
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,7 +21,7 @@ namespace launch {
 /// A dataset of the file, in global shape: "parameters/<name>" or "optimizer/<slot>/<name>".
 struct CheckpointTensor {
   std::string path;
-  at::Tensor tensor;  // float32 or float64, on any device
+  at::Tensor tensor;  // of a type that a file may hold, or, of a reader, any other; on any device
   /// Which part of the dataset `tensor` is; nullopt: all of it, the same on every rank.
   std::optional<parallel::Placement> placement = {};
   /// This rank is number `replica` of the `replicas` that hold the same part, and share its writing. Not used where
@@ -58,6 +59,20 @@ struct DamagedCheckpoint : parallel::UserError {
 int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
                          const std::vector<CheckpointTensor>& tensors, parallel::Communicator& group);
 
+/// A dataset that is made piece by piece, so that a file costs the memory of a few pieces.
+struct StreamedTensor {
+  std::string path;
+  std::vector<int64_t> shape;  // global
+  at::ScalarType type = at::kFloat;
+  /// Elements of the whole, in its order, into `out`.
+  std::function<void(const parallel::ElementRange& elements, void* out)> read;
+};
+
+/// Writes `path` as write_checkpoint does, each rank an even part of each tensor. `read` may throw UserError.
+/// Collective. Returns the file's bytes.
+int64_t stream_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
+                          const std::vector<StreamedTensor>& tensors, parallel::Communicator& group);
+
 /// DamagedCheckpoint where it cannot be read, or is not of the update that its name says.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 
@@ -65,6 +80,23 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path);
 /// dataset is a UserError that names it, and nothing is filled before names and shapes are all found right. A damaged
 /// one, or one that holds a number that is not finite, is a DamagedCheckpoint.
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors);
+
+/// A dataset as it lies in the file.
+struct StoredTensor {
+  std::string path;
+  std::vector<int64_t> shape;  // global
+  at::ScalarType type = at::kFloat;
+  uint64_t checksum = 0;
+  int64_t address = 0;  // [byte] of its first element; within the file, as all others are
+  int64_t elements() const;
+};
+
+/// "F64", "F32", "F16" or "BF16".
+std::string dtype_name(at::ScalarType type);
+
+/// The datasets below `group` ("parameters", "buffers", "optimizer/SLOT"), by name; none where there is no such group.
+/// DamagedCheckpoint where they cannot be read.
+std::vector<StoredTensor> stored_tensors(const std::filesystem::path& path, const std::string& group);
 
 /// Whether no element is infinite or NaN.
 bool all_finite(const at::Tensor& tensor);

@@ -17,8 +17,8 @@ uint64_t mix(uint64_t x) {
 }  // namespace
 
 uint64_t partial_checksum(const void* elements, int64_t element_bytes, int64_t count, int64_t first) {
-  parallel::check_internal(element_bytes == 4 || element_bytes == 8, "checksum of elements of ", element_bytes,
-                           " bytes");
+  parallel::check_internal(element_bytes == 2 || element_bytes == 4 || element_bytes == 8, "checksum of elements of ",
+                           element_bytes, " bytes");
   const auto* from = static_cast<const unsigned char*>(elements);
   uint64_t sum = 0;
   for (int64_t i = 0; i < count; ++i, from += element_bytes) {

@@ -66,10 +66,10 @@ void create_dataset(hid_t file, hid_t link_properties, hid_t creation, DatasetPl
   const std::vector<hsize_t> dims(plan.shape.begin(), plan.shape.end());
   const auto space =
       checked(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose, "H5Screate_simple");
-  const hid_t type = plan.is_double ? H5T_IEEE_F64LE : H5T_IEEE_F32LE;
+  const data::Hdf5Handle type = stored_type(plan.type);
   const auto dataset =
-      checked(H5Dcreate2(file, plan.path.c_str(), type, space.id(), link_properties, creation, H5P_DEFAULT), H5Dclose,
-              plan.path.c_str());
+      checked(H5Dcreate2(file, plan.path.c_str(), type.id(), space.id(), link_properties, creation, H5P_DEFAULT),
+              H5Dclose, plan.path.c_str());
   write_number(dataset.id(), "checksum", H5T_NATIVE_UINT64, &plan.checksum);
   const haddr_t address = H5Dget_offset(dataset.id());
   if (address == HADDR_UNDEF) throw std::runtime_error(concat("HDF5: ", plan.path, " has no place in the file"));
@@ -95,7 +95,56 @@ void create_file(const std::filesystem::path& path, const CheckpointInfo& info, 
   if (H5Fflush(file.id(), H5F_SCOPE_GLOBAL) < 0) throw std::runtime_error("HDF5: writing the file's structure failed");
 }
 
+/// Of 16 bits, 1 of them the sign.
+data::Hdf5Handle short_float(size_t exponent_bits) {
+  data::Hdf5Handle type(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
+  const size_t mantissa_bits = 15 - exponent_bits;
+  H5Tset_fields(type.id(), 15, mantissa_bits, exponent_bits, 0, mantissa_bits);
+  H5Tset_size(type.id(), 2);
+  H5Tset_ebias(type.id(), (size_t{1} << (exponent_bits - 1)) - 1);
+  return type;
+}
+
 }  // namespace
+
+data::Hdf5Handle stored_type(at::ScalarType type) {
+  switch (type) {
+    case at::kDouble:
+      return {H5Tcopy(H5T_IEEE_F64LE), H5Tclose};
+    case at::kFloat:
+      return {H5Tcopy(H5T_IEEE_F32LE), H5Tclose};
+    case at::kHalf:
+      return short_float(5);
+    default:
+      parallel::check_internal(type == at::kBFloat16, "a checkpoint of ", type);
+      return short_float(8);
+  }
+}
+
+std::optional<at::ScalarType> element_type_of(hid_t stored) {
+  for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+    if (H5Tequal(stored, stored_type(type).id()) > 0) return type;
+  }
+  return std::nullopt;
+}
+
+std::string write_checksums(const std::filesystem::path& path, const std::vector<DatasetPlan>& datasets) {
+  const data::QuietHdf5 quiet;
+  try {
+    const auto file = checked(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose, "opening the file");
+    for (const DatasetPlan& plan : datasets) {
+      const auto dataset = checked(H5Dopen2(file.id(), plan.path.c_str(), H5P_DEFAULT), H5Dclose, plan.path.c_str());
+      const auto attribute = checked(H5Aopen(dataset.id(), "checksum", H5P_DEFAULT), H5Aclose, plan.path.c_str());
+      if (H5Awrite(attribute.id(), H5T_NATIVE_UINT64, &plan.checksum) < 0) {
+        throw std::runtime_error(concat("HDF5: the checksum of ", plan.path, ": ", data::hdf5_reason()));
+      }
+    }
+    if (H5Fflush(file.id(), H5F_SCOPE_GLOBAL) < 0) throw std::runtime_error("HDF5: writing the checksums failed");
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return {};
+}
 
 std::string create_layout(const std::filesystem::path& path, const CheckpointInfo& info,
                           std::vector<DatasetPlan>& datasets, parallel::Communicator& group) {

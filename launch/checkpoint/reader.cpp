@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
@@ -106,6 +107,13 @@ std::string shape_text(const std::vector<hsize_t>& shape) {
   return "[" + text + "]";
 }
 
+std::vector<hsize_t> shape_of(hid_t dataset) {
+  const data::Hdf5Handle space(H5Dget_space(dataset), H5Sclose);
+  std::vector<hsize_t> shape(static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id()))));
+  H5Sget_simple_extent_dims(space.id(), shape.data(), nullptr);
+  return shape;
+}
+
 /// Opens a dataset that must have the tensor's shape.
 data::Hdf5Handle open_dataset(const File& from, const CheckpointTensor& tensor) {
   data::Hdf5Handle dataset(H5Dopen2(from.id.id(), tensor.path.c_str(), H5P_DEFAULT), H5Dclose);
@@ -113,9 +121,7 @@ data::Hdf5Handle open_dataset(const File& from, const CheckpointTensor& tensor) 
     damaged(from.path, ": '", tensor.path, "' cannot be opened: the file is damaged");
   }
   if (!dataset.ok()) user_error(from.path, ": holds no '", tensor.path, "': a checkpoint of another model");
-  const data::Hdf5Handle space(H5Dget_space(dataset.id()), H5Sclose);
-  std::vector<hsize_t> found(static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id()))));
-  H5Sget_simple_extent_dims(space.id(), found.data(), nullptr);
+  const std::vector<hsize_t> found = shape_of(dataset.id());
   const std::vector<int64_t> shape = tensor.place().global_shape;
   const std::vector<hsize_t> wanted(shape.begin(), shape.end());
   if (found != wanted) {
@@ -125,20 +131,24 @@ data::Hdf5Handle open_dataset(const File& from, const CheckpointTensor& tensor) 
   return dataset;
 }
 
-void collect_name(std::set<std::string>& names, const char* name, const H5O_info_t* info) {
-  if (info->type == H5O_TYPE_DATASET) names.insert(std::string("parameters/") + name);
+/// The names of a group's datasets, however deep.
+std::set<std::string> names_below(const File& from, const std::string& group_name) {
+  const data::Hdf5Handle group(H5Gopen2(from.id.id(), group_name.c_str(), H5P_DEFAULT), H5Gclose);
+  if (!group.ok()) damaged(from.path, ": not a moetrain checkpoint (no group '", group_name, "')");
+  std::set<std::string> names;
+  const auto visit = [](hid_t, const char* name, const H5O_info_t* info, void* out) -> herr_t {
+    if (info->type == H5O_TYPE_DATASET) static_cast<std::set<std::string>*>(out)->insert(name);
+    return 0;
+  };
+  H5Ovisit2(group.id(), H5_INDEX_NAME, H5_ITER_NATIVE, visit, &names, H5O_INFO_BASIC);
+  std::set<std::string> whole;
+  for (const std::string& name : names) whole.insert(group_name + "/" + name);
+  return whole;
 }
 
 /// Every parameter of the file must be wanted, where parameters are read at all.
 void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tensors) {
-  const data::Hdf5Handle group(H5Gopen2(from.id.id(), "parameters", H5P_DEFAULT), H5Gclose);
-  if (!group.ok()) damaged(from.path, ": not a moetrain checkpoint (no group 'parameters')");
-  std::set<std::string> names;
-  const auto visit = [](hid_t, const char* name, const H5O_info_t* info, void* out) -> herr_t {
-    collect_name(*static_cast<std::set<std::string>*>(out), name, info);
-    return 0;
-  };
-  H5Ovisit2(group.id(), H5_INDEX_NAME, H5_ITER_NATIVE, visit, &names, H5O_INFO_BASIC);
+  std::set<std::string> names = names_below(from, "parameters");
   for (const CheckpointTensor& tensor : tensors) names.erase(tensor.path);
   if (!names.empty()) {
     user_error(from.path, ": holds '", *names.begin(), "' (and ", names.size() - 1,
@@ -159,12 +169,10 @@ at::Tensor part_of(const at::Tensor& all, const parallel::Placement& placement) 
 void fill(const File& from, const CheckpointTensor& tensor) {
   const data::Hdf5Handle dataset = open_dataset(from, tensor);
   const data::Hdf5Handle type(H5Dget_type(dataset.id()), H5Tclose);
-  const bool is_double = H5Tequal(type.id(), H5T_IEEE_F64LE) > 0;
-  if (!is_double && H5Tequal(type.id(), H5T_IEEE_F32LE) <= 0) {
-    damaged(from.path, ": '", tensor.path, "' is neither float32 nor float64");
-  }
+  const std::optional<at::ScalarType> element = element_type_of(type.id());
+  if (!element) damaged(from.path, ": '", tensor.path, "' is of none of float64, float32, float16, bfloat16");
   const parallel::Placement placement = tensor.place();
-  at::Tensor read = at::empty(placement.global_shape, is_double ? at::kDouble : at::kFloat);
+  at::Tensor read = at::empty(placement.global_shape, *element);
   uint64_t wanted = 0;
   const data::Hdf5Handle attribute(H5Aopen(dataset.id(), "checksum", H5P_DEFAULT), H5Aclose);
   const bool readable = attribute.ok() && is_single(attribute.id()) &&
@@ -179,6 +187,34 @@ void fill(const File& from, const CheckpointTensor& tensor) {
   if (!all_finite(target)) {  // as the file has it, or too large for the model's precision
     damaged(from.path, ": '", tensor.path, "' holds numbers that are not finite: its run had diverged");
   }
+}
+
+StoredTensor stored_tensor(const File& from, const std::string& name, int64_t file_bytes) {
+  const data::Hdf5Handle dataset(H5Dopen2(from.id.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
+  if (!dataset.ok()) damaged(from.path, ": '", name, "' cannot be opened");
+  const data::Hdf5Handle type(H5Dget_type(dataset.id()), H5Tclose);
+  const std::optional<at::ScalarType> element = element_type_of(type.id());
+  if (!element) damaged(from.path, ": '", name, "' is of none of float64, float32, float16, bfloat16");
+  StoredTensor stored{.path = name, .shape = {}, .type = *element};
+  int64_t bytes = static_cast<int64_t>(c10::elementSize(*element));
+  for (const hsize_t dim : shape_of(dataset.id())) {
+    if (dim > static_cast<hsize_t>(file_bytes) || (dim > 0 && bytes > file_bytes / static_cast<int64_t>(dim))) {
+      damaged(from.path, ": '", name, "' claims more than the file holds");
+    }
+    bytes *= static_cast<int64_t>(dim);
+    stored.shape.push_back(static_cast<int64_t>(dim));
+  }
+  const haddr_t address = H5Dget_offset(dataset.id());
+  if (bytes > 0 && (address == HADDR_UNDEF || address > static_cast<haddr_t>(file_bytes - bytes))) {
+    damaged(from.path, ": '", name, "' does not lie in the file");
+  }
+  stored.address = bytes > 0 ? static_cast<int64_t>(address) : 0;
+  const data::Hdf5Handle attribute(H5Aopen(dataset.id(), "checksum", H5P_DEFAULT), H5Aclose);
+  if (!attribute.ok() || !is_single(attribute.id()) ||
+      H5Aread(attribute.id(), H5T_NATIVE_UINT64, &stored.checksum) < 0) {
+    damaged(from.path, ": '", name, "' has no checksum");
+  }
+  return stored;
 }
 
 CheckpointInfo read_info(const std::filesystem::path& path) {
@@ -242,6 +278,28 @@ CheckpointInfo read_checkpoint_info(const std::filesystem::path& path) {
     }
   });
   return info;
+}
+
+int64_t StoredTensor::elements() const {
+  int64_t count = 1;
+  for (const int64_t dim : shape) count *= dim;
+  return count;
+}
+
+std::string dtype_name(at::ScalarType type) {
+  return type == at::kDouble ? "F64" : type == at::kFloat ? "F32" : type == at::kHalf ? "F16" : "BF16";
+}
+
+std::vector<StoredTensor> stored_tensors(const std::filesystem::path& path, const std::string& group) {
+  std::vector<StoredTensor> all;
+  read(path, [&] {
+    const File from(path);
+    const auto file_bytes = static_cast<int64_t>(std::filesystem::file_size(path));
+    if (H5Lexists(from.id.id(), group.substr(0, group.find('/')).c_str(), H5P_DEFAULT) <= 0) return;
+    if (H5Lexists(from.id.id(), group.c_str(), H5P_DEFAULT) <= 0) return;
+    for (const std::string& name : names_below(from, group)) all.push_back(stored_tensor(from, name, file_bytes));
+  });
+  return all;
 }
 
 void read_checkpoint(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors) {

@@ -70,6 +70,12 @@ std::vector<WrittenRun> own_runs(const CheckpointTensor& tensor, const parallel:
   return runs;
 }
 
+int64_t elements_of(const StreamedTensor& tensor) {
+  int64_t count = 1;
+  for (const int64_t dim : tensor.shape) count *= dim;
+  return count;
+}
+
 std::vector<DatasetPlan> plan_datasets(const std::vector<CheckpointTensor>& tensors, parallel::Communicator& group) {
   std::vector<DatasetPlan> plans;
   at::Tensor checksums = at::empty({static_cast<int64_t>(tensors.size())}, at::kLong);
@@ -82,7 +88,7 @@ std::vector<DatasetPlan> plan_datasets(const std::vector<CheckpointTensor>& tens
       checksum += partial_checksum(data + run.from * bytes, bytes, run.count, run.begin);
     }
     checksums[static_cast<int64_t>(i)] = static_cast<int64_t>(checksum);
-    plans.push_back({tensors[i].path, tensors[i].place().global_shape, tensor.scalar_type() == at::kDouble});
+    plans.push_back({tensors[i].path, tensors[i].place().global_shape, tensor.scalar_type()});
   }
   group.all_reduce(checksums, parallel::ReduceOp::kSum).wait();
   for (size_t i = 0; i < plans.size(); ++i) {
@@ -114,13 +120,18 @@ int64_t file_bytes(const std::vector<CheckpointTensor>& tensors) {
   return bytes;
 }
 
+int64_t file_bytes(const std::vector<StreamedTensor>& tensors) {
+  int64_t bytes = 0;
+  for (const StreamedTensor& each : tensors) bytes += elements_of(each) * c10::elementSize(each.type);
+  return bytes;
+}
+
 /// Tries, on one rank, whether there is room for the file before HDF5 comes: HDF5 1.10 that meets a full disk leaves
 /// itself in a state that crashes the process at its end. HDF5 gives the room back and takes it anew; what another
 /// program takes in between is met when the slices are written.
-int try_room(const std::filesystem::path& path, const std::vector<CheckpointTensor>& tensors, int64_t text_bytes) {
+int try_room(const std::filesystem::path& path, int64_t datasets, int64_t data_bytes, int64_t text_bytes) {
   constexpr int64_t kBytesPerDataset = 4096;  // headers, attributes and group entries, generously
-  const int64_t bytes =
-      65536 + text_bytes + kBytesPerDataset * static_cast<int64_t>(tensors.size()) + file_bytes(tensors);
+  const int64_t bytes = 65536 + text_bytes + kBytesPerDataset * datasets + data_bytes;
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (file.number < 0) return errno;
   int error = EINTR;
@@ -150,6 +161,57 @@ void agree(parallel::Communicator& group, const std::filesystem::path& path, con
   }
 }
 
+/// The file under a temporary name: room, structure, what `fill` writes on each rank (an errno), then its own name.
+void make_file(const std::filesystem::path& path, const CheckpointInfo& info, std::vector<DatasetPlan>& plans,
+               int64_t data_bytes, parallel::Communicator& group,
+               const std::function<int(const std::filesystem::path& temporary)>& fill) {
+  const std::filesystem::path temporary = path.string() + ".writing";
+  std::error_code folder_error;
+  std::filesystem::create_directories(path.parent_path(), folder_error);
+  agree(group, path, temporary, folder_error ? folder_error.message() : "");
+  const int room_error = group.rank() == 0 ? try_room(temporary, std::ssize(plans), data_bytes,
+                                                      std::ssize(info.recipe) + std::ssize(info.plan))
+                                           : 0;
+  agree(group, path, temporary, room_error != 0 ? std::strerror(room_error) : "");
+  agree(group, path, temporary, create_layout(temporary, info, plans, group));
+  const int write_error = fill(temporary);
+  agree(group, path, temporary, write_error != 0 ? std::strerror(write_error) : "");
+  const int rename_error = group.rank() == 0 ? rename_durably(temporary, path) : 0;
+  agree(group, path, temporary, rename_error != 0 ? std::strerror(rename_error) : "");
+}
+
+/// This rank's part of one streamed tensor; its checksum.
+int write_pieces(const Descriptor& file, const StreamedTensor& tensor, const DatasetPlan& plan,
+                 const data::IndexRange& own, uint64_t& checksum) {
+  constexpr int64_t kPieceBytes = 32 << 20;
+  const auto bytes = static_cast<int64_t>(c10::elementSize(tensor.type));
+  const int64_t most = kPieceBytes / bytes;
+  std::vector<char> piece(static_cast<size_t>(std::min(most, own.end - own.begin) * bytes));
+  for (int64_t begin = own.begin; begin < own.end; begin += most) {
+    const int64_t count = std::min(most, own.end - begin);
+    tensor.read({begin, count}, piece.data());
+    checksum += partial_checksum(piece.data(), bytes, count, begin);
+    const int error = write_all(file.number, piece.data(), count * bytes, plan.address + begin * bytes);
+    if (error != 0) return error;
+  }
+  return 0;
+}
+
+int write_streams(const std::filesystem::path& path, const std::vector<StreamedTensor>& tensors,
+                  const std::vector<DatasetPlan>& plans, parallel::Communicator& group, at::Tensor& checksums) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.number < 0) return errno;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const data::IndexRange own =
+        data::split_range(elements_of(tensors[i]), {.index = group.rank(), .count = group.size()});
+    uint64_t checksum = 0;
+    const int error = write_pieces(file, tensors[i], plans[i], own, checksum);
+    if (error != 0) return error;
+    checksums[static_cast<int64_t>(i)] = static_cast<int64_t>(checksum);
+  }
+  return flush(file.number);
+}
+
 }  // namespace
 
 int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
@@ -160,19 +222,34 @@ int64_t write_checkpoint(const std::filesystem::path& path, const CheckpointInfo
     host.back().tensor = tensor.tensor.detach().to(at::kCPU).contiguous();
   }
   std::vector<DatasetPlan> plans = plan_datasets(host, group);
-  const std::filesystem::path temporary = path.string() + ".writing";
-  std::error_code folder_error;
-  std::filesystem::create_directories(path.parent_path(), folder_error);
-  agree(group, path, temporary, folder_error ? folder_error.message() : "");
-  const int room_error =
-      group.rank() == 0 ? try_room(temporary, host, static_cast<int64_t>(info.recipe.size() + info.plan.size())) : 0;
-  agree(group, path, temporary, room_error != 0 ? std::strerror(room_error) : "");
-  agree(group, path, temporary, create_layout(temporary, info, plans, group));
-  const int write_error = write_runs(temporary, host, plans, group);
-  agree(group, path, temporary, write_error != 0 ? std::strerror(write_error) : "");
-  const int rename_error = group.rank() == 0 ? rename_durably(temporary, path) : 0;
-  agree(group, path, temporary, rename_error != 0 ? std::strerror(rename_error) : "");
+  make_file(path, info, plans, file_bytes(host), group,
+            [&](const std::filesystem::path& temporary) { return write_runs(temporary, host, plans, group); });
   return file_bytes(host);
+}
+
+int64_t stream_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
+                          const std::vector<StreamedTensor>& tensors, parallel::Communicator& group) {
+  std::vector<DatasetPlan> plans;
+  for (const StreamedTensor& tensor : tensors) plans.push_back({tensor.path, tensor.shape, tensor.type});
+  at::Tensor checksums = at::zeros({std::ssize(tensors)}, at::kLong);
+  make_file(path, info, plans, file_bytes(tensors), group, [&](const std::filesystem::path& temporary) {
+    int error = 0;
+    std::string refused;
+    try {
+      error = write_streams(temporary, tensors, plans, group, checksums);
+    } catch (const parallel::UserError& fault) {
+      refused = fault.what();
+    }
+    agree(group, path, temporary, refused);
+    group.all_reduce(checksums, parallel::ReduceOp::kSum).wait();
+    for (size_t i = 0; i < plans.size(); ++i) {
+      plans[i].checksum = static_cast<uint64_t>(checksums[static_cast<int64_t>(i)].item<int64_t>());
+    }
+    agree(group, path, temporary, error != 0 ? std::strerror(error) : "");
+    agree(group, path, temporary, group.rank() == 0 ? write_checksums(temporary, plans) : "");
+    return 0;
+  });
+  return file_bytes(tensors);
 }
 
 }  // namespace launch

@@ -7,7 +7,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/number_option.h"
+#include "launch/commands/options/number_option.h"
 #include "launch/ranks/same_start.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"

@@ -9,7 +9,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/output_file.h"
+#include "launch/commands/options/output_file.h"
 #include "launch/doctor/examine.h"
 #include "launch/doctor/facts_json.h"
 #include "launch/doctor/measure.h"

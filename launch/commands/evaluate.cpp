@@ -8,7 +8,7 @@
 #include "launch/batches/pair_batches.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/number_option.h"
+#include "launch/commands/options/number_option.h"
 #include "launch/commands/run_text.h"
 #include "launch/evaluation/evaluation.h"
 #include "launch/evaluation/translation.h"

@@ -1,37 +1,28 @@
-#include <ATen/ATen.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 
+#include "data/datasets/mapped_file.h"
+#include "launch/checkpoint/checksum.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/commands/run_text.h"
 #include "launch/interchange/hugging_face.h"
-#include "launch/models/model_builder.h"
 #include "launch/models/trained_model.h"
+#include "launch/runs/run_folder.h"
+#include "launch/runs/start_point.h"
+#include "optim/optimizer.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
 namespace {
 
-std::string dtype_name(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-      return "F32";
-    case at::kDouble:
-      return "F64";
-    case at::kBFloat16:
-      return "BF16";
-    default:
-      throw parallel::InternalError(parallel::concat("no safetensors name for ", tensor.scalar_type()));
-  }
-}
-
 struct ExportArguments {
-  std::string run, folder, data_file;
+  std::string run, folder, data_file, dtype;
+  int64_t shard_bytes = interchange::ExportSource().shard_bytes;
   std::shared_ptr<const Registry> registry;
 };
 
@@ -43,20 +34,50 @@ void check_apart(const std::string& run, const std::string& folder) {
   parallel::user_error("folder ", folder, " holds the run ", run, " itself; name one that does not exist yet");
 }
 
+/// The tensors of a checkpoint where they lie, each checked against its checksum.
+void add_views(interchange::ParameterViews& views, const std::filesystem::path& path, const data::MappedFile& file,
+               const std::string& group) {
+  for (const StoredTensor& stored : stored_tensors(path, group)) {
+    const std::byte* data = file.data() + stored.address;
+    const auto bytes = static_cast<int64_t>(c10::elementSize(stored.type));
+    if (partial_checksum(data, bytes, stored.elements(), 0) != stored.checksum) {
+      parallel::user_error(path.string(), ": the checksum of '", stored.path, "' is wrong: the file is damaged");
+    }
+    views[stored.path.substr(group.size() + 1)] = {dtype_name(stored.type), stored.shape, data};
+  }
+}
+
+/// What is written, where the user says nothing: as the checkpoint has it, of a bf16 run (whose checkpoints hold its
+/// float32 masters) what it computed with.
+std::string written_dtype(const ExportArguments& arguments, const Recipe& recipe) {
+  const std::map<std::string, std::string> names = {{"float32", "F32"}, {"float16", "F16"}, {"bfloat16", "BF16"}};
+  if (!arguments.dtype.empty()) return names.at(arguments.dtype);
+  return recipe.run.precision == Precision::kBf16 ? "BF16" : "";
+}
+
 void export_run(const ExportArguments& arguments) {
   check_apart(arguments.run, arguments.folder);
-  const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file, arguments.registry);
-  interchange::ExportSource source;
-  source.shape = {.model = trained.recipe.model,
-                  .moe = trained.recipe.moe,
-                  .vocabulary_size = trained.info.vocabulary,
-                  .sequence_length = trained.recipe.data.sequence_length};
-  source.tokenizer = trained.tokenizer;
-  for (const auto& [name, tensor] : named_parameters(*trained.model)) {
-    source.parameters[name] = {dtype_name(tensor), tensor.sizes().vec(), tensor.const_data_ptr()};
-  }
+  const RunFolder run{arguments.run};
+  const Recipe recipe = read_run_recipe(run, {}, arguments.registry);
+  const std::vector<int64_t> updates = checkpoint_updates(run.path);
+  if (updates.empty()) parallel::user_error(arguments.run, " holds no checkpoint yet");
+  const std::filesystem::path path = checkpoint_path(run.path, updates.back());
+  const CheckpointInfo info = read_checkpoint_info(path);
+  const data::MappedFile file(path);
+  interchange::ExportSource source{.shape = {.model = recipe.model,
+                                             .moe = recipe.moe,
+                                             .vocabulary_size = info.vocabulary,
+                                             .sequence_length = recipe.data.sequence_length},
+                                   .tokenizer = tokenizer_of(run.path, recipe, info, arguments.data_file),
+                                   .came_with = came_with(run.path),
+                                   .dtype = written_dtype(arguments, recipe),
+                                   .shard_bytes = arguments.shard_bytes};
+  const bool averaged = recipe.optimizer.average > 0;
+  add_views(source.parameters, path, file,
+            averaged ? std::string("optimizer/") + optim::Optimizer::kAverage : "parameters");
+  add_views(source.parameters, path, file, "buffers");
   interchange::export_hugging_face(source, arguments.folder);
-  std::printf("exported update %lld of %s to %s\n", static_cast<long long>(trained.info.update), arguments.run.c_str(),
+  std::printf("exported update %lld of %s to %s\n", static_cast<long long>(info.update), arguments.run.c_str(),
               arguments.folder.c_str());
 }
 
@@ -68,6 +89,10 @@ void add_export_command(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("export", "write a run's newest checkpoint as a Hugging Face folder");
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("folder", arguments->folder, "folder to make")->required();
+  command->add_option("--dtype", arguments->dtype, "type of what is written; without it as the checkpoint has it")
+      ->check(CLI::IsMember({"float32", "float16", "bfloat16"}));
+  command->add_option("--shard-bytes", arguments->shard_bytes, "largest safetensors file, but for one tensor [bytes]")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
   add_data_file(*command, arguments->data_file);
   command->callback([arguments] { run_once([&] { export_run(*arguments); }); });
 }

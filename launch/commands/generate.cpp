@@ -8,7 +8,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/generate_images.h"
 #include "launch/commands/job.h"
-#include "launch/commands/number_option.h"
+#include "launch/commands/options/number_option.h"
 #include "launch/commands/run_text.h"
 #include "launch/evaluation/translation.h"
 #include "launch/models/trained_model.h"
@@ -54,15 +54,15 @@ void print_line(const std::string& text) {
 /// Line by line, as training saw sentences.
 void translate_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
   auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
-  require_language(*trained.tokenizer, arguments.translate_to);
+  require_language(tokenizer_of(trained), arguments.translate_to);
   note_untrained(trained.recipe.data.directions, arguments.translate_to);
   const moetrain::BeamOptions options = beam_options(trained);
   for (size_t begin = 0; begin <= arguments.prompt.size();) {
     const size_t end = std::min(arguments.prompt.find('\n', begin), arguments.prompt.size());
     const std::string source = arguments.prompt.substr(begin, end - begin);
-    const auto tokens = source_tokens(*trained.tokenizer, source, arguments.translate_to);
+    const auto tokens = source_tokens(tokenizer_of(trained), source, arguments.translate_to);
     note_long_text(trained, "--prompt", static_cast<int64_t>(tokens.size()));
-    print_line(one_line(translate_text(translator, *trained.tokenizer, source, arguments.translate_to, options)));
+    print_line(one_line(translate_text(translator, tokenizer_of(trained), source, arguments.translate_to, options)));
     begin = end + 1;
     if (begin == arguments.prompt.size()) break;  // it ended with its last line
   }
@@ -80,7 +80,7 @@ std::string continuation(const data::Tokenizer& tokenizer, std::vector<int32_t> 
 
 void continue_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
   auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
-  const data::Tokenizer& tokenizer = *trained.tokenizer;
+  const data::Tokenizer& tokenizer = tokenizer_of(trained);
   const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
   std::vector<int64_t> prompt(encoded.begin(), encoded.end());
   if (prompt.empty()) prompt.push_back(tokenizer.end_of_text());  // what precedes every document

@@ -27,7 +27,7 @@ struct InspectArguments {
 void print_logits(const InspectArguments& arguments) {
   const at::NoGradGuard no_gradient;
   const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file, arguments.registry);
-  const std::vector<int32_t> tokens = trained.tokenizer->encode(arguments.logits);
+  const std::vector<int32_t> tokens = tokenizer_of(trained).encode(arguments.logits);
   if (tokens.empty()) parallel::user_error("--logits needs some text");
   const at::Tensor tokens_SL = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
   note_long_text(trained, "the text of --logits", static_cast<int64_t>(tokens.size()));

@@ -8,7 +8,7 @@
 #include <exception>
 
 #include "launch/commands/commands.h"
-#include "launch/commands/number_option.h"
+#include "launch/commands/options/number_option.h"
 #include "launch/ranks/same_start.h"
 #include "launch/runs/build_id.h"
 #include "parallel/base/fault.h"

@@ -26,6 +26,7 @@ struct PlanArguments {
 
 int64_t vocabulary_of(const PlanArguments& arguments, const Recipe& recipe) {
   if (arguments.vocabulary > 0) return arguments.vocabulary;
+  if (recipe.model.vocabulary > 0) return recipe.model.vocabulary;
   if (!std::filesystem::exists(recipe.data.file)) {
     parallel::user_error(
         "data.file = \"", recipe.data.file,

@@ -13,8 +13,8 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/commands/number_option.h"
-#include "launch/commands/output_file.h"
+#include "launch/commands/options/number_option.h"
+#include "launch/commands/options/output_file.h"
 #include "launch/planning/machine_profile.h"
 #include "launch/profiles/plan_file.h"
 #include "launch/profiles/profile_plan.h"
@@ -83,7 +83,7 @@ void write_machine_file(const std::string& path, const Profile& profile, const T
   int64_t most = 1;
   for (const auto& [host, ranks] : ranks_of) most = std::max(most, ranks);
   const Machine machine = machine_of(profile, {.recipe = setup.recipe,
-                                               .vocabulary = setup.corpus->tokenizer().vocabulary_size(),
+                                               .vocabulary = setup.vocabulary(),
                                                .cluster = {static_cast<int64_t>(ranks_of.size()), most},
                                                .memory_gib = physical_memory() / (1 << 30) / static_cast<double>(most),
                                                .name = profile.machine});

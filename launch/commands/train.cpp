@@ -11,6 +11,7 @@
 #include "launch/recipe/keys.h"
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
+#include "launch/runs/token_file.h"
 #include "launch/training/trainer.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
@@ -35,7 +36,7 @@ void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
   const auto corpus = data::TokenCorpus::open(recipe.data.file, data::Verify::kTokens, recipe.registry->tokenizers);
   const parallel::SpanScale scale = make_training_batches(corpus, recipe, {.index = 0, .count = 1})->scale();
   check_lengths(recipe, scale);
-  const auto model = build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kMeta,
+  const auto model = build_model(recipe, model_vocabulary(recipe, corpus.tokenizer()), at::kMeta,
                                  std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, 0));
   const moetrain::ParameterCount count = model->parameter_count();
   std::printf("%s\n# parameters: %lld, active for a token: %lld\n", write_recipe(recipe).c_str(),

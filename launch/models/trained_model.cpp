@@ -45,19 +45,20 @@ void read_average(moetrain::Model& model, const Recipe& recipe, const std::files
   }
 }
 
-std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::filesystem::path& run_folder, const Recipe& recipe,
-                                                    const CheckpointInfo& info, const std::string& data_file) {
-  auto kept =
-      data_file.empty() ? read_tokenizer({run_folder}, info.tokenizer_hash, recipe.registry->tokenizers) : nullptr;
-  if (kept != nullptr) return kept;
-  return open_token_file(run_folder, recipe, info, data_file, data::Verify::kIndexOnly).shared_tokenizer();
-}
-
 int64_t longest_sequence(const Recipe& recipe) {
   return recipe.model_preset().reads == moetrain::Reads::kText ? recipe.data.sequence_length : recipe.data.longest;
 }
 
 }  // namespace
+
+std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::filesystem::path& run_folder, const Recipe& recipe,
+                                                    const CheckpointInfo& info, const std::string& data_file) {
+  if (info.tokenizer_hash.empty() && data_file.empty()) return nullptr;
+  auto kept =
+      data_file.empty() ? read_tokenizer({run_folder}, info.tokenizer_hash, recipe.registry->tokenizers) : nullptr;
+  if (kept != nullptr) return kept;
+  return open_token_file(run_folder, recipe, info, data_file, data::Verify::kIndexOnly).shared_tokenizer();
+}
 
 TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
                                 const LoadOptions& options) {
@@ -89,10 +90,19 @@ TrainedModel load_newest_model(const std::filesystem::path& run_folder, const st
 
 void use_threads(const TrainedModel& trained) { at::set_num_threads(static_cast<int>(trained.recipe.run.threads)); }
 
+const data::Tokenizer& tokenizer_of(const TrainedModel& trained) {
+  if (trained.tokenizer == nullptr) {
+    parallel::user_error(
+        "the run has no tokenizer: the folder that its model was imported from had none; legal: --data ",
+        "with a token file of the model's tokenizer");
+  }
+  return *trained.tokenizer;
+}
+
 moetrain::BeamOptions beam_options(const TrainedModel& trained) {
   return {.beam = trained.recipe.evaluate.beam,
           .length_penalty = trained.recipe.evaluate.length_penalty,
-          .end_token = trained.tokenizer->end_of_text()};
+          .end_token = tokenizer_of(trained).end_of_text()};
 }
 
 }  // namespace launch

@@ -1,4 +1,5 @@
-// defines: TrainedModel, load_trained_model, load_newest_model, use_threads, model_as: checkpoint -> model
+// defines: TrainedModel, load_trained_model, load_newest_model, use_threads, model_as, tokenizer_of: checkpoint ->
+// model
 #pragma once
 #include <filesystem>
 #include <memory>
@@ -17,7 +18,7 @@ namespace launch {
 struct TrainedModel {
   Recipe recipe;
   CheckpointInfo info;
-  std::shared_ptr<const data::Tokenizer> tokenizer;
+  std::shared_ptr<const data::Tokenizer> tokenizer;  // null: an imported model without one
   std::shared_ptr<moetrain::Model> model;
   int64_t longest = 0;  // tokens of the longest sequence (of pairs: side) that training read, whatever the overrides
 };
@@ -53,6 +54,14 @@ Kind& model_as(const TrainedModel& trained, const char* needed) {
   }
   return *model;
 }
+
+/// The tokenizer of a run, kept in its folder or in a token file (`data_file`, else the recipe's); null where an
+/// imported model has none.
+std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::filesystem::path& run_folder, const Recipe& recipe,
+                                                    const CheckpointInfo& info, const std::string& data_file);
+
+/// UserError where the run has none.
+const data::Tokenizer& tokenizer_of(const TrainedModel& trained);
 
 /// As the run's recipe says.
 moetrain::BeamOptions beam_options(const TrainedModel& trained);

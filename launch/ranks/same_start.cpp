@@ -9,6 +9,7 @@
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
+#include "launch/runs/start_point.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/rank_list.h"
 #include "parallel/comm/agreement.h"
@@ -95,7 +96,8 @@ Recipe read_same_recipe(const std::string& path, const std::vector<std::string>&
                         const std::vector<StartFact>& others) {
   Recipe recipe;
   parallel::all_ranks(world, [&] {
-    recipe = read_recipe(path, overrides, {.registry = registry});
+    recipe = read_recipe(path, overrides, {.registry = registry, .start = recipe_of_start(registry)});
+    check_files(recipe);
     check_rules(recipe);
     parallel::mesh_shape(recipe.mesh, world.size());  // refused here, before any group is made
   });

@@ -18,6 +18,7 @@ struct RunFolder {
   std::filesystem::path plan() const { return path / "plan.json"; }
   std::filesystem::path profile() const { return path / "profile.json"; }
   std::filesystem::path trace() const { return path / "trace.json"; }
+  std::filesystem::path came_with() const { return path / "hugging_face"; }  // a folder; see StartPoint
   std::filesystem::path evaluation() const { return path / "evaluation.json"; }
 };
 

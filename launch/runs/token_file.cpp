@@ -79,12 +79,20 @@ data::TokenCorpus open_token_file(const std::filesystem::path& run_folder, const
                                   const CheckpointInfo& info, const std::string& named, data::Verify verify) {
   const fs::path path = named.empty() ? find_token_file(run_folder, recipe, info) : fs::path(named);
   data::TokenCorpus corpus = data::TokenCorpus::open(path, verify, recipe.registry->tokenizers);
-  if (corpus.tokenizer_hash() == info.tokenizer_hash && corpus.tokenizer().vocabulary_size() == info.vocabulary) {
-    return corpus;
-  }
+  const bool same = info.tokenizer_hash.empty() || corpus.tokenizer_hash() == info.tokenizer_hash;
+  if (same && model_vocabulary(recipe, corpus.tokenizer()) == info.vocabulary) return corpus;
   parallel::user_error(path.string(), " was made with another tokenizer (", corpus.tokenizer_hash(), ") than ",
                        checkpoint_path(run_folder, info.update).string(), " was trained with (", info.tokenizer_hash,
                        ")");
+}
+
+int64_t model_vocabulary(const Recipe& recipe, const data::Tokenizer& tokenizer) {
+  const int64_t tokens = tokenizer.vocabulary_size(), rows = recipe.model.vocabulary;
+  if (rows == 0) return tokens;
+  if (tokens <= rows) return rows;
+  parallel::user_error(
+      "model.vocabulary = ", rows, ", but the tokenizer of ", recipe.data.file, " has ", tokens,
+      " tokens; legal: the token file of the model's own tokenizer, or model.vocabulary = 0 for a new one");
 }
 
 }  // namespace launch

@@ -1,4 +1,4 @@
-// defines: open_token_file: the text of a run, wherever it is now
+// defines: open_token_file, model_vocabulary: the text of a run, wherever it is now
 #pragma once
 #include <filesystem>
 #include <string>
@@ -14,5 +14,9 @@ namespace launch {
 /// taken. UserError where there is none, or where its tokenizer is not the one that the run was trained with.
 data::TokenCorpus open_token_file(const std::filesystem::path& run_folder, const Recipe& recipe,
                                   const CheckpointInfo& info, const std::string& named, data::Verify verify);
+
+/// Rows of a model's embedding: model.vocabulary, or as many as the tokenizer has tokens. UserError where it has more
+/// tokens than rows.
+int64_t model_vocabulary(const Recipe& recipe, const data::Tokenizer& tokenizer);
 
 }  // namespace launch

@@ -10,6 +10,7 @@
 #include "launch/models/trained_model.h"
 #include "launch/recipe/rules.h"
 #include "launch/runs/run_folder.h"
+#include "launch/runs/token_file.h"
 #include "launch/training/measure_profile.h"
 #include "launch/training/overlap.h"
 #include "parallel/comm/agreement.h"
@@ -27,6 +28,7 @@ TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device d
         data::TokenCorpus::open(recipe.data.file, verify, recipe.registry->tokenizers));
     batches = make_training_batches(*corpus, recipe, groups.shard);
     scale = batches->scale();
+    vocabulary();
     check_lengths(recipe, scale);
   });
   teacher_ = load_teacher();
@@ -35,8 +37,8 @@ TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device d
 
 void TrainingSetup::check_memory() const {
   if (!device.is_cpu()) return;  // the GPU says it itself, before anything is lost
-  const double needed = static_cast<double>(
-      training_bytes(recipe, corpus->tokenizer().vocabulary_size(), groups.control->size(), groups.control->rank()));
+  const double needed =
+      static_cast<double>(training_bytes(recipe, vocabulary(), groups.control->size(), groups.control->rank()));
   const double there = physical_memory();
   if (needed <= there) return;
   parallel::user_error("weights, gradients and optimizer state of this model take ", needed / 1e9,
@@ -50,7 +52,7 @@ void TrainingSetup::build() {
   state.micro_batches = recipe.train.micro_batches;
   state.recompute = recipe.train.recompute;
   state.objective = recipe.objective_preset().make({recipe.objective, std::exchange(teacher_, nullptr), groups.mesh});
-  state.model = build_model(recipe, corpus->tokenizer().vocabulary_size(), device, groups.mesh);
+  state.model = build_model(recipe, vocabulary(), device, groups.mesh);
   state.reducer = build_reducer(recipe, *state.model, groups.mesh);
   state.optimizer = build_optimizer(recipe, *state.model, *state.reducer,
                                     optim::resolve(recipe.schedule, recipe.schedule_rule(), length, scale));
@@ -81,6 +83,8 @@ std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
   });
   return teacher;
 }
+
+int64_t TrainingSetup::vocabulary() const { return model_vocabulary(recipe, corpus->tokenizer()); }
 
 std::string TrainingSetup::machine() const {
   return describe_machine(recipe.run.device, recipe.run.precision, recipe.run.threads, *groups.mesh);

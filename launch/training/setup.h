@@ -23,6 +23,8 @@ class TrainingSetup {
   /// What an update's step costs here: about overlap.profile_seconds, changes nothing (measure_profile). Collective.
   Profile profile(int64_t update);
   std::vector<MicroBatch> to_own_device(const std::vector<MicroBatch>& read) const;
+  /// Rows of the model's embedding.
+  int64_t vocabulary() const;
   /// What a profile holds for.
   std::string machine() const;
   int64_t updates_of(const parallel::Span& span) const { return parallel::to_updates(span, scale); }

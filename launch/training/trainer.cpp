@@ -16,6 +16,8 @@
 #include "launch/runs/build_id.h"
 #include "launch/runs/clock.h"
 #include "launch/runs/run_tokenizer.h"
+#include "launch/runs/start_point.h"
+#include "launch/training/start.h"
 #include "launch/training/step_recording.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/comm/stream_work.h"
@@ -36,6 +38,7 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
   claim_folder(options.resume);
   setup_.build();
   const Loaded loaded = options.resume ? resume() : Loaded{};
+  if (loaded.update < 0) came_with_ = read_start(setup_, checkpoint_tensors());
   begun_ = update_;
   if (loaded.update >= 0 && loaded.passed.empty() && update_ >= setup_.length) {
     progress_.say(parallel::concat("nothing to do: update ", update_, " is saved in ", folder_.path.string(),
@@ -92,6 +95,7 @@ void Trainer::begin(const Loaded& loaded) {
     if (groups_.control->rank() != 0) return;
     metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
     write_file(folder_.recipe(), write_recipe(recipe_));
+    keep_came_with(folder_.path, came_with_);
     for (const Loaded::Passed& passed : loaded.passed) set_aside(passed.checkpoint);
   });
   if (measure) measure_plan();
@@ -313,7 +317,7 @@ void Trainer::save() {
   const CheckpointInfo info{.update = update_,
                             .sequences = setup_.batches->sequences_before(update_),
                             .tokens = update_ * setup_.scale.tokens_per_update,
-                            .vocabulary = setup_.corpus->tokenizer().vocabulary_size(),
+                            .vocabulary = setup_.vocabulary(),
                             .tokenizer_hash = setup_.corpus->tokenizer_hash(),
                             .corpus = setup_.corpus->fingerprint(),
                             .recipe = write_recipe(recipe_),

@@ -65,9 +65,10 @@ class Trainer {
   const Recipe& recipe_ = setup_.recipe;
   const Groups& groups_ = setup_.groups;
   RunFolder folder_;
-  std::unique_ptr<RunLock> lock_;             // of rank 0
-  std::optional<Recipe> before_;              // on rank 0, of the run that goes on
-  std::unique_ptr<HeldOutBatches> held_out_;  // null where the run does not evaluate
+  std::unique_ptr<RunLock> lock_;                 // of rank 0
+  std::map<std::string, std::string> came_with_;  // files of the start, see StartPoint
+  std::optional<Recipe> before_;                  // on rank 0, of the run that goes on
+  std::unique_ptr<HeldOutBatches> held_out_;      // null where the run does not evaluate
   std::unique_ptr<Overlap> overlap_;
   const Interrupt& interrupt_;
   ProgressDisplay progress_;

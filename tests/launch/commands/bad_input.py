@@ -222,6 +222,20 @@ def bad_runs(bench, recipe):
     bench.check("nothing of the good run was touched", hashes(folder / "run") == before)
 
 
+def bad_starts_of_weights(bench, recipe):
+    folder = bench.folder
+    bench.check_refused("a folder that is no model", bench.run("import", folder, "--run", folder / "x"), "config.json")
+    bench.check_refused("a start that is none", bench.run_ranks("train", recipe, "--set", f"train.start={folder}/none",
+                                                                "--set", f"run.folder={folder}/begun"),
+                        "none", "run folder", "config.json")
+    good = bench.run_ranks("train", recipe, "--set", f"train.start={folder}/run", "--set", f"run.folder={folder}/begun")
+    bench.check("a run that starts from another", good.returncode == 0, good.stderr)
+    bench.check_refused("a start of another shape",
+                        bench.run_ranks("train", recipe, "--set", f"train.start={folder}/run", "--set", "model.width=32",
+                                        "--set", f"run.folder={folder}/wider"), "another model", "shape")
+    bench.check("no run folder is left", not (folder / "wider/recipe.toml").exists())
+
+
 def bad_translations(bench, recipe):
     folder = bench.folder
     words = [f"{'abcdefgh'[i % 8] * (i % 5 + 1)} {i}" for i in range(30)]
@@ -287,6 +301,7 @@ def body(bench):
     bad_plans(bench, recipe)
     bad_data(bench, recipe)
     bad_runs(bench, recipe)
+    bad_starts_of_weights(bench, recipe)
     bad_translations(bench, recipe)
 
 

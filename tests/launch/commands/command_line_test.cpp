@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "launch/commands/commands.h"
-#include "launch/commands/output_file.h"
+#include "launch/commands/options/output_file.h"
 #include "parallel/base/fault.h"
 
 namespace {

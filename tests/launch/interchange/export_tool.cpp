@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "launch/interchange/hugging_face.h"
-#include "launch/interchange/safetensors.h"
+#include "launch/interchange/tensors/safetensors.h"
 #include "parallel/base/fault.h"
 #include "tests/launch/interchange/piece_tokenizer.h"
 
@@ -57,10 +57,8 @@ void export_model(const std::string& spec_path, const std::string& parameters_pa
   source.shape.sequence_length = spec.at("sequence_length");
   source.tokenizer = read_tokenizer(spec.at("tokenizer"));
   launch::interchange::SafetensorsFile parameters(parameters_path);
-  std::map<std::string, std::vector<std::byte>> bytes;
   for (const auto& [name, tensor] : parameters.tensors()) {
-    bytes[name] = parameters.read(name);
-    source.parameters[name] = {.dtype = tensor.dtype, .shape = tensor.shape, .data = bytes[name].data()};
+    source.parameters[name] = parameters.view(name);
   }
   launch::export_hugging_face(source, folder);
 }

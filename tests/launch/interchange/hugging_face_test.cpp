@@ -51,7 +51,7 @@ TEST(HuggingFace, EveryTensorNeededIsInTheFileWithItsShape) {
     const TinyExport tiny(shape);
     export_hugging_face(tiny.source, folder / "out");
     const SafetensorsFile file(folder / "out/model.safetensors");
-    const std::vector<TensorRule> rules = tensor_rules(shape);
+    const std::vector<TensorRule> rules = rules_of(shape);
     EXPECT_EQ(file.tensors().size(), rules.size());
     for (const TensorRule& rule : rules) EXPECT_EQ(file.tensors().at(rule.target).shape, rule.target_shape);
   }

@@ -1,4 +1,4 @@
-#include "launch/interchange/safetensors.h"
+#include "launch/interchange/tensors/safetensors.h"
 
 #include <gtest/gtest.h>
 
@@ -35,6 +35,11 @@ std::string file_bytes(const std::string& header, size_t data_bytes) {
   return bytes + header + std::string(data_bytes, '\0');
 }
 
+std::vector<std::byte> bytes_of(const SafetensorsFile& file, const std::string& name) {
+  const auto* data = static_cast<const std::byte*>(file.view(name).data);
+  return {data, data + file.tensors().at(name).bytes};
+}
+
 TEST(Safetensors, GivesBackWhatWasWritten) {
   const TemporaryFolder folder;
   const auto path = folder / "model.safetensors";
@@ -44,12 +49,12 @@ TEST(Safetensors, GivesBackWhatWasWritten) {
   SafetensorsFile file(path);
   ASSERT_EQ(file.tensors().size(), written.size());
   for (const TensorToWrite& tensor : written) {
-    const StoredTensor& stored = file.tensors().at(tensor.name);
+    const TensorPlace& stored = file.tensors().at(tensor.name);
     EXPECT_EQ(stored.dtype, tensor.dtype);
     EXPECT_EQ(stored.shape, tensor.shape);
     std::vector<std::byte> expected(stored.bytes);
     tensor.fill(expected);
-    EXPECT_EQ(file.read(tensor.name), expected) << tensor.name;
+    EXPECT_EQ(bytes_of(file, tensor.name), expected) << tensor.name;
   }
 }
 
@@ -152,7 +157,7 @@ TEST(Safetensors, AMissingFileOrTensorIsNamed) {
   expect_user_error([&] { SafetensorsFile(folder / "none"); }, {"none", "cannot be opened"});
   expect_user_error([&] { SafetensorsFile{folder.path()}; }, {folder.path().string()});
   write_safetensors(folder / "one", {counting("a", "F32", {1})});
-  expect_user_error([&] { SafetensorsFile(folder / "one").read("b"); }, {"one", "no tensor 'b'"});
+  expect_user_error([&] { SafetensorsFile(folder / "one").view("b"); }, {"one", "no tensor 'b'"});
 }
 
 TEST(Safetensors, DamageIsAUserErrorOrHarmless) {
@@ -170,7 +175,7 @@ TEST(Safetensors, DamageIsAUserErrorOrHarmless) {
     write_file(folder / "damaged", damaged);
     try {
       SafetensorsFile file(folder / "damaged");
-      for (const auto& [name, tensor] : file.tensors()) EXPECT_EQ(file.read(name).size(), tensor.bytes);
+      for (const auto& [name, tensor] : file.tensors()) EXPECT_EQ(bytes_of(file, name).size(), tensor.bytes);
     } catch (const parallel::UserError&) {
       ++refused;
     }

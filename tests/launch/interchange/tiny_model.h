@@ -1,5 +1,5 @@
 // A model small enough to write down: 2 blocks, width 4, 2 heads (1 key/value head), 3 experts 5 wide, 300 tokens.
-// defines: TemporaryFolder, tiny_shape, ParameterStore, expect_user_error
+// defines: TemporaryFolder, tiny_shape, rules_of, ParameterStore, expect_user_error
 #pragma once
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/interchange/tensor_map.h"
+#include "launch/interchange/hugging_face.h"
 #include "parallel/base/fault.h"
 
 namespace launch::interchange {
@@ -51,6 +51,13 @@ inline ModelShape tiny_shape() {
   return shape;
 }
 
+/// Of the first family that has it.
+inline std::vector<TensorRule> rules_of(const ModelShape& shape) {
+  TensorRules rules;
+  family_for(shape).tensors(rules, shape);
+  return rules.take();
+}
+
 /// float32 parameters that count up: element i of the n-th parameter added holds 1000 n + i.
 class ParameterStore {
  public:
@@ -63,7 +70,7 @@ class ParameterStore {
 
   /// What a model of this shape consists of.
   void add_all(const ModelShape& shape) {
-    for (const TensorRule& rule : tensor_rules(shape)) {
+    for (const TensorRule& rule : rules_of(shape)) {
       if (!rule.source.empty() && !views_.contains(rule.source)) add(rule.source, rule.source_shape);
     }
   }

@@ -1,16 +1,18 @@
 // The safetensors file format: 8 bytes of header length (little endian), a JSON header, the tensors' bytes.
 // Source: the safetensors project, README, section "Format".
-// defines: TensorView, TensorToWrite, write_safetensors, StoredTensor, SafetensorsFile
+// defines: TensorView, TensorToWrite, write_safetensors, TensorPlace, SafetensorsFile
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "data/datasets/mapped_file.h"
 
 namespace launch::interchange {
 
@@ -42,7 +44,7 @@ struct TensorToWrite {
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors);
 
 /// Where a tensor lies in a file.
-struct StoredTensor {
+struct TensorPlace {
   std::string dtype;
   std::vector<int64_t> shape;
   uint64_t offset = 0;  // [bytes from the file's start]
@@ -55,14 +57,15 @@ class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
 
-  const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
-  /// A name that is not in tensors() is a UserError.
-  std::vector<std::byte> read(const std::string& name);
+  const std::map<std::string, TensorPlace>& tensors() const { return tensors_; }
+  /// Mapped, for as long as this lives. A name that is not in tensors() is a UserError.
+  TensorView view(const std::string& name) const;
+  uint64_t bytes() const { return file_->size(); }
 
  private:
   std::filesystem::path path_;
-  std::ifstream file_;
-  std::map<std::string, StoredTensor> tensors_;
+  std::unique_ptr<data::MappedFile> file_;
+  std::map<std::string, TensorPlace> tensors_;
 };
 
 }  // namespace launch::interchange

@@ -1,14 +1,13 @@
-#include "launch/interchange/safetensors.h"
+#include "launch/interchange/tensors/safetensors.h"
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
 
 #include "launch/interchange/output_folder.h"
+#include "launch/interchange/tensors/json_object.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 
@@ -22,9 +21,9 @@ constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kHeaderAlignment = 8;
 
 const std::map<std::string, int64_t>& known_dtypes() {
-  static const std::map<std::string, int64_t> bytes = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8},
-                                                       {"I32", 4}, {"I16", 2}, {"I8", 1},  {"U64", 8},  {"U32", 4},
-                                                       {"U16", 2}, {"U8", 1},  {"BOOL", 1}};
+  static const std::map<std::string, int64_t> bytes = {
+      {"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8},  {"I32", 4},     {"I16", 2},    {"I8", 1},
+      {"U64", 8}, {"U32", 4}, {"U16", 2}, {"U8", 1},   {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
   return bytes;
 }
 
@@ -34,7 +33,7 @@ uint64_t tensor_bytes(const std::string& dtype, const std::vector<int64_t>& shap
 }
 
 std::string header_text(const std::vector<const TensorToWrite*>& tensors) {
-  nlohmann::json header;
+  Json header;
   header["__metadata__"]["format"] = "pt";  // transformers refuses a file without it
   uint64_t offset = 0;
   for (const TensorToWrite* tensor : tensors) {
@@ -48,36 +47,18 @@ std::string header_text(const std::vector<const TensorToWrite*>& tensors) {
   return text;
 }
 
-/// Parses without exceptions of the parser's own; a name that comes twice is refused, not overwritten.
-nlohmann::json parse_header(const std::filesystem::path& path, const std::string& text) {
-  std::set<std::string> names;
-  std::string repeated;
-  const auto watch = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-    if (event == nlohmann::json::parse_event_t::key && depth == 1) {
-      if (!names.insert(value.get<std::string>()).second) repeated = value.get<std::string>();
-    }
-    return true;
-  };
-  nlohmann::json header = nlohmann::json::parse(text, watch, /*allow_exceptions=*/false);
-  if (header.is_discarded() || !header.is_object()) {
-    parallel::user_error(path.string(), ": the header is not a JSON object; a safetensors file is expected");
-  }
-  if (!repeated.empty()) parallel::user_error(path.string(), ": the header names tensor '", repeated, "' twice");
-  return header;
-}
-
 /// The whole numbers of a JSON array, none negative; false where it is anything else.
-bool read_numbers(const nlohmann::json& array, std::vector<int64_t>& numbers) {
+bool read_numbers(const Json& array, std::vector<int64_t>& numbers) {
   if (!array.is_array()) return false;
-  for (const nlohmann::json& number : array) {
+  for (const Json& number : array) {
     if (!number.is_number_unsigned() || number.get<uint64_t>() > uint64_t{1} << 62) return false;
     numbers.push_back(number.get<int64_t>());
   }
   return true;
 }
 
-StoredTensor parse_tensor(const std::string& place, const nlohmann::json& entry, uint64_t data_bytes) {
-  StoredTensor tensor;
+TensorPlace parse_tensor(const std::string& place, const Json& entry, uint64_t data_bytes) {
+  TensorPlace tensor;
   std::vector<int64_t> offsets;
   const bool well_formed = entry.is_object() && entry.contains("dtype") && entry["dtype"].is_string() &&
                            entry.contains("shape") && read_numbers(entry["shape"], tensor.shape) &&
@@ -105,7 +86,7 @@ StoredTensor parse_tensor(const std::string& place, const nlohmann::json& entry,
 }
 
 /// The tensors must cover the data exactly: what no tensor owns, or two own, is the mark of a damaged file.
-void check_coverage(const std::filesystem::path& path, const std::map<std::string, StoredTensor>& tensors,
+void check_coverage(const std::filesystem::path& path, const std::map<std::string, TensorPlace>& tensors,
                     uint64_t data_bytes) {
   std::vector<std::pair<uint64_t, uint64_t>> ranges;
   for (const auto& [name, tensor] : tensors) ranges.emplace_back(tensor.offset, tensor.bytes);
@@ -170,44 +151,36 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
   file.finish();
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path), file_(path, std::ios::binary) {
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path) {
   std::error_code error;
   const uint64_t file_bytes = std::filesystem::file_size(path, error);
-  if (!file_ || error) parallel::user_error(path.string(), ": cannot be opened for reading");
-  uint64_t header_bytes = 0;
-  std::array<char, kLengthBytes> length{};
-  if (file_bytes < kLengthBytes || !file_.read(length.data(), length.size())) {
+  if (error) parallel::user_error(path.string(), ": cannot be opened for reading");
+  if (file_bytes < kLengthBytes) {
     parallel::user_error(path.string(), ": too short (", file_bytes, " bytes) for a safetensors file");
   }
-  std::memcpy(&header_bytes, length.data(), length.size());
-  if (header_bytes > kLongestHeader || header_bytes > file_bytes - kLengthBytes) {
-    parallel::user_error(path.string(), ": claims a header of ", header_bytes, " bytes in a file of ", file_bytes,
+  file_ = std::make_unique<data::MappedFile>(path);
+  uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, file_->data(), kLengthBytes);
+  if (header_bytes > kLongestHeader || header_bytes > file_->size() - kLengthBytes) {
+    parallel::user_error(path.string(), ": claims a header of ", header_bytes, " bytes in a file of ", file_->size(),
                          "; truncated, or not a safetensors file");
   }
-  std::string text(header_bytes, '\0');
-  if (!file_.read(text.data(), static_cast<std::streamsize>(text.size()))) {
-    parallel::user_error(path.string(), ": its header cannot be read");
-  }
-  const uint64_t data_start = kLengthBytes + header_bytes;
-  const nlohmann::json header = parse_header(path, text);
+  const std::string text(reinterpret_cast<const char*>(file_->data() + kLengthBytes), header_bytes);
+  const uint64_t data_start = kLengthBytes + header_bytes, data_bytes = file_->size() - data_start;
+  const Json header = parse_json_object(text, path.string() + ": its header");
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
-    tensors_[name] = parse_tensor(path.string() + ": tensor '" + name + "'", entry, file_bytes - data_start);
+    tensors_[name] = parse_tensor(path.string() + ": tensor '" + name + "'", entry, data_bytes);
   }
-  check_coverage(path, tensors_, file_bytes - data_start);
+  check_coverage(path, tensors_, data_bytes);
   for (auto& [name, tensor] : tensors_) tensor.offset += data_start;
 }
 
-std::vector<std::byte> SafetensorsFile::read(const std::string& name) {
+TensorView SafetensorsFile::view(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) parallel::user_error(path_.string(), ": holds no tensor '", name, "'");
-  std::vector<std::byte> bytes(found->second.bytes);
-  file_.clear();
-  file_.seekg(static_cast<std::streamoff>(found->second.offset));
-  if (!file_.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()))) {
-    parallel::user_error(path_.string(), ": tensor '", name, "' cannot be read to its end");
-  }
-  return bytes;
+  const TensorPlace& place = found->second;
+  return {.dtype = place.dtype, .shape = place.shape, .data = file_->data() + place.offset};
 }
 
 }  // namespace launch::interchange

@@ -1,4 +1,4 @@
-#include "launch/commands/number_option.h"
+#include "launch/commands/options/number_option.h"
 
 #include <charconv>
 #include <cmath>

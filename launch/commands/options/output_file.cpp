@@ -1,4 +1,4 @@
-#include "launch/commands/output_file.h"
+#include "launch/commands/options/output_file.h"
 
 #include <unistd.h>
 

@@ -1,0 +1,26 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "launch/commands/commands.h"
+#include "launch/commands/job.h"
+#include "launch/runs/weights.h"
+
+namespace launch {
+
+void add_verify_command(CLI::App& app, Invocation&) {
+  auto path = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand(
+      "verify", "read all weights of a run, checkpoint or Hugging Face folder: checksums, shapes, finite numbers");
+  command->add_option("path", *path, "run folder (its newest checkpoint), checkpoint, or Hugging Face folder")
+      ->required();
+  command->callback([path] {
+    run_once([&] {
+      const WeightsCheck check = verify(*open_weights(*path));
+      std::printf("%s: %lld tensors of %lld numbers, all as written and finite\n", path->c_str(),
+                  static_cast<long long>(check.tensors), static_cast<long long>(check.elements));
+    });
+  });
+}
+
+}  // namespace launch

@@ -1,0 +1,142 @@
+#include "launch/interchange/imported_model.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "launch/interchange/tensors/tensor_copy.h"
+#include "parallel/base/fault.h"
+#include "parallel/base/nearest.h"
+#include "parallel/base/printable.h"
+
+namespace launch::interchange {
+namespace {
+
+constexpr uint64_t kLargestConfig = 16 << 20;  // [bytes]
+
+/// float64, float32, float16, bfloat16: how wide their numbers are. Empty for what holds no weights.
+int64_t rank_of(const std::string& dtype) {
+  const std::vector<std::string> by_width = {"F16", "BF16", "F32", "F64"};
+  const auto found = std::ranges::find(by_width, dtype);
+  return found == by_width.end() ? -1 : found - by_width.begin();
+}
+
+/// Tables that older versions wrote beside the weights, made anew from the config.
+bool is_made_anew(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
+
+}  // namespace
+
+ImportedModel::ImportedModel(const std::filesystem::path& folder, const std::vector<std::string>& ignored_keys)
+    : folder_(folder), config_text_(read_small_file(folder / "config.json", kLargestConfig)), tensors_(folder) {
+  const std::string place = (folder / "config.json").string();
+  const Json config = parse_json_object(config_text_, place);
+  family_ = &family_named(config, place);
+  shape_ = shape_from(*family_, config, place, ignored_keys);
+  blocks_.emplace(tensors_, config, place);
+  const std::vector<std::string> names = tensors_.names();
+  bare_ = std::ranges::none_of(names, [](const std::string& name) { return name.starts_with("model."); });
+  const bool fused =
+      std::ranges::any_of(names, [](const std::string& name) { return name.ends_with(".mlp.experts.gate_up_proj"); });
+  TensorRules rules(fused ? ExpertsStored::kTogether : ExpertsStored::kOneByOne);
+  family_->tensors(rules, shape_);
+  rules_ = rules.take();
+  by_target_ = rules_by_target(rules_);
+  by_source_ = rules_by_source(rules_);
+  check_tensors();
+  if (const auto name = spare()) {
+    std::vector<std::string> known;
+    for (const auto& [target, of] : by_target_) known.push_back(stored(target));
+    const std::string nearest = parallel::nearest_name(*name, known);
+    parallel::user_error(folder.string(), ": tensor '", parallel::printable(*name), "' ",
+                         shape_text(tensors_.view(*name).shape),
+                         " is spare: a model of its config.json has none of that name",
+                         nearest.empty() ? "" : "; the nearest is '" + nearest + "'");
+  }
+  std::set<std::string> listed;
+  for (const TensorRule& rule : rules_) {
+    if (rule.source.empty() || !listed.insert(rule.source).second) continue;
+    Parameter parameter{rule.source, rule.source_shape, described(rule.target).dtype, rule.buffer};
+    for (const TensorRule* each : by_source_.at(rule.source)) {
+      const std::string dtype = described(each->target).dtype;
+      if (rank_of(dtype) > rank_of(parameter.dtype)) parameter.dtype = dtype;
+    }
+    parameters_.push_back(std::move(parameter));
+  }
+}
+
+std::string ImportedModel::stored(const std::string& target) const {
+  const std::string prefix = "model.";
+  return bare_ && target.starts_with(prefix) ? target.substr(prefix.size()) : target;
+}
+
+TensorView ImportedModel::described(const std::string& target) const {
+  const std::string name = stored(target);
+  if (!blocks_->holds(name)) return tensors_.view(name);
+  return {.dtype = "BF16", .shape = blocks_->shape(name), .data = nullptr};
+}
+
+TensorView ImportedModel::view(const std::string& target) const {
+  const std::string name = stored(target);
+  if (!blocks_->holds(name)) return tensors_.view(name);
+  if (decoded_.name != name) decoded_ = blocks_->decoded(name);
+  return decoded_.view();
+}
+
+void ImportedModel::check_tensors() const {
+  for (const auto& [target, rules] : by_target_) {
+    const std::vector<int64_t>& shape = rules.front()->target_shape;
+    const std::string name = stored(target);
+    if (!tensors_.holds(name) && !blocks_->holds(name)) {
+      const auto other = spare();
+      parallel::user_error(folder_.string(), ": tensor '", name, "' is missing: a model of its config.json has it, ",
+                           shape_text(shape),
+                           other ? "; spare there is '" + parallel::printable(*other) + "'" : std::string());
+    }
+    const TensorView there = described(target);
+    if (there.shape != shape) {
+      parallel::user_error(folder_.string(), ": tensor '", name, "' has shape ", shape_text(there.shape),
+                           "; its config.json makes it ", shape_text(shape));
+    }
+    if (rank_of(there.dtype) < 0) {
+      parallel::user_error(folder_.string(), ": tensor '", name, "' is of type ", there.dtype,
+                           "; legal for weights: F64, F32, F16, BF16");
+    }
+  }
+}
+
+std::optional<std::string> ImportedModel::spare() const {
+  std::set<std::string> wanted;
+  for (const auto& [target, rules] : by_target_) wanted.insert(stored(target));
+  for (const std::string& name : tensors_.names()) {
+    const std::optional<std::string> whole = blocks_->whole_of(name);
+    if (wanted.contains(name) || (whole && wanted.contains(*whole)) || is_made_anew(name)) continue;
+    if (family_->ignores != nullptr && family_->ignores(bare_ ? "model." + name : name, shape_)) continue;
+    if (name != "lm_head.weight" || !shape_.model.tie_embeddings) return name;
+    check_tied_head();
+  }
+  return std::nullopt;
+}
+
+/// Embeddings that the config calls tied may be written twice; they must be the same.
+void ImportedModel::check_tied_head() const {
+  const TensorView head = tensors_.view("lm_head.weight"), table = tensors_.view(stored("model.embed_tokens.weight"));
+  const auto bytes = static_cast<size_t>(element_count(table.shape) * element_bytes(table.dtype));
+  if (head.dtype == table.dtype && head.shape == table.shape && std::memcmp(head.data, table.data, bytes) == 0) return;
+  parallel::user_error(folder_.string(),
+                       ": 'lm_head.weight' differs from 'model.embed_tokens.weight', but config.json ",
+                       "says tie_word_embeddings = true");
+}
+
+void ImportedModel::read(const std::string& parameter, const parallel::ElementRange& elements, const std::string& dtype,
+                         void* out) const {
+  const int64_t end = elements.begin + elements.count;
+  for (const TensorRule* rule : by_source_.at(parameter)) {
+    const int64_t first = rule->source_offset, last = first + rule->elements();
+    const int64_t begin = std::max(first, elements.begin), stop = std::min(last, end);
+    if (begin >= stop) continue;
+    auto* here = static_cast<std::byte*>(out) + (begin - elements.begin) * element_bytes(dtype);
+    read_block(*rule, view(rule->target), {begin - first, stop - begin}, dtype, here);
+  }
+}
+
+}  // namespace launch::interchange

@@ -1,0 +1,116 @@
+#include "launch/runs/start_point.h"
+
+#include <ATen/ATen.h>
+
+#include <array>
+
+#include "launch/runs/imported_run.h"
+#include "launch/runs/run_folder.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kLargestKept = 16 << 20;  // [bytes]
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+/// [model], [attention] and [moe] of a run's own recipe.
+Recipe recipe_of_run(const fs::path& folder, std::shared_ptr<const Registry> registry) {
+  return read_run_recipe({folder}, {}, std::move(registry));
+}
+
+void read_imported(const interchange::ImportedModel& model, const CheckpointTensor& tensor) {
+  const std::string name = tensor.path.substr(tensor.path.find('/') + 1);
+  const bool is_buffer = tensor.path.starts_with("buffers/");
+  const interchange::ImportedModel::Parameter* found = nullptr;
+  for (const auto& parameter : model.parameters()) {
+    if (parameter.name == name) found = &parameter;
+  }
+  if (found == nullptr) {
+    if (is_buffer) return;
+    parallel::user_error("the folder that train.start names holds nothing for '", name, "'");
+  }
+  const parallel::Placement place = tensor.place();
+  if (place.global_shape != found->shape) {
+    parallel::user_error("'", name, "' of the folder that train.start names has shape ",
+                         interchange::shape_text(found->shape), ", this model's is ",
+                         interchange::shape_text(place.global_shape));
+  }
+  at::Tensor own = at::empty(place.local_shape, at::kDouble == tensor.tensor.scalar_type() ? at::kDouble : at::kFloat);
+  auto* to = static_cast<char*>(own.mutable_data_ptr());
+  for (const parallel::ElementRange& run : place.runs) {
+    model.read(name, run, own.scalar_type() == at::kDouble ? "F64" : "F32", to);
+    to += run.count * own.element_size();
+  }
+  tensor.tensor.detach().view_as(own).copy_(own);
+}
+
+}  // namespace
+
+void StartPoint::read(const std::vector<CheckpointTensor>& tensors) const {
+  std::vector<CheckpointTensor> weights;
+  for (const CheckpointTensor& tensor : tensors) {
+    const bool of_model = tensor.path.starts_with("parameters/") || tensor.path.starts_with("buffers/");
+    if (of_model) weights.push_back(tensor);
+  }
+  if (imported_ == nullptr) return read_checkpoint(checkpoint_, weights);
+  for (const CheckpointTensor& tensor : weights) read_imported(*imported_, tensor);
+}
+
+StartPoint open_start(const fs::path& path, std::shared_ptr<const Registry> registry) {
+  StartPoint start;
+  const bool is_checkpoint = is_file(path) && update_of(path) >= 0;
+  const fs::path run = is_checkpoint ? path.parent_path().parent_path() : path;
+  if (is_file(RunFolder{run}.recipe())) {
+    start.recipe_ = recipe_of_run(run, std::move(registry));
+    if (is_checkpoint) {
+      start.checkpoint_ = path;
+    } else {
+      const std::vector<int64_t> updates = checkpoint_updates(run);
+      if (updates.empty()) parallel::user_error(run.string(), " holds no checkpoint yet");
+      start.checkpoint_ = checkpoint_path(run, updates.back());
+    }
+    start.tokenizer_hash_ = read_checkpoint_info(start.checkpoint_).tokenizer_hash;
+    start.came_with_ = came_with(run);
+    return start;
+  }
+  if (!is_file(path / "config.json")) {
+    parallel::user_error(path.string(),
+                         " is nothing to start from; legal: a run folder (recipe.toml), a checkpoint in ",
+                         "one, or a Hugging Face folder (config.json)");
+  }
+  start.imported_ = std::make_shared<const interchange::ImportedModel>(path);
+  start.recipe_ = recipe_of(*start.imported_, std::move(registry));
+  start.came_with_ = files_of(path);
+  return start;
+}
+
+std::function<Recipe(const std::string& start)> recipe_of_start(std::shared_ptr<const Registry> registry) {
+  return [registry](const std::string& start) { return open_start(start, registry).recipe(); };
+}
+
+std::map<std::string, std::string> came_with(const fs::path& run_folder) {
+  const fs::path folder = RunFolder{run_folder}.came_with();
+  std::error_code error;
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    files[entry.path().filename()] = interchange::read_small_file(entry.path(), kLargestKept);
+  }
+  return files;
+}
+
+void keep_came_with(const fs::path& run_folder, const std::map<std::string, std::string>& files) {
+  if (files.empty()) return;
+  const fs::path folder = RunFolder{run_folder}.came_with();
+  std::error_code error;
+  fs::create_directories(folder, error);
+  for (const auto& [name, text] : files) write_file(folder / name, text);
+}
+
+}  // namespace launch

@@ -1,0 +1,57 @@
+// Weights wherever they lie: a run, a checkpoint, a Hugging Face folder, all by moetrain's names.
+// defines: Weights, open_weights, Comparison, compare, WeightsCheck, verify
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/recipe/registry.h"
+#include "parallel/mesh/placement.h"
+
+namespace launch {
+
+class Weights {
+ public:
+  struct Tensor {
+    std::string name;
+    std::vector<int64_t> shape;  // global
+    std::string dtype;           // "F64", "F32", "F16", "BF16"
+    int64_t elements() const;
+  };
+
+  virtual ~Weights() = default;
+  virtual const std::vector<Tensor>& tensors() const = 0;
+  /// Elements of one of them, in its order.
+  virtual void read(const std::string& name, const parallel::ElementRange& elements, double* out) const = 0;
+  /// UserError, naming it, for a tensor whose bytes are not those that were written; nothing where that cannot be told.
+  virtual void check_bytes(const std::string& name) const = 0;
+};
+
+/// `path`: a run folder (its newest checkpoint), a checkpoint file, or a Hugging Face folder. Mapped: what is not read
+/// costs no memory. UserError for anything else, and for what it is refused for.
+std::unique_ptr<Weights> open_weights(const std::filesystem::path& path);
+
+/// A tensor that is not the same in two.
+struct Comparison {
+  std::string name;
+  std::optional<Weights::Tensor> first, second;  // nullopt: it has none of that name
+  double largest_difference = 0;                 // of elements; infinite where a NaN is
+  int64_t different = 0;                         // elements; of tensors of one shape
+};
+
+/// Those, in the order of the first one's tensors; a tensor of one shape and equal numbers is the same whatever its
+/// type.
+std::vector<Comparison> compare(const Weights& first, const Weights& second);
+
+struct WeightsCheck {
+  int64_t tensors = 0, elements = 0;
+};
+
+/// Reads all of it. UserError, naming the tensor: a wrong checksum, a number that is not finite.
+WeightsCheck verify(const Weights& weights);
+
+}  // namespace launch

@@ -1,0 +1,35 @@
+#include "launch/training/start.h"
+
+#include "launch/runs/start_point.h"
+#include "parallel/base/fault.h"
+#include "parallel/comm/agreement.h"
+
+namespace launch {
+namespace {
+
+void check_tokenizer(const StartPoint& start, const TrainingSetup& setup) {
+  const std::string& theirs = start.tokenizer_hash();
+  const std::string& ours = setup.corpus->tokenizer_hash();
+  if (theirs.empty() || theirs == ours) return;
+  parallel::user_error("train.start = \"", setup.recipe.train.start, "\" was trained with another tokenizer (", theirs,
+                       ") than that of ", setup.recipe.data.file, " (", ours,
+                       "); legal: a token file that `moetrain prepare --tokenizer` made with the model's own");
+}
+
+}  // namespace
+
+std::map<std::string, std::string> read_start(TrainingSetup& setup, const std::vector<CheckpointTensor>& tensors) {
+  if (setup.recipe.train.start.empty()) return {};
+  std::map<std::string, std::string> came_with;
+  parallel::all_ranks(*setup.groups.control, [&] {
+    const StartPoint start = open_start(setup.recipe.train.start, setup.recipe.registry);
+    check_tokenizer(start, setup);
+    start.read(tensors);
+    came_with = start.came_with();
+  });
+  setup.state.optimizer->resume_at(0);
+  setup.state.reducer->gather_parameters();
+  return came_with;
+}
+
+}  // namespace launch
