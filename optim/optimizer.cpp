@@ -71,6 +71,11 @@ std::vector<StateTensor> Optimizer::state() const {
   return all;
 }
 
+void Optimizer::begin() {
+  for (size_t i = 0; i < averages_.size(); ++i) averages_[i].copy_(masters_.tensors()[i].detach());
+  resume_at(0);
+}
+
 void Optimizer::resume_at(int64_t updates) {
   updates_ = updates;
   masters_.publish();

@@ -51,6 +51,8 @@ class Optimizer {
   int64_t updates() const { return updates_; }
   /// After a load: the count of updates done; publishes loaded masters.
   void resume_at(int64_t updates);
+  /// After masters alone were loaded: no update done, and averages begin with them.
+  void begin();
 
  private:
   /// Parameters that one rule moves, by number.

@@ -131,7 +131,9 @@ std::optional<at::ScalarType> element_type_of(hid_t stored) {
 std::string write_checksums(const std::filesystem::path& path, const std::vector<DatasetPlan>& datasets) {
   const data::QuietHdf5 quiet;
   try {
-    const auto file = checked(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose, "opening the file");
+    const auto access = checked(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "H5Pcreate");
+    H5Pset_file_locking(access.id(), false, true);  // cluster file systems often know no locks
+    const auto file = checked(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.id()), H5Fclose, "opening the file");
     for (const DatasetPlan& plan : datasets) {
       const auto dataset = checked(H5Dopen2(file.id(), plan.path.c_str(), H5P_DEFAULT), H5Dclose, plan.path.c_str());
       const auto attribute = checked(H5Aopen(dataset.id(), "checksum", H5P_DEFAULT), H5Aclose, plan.path.c_str());

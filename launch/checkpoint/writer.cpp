@@ -247,7 +247,8 @@ int64_t stream_checkpoint(const std::filesystem::path& path, const CheckpointInf
     }
     agree(group, path, temporary, error != 0 ? std::strerror(error) : "");
     agree(group, path, temporary, group.rank() == 0 ? write_checksums(temporary, plans) : "");
-    return 0;
+    const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CLOEXEC));
+    return file.number < 0 ? errno : flush(file.number);
   });
   return file_bytes(tensors);
 }

@@ -11,7 +11,9 @@
 #include "launch/commands/options/number_option.h"
 #include "launch/commands/run_text.h"
 #include "launch/evaluation/translation.h"
+#include "launch/interchange/tensors/json_object.h"
 #include "launch/models/trained_model.h"
+#include "launch/runs/start_point.h"
 #include "moetrain/decoding/sampler.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
@@ -78,6 +80,21 @@ std::string continuation(const data::Tokenizer& tokenizer, std::vector<int32_t> 
   return whole.starts_with(before) ? whole.substr(before.size()) : tokenizer.decode({tokens.begin(), tokens.end()});
 }
 
+/// The end of text, and what else ends one by the generation_config.json that an imported model came with.
+std::vector<int64_t> end_tokens(const std::string& run, const data::Tokenizer& tokenizer) {
+  std::vector<int64_t> ends = {tokenizer.end_of_text()};
+  const std::map<std::string, std::string> files = came_with(run);
+  const auto config = files.find("generation_config.json");
+  if (config == files.end()) return ends;
+  const interchange::Json json = interchange::parse_json_object(config->second, run + ": its generation_config.json");
+  const auto listed = json.find("eos_token_id");
+  if (listed == json.end()) return ends;
+  for (const interchange::Json& token : listed->is_array() ? *listed : interchange::Json::array({*listed})) {
+    if (token.is_number_integer()) ends.push_back(token.get<int64_t>());
+  }
+  return ends;
+}
+
 void continue_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
   auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
   const data::Tokenizer& tokenizer = tokenizer_of(trained);
@@ -86,12 +103,14 @@ void continue_prompt(const TrainedModel& trained, const GenerateArguments& argum
   if (prompt.empty()) prompt.push_back(tokenizer.end_of_text());  // what precedes every document
   moetrain::SamplingOptions sampling = arguments.sampling;
   if (arguments.greedy) sampling.temperature = 0;
-  sampling.end_token = tokenizer.end_of_text();
+  sampling.end_tokens = end_tokens(arguments.run, tokenizer);
+  sampling.vocabulary = tokenizer.vocabulary_size();
   const auto given = static_cast<int64_t>(prompt.size());
   given > trained.longest ? note_long_text(trained, "--prompt", given)
                           : note_long_text(trained, "--prompt with --tokens", given + sampling.tokens - 1);
   std::vector<int64_t> tokens = moetrain::generate(model, prompt, sampling);
-  if (!tokens.empty() && tokens.back() == tokenizer.end_of_text()) tokens.pop_back();
+  const bool ended = !tokens.empty() && std::ranges::count(sampling.end_tokens, tokens.back()) > 0;
+  if (ended) tokens.pop_back();
   print_line(arguments.prompt + continuation(tokenizer, encoded, tokens));
 }
 

@@ -10,6 +10,7 @@
 #include "launch/planning/plan_table.h"
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
+#include "launch/runs/start_point.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -38,8 +39,10 @@ int64_t vocabulary_of(const PlanArguments& arguments, const Recipe& recipe) {
 }
 
 PlanRequest request_of(const PlanArguments& arguments) {
-  PlanRequest request{.recipe = read_recipe(arguments.recipe, arguments.overrides, {.registry = arguments.registry}),
-                      .machine = read_machine(arguments.machine)};
+  PlanRequest request{
+      .recipe = read_recipe(arguments.recipe, arguments.overrides,
+                            {.registry = arguments.registry, .start = recipe_of_start(arguments.registry)}),
+      .machine = read_machine(arguments.machine)};
   check_rules(request.recipe);
   const int64_t most = request.machine.ranks_per_host;
   request.cluster = {arguments.hosts, arguments.ranks_per_host > 0 ? arguments.ranks_per_host : most};

@@ -16,9 +16,12 @@ void add_verify_command(CLI::App& app, Invocation&) {
       ->required();
   command->callback([path] {
     run_once([&] {
-      const WeightsCheck check = verify(*open_weights(*path));
-      std::printf("%s: %lld tensors of %lld numbers, all as written and finite\n", path->c_str(),
-                  static_cast<long long>(check.tensors), static_cast<long long>(check.elements));
+      const std::unique_ptr<Weights> weights = open_weights(*path);
+      const WeightsCheck check = verify(*weights);
+      std::printf(
+          "%s: %lld tensors of %lld numbers, all finite, %s\n", path->c_str(), static_cast<long long>(check.tensors),
+          static_cast<long long>(check.elements),
+          weights->has_checksums() ? "all as written" : "without checksums that could tell if they are as written");
     });
   });
 }

@@ -44,10 +44,10 @@ void ConfigKeys::check_all_known() const {
 }
 
 void ConfigKeys::read(const char* name, const Json& found, int64_t& value) const {
-  constexpr int64_t kLargest = int64_t{1} << 40;
+  constexpr int64_t kLargest = (int64_t{1} << 31) - 1;  // so that products of two are whole numbers too
   const bool whole = found.is_number_integer() && (!found.is_number_unsigned() || found.get<uint64_t>() <= kLargest);
   if (!whole || found.get<int64_t>() < 0 || found.get<int64_t>() > kLargest) {
-    refuse(name, "is no whole number from 0 to 2^40");
+    refuse(name, "is no whole number from 0 to 2^31 - 1");
   }
   value = found.get<int64_t>();
 }

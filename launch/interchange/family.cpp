@@ -101,11 +101,13 @@ void check_legal(const ConfigKeys& keys, ModelShape& shape) {
 void check_architecture(const Family& family, ConfigKeys& keys) {
   const Json* listed = keys.given("architectures");
   if (listed == nullptr) return;
-  const bool fits =
-      listed->is_array() && std::ranges::all_of(*listed, [&](const Json& name) {
-        return name == family.architecture || (name.is_string() && name.get<std::string>().ends_with("Model"));
-      });
-  if (!fits) keys.refuse("architectures", "is no " + family.architecture);
+  const std::string ending = "ForCausalLM";
+  const std::string base = family.architecture.substr(0, family.architecture.size() - ending.size()) + "Model";
+  const bool fits = listed->is_array() && std::ranges::all_of(*listed, [&](const Json& name) {
+                      return name == family.architecture || name == base;
+                    });
+  if (!fits)
+    keys.refuse("architectures", "is another model on the same trunk; legal: " + family.architecture + ", " + base);
 }
 
 }  // namespace
@@ -125,6 +127,11 @@ const Family& family_named(const Json& config, const std::string& place) {
     known.push_back(family.model_type);
   }
   parallel::user_error(place, ": model_type ", type->dump(), " is unknown; known: ", parallel::list_names(known));
+}
+
+bool holds(const Family& family, const ModelShape& shape) {
+  const std::optional<std::vector<Difference>> here = differences(family, shape);
+  return here && here->empty();
 }
 
 const Family& family_for(const ModelShape& shape) {

@@ -1,5 +1,5 @@
 // The Hugging Face architectures that moetrain reads and writes, one file each in families/.
-// defines: Family, known_families, family_named, family_for, config_of, shape_from
+// defines: Family, known_families, family_named, holds, family_for, config_of, shape_from
 #pragma once
 #include <string>
 #include <vector>
@@ -28,6 +28,9 @@ const std::vector<Family>& known_families();
 
 /// The family of a config.json at `place`. UserError that lists the known for another one.
 const Family& family_named(const Json& config, const std::string& place);
+
+/// Whether a config.json of the family can say this model.
+bool holds(const Family& family, const ModelShape& shape);
 
 /// The first family that has a model of this shape: whose config.json, read again, says the same. UserError for a model
 /// that none has: the key that the nearest has otherwise, and how.

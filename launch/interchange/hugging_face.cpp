@@ -17,7 +17,8 @@ namespace {
 /// transformers loads a whole model in one type: the widest of those written, so that nothing is rounded.
 std::string config_dtype(const std::vector<TensorToWrite>& tensors) {
   const auto all = [&](const char* dtype) {
-    return std::ranges::all_of(tensors, [&](const TensorToWrite& tensor) { return tensor.dtype == dtype; });
+    return std::ranges::all_of(tensors,
+                               [&](const TensorToWrite& tensor) { return tensor.dtype == dtype || !tensor.weight; });
   };
   return all("BF16") ? "bfloat16" : all("F16") ? "float16" : "float32";
 }
@@ -39,6 +40,15 @@ bool says(const Json& config, const ExportSource& source, const Family& family) 
   } catch (const parallel::UserError&) {  // of an older program
     return false;
   }
+}
+
+/// That which it came in as, where it still is one; else the first that has such a model.
+const Family& family_of(const ExportSource& source) {
+  const auto came = source.came_with.find("config.json");
+  if (came == source.came_with.end()) return family_for(source.shape);
+  const std::string place = "the config.json that the model came with";
+  const Family& family = family_named(parse_json_object(came->second, place), place);
+  return holds(family, source.shape) ? family : family_for(source.shape);
 }
 
 /// As the model came in where it is the same still; else what the family says of it.
@@ -86,14 +96,14 @@ void write_tensors(const OutputFolder& output, const std::vector<TensorToWrite>&
     filled += bytes, total += bytes;
   }
   if (shards.size() == 1) return write_safetensors(output.path("model.safetensors"), tensors);
-  Json map = Json::object();
+  LargeJson map = LargeJson::object();
   for (size_t i = 0; i < shards.size(); ++i) {
     char name[64];
     std::snprintf(name, sizeof(name), "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
     write_safetensors(output.path(name), shards[i]);
     for (const TensorToWrite& tensor : shards[i]) map[tensor.name] = name;
   }
-  const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+  const LargeJson index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
   output.write_text("model.safetensors.index.json", index.dump(2) + "\n");
 }
 
@@ -136,12 +146,12 @@ std::vector<TensorToWrite> tensors_to_write(const std::vector<TensorRule>& rules
     if (!listed.insert(first.target).second) continue;
     // Zeros take the type of the embedding, which every model has.
     const std::string& dtype = parameters.at(first.source.empty() ? "embedding.weight" : first.source).dtype;
+    const std::string kept = dtype == "F64" ? "F32" : dtype;  // and what is no weight keeps its type
     TensorToWrite tensor{.name = first.target,
-                         .dtype = !wanted.empty()  ? wanted
-                                  : dtype == "F64" ? "F32"
-                                                   : dtype,
+                         .dtype = wanted.empty() || first.buffer ? kept : wanted,
                          .shape = first.target_shape,
-                         .fill = {}};
+                         .fill = {},
+                         .weight = !first.buffer};
     std::vector<std::pair<TensorRule, TensorView>> parts;
     for (const TensorRule* rule : by_target.at(first.target)) {
       parts.emplace_back(*rule, rule->source.empty() ? TensorView() : parameters.at(rule->source));
@@ -156,7 +166,7 @@ std::vector<TensorToWrite> tensors_to_write(const std::vector<TensorRule>& rules
 
 void export_hugging_face(const ExportSource& source, const std::filesystem::path& folder) {
   if (source.tokenizer != nullptr) check_tokenizer(source);
-  const Family& family = family_for(source.shape);
+  const Family& family = family_of(source);
   TensorRules collected;
   family.tensors(collected, source.shape);
   const std::vector<TensorRule> rules = collected.take();

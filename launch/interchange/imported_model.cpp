@@ -12,10 +12,8 @@
 namespace launch::interchange {
 namespace {
 
-constexpr uint64_t kLargestConfig = 16 << 20;  // [bytes]
-
-/// float64, float32, float16, bfloat16: how wide their numbers are. Empty for what holds no weights.
-int64_t rank_of(const std::string& dtype) {
+/// The place of a type among those of weights, the narrowest first; -1 for what holds no weights.
+int64_t width_order(const std::string& dtype) {
   const std::vector<std::string> by_width = {"F16", "BF16", "F32", "F64"};
   const auto found = std::ranges::find(by_width, dtype);
   return found == by_width.end() ? -1 : found - by_width.begin();
@@ -27,7 +25,7 @@ bool is_made_anew(const std::string& name) { return name.ends_with(".rotary_emb.
 }  // namespace
 
 ImportedModel::ImportedModel(const std::filesystem::path& folder, const std::vector<std::string>& ignored_keys)
-    : folder_(folder), config_text_(read_small_file(folder / "config.json", kLargestConfig)), tensors_(folder) {
+    : folder_(folder), config_text_(read_small_file(folder / "config.json", kLargestSmallFile)), tensors_(folder) {
   const std::string place = (folder / "config.json").string();
   const Json config = parse_json_object(config_text_, place);
   family_ = &family_named(config, place);
@@ -37,8 +35,14 @@ ImportedModel::ImportedModel(const std::filesystem::path& folder, const std::vec
   bare_ = std::ranges::none_of(names, [](const std::string& name) { return name.starts_with("model."); });
   const bool fused =
       std::ranges::any_of(names, [](const std::string& name) { return name.ends_with(".mlp.experts.gate_up_proj"); });
-  TensorRules rules(fused ? ExpertsStored::kTogether : ExpertsStored::kOneByOne);
-  family_->tensors(rules, shape_);
+  // A tensor of the folder is made of two parameters at most.
+  const size_t most = 2 * names.size() + 64;
+  TensorRules rules(fused ? ExpertsStored::kTogether : ExpertsStored::kOneByOne, most);
+  try {
+    family_->tensors(rules, shape_);
+  } catch (const parallel::UserError& error) {
+    parallel::user_error(folder.string(), ": ", error.what());
+  }
   rules_ = rules.take();
   by_target_ = rules_by_target(rules_);
   by_source_ = rules_by_source(rules_);
@@ -58,7 +62,7 @@ ImportedModel::ImportedModel(const std::filesystem::path& folder, const std::vec
     Parameter parameter{rule.source, rule.source_shape, described(rule.target).dtype, rule.buffer};
     for (const TensorRule* each : by_source_.at(rule.source)) {
       const std::string dtype = described(each->target).dtype;
-      if (rank_of(dtype) > rank_of(parameter.dtype)) parameter.dtype = dtype;
+      if (width_order(dtype) > width_order(parameter.dtype)) parameter.dtype = dtype;
     }
     parameters_.push_back(std::move(parameter));
   }
@@ -97,7 +101,7 @@ void ImportedModel::check_tensors() const {
       parallel::user_error(folder_.string(), ": tensor '", name, "' has shape ", shape_text(there.shape),
                            "; its config.json makes it ", shape_text(shape));
     }
-    if (rank_of(there.dtype) < 0) {
+    if (width_order(there.dtype) < 0) {
       parallel::user_error(folder_.string(), ": tensor '", name, "' is of type ", there.dtype,
                            "; legal for weights: F64, F32, F16, BF16");
     }
@@ -130,7 +134,13 @@ void ImportedModel::check_tied_head() const {
 void ImportedModel::read(const std::string& parameter, const parallel::ElementRange& elements, const std::string& dtype,
                          void* out) const {
   const int64_t end = elements.begin + elements.count;
-  for (const TensorRule* rule : by_source_.at(parameter)) {
+  const std::vector<const TensorRule*>& rules = by_source_.at(parameter);
+  const auto ends_before = [&](const TensorRule* rule) {
+    return rule->source_offset + rule->elements() <= elements.begin;
+  };
+  for (auto at = std::ranges::partition_point(rules, ends_before); at != rules.end(); ++at) {
+    const TensorRule* rule = *at;
+    if (rule->source_offset >= end) break;
     const int64_t first = rule->source_offset, last = first + rule->elements();
     const int64_t begin = std::max(first, elements.begin), stop = std::min(last, end);
     if (begin >= stop) continue;

@@ -15,6 +15,8 @@ struct ModelShape {
   moetrain::MoeConfig moe;
   int64_t vocabulary_size = 0;  // rows of the embedding, padding included
   int64_t sequence_length = 0;  // longest sequence trained on
+  /// Of a folder: blocks behind the model's own that predict further ahead, and are passed over.
+  int64_t next_token_blocks = 0;
 };
 
 /// The same model said in one way: what it does not use is at its default, lists of blocks are spelt out.

@@ -97,8 +97,8 @@ Recipe read_same_recipe(const std::string& path, const std::vector<std::string>&
   Recipe recipe;
   parallel::all_ranks(world, [&] {
     recipe = read_recipe(path, overrides, {.registry = registry, .start = recipe_of_start(registry)});
-    check_files(recipe);
     check_rules(recipe);
+    check_training(recipe);
     parallel::mesh_shape(recipe.mesh, world.size());  // refused here, before any group is made
   });
   std::vector<StartFact> facts = facts_of(recipe);

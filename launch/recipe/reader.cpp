@@ -314,7 +314,7 @@ Recipe parse_recipe(const std::string& text, const std::string& name, const std:
   std::vector<Given> given = read_document(fields, text, name, reading.any_version);
   if (reading.any_version) given.clear();  // versions before gave the keys of every choice
   for (const std::string& text_of_override : overrides) given.push_back(apply_override(fields, text_of_override));
-  if (reading.start && !recipe.train.start.empty()) inherit(fields, given, reading.start(recipe.train.start));
+  if (reading.start && !recipe.train.start.empty()) inherit(fields, given, reading.start(recipe));
   for (const Given& one : given) require_taken(*one.field, one.place);
   return recipe;
 }

@@ -17,9 +17,9 @@ struct RecipeReading {
   /// Of a recipe that a run has written: keys that have moved since are read as they were meant. In a user's they are
   /// errors that name the new place.
   bool any_version = false;
-  /// The recipe of what train.start names, whose [model], [attention] and [moe] hold where neither the recipe nor an
-  /// override says anything. Null: nothing of the kind is read.
-  std::function<Recipe(const std::string& start)> start = {};
+  /// Given what was read, the recipe of what train.start names, whose [model], [attention] and [moe] hold where neither
+  /// the recipe nor an override says anything. Null: nothing of the kind is read.
+  std::function<Recipe(const Recipe& read)> start = {};
 };
 
 /// Reads a TOML recipe; a key it does not name keeps its default. Then `overrides` are applied in order, each the text

@@ -73,8 +73,13 @@ void check_latent(const Recipe& recipe) {
   if (attention.clip > 0) user_error("attention.clip = ", attention.clip, with, "; legal: 0");
   if (attention.head_width > 0) user_error("attention.head_width = ", attention.head_width, with, "; legal: 0");
   for (const moetrain::StackShape& stack : recipe.model_preset().stacks(model)) {
+    if (stack.modulated) {
+      user_error("attention.kind = \"latent\", but model.kind = \"", model.kind,
+                 "\" has its positions in its input; legal: attention.kind = \"grouped\"");
+    }
     if (stack.cross)
-      user_error("attention.kind = \"latent\", but model.kind = \"", model.kind, "\" attends to a source too");
+      user_error("attention.kind = \"latent\", but model.kind = \"", model.kind,
+                 "\" attends to a source too; legal: attention.kind = \"grouped\"");
   }
 }
 
@@ -219,9 +224,12 @@ void check_offload(bool offload, parallel::Enum<Device> device) {
 
 }  // namespace
 
-void check_files(const Recipe& recipe) {
+void check_training(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
+  const std::vector<bool> with_experts =
+      moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
+  if (std::ranges::count(with_experts, true) > 0) moetrain::check_learns(recipe.moe);
 }
 
 void check_rules(const Recipe& recipe) {

@@ -1,4 +1,4 @@
-// defines: check_rules, check_files, check_lengths
+// defines: check_rules, check_training, check_lengths
 #pragma once
 #include "launch/recipe/recipe.h"
 
@@ -8,8 +8,9 @@ namespace launch {
 /// UserError, for the first rule broken: the keys, their values and the nearest legal ones.
 void check_rules(const Recipe& recipe);
 
-/// That the files are named which training needs: a run of an imported model has no text yet. UserError as above.
-void check_files(const Recipe& recipe);
+/// What only training needs, and a run of an imported model has not yet: text, a router that can learn. UserError as
+/// above.
+void check_training(const Recipe& recipe);
 
 /// The rules of a schedule's lengths where their units differ, which only the token file's `scale` makes comparable.
 /// UserError as above.

@@ -9,6 +9,7 @@
 #include "launch/recipe/writer.h"
 #include "launch/runs/build_id.h"
 #include "launch/runs/run_folder.h"
+#include "launch/runs/run_lock.h"
 #include "launch/runs/run_tokenizer.h"
 #include "launch/runs/start_point.h"
 #include "parallel/base/fault.h"
@@ -18,8 +19,6 @@ namespace launch {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr uint64_t kLargestFile = 16 << 20;  // [bytes]
 
 at::ScalarType scalar_type(const std::string& dtype) {
   return dtype == "F64" ? at::kDouble : dtype == "F32" ? at::kFloat : dtype == "F16" ? at::kHalf : at::kBFloat16;
@@ -36,22 +35,6 @@ std::vector<StreamedTensor> streams(const interchange::ImportedModel& model) {
                    }});
   }
   return all;
-}
-
-/// Null where the folder has none.
-std::shared_ptr<const data::Tokenizer> own_tokenizer(const fs::path& folder, int64_t rows) {
-  std::error_code ignored;
-  bool any = false;
-  for (const char* const name : {"tokenizer.json", "tokenizer.model", "spiece.model"}) {
-    any = any || fs::exists(folder / name, ignored);
-  }
-  if (!any) return nullptr;
-  auto tokenizer = data::read_model_tokenizer(folder);
-  if (tokenizer->vocabulary_size() > rows) {
-    parallel::user_error(folder.string(), ": its tokenizer has ", tokenizer->vocabulary_size(),
-                         " tokens, vocab_size in config.json is ", rows, ": they do not belong together");
-  }
-  return tokenizer;
 }
 
 /// Before anything is made, with both numbers.
@@ -73,6 +56,21 @@ void check_room(const fs::path& run, const std::vector<StreamedTensor>& tensors)
 
 }  // namespace
 
+std::shared_ptr<const data::Tokenizer> own_tokenizer(const fs::path& folder, int64_t rows) {
+  std::error_code ignored;
+  bool any = false;
+  for (const char* const name : {"tokenizer.json", "tokenizer.model", "spiece.model"}) {
+    any = any || fs::exists(folder / name, ignored);
+  }
+  if (!any) return nullptr;
+  auto tokenizer = data::read_model_tokenizer(folder);
+  if (tokenizer->vocabulary_size() > rows) {
+    parallel::user_error(folder.string(), ": its tokenizer has ", tokenizer->vocabulary_size(),
+                         " tokens, vocab_size in config.json is ", rows, ": they do not belong together");
+  }
+  return tokenizer;
+}
+
 Recipe recipe_of(const interchange::ImportedModel& model, std::shared_ptr<const Registry> registry) {
   Recipe recipe;
   recipe.registry = std::move(registry);
@@ -87,7 +85,8 @@ std::map<std::string, std::string> files_of(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const char* const name : {"config.json", "generation_config.json"}) {
     std::error_code ignored;
-    if (fs::exists(folder / name, ignored)) files[name] = interchange::read_small_file(folder / name, kLargestFile);
+    if (fs::exists(folder / name, ignored))
+      files[name] = interchange::read_small_file(folder / name, interchange::kLargestSmallFile);
   }
   return files;
 }
@@ -98,6 +97,7 @@ int64_t import_run(const ImportOptions& options, parallel::Communicator& group) 
   Recipe recipe;
   std::vector<StreamedTensor> tensors;
   std::shared_ptr<const data::Tokenizer> tokenizer;
+  std::unique_ptr<RunLock> lock;  // on rank 0
   parallel::all_ranks(group, [&] {
     model.emplace(options.folder, options.ignored_keys);
     recipe = recipe_of(*model, options.registry);
@@ -106,8 +106,9 @@ int64_t import_run(const ImportOptions& options, parallel::Communicator& group) 
     tensors = streams(*model);
     tokenizer = own_tokenizer(options.folder, recipe.model.vocabulary);
     if (group.rank() != 0) return;
-    check_run_folder(run, recipe, /*resume=*/false);
     check_room(options.run, tensors);
+    lock = std::make_unique<RunLock>(options.run);
+    check_run_folder(run, recipe, /*resume=*/false);
   });
   const CheckpointInfo info{.vocabulary = model->shape().vocabulary_size,
                             .tokenizer_hash = tokenizer != nullptr ? data::tokenizer_hash(*tokenizer) : "",
@@ -115,13 +116,14 @@ int64_t import_run(const ImportOptions& options, parallel::Communicator& group) 
                             .recipe = write_recipe(recipe),
                             .plan = "",
                             .build = build_id()};
-  const int64_t bytes = stream_checkpoint(checkpoint_path(options.run, 0), info, tensors, group);
+  // What a checkpoint is read by comes first: a folder with a checkpoint is a run.
   parallel::all_ranks(group, [&] {
     if (group.rank() != 0) return;
     keep_came_with(options.run, files_of(options.folder));
     if (tokenizer != nullptr) keep_tokenizer(run, *tokenizer);
     write_file(run.recipe(), write_recipe(recipe));
   });
+  const int64_t bytes = stream_checkpoint(checkpoint_path(options.run, 0), info, tensors, group);
   return bytes;
 }
 

@@ -1,4 +1,4 @@
-// A Hugging Face folder becomes a run folder. defines: import_run, ImportOptions, recipe_of, files_of
+// A Hugging Face folder becomes a run folder. defines: import_run, ImportOptions, recipe_of, files_of, own_tokenizer
 #pragma once
 #include <filesystem>
 #include <map>
@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data/tokenizers/tokenizer.h"
 #include "launch/interchange/imported_model.h"
 #include "launch/recipe/recipe.h"
 #include "parallel/comm/communicator.h"
@@ -17,6 +18,9 @@ Recipe recipe_of(const interchange::ImportedModel& model, std::shared_ptr<const 
 
 /// The small files of a Hugging Face folder whose keys an export gives back: config.json, generation_config.json.
 std::map<std::string, std::string> files_of(const std::filesystem::path& folder);
+
+/// Its tokenizer; null where it has none. UserError for one that has more tokens than the model's embedding `rows`.
+std::shared_ptr<const data::Tokenizer> own_tokenizer(const std::filesystem::path& folder, int64_t rows);
 
 struct ImportOptions {
   std::filesystem::path folder, run;

@@ -40,6 +40,7 @@ const std::vector<std::string> kMayChange{"run.folder",
                                           "mesh.dispatch",
                                           "mesh.zero",
                                           "train.length",
+                                          "train.start",
                                           "train.log_every",
                                           "train.recompute",
                                           "checkpoint.every",
@@ -80,8 +81,8 @@ bool has_saved(const RunFolder& folder) {
 
 /// A file that no run makes, or nothing.
 std::string foreign_file(const RunFolder& folder) {
-  const std::vector<std::string> of_runs{"checkpoints",  "lock",        "metrics.jsonl", "plan.json",
-                                         "profile.json", "recipe.toml", "trace.json"};
+  const std::vector<std::string> of_runs{"checkpoints", "lock",       "metrics.jsonl", "plan.json",    "profile.json",
+                                         "recipe.toml", "trace.json", "hugging_face",  "tokenizer.bin"};
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder.path, error)) {
     const std::string name = entry.path().filename();
@@ -142,6 +143,7 @@ std::optional<Recipe> check_run_folder(const RunFolder& folder, const Recipe& re
 void forget_attempt(const RunFolder& folder) {
   std::error_code ignored;
   for (const auto& path : {folder.plan(), folder.profile(), folder.trace()}) std::filesystem::remove(path, ignored);
+  std::filesystem::remove_all(folder.came_with(), ignored);
 }
 
 Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides,

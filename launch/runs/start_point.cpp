@@ -2,8 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
+#include <set>
 
+#include "data/datasets/token_corpus.h"
 #include "launch/runs/imported_run.h"
 #include "launch/runs/run_folder.h"
 #include "parallel/base/fault.h"
@@ -13,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kLargestKept = 16 << 20;  // [bytes]
-
 bool is_file(const fs::path& path) {
   std::error_code ignored;
   return fs::is_regular_file(path, ignored);
@@ -23,6 +22,17 @@ bool is_file(const fs::path& path) {
 /// [model], [attention] and [moe] of a run's own recipe.
 Recipe recipe_of_run(const fs::path& folder, std::shared_ptr<const Registry> registry) {
   return read_run_recipe({folder}, {}, std::move(registry));
+}
+
+/// What the folder holds and the model has no place for would be lost.
+void check_all_used(const interchange::ImportedModel& model, const std::vector<CheckpointTensor>& tensors) {
+  std::set<std::string> wanted;
+  for (const CheckpointTensor& tensor : tensors) wanted.insert(tensor.path.substr(tensor.path.find('/') + 1));
+  for (const auto& parameter : model.parameters()) {
+    if (wanted.contains(parameter.name)) continue;
+    parallel::user_error("the folder that train.start names holds '", parameter.name, "' ",
+                         interchange::shape_text(parameter.shape), ", which this recipe's model lacks");
+  }
 }
 
 void read_imported(const interchange::ImportedModel& model, const CheckpointTensor& tensor) {
@@ -60,11 +70,13 @@ void StartPoint::read(const std::vector<CheckpointTensor>& tensors) const {
     if (of_model) weights.push_back(tensor);
   }
   if (imported_ == nullptr) return read_checkpoint(checkpoint_, weights);
+  check_all_used(*imported_, weights);
   for (const CheckpointTensor& tensor : weights) read_imported(*imported_, tensor);
 }
 
-StartPoint open_start(const fs::path& path, std::shared_ptr<const Registry> registry) {
+StartPoint open_start(const fs::path& named, std::shared_ptr<const Registry> registry) {
   StartPoint start;
+  const fs::path path = fs::absolute(named);
   const bool is_checkpoint = is_file(path) && update_of(path) >= 0;
   const fs::path run = is_checkpoint ? path.parent_path().parent_path() : path;
   if (is_file(RunFolder{run}.recipe())) {
@@ -88,11 +100,19 @@ StartPoint open_start(const fs::path& path, std::shared_ptr<const Registry> regi
   start.imported_ = std::make_shared<const interchange::ImportedModel>(path);
   start.recipe_ = recipe_of(*start.imported_, std::move(registry));
   start.came_with_ = files_of(path);
+  const auto tokenizer = own_tokenizer(path, start.recipe_.model.vocabulary);
+  if (tokenizer != nullptr) start.tokenizer_hash_ = data::tokenizer_hash(*tokenizer);
   return start;
 }
 
-std::function<Recipe(const std::string& start)> recipe_of_start(std::shared_ptr<const Registry> registry) {
-  return [registry](const std::string& start) { return open_start(start, registry).recipe(); };
+std::function<Recipe(const Recipe& read)> recipe_of_start(std::shared_ptr<const Registry> registry) {
+  return [registry](const Recipe& read) {
+    // A run that has saved says itself what its model is; its start may be gone by then.
+    if (!checkpoint_updates(read.run.folder).empty() && is_file(RunFolder{read.run.folder}.recipe())) {
+      return recipe_of_run(read.run.folder, registry);
+    }
+    return open_start(read.train.start, registry).recipe();
+  };
 }
 
 std::map<std::string, std::string> came_with(const fs::path& run_folder) {
@@ -100,7 +120,7 @@ std::map<std::string, std::string> came_with(const fs::path& run_folder) {
   std::error_code error;
   std::map<std::string, std::string> files;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    files[entry.path().filename()] = interchange::read_small_file(entry.path(), kLargestKept);
+    files[entry.path().filename()] = interchange::read_small_file(entry.path(), interchange::kLargestSmallFile);
   }
   return files;
 }

@@ -41,7 +41,7 @@ class StartPoint {
 StartPoint open_start(const std::filesystem::path& path, std::shared_ptr<const Registry> registry);
 
 /// What RecipeReading::start asks.
-std::function<Recipe(const std::string& start)> recipe_of_start(std::shared_ptr<const Registry> registry);
+std::function<Recipe(const Recipe& read)> recipe_of_start(std::shared_ptr<const Registry> registry);
 
 /// The files that a run keeps of the folder that its model came from; none where there was none.
 std::map<std::string, std::string> came_with(const std::filesystem::path& run_folder);

@@ -41,6 +41,7 @@ class CheckpointWeights : public Weights {
     interchange::read_block(rules.take().front(), view, elements, "F64", out);
   }
 
+  bool has_checksums() const override { return true; }
   void check_bytes(const std::string& name) const override {
     const StoredTensor& stored = stored_.at(name);
     const auto bytes = static_cast<int64_t>(c10::elementSize(stored.type));
@@ -66,7 +67,8 @@ class FolderWeights : public Weights {
   void read(const std::string& name, const parallel::ElementRange& elements, double* out) const override {
     model_.read(name, elements, "F64", out);
   }
-  void check_bytes(const std::string&) const override {}  // safetensors files have no checksums
+  bool has_checksums() const override { return false; }
+  void check_bytes(const std::string&) const override {}
 
  private:
   interchange::ImportedModel model_;

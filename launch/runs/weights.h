@@ -27,6 +27,8 @@ class Weights {
   virtual const std::vector<Tensor>& tensors() const = 0;
   /// Elements of one of them, in its order.
   virtual void read(const std::string& name, const parallel::ElementRange& elements, double* out) const = 0;
+  /// Whether the bytes carry checksums at all.
+  virtual bool has_checksums() const = 0;
   /// UserError, naming it, for a tensor whose bytes are not those that were written; nothing where that cannot be told.
   virtual void check_bytes(const std::string& name) const = 0;
 };

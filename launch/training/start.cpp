@@ -27,7 +27,7 @@ std::map<std::string, std::string> read_start(TrainingSetup& setup, const std::v
     start.read(tensors);
     came_with = start.came_with();
   });
-  setup.state.optimizer->resume_at(0);
+  setup.state.optimizer->begin();
   setup.state.reducer->gather_parameters();
   return came_with;
 }

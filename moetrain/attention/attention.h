@@ -17,8 +17,7 @@ struct KeyValueCache {
   void extend(at::Tensor& new_key_SGLd, at::Tensor& new_value_SGLd);
 };
 
-/// A token sees those of its own sequence: all, or (causal) itself and those
-/// before it.
+/// A token sees those of its own sequence: all, or (causal) itself and those before it.
 class SelfAttention : public torch::nn::Module {
  public:
   /// [T, D] -> [T, D]. With a cache: the places follow those in it (one place a sequence, or an empty cache and

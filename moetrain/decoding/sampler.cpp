@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "moetrain/ranking/ranking.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
@@ -46,7 +48,8 @@ std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prom
     tokens.first_token = position;
     position += tokens.global_tokens;
     const at::Tensor hidden_TD = model.decode(tokens, {.group = alone, .draws = {.seed = options.seed}}, caches);
-    const at::Tensor logits_V = model.head().logits(hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1)).squeeze(0);
+    at::Tensor logits_V = model.head().logits(hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1)).squeeze(0);
+    if (options.vocabulary > 0) logits_V = logits_V.narrow(0, 0, options.vocabulary);
     if (!at::isfinite(logits_V).all().item<bool>()) {
       parallel::user_error(
           "the model's logits after ", position,
@@ -54,7 +57,7 @@ std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prom
     }
     const int64_t token = draw(logits_V, options, stream.uniform(static_cast<int64_t>(generated.size())));
     generated.push_back(token);
-    if (token == options.end_token) break;
+    if (std::ranges::count(options.end_tokens, token) > 0) break;
     next = {token};
   }
   return generated;

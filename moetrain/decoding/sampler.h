@@ -13,7 +13,8 @@ struct SamplingOptions {
       1.0;             // 0: greedy (the most likely token; of equal ones, as moetrain/ranking has it, the smaller id)
   double top_p = 1.0;  // keep the smallest set of tokens whose probability reaches top_p (Holtzman et al. 2020)
   uint64_t seed = 1;
-  int64_t end_token = -1;  // stop after it; -1: never
+  std::vector<int64_t> end_tokens = {};  // stop after any of them
+  int64_t vocabulary = 0;                // tokens that there are, where the embedding has more rows; 0: one each
 };
 
 /// Continues `prompt` (not empty); returns the new tokens only. UserError where logits are not finite.

@@ -40,12 +40,6 @@ void check_gate(const MoeConfig& config, const RouterDemands& demands) {
         "; nearest legal: gate = ", legal);
   }
   const ExpertKinds kinds = expert_kinds(config);
-  const bool sums_to_one = config.gate == Gate::kSum1 || config.gate == Gate::kSum1Kept || config.gate == Gate::kTrue1;
-  if (sums_to_one && config.top_k == 1 && kinds.total() > 1) {
-    user_error("moe.gate = \"", config.gate,
-               "\" with moe.top_k = 1 makes every combine weight 1, from which the router ",
-               "learns nothing; nearest legal: gate = \"raw\" (as Switch) or top_k = 2");
-  }
   if (config.gate == Gate::kTrue1 && kinds.zero + kinds.null == 0) {
     user_error("moe.gate = \"true1\" without zero or null experts is sum1; nearest legal: gate = \"sum1\" or ",
                "null_experts = 1");
@@ -105,6 +99,10 @@ void check_router(const MoeConfig& config, const RouterPreset& preset, const Cap
     user_error(named(config), " in a model of images, whose patches have no ids; nearest legal: router = \"top_k\"");
   }
   if (config.rows == Rows::kSequences) check_sequences(config, demands, use);
+  if (config.router_bias && !demands.biased_scores) {
+    user_error("moe.router_bias = true with ", named(config),
+               ": its scores have no place for one; nearest legal: router_bias = false, or router = \"top_k\"");
+  }
   const int64_t experts = expert_kinds(config).total();
   if (config.top_k > experts) {
     const char* all = experts == config.experts ? "moe.experts" : "the experts of all kinds";
@@ -120,6 +118,13 @@ void check_router(const MoeConfig& config, const RouterPreset& preset, const Cap
   if (!demands.learned) check_unlearned(config, capacity);
   if (!demands.causal_safe) check_mixing(config);
   if (preset.check != nullptr) preset.check(config);
+}
+
+void check_learns(const MoeConfig& config) {
+  const bool sums_to_one = config.gate == Gate::kSum1 || config.gate == Gate::kSum1Kept || config.gate == Gate::kTrue1;
+  if (!sums_to_one || config.top_k > 1 || expert_kinds(config).total() == 1) return;
+  user_error("moe.gate = \"", config.gate, "\" with moe.top_k = 1 makes every combine weight 1, from which the router ",
+             "learns nothing; nearest legal: gate = \"raw\" (as Switch) or top_k = 2");
 }
 
 }  // namespace moetrain

@@ -28,7 +28,7 @@ void check_grouped(const MoeConfig& config) {
 
 RouterPreset grouped_top_k_router() {
   return {.make = make_grouped,
-          .demands = {.gates = {Gate::kRaw, Gate::kSum1}},
+          .demands = {.gates = {Gate::kRaw, Gate::kSum1}, .biased_scores = true},
           .keys = parallel::own_keys_of<GroupedTopKConfig>,
           .check = check_grouped};
 }

@@ -1,4 +1,4 @@
-// defines: Router, RouterShape, RouterPreset, RouterDemands, builtin_routers, check_router
+// defines: Router, RouterShape, RouterPreset, RouterDemands, builtin_routers, check_router, check_learns
 #pragma once
 #include <torch/nn/module.h>
 
@@ -38,6 +38,7 @@ using RouterMaker = std::shared_ptr<Router> (*)(const ParameterSource& source, c
 struct RouterDemands {
   int64_t top_k = 0;            // 0: any number up to the experts
   std::vector<Gate> gates;      // legal ones; empty: any
+  bool biased_scores = false;   // MoeConfig::router_bias means something to its scores
   bool learned = true;          // its logits are a function of the tokens and of parameters
   bool learned_noise = false;   // it adds noise of a learned scale, which the `load` loss needs
   bool capacity = true;         // an expert's capacity may be bounded
@@ -64,6 +65,9 @@ struct RouterPreset {
 
 /// The published routers. A program outside the tree adds its own rows.
 parallel::NameTable<RouterPreset> builtin_routers();
+
+/// UserError where no gradient reaches the router, which matters to training alone.
+void check_learns(const MoeConfig& config);
 
 /// UserError where [moe] contradicts what the router of its name is, or combines what makes no sense.
 void check_router(const MoeConfig& config, const RouterPreset& preset, const CapacityRule& capacity,

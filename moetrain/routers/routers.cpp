@@ -37,54 +37,55 @@ const std::vector<Gate> kLearnedGates{Gate::kRaw, Gate::kSum1, Gate::kSum1Kept, 
 }  // namespace
 
 parallel::NameTable<RouterPreset> builtin_routers() {
-  return {"router",
-          {
-              // Mixtral (Jiang et al. 2024) with sum1; Qwen2-MoE with raw.
-              {"top_k", {make<linear_scores, select_largest>, {.gates = kLearnedGates}}},
-              // Switch Transformer (Fedus et al. 2022): top-1, raw gate, capacity by position; its jitter is 0.01.
-              {"switch", {make<linear_scores, select_largest>, {.top_k = 1, .gates = {Gate::kRaw}}}},
-              // GShard (Lepikhin et al. 2021): the second choice drawn, weights summing to 1 after drops.
-              {"gshard",
-               {make<linear_scores, select_first_and_drawn>, {.top_k = 2, .gates = {Gate::kSum1Kept}, .draws = true}}},
-              // Shazeer et al. 2017: softmax over the K largest noisy logits; balanced by `importance` and `load`.
-              {"noisy_top_k",
-               {make<noisy_scores, select_largest>, {.gates = {Gate::kSum1}, .learned_noise = true, .draws = true}}},
-              // X-MoE (Chi et al. 2022).
-              {"cosine",
-               {make<cosine_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<CosineConfig>}},
-              // MoE++ (Jin et al. 2024) with true1 and a gating residual; ModuleFormer (Shen et al. 2023) with raw.
-              {"mlp", {make<mlp_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<MlpConfig>}},
-              // DeepSeek-V3 (DeepSeek-AI 2024) with sum1: balanced by a bias of the selection.
-              {"sigmoid_bias",
-               {make_biased, {.gates = kLearnedGates}, parallel::own_keys_of<SigmoidBiasConfig>, check_sigmoid_bias}},
-              // DeepSeek-V2 (DeepSeek-AI 2024) with raw.
-              {"grouped_top_k", grouped_top_k_router()},
-              // Expert choice (Zhou et al. 2022).
-              {"expert_choice", {make_choosing_experts, {.gates = {Gate::kRaw}, .experts_choose = true}}},
-              // S-BASE (Clark et al. 2022), as Megatron-Core has it.
-              {"sinkhorn",
-               {make<linear_scores, select_sinkhorn, sigmoid_of_one_squash>,
-                {.gates = {Gate::kRaw}},
-                parallel::own_keys_of<SinkhornConfig>}},
-              // Dynamic routing (Huang et al. 2024), at most top_k.
-              {"top_p", top_p_router()},
-              // Hecto: hard, straight-through, tempered.
-              {"hecto", hecto_router()},
-              // Soft MoE (Puigcerver et al. 2024).
-              {"soft",
-               {soft_router,
-                {.gates = {Gate::kRaw}, .capacity = false, .sequences = false, .causal_safe = false},
-                parallel::own_keys_of<SoftConfig>}},
-              // Hash Layers (Roller et al. 2021).
-              {"hash",
-               {make<hash_scores, select_largest>,
-                {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .reads_ids = true}}},
-              // THOR (Zuo et al. 2022).
-              {"thor",
-               {make<uniform_scores, select_stochastic>,
-                {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .capacity = false, .draws = true},
-                parallel::own_keys_of<ThorConfig>}},
-          }};
+  return {
+      "router",
+      {
+          // Mixtral (Jiang et al. 2024) with sum1; Qwen2-MoE with raw.
+          {"top_k", {make<linear_scores, select_largest>, {.gates = kLearnedGates, .biased_scores = true}}},
+          // Switch Transformer (Fedus et al. 2022): top-1, raw gate, capacity by position; its jitter is 0.01.
+          {"switch", {make<linear_scores, select_largest>, {.top_k = 1, .gates = {Gate::kRaw}, .biased_scores = true}}},
+          // GShard (Lepikhin et al. 2021): the second choice drawn, weights summing to 1 after drops.
+          {"gshard",
+           {make<linear_scores, select_first_and_drawn>, {.top_k = 2, .gates = {Gate::kSum1Kept}, .draws = true}}},
+          // Shazeer et al. 2017: softmax over the K largest noisy logits; balanced by `importance` and `load`.
+          {"noisy_top_k",
+           {make<noisy_scores, select_largest>, {.gates = {Gate::kSum1}, .learned_noise = true, .draws = true}}},
+          // X-MoE (Chi et al. 2022).
+          {"cosine",
+           {make<cosine_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<CosineConfig>}},
+          // MoE++ (Jin et al. 2024) with true1 and a gating residual; ModuleFormer (Shen et al. 2023) with raw.
+          {"mlp", {make<mlp_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<MlpConfig>}},
+          // DeepSeek-V3 (DeepSeek-AI 2024) with sum1: balanced by a bias of the selection.
+          {"sigmoid_bias",
+           {make_biased, {.gates = kLearnedGates}, parallel::own_keys_of<SigmoidBiasConfig>, check_sigmoid_bias}},
+          // DeepSeek-V2 (DeepSeek-AI 2024) with raw.
+          {"grouped_top_k", grouped_top_k_router()},
+          // Expert choice (Zhou et al. 2022).
+          {"expert_choice", {make_choosing_experts, {.gates = {Gate::kRaw}, .experts_choose = true}}},
+          // S-BASE (Clark et al. 2022), as Megatron-Core has it.
+          {"sinkhorn",
+           {make<linear_scores, select_sinkhorn, sigmoid_of_one_squash>,
+            {.gates = {Gate::kRaw}},
+            parallel::own_keys_of<SinkhornConfig>}},
+          // Dynamic routing (Huang et al. 2024), at most top_k.
+          {"top_p", top_p_router()},
+          // Hecto: hard, straight-through, tempered.
+          {"hecto", hecto_router()},
+          // Soft MoE (Puigcerver et al. 2024).
+          {"soft",
+           {soft_router,
+            {.gates = {Gate::kRaw}, .capacity = false, .sequences = false, .causal_safe = false},
+            parallel::own_keys_of<SoftConfig>}},
+          // Hash Layers (Roller et al. 2021).
+          {"hash",
+           {make<hash_scores, select_largest>,
+            {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .reads_ids = true}}},
+          // THOR (Zuo et al. 2022).
+          {"thor",
+           {make<uniform_scores, select_stochastic>,
+            {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .capacity = false, .draws = true},
+            parallel::own_keys_of<ThorConfig>}},
+      }};
 }
 
 }  // namespace moetrain

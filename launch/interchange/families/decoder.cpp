@@ -21,7 +21,8 @@ std::string listed(const std::vector<bool>& blocks) {
 /// Before lists of that length are made.
 void check_layers(const ConfigKeys& keys, const ModelShape& shape) {
   constexpr int64_t kMost = 1000;  // model.layers
-  if (keys.reads() && shape.model.layers > kMost) keys.refuse("num_hidden_layers", "is more than 1000");
+  const bool legal = shape.model.layers >= 1 && shape.model.layers <= kMost;
+  if (keys.reads() && !legal) keys.refuse("num_hidden_layers", "is out of range; legal: 1 to 1000");
 }
 
 }  // namespace
@@ -29,11 +30,16 @@ void check_layers(const ConfigKeys& keys, const ModelShape& shape) {
 void decoder_keys(ConfigKeys& keys, ModelShape& shape, const DecoderDefaults& defaults) {
   moetrain::ModelConfig& model = shape.model;
   keys.key("vocab_size", shape.vocabulary_size);
+  if (keys.reads() && (shape.vocabulary_size < 1 || shape.vocabulary_size > 1 << 30)) {
+    keys.refuse("vocab_size", "is out of range; legal: 1 to 2^30");
+  }
   keys.key("hidden_size", model.width);
   keys.key("num_hidden_layers", model.layers);
   check_layers(keys, shape);
   keys.key("num_attention_heads", model.heads);
-  keys.key("num_key_value_heads", model.kv_heads, defaults.kv_heads > 0 ? defaults.kv_heads : model.heads);
+  // Absent it is the class's default, null as many as query heads.
+  const bool as_query = defaults.kv_heads == 0 || keys.names("num_key_value_heads");
+  keys.key("num_key_value_heads", model.kv_heads, as_query ? model.heads : defaults.kv_heads);
   if (model.heads < 1) keys.refuse("num_attention_heads", "is not at least 1");
   if (model.kv_heads < 1 || model.heads % model.kv_heads != 0) {
     keys.refuse("num_key_value_heads", parallel::concat("does not divide num_attention_heads = ", model.heads));
@@ -148,9 +154,10 @@ void feed_forward_tensors(TensorRules& rules, const ModelShape& shape, const std
   rules.copy(to + "down_proj.weight", from + "down.weight", {shape.model.width, hidden});
 }
 
-void feed_forward_biases(TensorRules& rules, const ModelShape& shape, const std::string& from, const std::string& to) {
-  rules.copy(to + "gate_proj.bias", from + "gate.bias", {shape.model.ffn_hidden});
-  rules.copy(to + "up_proj.bias", from + "up.bias", {shape.model.ffn_hidden});
+void feed_forward_biases(TensorRules& rules, const ModelShape& shape, const std::string& from, const std::string& to,
+                         int64_t hidden) {
+  rules.copy(to + "gate_proj.bias", from + "gate.bias", {hidden});
+  rules.copy(to + "up_proj.bias", from + "up.bias", {hidden});
   rules.copy(to + "down_proj.bias", from + "down.bias", {shape.model.width});
 }
 
@@ -243,7 +250,9 @@ void decoder_tensors(TensorRules& rules, const ModelShape& shape, const MoeNames
       if (shared != nullptr) shared(rules, shape, from + "moe.", to + names.layer);
     } else {
       feed_forward_tensors(rules, shape, from + "feed_forward.", to + "mlp.", shape.model.ffn_hidden);
-      if (shape.model.ffn_bias) feed_forward_biases(rules, shape, from + "feed_forward.", to + "mlp.");
+      if (shape.model.ffn_bias) {
+        feed_forward_biases(rules, shape, from + "feed_forward.", to + "mlp.", shape.model.ffn_hidden);
+      }
     }
   }
   rules.copy("model.norm.weight", "final_norm.weight", {width});

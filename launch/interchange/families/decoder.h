@@ -1,6 +1,6 @@
 // What the decoder-only families share. defines: DecoderDefaults, decoder_keys, head_width_key,
 // undeclared_head_width_key, attention_bias_key, window_key, layer_types_key, sparse_keys, norm_topk_key, MoeNames,
-// decoder_tensors, feed_forward_tensors
+// latent_attention_tensors, decoder_tensors, feed_forward_tensors, feed_forward_biases
 #pragma once
 #include <string>
 #include <vector>
@@ -66,5 +66,9 @@ void decoder_tensors(TensorRules& rules, const ModelShape& shape, const MoeNames
 /// gate, up and down of a dense feed-forward or a shared expert, F = hidden.
 void feed_forward_tensors(TensorRules& rules, const ModelShape& shape, const std::string& from, const std::string& to,
                           int64_t hidden);
+
+/// Their biases.
+void feed_forward_biases(TensorRules& rules, const ModelShape& shape, const std::string& from, const std::string& to,
+                         int64_t hidden);
 
 }  // namespace launch::interchange

@@ -65,11 +65,12 @@ Shape mxfp4_shape(const TensorFolder& folder, const std::string& name) {
 
 void decode_fp8(const TensorFolder& folder, DecodedTensor& out) {
   const auto* codes = static_cast<const uint8_t*>(folder.view(out.name).data);
-  const auto* scales = static_cast<const float*>(folder.view(out.name + kScaleInv).data);
+  const auto* scales = static_cast<const char*>(folder.view(out.name + kScaleInv).data);  // float32, placed anywhere
   const int64_t rows = out.shape[0], columns = out.shape[1], across = (columns + kBlock - 1) / kBlock;
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t column = 0; column < columns; ++column) {
-      const float scale = scales[row / kBlock * across + column / kBlock];
+      float scale = 0;
+      std::memcpy(&scale, scales + 4 * (row / kBlock * across + column / kBlock), sizeof(scale));
       out.values[static_cast<size_t>(row * columns + column)] = bits(e4m3()[codes[row * columns + column]] * scale);
     }
   }
@@ -99,6 +100,7 @@ void decode_mxfp4(const TensorFolder& folder, DecodedTensor& out) {
 BlockFormats::BlockFormats(const TensorFolder& folder, const Json& config, const std::string& place) : folder_(folder) {
   const auto found = config.find("quantization_config");
   if (found == config.end() || found->is_null()) return;
+  method_ = found->is_object() && found->value("quant_method", Json()) == "fp8" ? Method::kFp8 : Method::kMxfp4;
   const std::string method = found->is_object() ? found->value("quant_method", Json()).dump() : "";
   const bool fp8 = method == "\"fp8\"";
   if (!fp8 && method != "\"mxfp4\"") {
@@ -112,23 +114,25 @@ BlockFormats::BlockFormats(const TensorFolder& folder, const Json& config, const
 }
 
 bool BlockFormats::holds(const std::string& name) const {
-  return folder_.holds(name + kBlocks) || (folder_.holds(name) && folder_.holds(name + kScaleInv));
+  if (method_ == Method::kFp8) return folder_.holds(name) && folder_.holds(name + kScaleInv);
+  return method_ == Method::kMxfp4 && folder_.holds(name + kBlocks) && !folder_.holds(name);
 }
 
 Shape BlockFormats::shape(const std::string& name) const {
-  return folder_.holds(name + kBlocks) ? mxfp4_shape(folder_, name) : fp8_shape(folder_, name);
+  return method_ == Method::kMxfp4 ? mxfp4_shape(folder_, name) : fp8_shape(folder_, name);
 }
 
 DecodedTensor BlockFormats::decoded(const std::string& name) const {
   DecodedTensor out{.name = name, .shape = shape(name), .values = {}};
   out.values.resize(static_cast<size_t>(element_count(out.shape)));
-  (folder_.holds(name + kBlocks) ? decode_mxfp4 : decode_fp8)(folder_, out);
+  (method_ == Method::kMxfp4 ? decode_mxfp4 : decode_fp8)(folder_, out);
   return out;
 }
 
 std::optional<std::string> BlockFormats::whole_of(const std::string& part) const {
   for (const std::string& ending : {kScaleInv, kBlocks, kScales}) {
-    if (part.ends_with(ending)) return part.substr(0, part.size() - ending.size());
+    const std::string name = part.ends_with(ending) ? part.substr(0, part.size() - ending.size()) : "";
+    if (!name.empty() && holds(name)) return name;
   }
   return std::nullopt;
 }

@@ -29,7 +29,7 @@ class BlockFormats {
   /// What config.json's quantization_config says; plain folders have none. UserError for another format than these two.
   BlockFormats(const TensorFolder& folder, const Json& config, const std::string& place);
 
-  /// Whether NAME is there in blocks.
+  /// Whether NAME is there in blocks of that format.
   bool holds(const std::string& name) const;
   /// Its shape once decoded. UserError, naming the tensor, where its parts do not fit together.
   std::vector<int64_t> shape(const std::string& name) const;
@@ -38,7 +38,10 @@ class BlockFormats {
   std::optional<std::string> whole_of(const std::string& part) const;
 
  private:
+  enum class Method { kNone, kFp8, kMxfp4 };
+
   const TensorFolder& folder_;
+  Method method_ = Method::kNone;
 };
 
 }  // namespace launch::interchange

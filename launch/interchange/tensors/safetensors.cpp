@@ -10,6 +10,7 @@
 #include "launch/interchange/tensors/json_object.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
+#include "parallel/base/printable.h"
 
 namespace launch::interchange {
 namespace {
@@ -33,7 +34,7 @@ uint64_t tensor_bytes(const std::string& dtype, const std::vector<int64_t>& shap
 }
 
 std::string header_text(const std::vector<const TensorToWrite*>& tensors) {
-  Json header;
+  LargeJson header;
   header["__metadata__"]["format"] = "pt";  // transformers refuses a file without it
   uint64_t offset = 0;
   for (const TensorToWrite* tensor : tensors) {
@@ -48,16 +49,16 @@ std::string header_text(const std::vector<const TensorToWrite*>& tensors) {
 }
 
 /// The whole numbers of a JSON array, none negative; false where it is anything else.
-bool read_numbers(const Json& array, std::vector<int64_t>& numbers) {
+bool read_numbers(const LargeJson& array, std::vector<int64_t>& numbers) {
   if (!array.is_array()) return false;
-  for (const Json& number : array) {
-    if (!number.is_number_unsigned() || number.get<uint64_t>() > uint64_t{1} << 62) return false;
+  for (const LargeJson& number : array) {
+    if (!number.is_number_unsigned() || number.get<uint64_t>() > uint64_t{1} << 48) return false;
     numbers.push_back(number.get<int64_t>());
   }
   return true;
 }
 
-TensorPlace parse_tensor(const std::string& place, const Json& entry, uint64_t data_bytes) {
+TensorPlace parse_tensor(const std::string& place, const LargeJson& entry, uint64_t data_bytes) {
   TensorPlace tensor;
   std::vector<int64_t> offsets;
   const bool well_formed = entry.is_object() && entry.contains("dtype") && entry["dtype"].is_string() &&
@@ -167,10 +168,10 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
   }
   const std::string text(reinterpret_cast<const char*>(file_->data() + kLengthBytes), header_bytes);
   const uint64_t data_start = kLengthBytes + header_bytes, data_bytes = file_->size() - data_start;
-  const Json header = parse_json_object(text, path.string() + ": its header");
+  const LargeJson header = parse_large_object(text, path.string() + ": its header");
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
-    tensors_[name] = parse_tensor(path.string() + ": tensor '" + name + "'", entry, data_bytes);
+    tensors_[name] = parse_tensor(path.string() + ": tensor '" + parallel::printable(name) + "'", entry, data_bytes);
   }
   check_coverage(path, tensors_, data_bytes);
   for (auto& [name, tensor] : tensors_) tensor.offset += data_start;

@@ -38,6 +38,7 @@ struct TensorToWrite {
   std::string dtype;
   std::vector<int64_t> shape;
   std::function<void(std::span<std::byte> bytes)> fill;
+  bool weight = true;  // else something beside the weights, whose type says nothing of theirs
 };
 
 /// Writes `path` (overwriting it) and flushes it to the disk. Wider elements come first, so every tensor is aligned.
@@ -60,7 +61,6 @@ class SafetensorsFile {
   const std::map<std::string, TensorPlace>& tensors() const { return tensors_; }
   /// Mapped, for as long as this lives. A name that is not in tensors() is a UserError.
   TensorView view(const std::string& name) const;
-  uint64_t bytes() const { return file_->size(); }
 
  private:
   std::filesystem::path path_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 
 #include "parallel/base/fault.h"
 
@@ -77,6 +78,14 @@ Out converted(In value, double scale, const std::string& name) {
   return narrow;
 }
 
+/// Of a file's bytes, which may stand anywhere.
+template <class In>
+In loaded(const std::byte* elements, int64_t index) {
+  In value;
+  std::memcpy(&value, elements + index * static_cast<int64_t>(sizeof(In)), sizeof(In));
+  return value;
+}
+
 /// `copy` is called with how an element becomes another: bits of one size where types agree, else a conversion.
 template <class Copy>
 void with_conversion(const std::string& from, const std::string& to, double scale, const std::string& name,
@@ -105,9 +114,10 @@ void with_conversion(const std::string& from, const std::string& to, double scal
 void read_block(const TensorRule& rule, const TensorView& target, const parallel::ElementRange& own,
                 const std::string& dtype, void* out) {
   with_conversion(target.dtype, dtype, 1.0 / rule.scale, rule.target, [&](auto in, auto narrow, const auto& convert) {
-    const auto* from = static_cast<const decltype(in)*>(target.data);
-    auto* to = static_cast<decltype(narrow)*>(out) - own.begin;
-    walk(rule, own, [&](int64_t there, int64_t here) { to[here] = convert(from[there]); });
+    const auto* from = static_cast<const std::byte*>(target.data);
+    auto* to = static_cast<decltype(narrow)*>(out);
+    walk(rule, own,
+         [&](int64_t there, int64_t here) { to[here - own.begin] = convert(loaded<decltype(in)>(from, there)); });
   });
 }
 
@@ -115,9 +125,11 @@ void write_block(const TensorRule& rule, const TensorView& source, const std::st
                  std::span<std::byte> target) {
   if (rule.source.empty()) return std::fill(target.begin(), target.end(), std::byte{0});
   with_conversion(source.dtype, dtype, rule.scale, rule.source, [&](auto in, auto narrow, const auto& convert) {
-    const auto* from = static_cast<const decltype(in)*>(source.data) + rule.source_offset;
+    const auto* from = static_cast<const std::byte*>(source.data);
     auto* to = reinterpret_cast<decltype(narrow)*>(target.data());
-    walk(rule, {0, rule.elements()}, [&](int64_t there, int64_t here) { to[there] = convert(from[here]); });
+    walk(rule, {0, rule.elements()}, [&](int64_t there, int64_t here) {
+      to[there] = convert(loaded<decltype(in)>(from, rule.source_offset + here));
+    });
   });
 }
 

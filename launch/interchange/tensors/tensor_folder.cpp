@@ -4,6 +4,7 @@
 
 #include "launch/interchange/tensors/json_object.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/printable.h"
 
 namespace launch::interchange {
 namespace {
@@ -12,7 +13,7 @@ constexpr uint64_t kLargestIndex = 64 << 20;  // [bytes]
 
 /// Tensor -> file, as the index says.
 std::map<std::string, std::string> read_index(const std::filesystem::path& path) {
-  const Json index = read_json_object(path, kLargestIndex);
+  const LargeJson index = parse_large_object(read_small_file(path, kLargestIndex), path.string());
   const auto map = index.find("weight_map");
   if (map == index.end() || !map->is_object()) parallel::user_error(path.string(), ": has no object weight_map");
   std::map<std::string, std::string> files;
@@ -22,7 +23,7 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& path)
         std::ranges::none_of(name, [](char c) { return c == '/' || static_cast<unsigned char>(c) < ' '; });
     if (!plain || !name.ends_with(".safetensors")) {
       parallel::user_error(path.string(), ": '", tensor, "' would lie in ",
-                           file.dump(-1, ' ', true, Json::error_handler_t::replace),
+                           file.dump(-1, ' ', true, LargeJson::error_handler_t::replace),
                            "; legal: a safetensors file of this folder");
     }
     files[tensor] = name;
@@ -56,7 +57,8 @@ TensorFolder::TensorFolder(const std::filesystem::path& folder) : folder_(folder
     std::unique_ptr<SafetensorsFile>& file = files_[name];
     if (file == nullptr) file = std::make_unique<SafetensorsFile>(folder / name);
     if (!file->tensors().contains(tensor)) {
-      parallel::user_error(index.string(), ": '", tensor, "' would lie in ", name, ", which does not hold it");
+      parallel::user_error(index.string(), ": '", parallel::printable(tensor), "' would lie in ", name,
+                           ", which does not hold it");
     }
     file_of_[tensor] = file.get();
   }
@@ -64,7 +66,7 @@ TensorFolder::TensorFolder(const std::filesystem::path& folder) : folder_(folder
     for (const auto& [tensor, place] : file->tensors()) {
       const auto found = named.find(tensor);
       if (found != named.end() && found->second == name) continue;
-      parallel::user_error((folder / name).string(), ": holds '", tensor, "', which the index ",
+      parallel::user_error((folder / name).string(), ": holds '", parallel::printable(tensor), "', which the index ",
                            found == named.end() ? "does not name" : "has in " + found->second);
     }
   }
@@ -80,12 +82,6 @@ TensorView TensorFolder::view(const std::string& name) const {
   const auto found = file_of_.find(name);
   if (found == file_of_.end()) parallel::user_error(folder_.string(), ": holds no tensor '", name, "'");
   return found->second->view(name);
-}
-
-int64_t TensorFolder::bytes() const {
-  int64_t sum = 0;
-  for (const auto& [name, file] : files_) sum += static_cast<int64_t>(file->bytes());
-  return sum;
 }
 
 }  // namespace launch::interchange

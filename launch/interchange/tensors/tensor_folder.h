@@ -21,7 +21,6 @@ class TensorFolder {
   std::vector<std::string> names() const;
   bool holds(const std::string& name) const { return file_of_.contains(name); }
   TensorView view(const std::string& name) const;  // UserError for a name that is not there
-  int64_t bytes() const;                           // of all files
 
  private:
   std::filesystem::path folder_;

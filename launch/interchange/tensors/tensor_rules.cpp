@@ -30,6 +30,14 @@ void TensorRules::transposed(const std::string& target, const std::string& sourc
        .target_strides = {1, rows}});
 }
 
+void TensorRules::add(TensorRule rule) {
+  if (rules_.size() >= most_) {
+    parallel::user_error("its config.json makes more than ", most_,
+                         " tensors of layers and experts, far more than the folder holds");
+  }
+  rules_.push_back(std::move(rule));
+}
+
 void TensorRules::zeros(const std::string& target, const std::vector<int64_t>& shape) {
   add({.target = target,
        .target_shape = shape,

@@ -2,6 +2,7 @@
 // directions. defines: TensorRule, ExpertsStored, TensorRules, rules_by_target, rules_by_source
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -32,7 +33,10 @@ enum class ExpertsStored { kOneByOne, kTogether };
 /// Collects the rules of one model.
 class TensorRules {
  public:
-  explicit TensorRules(ExpertsStored experts = ExpertsStored::kOneByOne) : experts_(experts) {}
+  /// At most so many rules: a config may claim more tensors than any folder holds.
+  explicit TensorRules(ExpertsStored experts = ExpertsStored::kOneByOne,
+                       size_t most = std::numeric_limits<size_t>::max())
+      : experts_(experts), most_(most) {}
   ExpertsStored experts() const { return experts_; }
 
   /// The same shape, the same order.
@@ -44,7 +48,7 @@ class TensorRules {
   };
   void transposed(const std::string& target, const std::string& source, const ExpertMatrix& matrix);
   void zeros(const std::string& target, const std::vector<int64_t>& shape);
-  void add(TensorRule rule) { rules_.push_back(std::move(rule)); }
+  void add(TensorRule rule);  // UserError for one too many
   /// Of the rule added last.
   void scale(float scale) { rules_.back().scale = scale; }
   void call_buffer() { rules_.back().buffer = true; }
@@ -53,6 +57,7 @@ class TensorRules {
 
  private:
   ExpertsStored experts_;
+  size_t most_;
   std::vector<TensorRule> rules_;
 };
 

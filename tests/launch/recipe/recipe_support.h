@@ -35,8 +35,8 @@ using FieldValue = std::variant<int64_t, double, bool, std::string, parallel::Sp
 inline std::string broken_rule(const std::vector<std::string>& overrides) {
   Recipe recipe = parse_recipe("[data]\nfile = \"tokens.h5\"\n", "recipe.toml", overrides);
   return fault_of([&] {
-    check_files(recipe);
     check_rules(recipe);
+    check_training(recipe);
   });
 }
 

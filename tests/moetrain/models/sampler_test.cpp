@@ -128,7 +128,7 @@ TEST(Generate, StopsAfterTheEndToken) {
   const int64_t end = endless[5];
   const auto first = std::find(endless.begin(), endless.end(), end);
   const std::vector<int64_t> stopped =
-      generate(*model, kPrompt, {.tokens = 20, .temperature = 2.0, .seed = 3, .end_token = end});
+      generate(*model, kPrompt, {.tokens = 20, .temperature = 2.0, .seed = 3, .end_tokens = {end}});
   EXPECT_EQ(stopped, std::vector<int64_t>(endless.begin(), first + 1));
 }
 
