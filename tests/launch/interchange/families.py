@@ -62,7 +62,7 @@ def draw(name, shape, generator, family):
     if name.endswith(("bias", "sinks")):
         return 0.4 * values
     if re.search(r"(embed_tokens|shared|relative_attention_bias)\.weight$", name):
-        return values
+        return values / 4 if family == "gpt_oss" else values  # its tied variant is wide: logits of a usual size
     gain, inputs = 1, shape[-1]
     if family == "gpt_oss" and name.endswith("_proj"):  # [E, in, out]; gates that reach their limit
         gain, inputs = 3 if "gate_up" in name else 1, shape[-2]
