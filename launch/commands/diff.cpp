@@ -5,7 +5,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/interchange/tensors/safetensors.h"
-#include "launch/runs/weights.h"
+#include "launch/runs/stored_weights.h"
 
 namespace launch {
 namespace {
@@ -14,13 +14,14 @@ struct DiffArguments {
   std::string first, second;
 };
 
-std::string described(const std::optional<Weights::Tensor>& tensor) {
+std::string described(const std::optional<StoredWeights::Tensor>& tensor) {
   return tensor ? tensor->dtype + " " + interchange::shape_text(tensor->shape) : "is not there";
 }
 
 /// Whether they are the same.
 bool print_differences(const DiffArguments& arguments) {
-  const std::unique_ptr<Weights> first = open_weights(arguments.first), second = open_weights(arguments.second);
+  const std::unique_ptr<StoredWeights> first = open_stored_weights(arguments.first),
+                                       second = open_stored_weights(arguments.second);
   const std::vector<Comparison> differences = compare(*first, *second);
   double largest = 0;
   for (const Comparison& each : differences) {

@@ -4,7 +4,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
-#include "launch/runs/weights.h"
+#include "launch/runs/stored_weights.h"
 
 namespace launch {
 
@@ -16,7 +16,7 @@ void add_verify_command(CLI::App& app, Invocation&) {
       ->required();
   command->callback([path] {
     run_once([&] {
-      const std::unique_ptr<Weights> weights = open_weights(*path);
+      const std::unique_ptr<StoredWeights> weights = open_stored_weights(*path);
       const WeightsCheck check = verify(*weights);
       std::printf(
           "%s: %lld tensors of %lld numbers, all finite, %s\n", path->c_str(), static_cast<long long>(check.tensors),

@@ -1,5 +1,5 @@
 // Weights wherever they lie: a run, a checkpoint, a Hugging Face folder, all by moetrain's names.
-// defines: Weights, open_weights, Comparison, compare, WeightsCheck, verify
+// defines: StoredWeights, open_stored_weights, Comparison, compare, WeightsCheck, verify
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -14,7 +14,7 @@
 
 namespace launch {
 
-class Weights {
+class StoredWeights {
  public:
   struct Tensor {
     std::string name;
@@ -23,7 +23,7 @@ class Weights {
     int64_t elements() const;
   };
 
-  virtual ~Weights() = default;
+  virtual ~StoredWeights() = default;
   virtual const std::vector<Tensor>& tensors() const = 0;
   /// Elements of one of them, in its order.
   virtual void read(const std::string& name, const parallel::ElementRange& elements, double* out) const = 0;
@@ -35,25 +35,25 @@ class Weights {
 
 /// `path`: a run folder (its newest checkpoint), a checkpoint file, or a Hugging Face folder. Mapped: what is not read
 /// costs no memory. UserError for anything else, and for what it is refused for.
-std::unique_ptr<Weights> open_weights(const std::filesystem::path& path);
+std::unique_ptr<StoredWeights> open_stored_weights(const std::filesystem::path& path);
 
 /// A tensor that is not the same in two.
 struct Comparison {
   std::string name;
-  std::optional<Weights::Tensor> first, second;  // nullopt: it has none of that name
-  double largest_difference = 0;                 // of elements; infinite where a NaN is
-  int64_t different = 0;                         // elements; of tensors of one shape
+  std::optional<StoredWeights::Tensor> first, second;  // nullopt: it has none of that name
+  double largest_difference = 0;                       // of elements; infinite where a NaN is
+  int64_t different = 0;                               // elements; of tensors of one shape
 };
 
 /// Those, in the order of the first one's tensors; a tensor of one shape and equal numbers is the same whatever its
 /// type.
-std::vector<Comparison> compare(const Weights& first, const Weights& second);
+std::vector<Comparison> compare(const StoredWeights& first, const StoredWeights& second);
 
 struct WeightsCheck {
   int64_t tensors = 0, elements = 0;
 };
 
 /// Reads all of it. UserError, naming the tensor: a wrong checksum, a number that is not finite.
-WeightsCheck verify(const Weights& weights);
+WeightsCheck verify(const StoredWeights& weights);
 
 }  // namespace launch

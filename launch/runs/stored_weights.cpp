@@ -1,4 +1,4 @@
-#include "launch/runs/weights.h"
+#include "launch/runs/stored_weights.h"
 
 #include <algorithm>
 #include <cmath>
@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kPiece = 1 << 20;  // elements that are looked at together
 
-class CheckpointWeights : public Weights {
+class CheckpointWeights : public StoredWeights {
  public:
   explicit CheckpointWeights(const fs::path& path) : path_(path), file_(path) {
     for (const char* const group : {"parameters", "buffers"}) {
@@ -56,7 +56,7 @@ class CheckpointWeights : public Weights {
   std::map<std::string, StoredTensor> stored_;
 };
 
-class FolderWeights : public Weights {
+class FolderWeights : public StoredWeights {
  public:
   explicit FolderWeights(const fs::path& folder) : model_(folder) {
     for (const auto& parameter : model_.parameters()) {
@@ -75,8 +75,8 @@ class FolderWeights : public Weights {
   std::vector<Tensor> tensors_;
 };
 
-const Weights::Tensor* find(const Weights& weights, const std::string& name) {
-  const auto found = std::ranges::find(weights.tensors(), name, &Weights::Tensor::name);
+const StoredWeights::Tensor* find(const StoredWeights& weights, const std::string& name) {
+  const auto found = std::ranges::find(weights.tensors(), name, &StoredWeights::Tensor::name);
   return found == weights.tensors().end() ? nullptr : &*found;
 }
 
@@ -86,7 +86,7 @@ void in_pieces(int64_t elements, const std::function<void(const parallel::Elemen
 }
 
 /// The numbers of two tensors of one name and shape.
-void compare_numbers(const Weights& first, const Weights& second, Comparison& of) {
+void compare_numbers(const StoredWeights& first, const StoredWeights& second, Comparison& of) {
   std::vector<double> a(kPiece), b(kPiece);
   in_pieces(of.first->elements(), [&](const parallel::ElementRange& piece) {
     first.read(of.name, piece, a.data());
@@ -103,9 +103,9 @@ void compare_numbers(const Weights& first, const Weights& second, Comparison& of
 
 }  // namespace
 
-int64_t Weights::Tensor::elements() const { return interchange::element_count(shape); }
+int64_t StoredWeights::Tensor::elements() const { return interchange::element_count(shape); }
 
-std::unique_ptr<Weights> open_weights(const fs::path& path) {
+std::unique_ptr<StoredWeights> open_stored_weights(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_regular_file(path, ignored)) {
     read_checkpoint_info(path);  // that it is one
@@ -114,7 +114,7 @@ std::unique_ptr<Weights> open_weights(const fs::path& path) {
   if (fs::exists(RunFolder{path}.recipe(), ignored)) {
     const std::vector<int64_t> updates = checkpoint_updates(path);
     if (updates.empty()) parallel::user_error(path.string(), " holds no checkpoint yet");
-    return open_weights(checkpoint_path(path, updates.back()));
+    return open_stored_weights(checkpoint_path(path, updates.back()));
   }
   if (fs::exists(path / "config.json", ignored)) return std::make_unique<FolderWeights>(path);
   parallel::user_error(path.string(),
@@ -122,25 +122,25 @@ std::unique_ptr<Weights> open_weights(const fs::path& path) {
                        "Hugging Face folder (config.json)");
 }
 
-std::vector<Comparison> compare(const Weights& first, const Weights& second) {
+std::vector<Comparison> compare(const StoredWeights& first, const StoredWeights& second) {
   std::vector<Comparison> all;
-  for (const Weights::Tensor& here : first.tensors()) {
+  for (const StoredWeights::Tensor& here : first.tensors()) {
     Comparison of{.name = here.name, .first = here, .second = {}};
-    if (const Weights::Tensor* there = find(second, here.name)) of.second = *there;
+    if (const StoredWeights::Tensor* there = find(second, here.name)) of.second = *there;
     const bool alike = of.second && of.second->shape == here.shape;
     if (alike) compare_numbers(first, second, of);
     if (!alike || of.different > 0) all.push_back(std::move(of));
   }
-  for (const Weights::Tensor& there : second.tensors()) {
+  for (const StoredWeights::Tensor& there : second.tensors()) {
     if (find(first, there.name) == nullptr) all.push_back({.name = there.name, .first = {}, .second = there});
   }
   return all;
 }
 
-WeightsCheck verify(const Weights& weights) {
+WeightsCheck verify(const StoredWeights& weights) {
   WeightsCheck check;
   std::vector<double> numbers(kPiece);
-  for (const Weights::Tensor& tensor : weights.tensors()) {
+  for (const StoredWeights::Tensor& tensor : weights.tensors()) {
     weights.check_bytes(tensor.name);
     in_pieces(tensor.elements(), [&](const parallel::ElementRange& piece) {
       weights.read(tensor.name, piece, numbers.data());
