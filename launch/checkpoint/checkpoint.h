@@ -1,7 +1,8 @@
 // One HDF5 file for each saved update, independent of the layout that wrote it.
 // defines: CheckpointTensor, CheckpointInfo, DamagedCheckpoint, write_checkpoint, read_checkpoint_info,
-// read_checkpoint, StoredTensor, dtype_name, stored_tensors, all_finite, StreamedTensor, stream_checkpoint,
-// checkpoint_updates, checkpoint_path, newest_update, aside_of, set_aside, prune_checkpoints
+// read_checkpoint, StoredTensor, dtype_name, scalar_type_of, stored_tensors, all_finite, StreamedTensor,
+// stream_checkpoint, checkpoint_updates, newest_checkpoint, checkpoint_path, newest_update, aside_of, set_aside,
+// prune_checkpoints
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -91,8 +92,9 @@ struct StoredTensor {
   int64_t elements() const;
 };
 
-/// "F64", "F32", "F16" or "BF16".
+/// "F64", "F32", "F16" or "BF16", and back.
 std::string dtype_name(at::ScalarType type);
+at::ScalarType scalar_type_of(const std::string& dtype);
 
 /// The datasets below `group` ("parameters", "buffers", "optimizer/SLOT"), by name; none where there is no such group.
 /// DamagedCheckpoint where they cannot be read.
@@ -105,6 +107,9 @@ bool all_finite(const at::Tensor& tensor);
 std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder);
 /// The same, as rank 0 sees them. Collective.
 std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder, parallel::Communicator& group);
+
+/// The file of the newest. UserError where there is none.
+std::filesystem::path newest_checkpoint(const std::filesystem::path& run_folder);
 
 /// Names files checkpoints/update_<12 digits>.h5 of a run folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, int64_t update);

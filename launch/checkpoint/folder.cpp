@@ -79,4 +79,10 @@ void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep) {
   }
 }
 
+std::filesystem::path newest_checkpoint(const std::filesystem::path& run_folder) {
+  const std::vector<int64_t> updates = checkpoint_updates(run_folder);
+  if (updates.empty()) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
+  return checkpoint_path(run_folder, updates.back());
+}
+
 }  // namespace launch

@@ -290,6 +290,10 @@ std::string dtype_name(at::ScalarType type) {
   return type == at::kDouble ? "F64" : type == at::kFloat ? "F32" : type == at::kHalf ? "F16" : "BF16";
 }
 
+at::ScalarType scalar_type_of(const std::string& dtype) {
+  return dtype == "F64" ? at::kDouble : dtype == "F32" ? at::kFloat : dtype == "F16" ? at::kHalf : at::kBFloat16;
+}
+
 std::vector<StoredTensor> stored_tensors(const std::filesystem::path& path, const std::string& group) {
   std::vector<StoredTensor> all;
   read(path, [&] {

@@ -59,9 +59,7 @@ void export_run(const ExportArguments& arguments) {
   check_apart(arguments.run, arguments.folder);
   const RunFolder run{arguments.run};
   const Recipe recipe = read_run_recipe(run, {}, arguments.registry);
-  const std::vector<int64_t> updates = checkpoint_updates(run.path);
-  if (updates.empty()) parallel::user_error(arguments.run, " holds no checkpoint yet");
-  const std::filesystem::path path = checkpoint_path(run.path, updates.back());
+  const std::filesystem::path path = newest_checkpoint(run.path);
   const CheckpointInfo info = read_checkpoint_info(path);
   const data::MappedFile file(path);
   interchange::ExportSource source{.shape = {.model = recipe.model,

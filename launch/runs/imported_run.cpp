@@ -20,16 +20,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-at::ScalarType scalar_type(const std::string& dtype) {
-  return dtype == "F64" ? at::kDouble : dtype == "F32" ? at::kFloat : dtype == "F16" ? at::kHalf : at::kBFloat16;
-}
-
 std::vector<StreamedTensor> streams(const interchange::ImportedModel& model) {
   std::vector<StreamedTensor> all;
   for (const auto& parameter : model.parameters()) {
     all.push_back({.path = (parameter.is_buffer ? "buffers/" : "parameters/") + parameter.name,
                    .shape = parameter.shape,
-                   .type = scalar_type(parameter.dtype),
+                   .type = scalar_type_of(parameter.dtype),
                    .read = [&model, &parameter](const parallel::ElementRange& elements, void* out) {
                      model.read(parameter.name, elements, parameter.dtype, out);
                    }});
@@ -121,10 +117,9 @@ int64_t import_run(const ImportOptions& options, parallel::Communicator& group) 
     if (group.rank() != 0) return;
     keep_came_with(options.run, files_of(options.folder));
     if (tokenizer != nullptr) keep_tokenizer(run, *tokenizer);
-    write_file(run.recipe(), write_recipe(recipe));
+    write_file(run.recipe(), info.recipe);
   });
-  const int64_t bytes = stream_checkpoint(checkpoint_path(options.run, 0), info, tensors, group);
-  return bytes;
+  return stream_checkpoint(checkpoint_path(options.run, 0), info, tensors, group);
 }
 
 }  // namespace launch

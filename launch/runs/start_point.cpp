@@ -19,11 +19,6 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-/// [model], [attention] and [moe] of a run's own recipe.
-Recipe recipe_of_run(const fs::path& folder, std::shared_ptr<const Registry> registry) {
-  return read_run_recipe({folder}, {}, std::move(registry));
-}
-
 /// What the folder holds and the model has no place for would be lost.
 void check_all_used(const interchange::ImportedModel& model, const std::vector<CheckpointTensor>& tensors) {
   std::set<std::string> wanted;
@@ -80,14 +75,8 @@ StartPoint open_start(const fs::path& named, std::shared_ptr<const Registry> reg
   const bool is_checkpoint = is_file(path) && update_of(path) >= 0;
   const fs::path run = is_checkpoint ? path.parent_path().parent_path() : path;
   if (is_file(RunFolder{run}.recipe())) {
-    start.recipe_ = recipe_of_run(run, std::move(registry));
-    if (is_checkpoint) {
-      start.checkpoint_ = path;
-    } else {
-      const std::vector<int64_t> updates = checkpoint_updates(run);
-      if (updates.empty()) parallel::user_error(run.string(), " holds no checkpoint yet");
-      start.checkpoint_ = checkpoint_path(run, updates.back());
-    }
+    start.recipe_ = read_run_recipe({run}, {}, std::move(registry));
+    start.checkpoint_ = is_checkpoint ? path : newest_checkpoint(run);
     start.tokenizer_hash_ = read_checkpoint_info(start.checkpoint_).tokenizer_hash;
     start.came_with_ = came_with(run);
     return start;
@@ -109,7 +98,7 @@ std::function<Recipe(const Recipe& read)> recipe_of_start(std::shared_ptr<const 
   return [registry](const Recipe& read) {
     // A run that has saved says itself what its model is; its start may be gone by then.
     if (!checkpoint_updates(read.run.folder).empty() && is_file(RunFolder{read.run.folder}.recipe())) {
-      return recipe_of_run(read.run.folder, registry);
+      return read_run_recipe({read.run.folder}, {}, registry);
     }
     return open_start(read.train.start, registry).recipe();
   };

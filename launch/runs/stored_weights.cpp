@@ -112,9 +112,7 @@ std::unique_ptr<StoredWeights> open_stored_weights(const fs::path& path) {
     return std::make_unique<CheckpointWeights>(path);
   }
   if (fs::exists(RunFolder{path}.recipe(), ignored)) {
-    const std::vector<int64_t> updates = checkpoint_updates(path);
-    if (updates.empty()) parallel::user_error(path.string(), " holds no checkpoint yet");
-    return open_stored_weights(checkpoint_path(path, updates.back()));
+    return open_stored_weights(newest_checkpoint(path));
   }
   if (fs::exists(path / "config.json", ignored)) return std::make_unique<FolderWeights>(path);
   parallel::user_error(path.string(),
