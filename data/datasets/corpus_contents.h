@@ -1,5 +1,6 @@
 // defines: CorpusContents, FormatNames, join_names, split_names: what a token file holds, shared by corpus and streams
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -7,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "data/chat/chat_template.h"
 #include "data/datasets/mapped_file.h"
 #include "data/datasets/split.h"
 #include "data/datasets/token_view.h"
@@ -27,6 +29,8 @@ struct CorpusContents {
   std::vector<std::string> name;    // [D]
   std::vector<std::string> groups;  // G of them
   std::vector<int64_t> alignment;   // [R * G], row-major: the row's document in each group, or -1; empty: no alignment
+  const std::byte* learned = nullptr;  // [tokens] of the file: 1 where a model is to say the token; null: all are
+  std::optional<ChatForm> chat;        // what conversations were written by
   std::optional<ImageShape> image;  // where the documents are images: their bytes, row by row, and an end
   std::shared_ptr<const Tokenizer> tokenizer;
   std::string tokenizer_hash;
@@ -37,6 +41,7 @@ struct CorpusContents {
   int64_t aligned_document(int64_t row, int64_t group_index) const {
     return alignment[static_cast<size_t>(row) * groups.size() + static_cast<size_t>(group_index)];
   }
+  bool is_learned(int64_t token) const { return learned == nullptr || learned[token] != std::byte{0}; }
   /// The split of a row is that of any document in it.
   Split split_of_row(int64_t row) const;
 };
@@ -45,6 +50,7 @@ struct CorpusContents {
 struct FormatNames {
   static constexpr const char* kFormat = "moetrain tokens";
   static constexpr const char* kVersion = "1";
+  static constexpr const char* kVersionOfChats = "2";  // as 1, with kLearned and kChat, which no reader may pass over
   static constexpr const char* kTokens = "/documents/tokens";
   static constexpr const char* kOffsets = "/documents/offsets";
   static constexpr const char* kGroup = "/documents/group";
@@ -54,6 +60,8 @@ struct FormatNames {
   static constexpr const char* kGroups = "/groups";
   static constexpr const char* kAlignment = "/alignment";
   static constexpr const char* kAligned = "/alignment/documents";
+  static constexpr const char* kLearned = "/documents/learned";
+  static constexpr const char* kChat = "/chat";
   static constexpr const char* kImages = "/images";
   static constexpr const char* kTokenizer = "/tokenizer";
   static constexpr const char* kModel = "/tokenizer/model";

@@ -1,5 +1,6 @@
-// defines: DataConfig, visit
+// defines: Packing, DataConfig, visit
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -7,9 +8,18 @@
 
 namespace data {
 
+/// What a sequence of a language model is.
+enum class Packing {
+  kStream,     // a window of the whole text, in which documents follow each other
+  kDocuments,  // a document: as many as fit stand in a row, each seeing itself alone
+  kJoined,     // a row of whole documents, which see those before them
+};
+constexpr std::array<const char*, 3> names_of(Packing) { return {"stream", "documents", "joined"}; }
+
 struct DataConfig {
   std::string file;
   int64_t sequence_length = 128;
+  parallel::Enum<Packing> packing = Packing::kStream;
   std::string directions = "all";
   int64_t longest = 128;
   int64_t rows = 0;
@@ -21,6 +31,9 @@ void visit(DataConfig& config, Visitor& field) {
   using namespace parallel;
   field("file", config.file, anything(), "token file written by `moetrain prepare`");
   field("sequence_length", config.sequence_length, between(1, 1 << 20), "tokens of one sequence of a language model");
+  field("packing", config.packing, anything(),
+        "language model: stream: windows of the whole text; documents: whole documents, as many in a row of "
+        "sequence_length tokens as fit, each seeing itself alone; joined: the same rows, each one sequence");
   field("directions", config.directions, anything(),
         "translation: \"all\", or a list such as \"en-de,de-en\" or \"en-*,*-en\"");
   field(

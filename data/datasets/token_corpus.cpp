@@ -23,9 +23,10 @@ using Names = FormatNames;
 void check_format(const Hdf5File& file) {
   const std::string format = file.attribute("/", "format");
   const std::string version = file.attribute("/", "version");
-  if (format != Names::kFormat || version != Names::kVersion) {
+  if (format != Names::kFormat || (version != Names::kVersion && version != Names::kVersionOfChats)) {
     parallel::user_error(file.path().string(), ": is '", format, "' version '", version, "'; this program reads '",
-                         Names::kFormat, "' version '", Names::kVersion, "' (written by `moetrain prepare`)");
+                         Names::kFormat, "' versions '", Names::kVersion, "' and '", Names::kVersionOfChats,
+                         "' (written by `moetrain prepare`)");
   }
 }
 
@@ -106,13 +107,34 @@ void read_images(const Hdf5File& file, CorpusContents& contents) {
   }
 }
 
+/// Maps what is learned, and reads what wrote it, where the file has conversations.
+void read_chat(const Hdf5File& file, CorpusContents& contents) {
+  if (file.attribute("/", "version") != Names::kVersionOfChats) return;
+  contents.chat = {file.attribute(Names::kChat, "template"), file.attribute(Names::kChat, "system")};
+  const DatasetPlace place = file.place(Names::kLearned);
+  if (place.type != ElementType::kUint8 || place.count != contents.tokens.count) {
+    parallel::user_error(file.path().string(), ": '", Names::kLearned, "' has ", place.count, " elements of ",
+                         to_string(place.type), "; ", contents.tokens.count, " tokens need as many of uint8");
+  }
+  contents.learned = contents.file->data() + place.offset;
+  if (static_cast<size_t>(place.offset + place.count) > contents.file->size()) {
+    parallel::user_error(file.path().string(), ": became shorter while it was opened");
+  }
+}
+
+/// Of a dataset that is mapped.
+void check_mapped(const Hdf5File& file, const char* name, const std::byte* begin, size_t bytes) {
+  const std::string found = checksum(begin, bytes), stored = file.stored_checksum(name);
+  if (found == stored) return;
+  parallel::user_error(file.path().string(), ": '", name, "' is damaged: its checksum is ", found, ", stored was ",
+                       stored);
+}
+
 void check_tokens(const Hdf5File& file, const CorpusContents& contents) {
   const TokenView& tokens = contents.tokens;
-  const std::string found = checksum(tokens.begin, tokens.bytes());
-  const std::string stored = file.stored_checksum(Names::kTokens);
-  if (found != stored) {
-    parallel::user_error(file.path().string(), ": '", Names::kTokens, "' is damaged: its checksum is ", found,
-                         ", stored was ", stored);
+  check_mapped(file, Names::kTokens, tokens.begin, tokens.bytes());
+  if (contents.learned != nullptr) {
+    check_mapped(file, Names::kLearned, contents.learned, static_cast<size_t>(tokens.count));
   }
   const int64_t largest = tokens.largest();
   if (largest >= contents.tokenizer->vocabulary_size()) {
@@ -160,9 +182,11 @@ TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify, 
   check_index(file, *contents);
   read_alignment(file, *contents);
   read_images(file, *contents);
+  read_chat(file, *contents);
   if (verify == Verify::kTokens) check_tokens(file, *contents);
   std::string parts = file.stored_checksum(Names::kTokens) + file.stored_checksum(Names::kOffsets) +
                       file.stored_checksum(Names::kSplit);
+  if (contents->learned != nullptr) parts += file.stored_checksum(Names::kLearned);
   if (contents->image) parts += contents->image->text();
   if (contents->aligned_rows() > 0) parts += file.stored_checksum(Names::kAligned);
   contents->fingerprint = checksum(parts.data(), parts.size());
@@ -180,6 +204,8 @@ const std::string& TokenCorpus::fingerprint() const { return contents_->fingerpr
 const std::vector<std::string>& TokenCorpus::groups() const { return contents_->groups; }
 
 const std::optional<ImageShape>& TokenCorpus::image() const { return contents_->image; }
+
+const std::optional<ChatForm>& TokenCorpus::chat() const { return contents_->chat; }
 
 int64_t TokenCorpus::documents() const { return contents_->documents(); }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "data/chat/chat_template.h"
 #include "data/datasets/split.h"
 #include "data/datasets/token_stream.h"
 #include "data/images/image.h"
@@ -25,7 +26,7 @@ struct DocumentInfo {
   std::string name;   // for people: where it came from
   int32_t group = 0;  // index into groups()
   Split split = Split::kTrain;
-  int64_t bytes = 0;   // of text
+  int64_t bytes = 0;   // of text; of a conversation, of what is learned
   int64_t tokens = 0;  // end_of_text included
 };
 
@@ -49,6 +50,9 @@ class TokenCorpus {
 
   /// Where the documents are images; nothing where they are text.
   const std::optional<ImageShape>& image() const;
+
+  /// Where there are conversations: what they were written by. Only what is said in answer is a target then.
+  const std::optional<ChatForm>& chat() const;
 
   int64_t documents() const;
   DocumentInfo document(int64_t index) const;      // UserError outside [0, documents())

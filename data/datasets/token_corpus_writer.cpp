@@ -61,7 +61,11 @@ TokenCorpusWriter::TokenCorpusWriter(std::filesystem::path path, std::shared_ptr
   require_writable(path_, overwrite_);
 }
 
-int64_t TokenCorpusWriter::add(const DocumentInfo& info, const std::vector<int32_t>& tokens) {
+int64_t TokenCorpusWriter::add(const DocumentInfo& info, const std::vector<int32_t>& tokens,
+                               const std::vector<uint8_t>& learned) {
+  parallel::check_internal(learned.size() == (chat_ ? tokens.size() + 1 : 0), "what is learned of ", tokens.size(),
+                           " tokens is said of ", learned.size());
+  learned_.insert(learned_.end(), learned.begin(), learned.end());
   const bool known_group = info.group >= 0 && info.group < static_cast<int64_t>(groups_.size());
   parallel::check_internal(known_group, "group ", info.group, " of ", groups_.size());
   parallel::check_internal(info.name.find('\0') == std::string::npos, "a zero byte in the name of a document");
@@ -99,7 +103,7 @@ void TokenCorpusWriter::write_contents(const std::filesystem::path& temporary) c
   using Names = FormatNames;
   Hdf5File file = Hdf5File::create(temporary);
   file.write_attribute("/", "format", Names::kFormat);
-  file.write_attribute("/", "version", Names::kVersion);
+  file.write_attribute("/", "version", chat_ ? Names::kVersionOfChats : Names::kVersion);
   file.write_attribute("/", "tokenizer_hash", tokenizer_hash(*tokenizer_));
   file.create_group("/documents");
   const bool narrow = tokenizer_->vocabulary_size() <= 65536;
@@ -113,6 +117,12 @@ void TokenCorpusWriter::write_contents(const std::filesystem::path& temporary) c
   file.create_group(Names::kTokenizer);
   file.write_attribute(Names::kTokenizer, "kind", tokenizer_->kind());
   file.write_blob(Names::kModel, tokenizer_->serialized());
+  if (chat_) {
+    file.write(Names::kLearned, learned_);
+    file.create_group(Names::kChat);
+    file.write_attribute(Names::kChat, "template", chat_->name);
+    file.write_attribute(Names::kChat, "system", chat_->system);
+  }
   if (image_) {
     file.create_group(Names::kImages);
     file.write_attribute(Names::kImages, "shape", image_->text());

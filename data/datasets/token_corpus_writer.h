@@ -23,12 +23,15 @@ class TokenCorpusWriter {
   TokenCorpusWriter(std::filesystem::path path, std::shared_ptr<const Tokenizer> tokenizer,
                     std::vector<std::string> groups, Overwrite overwrite = Overwrite::kRefuse);
 
-  /// `tokens`: what encode gave, without end_of_text, which is added here; `info.tokens` is ignored.
-  /// Gives back the document's index.
-  int64_t add(const DocumentInfo& info, const std::vector<int32_t>& tokens);
+  /// `tokens`: what encode gave, without end_of_text, which is added here; `info.tokens` is ignored. `learned`: of each
+  /// token and of the end, 1 where a model is to say it; empty: nothing is said of that. Gives back the document's index.
+  /// @pre: `learned` of all documents after set_chat(), and of none without
+  int64_t add(const DocumentInfo& info, const std::vector<int32_t>& tokens, const std::vector<uint8_t>& learned = {});
   /// One row of documents that are translations of each other: an index for each group, -1 where it has none.
   /// @pre: what read_alignment asks of a row; only its length is checked here
   void align(const std::vector<int64_t>& documents);
+  /// Says what conversations were written by. Before the first document.
+  void set_chat(const ChatForm& form) { chat_ = form; }
   /// Says that every document is an image of this shape, its tokens the bytes of its pixels.
   void set_images(const ImageShape& shape) { image_ = shape; }
   /// Writes the file. UserError where the disk is full or the folder not writable.
@@ -49,6 +52,8 @@ class TokenCorpusWriter {
   std::vector<uint8_t> split_;
   std::vector<std::string> name_;
   std::vector<int64_t> alignment_;
+  std::vector<uint8_t> learned_;
+  std::optional<ChatForm> chat_;
   std::optional<ImageShape> image_;
 };
 

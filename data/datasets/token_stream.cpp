@@ -42,6 +42,16 @@ int64_t TokenStream::token_before(int64_t target) const {
   return contents_->tokens.at(contents_->offsets[static_cast<size_t>(documents_[m])] + target - 1 - starts_[m]);
 }
 
+void TokenStream::ignore_unlearned(int64_t begin, int64_t count, int64_t* targets) const {
+  if (contents_->learned == nullptr || count == 0) return;
+  auto m = static_cast<size_t>(document_at(begin));
+  for (int64_t i = 0; i < count; ++i) {
+    while (begin + i >= starts_[m + 1]) ++m;
+    const int64_t token = contents_->offsets[static_cast<size_t>(documents_[m])] + begin + i - starts_[m];
+    if (!contents_->is_learned(token)) targets[i] = TokenBatch::kIgnored;
+  }
+}
+
 void TokenStream::read(int64_t begin, int64_t count, int64_t* tokens, int64_t* targets, int32_t* groups) const {
   parallel::check_internal(begin >= 0 && count >= 0, "targets [", begin, ", +", count, ") of ", size());
   if (count == 0) return;
@@ -58,6 +68,7 @@ void TokenStream::read(int64_t begin, int64_t count, int64_t* tokens, int64_t* t
   tokens[0] = token_before(begin);
   std::copy_n(targets, std::max<int64_t>(present - 1, 0), tokens + 1);
   for (int64_t i = std::max<int64_t>(present, 1); i < count; ++i) tokens[i] = contents_->tokenizer->end_of_text();
+  ignore_unlearned(begin, present, targets);
   std::fill_n(targets + present, count - present, TokenBatch::kIgnored);
   std::fill_n(groups + present, count - present, 0);
 }

@@ -24,10 +24,12 @@ class TokenStream {
   int64_t documents() const { return static_cast<int64_t>(documents_.size()); }
 
   /// Fills `count` inputs, targets and groups of the targets for targets [begin, begin + count); begin >= 0. Places
-  /// past the end get input end_of_text, target TokenBatch::kIgnored and group 0.
+  /// past the end get input end_of_text, target TokenBatch::kIgnored and group 0. What no model is to say (of
+  /// conversations, all but the answers) is an ignored target, too.
   void read(int64_t begin, int64_t count, int64_t* tokens, int64_t* targets, int32_t* groups) const;
 
  private:
+  void ignore_unlearned(int64_t begin, int64_t count, int64_t* targets) const;
   int64_t token_before(int64_t target) const;
   int64_t document_at(int64_t target) const;
 

@@ -64,6 +64,13 @@ std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options,
   return kind.make(texts, training);
 }
 
+std::vector<std::string> chat_controls(const PrepareOptions& options) {
+  if (options.chat.name.empty()) return {};
+  std::vector<std::string> controls = options.chat_templates.at(options.chat.name).controls;
+  if (is_made(options)) std::erase(controls, "<s>");
+  return controls;
+}
+
 std::vector<std::vector<int32_t>> encode_all(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer,
                                              const PrepareOptions& options, PrepareSummary& summary) {
   std::vector<std::vector<int32_t>> tokens(texts.size());

@@ -1,4 +1,4 @@
-// defines: report_phase, require_known_tokenizer, make_tokenizer, encode_all, describe, count_document: what `prepare`
+// defines: report_phase, require_known_tokenizer, make_tokenizer, chat_controls, encode_all, describe, count_document: what `prepare`
 // does alike with documents and with sentences
 #pragma once
 #include <cstdint>
@@ -22,6 +22,10 @@ void require_known_tokenizer(const PrepareOptions& options);
 std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options,
                                                 const std::vector<std::string_view>& texts,
                                                 const std::vector<std::string>& controls = {});
+
+/// The control pieces that the conversations' template writes and a tokenizer that is made has not anyway; of a model's
+/// own tokenizer all of them.
+std::vector<std::string> chat_controls(const PrepareOptions& options);
 
 /// The tokens of each text. Those of a lossless tokenizer are checked to give back the text; of another one it is noted
 /// how many do not.

@@ -73,6 +73,7 @@ bool cut_largest(TextShares& shares, const std::string& name, const std::vector<
   }
   if (largest == nullptr) return false;
   const size_t document = largest->documents.front();
+  if (!documents[document].messages.empty()) return false;  // nobody answers half a question
   const std::string& text = documents[document].text;
   const auto heldout = static_cast<double>(group.heldout);
   const auto place =

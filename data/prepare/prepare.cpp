@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "data/prepare/encoding.h"
+#include "data/prepare/encoded_documents.h"
 #include "data/prepare/holdout.h"
 #include "data/prepare/image_folder.h"
 #include "data/prepare/prepare_parallel.h"
@@ -26,6 +27,18 @@ namespace data {
 namespace {
 
 using Documents = std::vector<SourceDocument>;
+
+void check_chat(const PrepareOptions& options) {
+  constexpr size_t kMostSystemBytes = 32 << 10;
+  if (options.chat.name.empty()) return;
+  options.chat_templates.at(options.chat.name);  // is known
+  if (!options.parallel.empty()) parallel::user_error("conversations are no parallel text; prepare them apart");
+  const std::string& system = options.chat.system;
+  if (system.size() > kMostSystemBytes || system.find('\0') != std::string::npos ||
+      valid_utf8_prefix(system) != system.size()) {
+    parallel::user_error("what the system says must be UTF-8 without zero bytes, at most ", kMostSystemBytes, " bytes");
+  }
+}
 
 void check_options(const PrepareOptions& options) {
   const bool plain = !options.text.empty() || !options.man.empty();
@@ -47,6 +60,7 @@ void check_options(const PrepareOptions& options) {
     parallel::user_error("the language of the text is not UTF-8: ", describe_utf8_fault(options.language));
   }
   require_known_tokenizer(options);
+  check_chat(options);
 }
 
 void append(Documents& all, Documents&& more) {
@@ -60,7 +74,7 @@ void read_text(const PrepareOptions& options, Documents& documents, PrepareSumma
     files.insert(found.begin(), found.end());
   }
   if (!files.empty()) report_phase(options, parallel::concat("Reading ", files.size(), " text files."));
-  const TextFileOptions file_options{options.language, options.most_file_bytes};
+  const TextFileOptions file_options{options.language, options.most_file_bytes, !options.chat.name.empty()};
   for (const std::filesystem::path& file : files) require_apart(options.output, file);
   for (const std::filesystem::path& file : files) {
     append(documents, read_text_file(file, file_options, &summary.notes));
@@ -142,6 +156,24 @@ std::vector<Split> split_and_mix_images(Documents& documents, double fraction) {
   return holdout.split;
 }
 
+/// Leaves out conversations in which nobody answers.
+void drop_unanswered(Documents& documents, PrepareSummary& summary) {
+  summary.unanswered = static_cast<int64_t>(std::erase_if(documents, [](const SourceDocument& document) {
+    return !document.messages.empty() && std::ranges::none_of(document.messages, &ChatMessage::learned);
+  }));
+}
+
+void require_text(const Documents& documents, const PrepareOptions& options, const PrepareSummary& summary) {
+  if (documents.empty()) {
+    parallel::user_error("the sources hold no text at all (", summary.empty, " empty documents, ", summary.unanswered,
+                         " conversations without an answer)");
+  }
+  const bool chat = std::ranges::any_of(documents, [](const auto& document) { return !document.messages.empty(); });
+  if (chat || options.chat.name.empty()) return;
+  parallel::user_error("chat template '", options.chat.name, "': the sources hold no conversation (JSON lines with ",
+                       "\"messages\", or \"prompt\" and \"completion\")");
+}
+
 std::vector<std::string_view> training_texts(const Documents& documents, const std::vector<Split>& split) {
   std::vector<std::string_view> texts;
   for (size_t i = 0; i < documents.size(); ++i) {
@@ -161,17 +193,16 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
     groups.push_back(name);
     summary.groups.push_back({name, {}, {}, {}});
   }
-  std::vector<std::string_view> texts;
-  for (const SourceDocument& document : documents) texts.push_back(document.text);
-  const auto tokens = encode_all(texts, *tokenizer, options, summary);
+  const std::vector<EncodedDocument> encoded = encode_documents(documents, *tokenizer, options, summary);
   TokenCorpusWriter writer(options.output, tokenizer, groups, options.overwrite);
   if (image) writer.set_images(*image);
+  if (!options.chat.name.empty()) writer.set_chat(options.chat);
   for (size_t i = 0; i < documents.size(); ++i) {
     const int32_t group = group_index.at(documents[i].group);
-    const auto bytes = static_cast<int64_t>(documents[i].text.size());
-    const DocumentInfo info{documents[i].name, group, split[i], bytes, static_cast<int64_t>(tokens[i].size()) + 1};
+    const DocumentInfo info{documents[i].name, group, split[i], encoded[i].bytes,
+                            static_cast<int64_t>(encoded[i].tokens.size()) + 1};
     count_document(summary.groups[static_cast<size_t>(group)], info);
-    writer.add(info, tokens[i]);
+    writer.add(info, encoded[i].tokens, encoded[i].learned);
   }
   writer.finish();
 }
@@ -194,11 +225,13 @@ PrepareSummary prepare(const PrepareOptions& options) {
   read_text(options, documents, summary);
   read_man(options, documents, summary);
   documents = select(std::move(documents), image.has_value(), summary);
-  if (documents.empty()) parallel::user_error("the sources hold no text at all (", summary.empty, " empty documents)");
+  drop_unanswered(documents, summary);
+  require_text(documents, options, summary);
   const std::vector<Split> split =
       image ? split_and_mix_images(documents, options.heldout) : split_and_mix(documents, options.heldout, summary);
   const auto tokenizer =
-      image ? options.tokenizers.at("byte").make({}, {}) : make_tokenizer(options, training_texts(documents, split));
+      image ? options.tokenizers.at("byte").make({}, {})
+            : make_tokenizer(options, training_texts(documents, split), chat_controls(options));
   report_phase(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
   write(options, documents, split, tokenizer, image, summary);
   describe(options, *tokenizer, summary);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "data/chat/chat_template.h"
 #include "data/datasets/token_corpus.h"
 #include "data/datasets/token_corpus_writer.h"
 
@@ -28,6 +29,9 @@ struct PrepareOptions {
   std::string tokenizer = "sentencepiece";
   int64_t vocabulary_size = 4096;               // pieces of a sentencepiece vocabulary
   int64_t tokenizer_sample_bytes = 16ll << 20;  // text that the vocabulary is trained on, at most about so many bytes
+  ChatTemplateTable chat_templates = builtin_chat_templates();
+  // Of them, what conversations in JSON lines are written by; with no name they are refused.
+  ChatForm chat;
   double heldout = 0.05;                        // share of the text that is held out, 0 <= x < 1
   int64_t most_file_bytes = 2ll << 30;          // a text file that is larger, or unpacks to more, is refused
   int64_t threads = 0;                          // 0: one per core
@@ -68,6 +72,7 @@ struct PrepareSummary {
   int64_t duplicates = 0;          // documents left out because another one has the same text
   int64_t near_copies = 0;         // documents that go where another one with the same words goes
   int64_t empty = 0;               // documents without a visible character, left out
+  int64_t unanswered = 0;          // conversations left out: the assistant says nothing in them
   int64_t symbolic_links = 0;      // manual pages left out: other names of a page
   int64_t stubs = 0;               // manual pages left out: ".so otherpage"
   int64_t unreadable = 0;          // manual pages left out: the renderer failed

@@ -27,6 +27,7 @@ void print_left_out(std::ostream& out, const PrepareSummary& summary) {
   };
   line(summary.duplicates, "documents that repeat another one");
   line(summary.empty, "documents without text");
+  line(summary.unanswered, "conversations without an answer");
   line(summary.symbolic_links, "manual pages that are symbolic links");
   line(summary.stubs, "manual pages that only point to another one");
   line(summary.unreadable, "manual pages that could not be rendered");

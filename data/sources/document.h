@@ -2,6 +2,8 @@
 #pragma once
 #include <string>
 
+#include "data/chat/conversation.h"
+
 namespace data {
 
 /// One document as a source gives it.
@@ -10,7 +12,8 @@ struct SourceDocument {
   std::string identity;  // what decides about order; the same wherever the files lie
   std::string key;       // what decides about held-out: all documents of one key go together
   std::string group;     // its language, or another label
-  std::string text;      // valid UTF-8
+  std::string text;      // valid UTF-8; of a conversation, what is said in it, one message after another
+  Conversation messages = {};  // of a conversation; else none
 };
 
 }  // namespace data

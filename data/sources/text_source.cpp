@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "data/sources/file_bytes.h"
@@ -30,31 +31,55 @@ SourceDocument text_document(const std::string& name, const std::string& group, 
   return {name, identity, key, group, std::move(text)};
 }
 
-SourceDocument json_document(std::string_view line, const std::string& place, const std::string& group) {
+/// What is said in a conversation, for what is done by content: order, copies, what is held out, a vocabulary.
+std::string said_in(const Conversation& conversation) {
+  std::string text;
+  for (const ChatMessage& message : conversation) text += message.content + "\n";
+  return text;
+}
+
+/// UserError where the object holds a conversation, and nobody asked for them.
+std::optional<Conversation> conversation_of(const nlohmann::json& object, const std::string& place, bool wanted) {
+  if (object.contains("text")) return std::nullopt;
+  std::optional<Conversation> conversation = read_conversation(object, place);
+  if (conversation && !wanted) {
+    parallel::user_error(place, ": holds a conversation, which needs a template to be written by; legal: ",
+                         "--chat-template with its name, such as chatml");
+  }
+  return conversation;
+}
+
+SourceDocument json_document(std::string_view line, const std::string& place, const TextFileOptions& options) {
   const nlohmann::json object = parse_json_line(line, place);
+  std::optional<Conversation> conversation = conversation_of(object, place, options.conversations);
   const std::string* text = string_member(object, "text", place);
   const std::string* language = string_member(object, "language", place);
   const std::string* label = string_member(object, "label", place);
   if (language != nullptr && label != nullptr) {
     parallel::user_error(place, ": has a \"language\" and a \"label\", and one document has one group");
   }
-  if (text == nullptr) parallel::user_error(place, ": the object has no \"text\"");
+  if (text == nullptr && !conversation) {
+    parallel::user_error(place, ": the object has no \"text\", no \"messages\" and no \"prompt\" with \"completion\"");
+  }
   const std::string* own = language != nullptr ? language : label;
   if (own != nullptr && (own->empty() || own->find('\0') != std::string::npos)) {
     parallel::user_error(place, ": \"", language != nullptr ? "language" : "label", "\" is empty or holds a zero byte");
   }
-  return text_document(place, own != nullptr ? *own : group, *text);
+  SourceDocument document =
+      text_document(place, own != nullptr ? *own : options.group, conversation ? said_in(*conversation) : *text);
+  if (conversation) document.messages = std::move(*conversation);
+  return document;
 }
 
 bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
 
 std::vector<SourceDocument> json_documents(std::string_view content, const std::string& path,
-                                           const std::string& group) {
+                                           const TextFileOptions& options) {
   std::vector<SourceDocument> documents;
   for (int64_t number = 1; !content.empty(); ++number) {
     const std::string_view line = take_line(content);
     if (is_blank_line(line)) continue;
-    documents.push_back(json_document(line, parallel::concat(path, ":", number), group));
+    documents.push_back(json_document(line, parallel::concat(path, ":", number), options));
   }
   return documents;
 }
@@ -83,7 +108,10 @@ bool begins_json_lines(std::string_view content) {
     if (is_blank_line(line)) continue;
     if (line[line.find_first_not_of(" \t")] != '{') return false;
     const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    return object.is_object() && object.contains("text") && object["text"].is_string();
+    if (!object.is_object()) return false;
+    return (object.contains("text") && object["text"].is_string()) ||
+           (object.contains("messages") && object["messages"].is_array()) ||
+           (object.contains("prompt") && object.contains("completion"));
   }
   return false;
 }
@@ -103,9 +131,9 @@ std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, co
   if (named || begins_json_lines(content)) {
     if (!named && notes != nullptr) {
       notes->push_back("'" + path.string() +
-                       "' is read as JSON lines, because its first line is an object with a text.");
+                       "' is read as JSON lines, because its first line is an object with a text or a conversation.");
     }
-    return json_documents(content, path.string(), options.group);
+    return json_documents(content, path.string(), options);
   }
   note_zero_bytes(content, path, notes);
   return {text_document(path.string(), options.group, std::move(content))};

@@ -60,7 +60,8 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer* norma
   normalized_ = ByteTrie(std::move(normalized));
 }
 
-std::vector<TextCut> AddedTokens::cut(const ByteTrie& trie, std::string_view text, Specials specials) const {
+std::vector<TextCut> AddedTokens::cut(const ByteTrie& trie, std::string_view text, Specials specials,
+                                      const ControlPlaces* places) const {
   std::vector<TextCut> cuts;
   size_t done = 0;
   for (size_t at = 0; at < text.size();) {
@@ -75,7 +76,8 @@ std::vector<TextCut> AddedTokens::cut(const ByteTrie& trie, std::string_view tex
       continue;
     }
     const AddedToken& token = tokens_[static_cast<size_t>(index)];
-    const bool as_text = token.special && specials == Specials::kAsText;
+    const bool as_text = token.special && (specials == Specials::kAsText ||
+                                           (places != nullptr && !std::ranges::binary_search(*places, at)));
     if (!as_text) take(token, text, {at, at + bytes, token.token}, cuts, done);
     at += bytes;
   }
@@ -95,10 +97,10 @@ void AddedTokens::take(const AddedToken& token, std::string_view text, TextCut m
   done = match.end;
 }
 
-std::vector<int32_t> encode_between(const AddedTokens& controls, std::string_view text,
+std::vector<int32_t> encode_between(const AddedTokens& controls, std::string_view text, const ControlPlaces* places,
                                     const std::function<std::vector<int32_t>(std::string_view)>& encode) {
   std::vector<int32_t> tokens;
-  for (const TextCut& cut : controls.cut_raw(text, Specials::kParsed)) {
+  for (const TextCut& cut : controls.cut_raw(text, Specials::kParsed, places)) {
     if (cut.token >= 0) {
       tokens.push_back(cut.token);
       continue;

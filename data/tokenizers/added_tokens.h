@@ -40,13 +40,17 @@ class AddedTokens {
   /// How the normalizer writes token number `index` of tokens(), which is what its decoder expects.
   const std::string& written(size_t index) const { return written_[index]; }
 
-  std::vector<TextCut> cut_raw(std::string_view text, Specials specials) const { return cut(raw_, text, specials); }
+  /// With `places`, control pieces are those that begin there.
+  std::vector<TextCut> cut_raw(std::string_view text, Specials specials, const ControlPlaces* places = nullptr) const {
+    return cut(raw_, text, specials, places);
+  }
   std::vector<TextCut> cut_normalized(std::string_view text, Specials specials) const {
-    return cut(normalized_, text, specials);
+    return cut(normalized_, text, specials, nullptr);
   }
 
  private:
-  std::vector<TextCut> cut(const ByteTrie& trie, std::string_view text, Specials specials) const;
+  std::vector<TextCut> cut(const ByteTrie& trie, std::string_view text, Specials specials,
+                           const ControlPlaces* places) const;
   void take(const AddedToken& token, std::string_view text, TextCut match, std::vector<TextCut>& cuts,
             size_t& done) const;
 
@@ -56,8 +60,9 @@ class AddedTokens {
   ByteTrie normalized_;
 };
 
-/// Each control piece that the text spells as its token, and what `encode` makes of each stretch between.
-std::vector<int32_t> encode_between(const AddedTokens& controls, std::string_view text,
+/// Each control piece that the text spells (at `places`, where that is not null) as its token, and what `encode` makes
+/// of each stretch between.
+std::vector<int32_t> encode_between(const AddedTokens& controls, std::string_view text, const ControlPlaces* places,
                                     const std::function<std::vector<int32_t>(std::string_view)>& encode);
 
 }  // namespace data

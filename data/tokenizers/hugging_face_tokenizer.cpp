@@ -88,9 +88,13 @@ class HuggingFaceTokenizer : public Tokenizer {
   std::map<std::string, std::string> files() const override { return files_; }
 
  private:
-  std::vector<int32_t> encode_text(std::string_view text) const override { return run(text, Specials::kAsText); }
-  std::vector<int32_t> encode_parsed(std::string_view text) const override { return run(text, Specials::kParsed); }
-  std::vector<int32_t> run(std::string_view text, Specials specials) const;
+  std::vector<int32_t> encode_text(std::string_view text) const override {
+    return run(text, Specials::kAsText, nullptr);
+  }
+  std::vector<int32_t> encode_parsed(std::string_view text, const ControlPlaces* places) const override {
+    return run(text, Specials::kParsed, places);
+  }
+  std::vector<int32_t> run(std::string_view text, Specials specials, const ControlPlaces* places) const;
   void append_normalized(Pieces pieces, Specials specials, std::vector<int32_t>& tokens) const;
   void append_modelled(Pieces pieces, std::vector<int32_t>& tokens) const;
   size_t checked(int64_t token) const;
@@ -181,20 +185,23 @@ size_t HuggingFaceTokenizer::checked(int64_t token) const {
   return static_cast<size_t>(token);
 }
 
-std::vector<int32_t> HuggingFaceTokenizer::run(std::string_view text, Specials specials) const {
+std::vector<int32_t> HuggingFaceTokenizer::run(std::string_view text, Specials specials,
+                                               const ControlPlaces* places) const {
   if (valid_utf8_prefix(text) != text.size()) {
     parallel::user_error("the text is not UTF-8: ", describe_utf8_fault(text));
   }
   std::vector<int32_t> tokens;
   tokens.reserve(text.size() / 3);
-  for (const TextCut& cut : added_->cut_raw(text, specials)) {
+  // A control piece that the normalizer rewrites has no place of its own any more: none is parsed beside given places.
+  const Specials in_normalized = places != nullptr ? Specials::kAsText : specials;
+  for (const TextCut& cut : added_->cut_raw(text, specials, places)) {
     if (cut.token >= 0) {
       tokens.push_back(cut.token);
       continue;
     }
     Pieces pieces{std::string(text.substr(cut.begin, cut.end - cut.begin)), {}};
     pieces.spans = {{0, pieces.text.size(), cut.begin == 0 ? code_point_bytes(pieces.text, 0) : 0}};
-    append_normalized(std::move(pieces), specials, tokens);
+    append_normalized(std::move(pieces), in_normalized, tokens);
   }
   return tokens;
 }

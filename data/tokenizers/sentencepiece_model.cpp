@@ -8,7 +8,6 @@
 #include "data/shaping/model_proto.h"
 #include "data/text/json_value.h"
 #include "data/text/utf8.h"
-#include "data/tokenizers/added_tokens.h"
 #include "data/tokenizers/marked_spaces.h"
 #include "data/tokenizers/sentencepiece_pieces.h"
 #include "parallel/base/fault.h"
@@ -35,9 +34,6 @@ class SentencePieceModel : public Tokenizer {
 
  private:
   std::vector<int32_t> encode_text(std::string_view text) const override;
-  std::vector<int32_t> encode_parsed(std::string_view text) const override {
-    return encode_between(*controls_, text, [this](std::string_view part) { return encode_text(part); });
-  }
   size_t checked(int64_t token) const;
   void read_added(const std::string& folder);
   void add_behind(const JsonValue& place, int64_t token, const std::string& content);
@@ -47,7 +43,6 @@ class SentencePieceModel : public Tokenizer {
   TokenizerFiles files_;
   sentencepiece::SentencePieceProcessor processor_;
   std::vector<Piece> pieces_;
-  std::unique_ptr<const AddedTokens> controls_;
   int64_t end_of_text_ = 0;
   // What stands for the end of text where a text spells it, of a model to which it is a piece like others.
   std::vector<int32_t> spelt_end_;
@@ -72,12 +67,6 @@ SentencePieceModel::SentencePieceModel(TokenizerFiles files, const std::string& 
   end_of_text_ = find_end(folder);
   if (pieces_[static_cast<size_t>(end_of_text_)].kind != PieceKind::kControl) spelt_end_ = spell(end_of_text_);
   pieces_[static_cast<size_t>(end_of_text_)].kind = PieceKind::kControl;
-  std::vector<AddedToken> controls;
-  for (size_t token = 0; token < pieces_.size(); ++token) {
-    if (pieces_[token].kind != PieceKind::kControl || pieces_[token].text.empty()) continue;
-    controls.push_back({.content = pieces_[token].text, .token = static_cast<int32_t>(token), .special = true});
-  }
-  controls_ = std::make_unique<const AddedTokens>(std::move(controls));
 }
 
 void SentencePieceModel::add_behind(const JsonValue& place, int64_t token, const std::string& content) {

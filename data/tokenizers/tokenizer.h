@@ -1,10 +1,11 @@
 // How text becomes tokens and back.
-// defines: Tokenizer, PieceKind, Piece, Specials, token_bytes, TokenizerTraining, TokenizerKind, TokenizerTable,
+// defines: Tokenizer, PieceKind, Piece, Specials, ControlPlaces, token_bytes, TokenizerTraining, TokenizerKind, TokenizerTable,
 // builtin_tokenizers
 #pragma once
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,11 @@ enum class Specials {
   kParsed,  // it becomes that control piece: for text that a chat template wrote
 };
 
+/// Where in a text control pieces begin [bytes], ascending.
+using ControlPlaces = std::vector<size_t>;
+
+class AddedTokens;
+
 /// moetrain's own kinds are lossless: decode(encode(text)) == text for every valid UTF-8 text. A model's own tokenizer
 /// may normalise, put a space in front, or have no piece for a character; lossless() tells. With Specials::kAsText a
 /// control piece never comes out of encode, whatever the text spells and whatever the tokenizer. Immutable, so any
@@ -40,7 +46,12 @@ class Tokenizer {
   virtual int64_t end_of_text() const = 0;  // written after every document, and before the first
   /// UserError for a text that is not UTF-8, where the kind needs that.
   std::vector<int32_t> encode(std::string_view text, Specials specials = Specials::kAsText) const {
-    return specials == Specials::kAsText ? encode_text(text) : encode_parsed(text);
+    return specials == Specials::kAsText ? encode_text(text) : encode_parsed(text, nullptr);
+  }
+  /// Of a text whose control pieces are those that begin at `places` (bytes, ascending), and no others that it spells:
+  /// what a chat template wrote around messages that may spell anything.
+  std::vector<int32_t> encode(std::string_view text, const ControlPlaces& places) const {
+    return encode_parsed(text, &places);
   }
   /// Control pieces decode to nothing. A token outside the vocabulary is a UserError.
   virtual std::string decode(const std::vector<int32_t>& tokens) const = 0;
@@ -62,8 +73,12 @@ class Tokenizer {
 
  protected:
   virtual std::vector<int32_t> encode_text(std::string_view text) const = 0;
-  /// As it is, walks the vocabulary for each text.
-  virtual std::vector<int32_t> encode_parsed(std::string_view text) const;
+  /// Control pieces are parsed at `places`, or, where that is null, anywhere.
+  virtual std::vector<int32_t> encode_parsed(std::string_view text, const ControlPlaces* places) const;
+
+ private:
+  mutable std::once_flag controls_made_;
+  mutable std::shared_ptr<const AddedTokens> controls_;  // of encode_parsed, made once
 };
 
 /// text_bytes of all tokens, [vocabulary_size]. Where the tokenizer is lossless they add up to the text's own size: the

@@ -27,14 +27,17 @@ int64_t Tokenizer::text_bytes(int64_t token) const {
   return static_cast<int64_t>(decode({static_cast<int32_t>(token)}).size());
 }
 
-std::vector<int32_t> Tokenizer::encode_parsed(std::string_view text) const {
-  std::vector<AddedToken> controls;
-  for (int64_t token = 0; token < vocabulary_size(); ++token) {
-    Piece found = piece(token);
-    if (found.kind != PieceKind::kControl) continue;
-    controls.push_back({.content = std::move(found.text), .token = static_cast<int32_t>(token), .special = true});
-  }
-  return encode_between(AddedTokens(controls), text, [this](std::string_view part) { return encode_text(part); });
+std::vector<int32_t> Tokenizer::encode_parsed(std::string_view text, const ControlPlaces* places) const {
+  std::call_once(controls_made_, [this] {
+    std::vector<AddedToken> controls;
+    for (int64_t token = 0; token < vocabulary_size(); ++token) {
+      Piece found = piece(token);
+      if (found.kind != PieceKind::kControl || found.text.empty()) continue;
+      controls.push_back({.content = std::move(found.text), .token = static_cast<int32_t>(token), .special = true});
+    }
+    controls_ = std::make_shared<const AddedTokens>(std::move(controls));
+  });
+  return encode_between(*controls_, text, places, [this](std::string_view part) { return encode_text(part); });
 }
 
 std::vector<int32_t> token_bytes(const Tokenizer& tokenizer) {

@@ -4,6 +4,7 @@
 
 #include "launch/batches/document_batches.h"
 #include "launch/batches/pair_batches.h"
+#include "launch/batches/row_batches.h"
 #include "launch/batches/window_batches.h"
 
 namespace launch {
@@ -56,6 +57,7 @@ std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& 
     case moetrain::Reads::kText:
       break;
   }
+  if (recipe.data.packing != data::Packing::kStream) return std::make_unique<RowBatches>(corpus, recipe, shard);
   return std::make_unique<WindowBatches>(corpus, recipe, shard);
 }
 
@@ -70,6 +72,7 @@ std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenCorpus& c
     case moetrain::Reads::kText:
       break;
   }
+  if (recipe.data.packing != data::Packing::kStream) return std::make_unique<HeldOutRows>(corpus, recipe, shard);
   return std::make_unique<HeldOutWindows>(corpus, recipe, shard);
 }
 

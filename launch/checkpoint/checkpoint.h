@@ -1,8 +1,8 @@
 // One HDF5 file for each saved update, independent of the layout that wrote it.
 // defines: CheckpointTensor, CheckpointInfo, DamagedCheckpoint, write_checkpoint, read_checkpoint_info,
 // read_checkpoint, StoredTensor, dtype_name, scalar_type_of, stored_tensors, all_finite, StreamedTensor,
-// stream_checkpoint, checkpoint_updates, newest_checkpoint, checkpoint_path, newest_update, aside_of, set_aside,
-// prune_checkpoints
+// stream_checkpoint, checkpoint_updates, checkpoint_path, newest_update, aside_of, set_aside,
+// prune_checkpoints, BestScore, chosen_update, chosen_checkpoint
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -32,6 +32,13 @@ struct CheckpointTensor {
   parallel::Placement place() const { return placement ? *placement : parallel::whole_placement(tensor.sizes().vec()); }
 };
 
+/// The evaluation of a run whose held-out loss was the lowest.
+struct BestScore {
+  int64_t update = -1;  // -1: none yet
+  double loss = 0;      // [nats a target]
+  int64_t since = 0;    // evaluations after it
+};
+
 /// What the file says beside its tensors.
 struct CheckpointInfo {
   int64_t update = 0;     // updates done
@@ -43,6 +50,7 @@ struct CheckpointInfo {
   std::string recipe;          // the resolved recipe
   std::string plan;            // the plan followed, as JSON; empty in older files
   std::string build;
+  BestScore best = {};  // so far, of a run that evaluates
 };
 
 /// A file that is no whole checkpoint any more, or one of a run that had diverged. what() goes on to name an older
@@ -108,9 +116,6 @@ std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder)
 /// The same, as rank 0 sees them. Collective.
 std::vector<int64_t> checkpoint_updates(const std::filesystem::path& run_folder, parallel::Communicator& group);
 
-/// The file of the newest. UserError where there is none.
-std::filesystem::path newest_checkpoint(const std::filesystem::path& run_folder);
-
 /// Names files checkpoints/update_<12 digits>.h5 of a run folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_folder, int64_t update);
 /// The update that a checkpoint's name says, or -1: another file that somebody put there is left alone.
@@ -122,7 +127,15 @@ int64_t newest_update(const std::filesystem::path& run_folder, parallel::Communi
 std::filesystem::path aside_of(const std::filesystem::path& checkpoint);
 /// Gives it that name, which it returns.
 std::filesystem::path set_aside(const std::filesystem::path& checkpoint);
-/// Removes all but the `keep` newest, and temporary files of writers that died.
-void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep);
+/// Removes all but the `keep` newest and that of update `besides`, and temporary files of writers that died.
+void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep, int64_t besides = -1);
+
+/// The update of the checkpoint that a user chose: a number, "best" (CheckpointInfo::best of the newest) or, with no
+/// text, the newest; -1 where there is none at all. UserError where the run has not kept it, or knows no best.
+/// Collective.
+int64_t chosen_update(const std::filesystem::path& run_folder, const std::string& choice,
+                      parallel::Communicator& group);
+/// Its file. UserError where there is none at all.
+std::filesystem::path chosen_checkpoint(const std::filesystem::path& run_folder, const std::string& choice = {});
 
 }  // namespace launch

@@ -5,7 +5,9 @@
 #include <string_view>
 
 #include "launch/checkpoint/checkpoint.h"
+#include "parallel/base/nearest.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/comm/local_communicator.h"
 
 namespace launch {
 namespace {
@@ -68,21 +70,44 @@ std::filesystem::path set_aside(const std::filesystem::path& checkpoint) {
   return aside;
 }
 
-void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep) {
+void prune_checkpoints(const std::filesystem::path& run_folder, int64_t keep, int64_t besides) {
   const auto found = checkpoint_updates(run_folder);
   std::error_code ignored;
   for (size_t i = 0; i + static_cast<size_t>(keep) < found.size(); ++i) {
-    std::filesystem::remove(checkpoint_path(run_folder, found[i]), ignored);
+    if (found[i] != besides) std::filesystem::remove(checkpoint_path(run_folder, found[i]), ignored);
   }
   for (const auto& entry : std::filesystem::directory_iterator(folder_of(run_folder), ignored)) {
     if (entry.path().extension() == ".writing") std::filesystem::remove(entry.path(), ignored);
   }
 }
 
-std::filesystem::path newest_checkpoint(const std::filesystem::path& run_folder) {
-  const std::vector<int64_t> updates = checkpoint_updates(run_folder);
-  if (updates.empty()) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
-  return checkpoint_path(run_folder, updates.back());
+int64_t chosen_update(const std::filesystem::path& run_folder, const std::string& choice,
+                      parallel::Communicator& group) {
+  const std::vector<int64_t> there = checkpoint_updates(run_folder, group);
+  if (choice.empty() || there.empty()) return there.empty() ? -1 : there.back();
+  int64_t chosen = -1;
+  parallel::all_ranks(group, [&] {
+    chosen = choice == "best" ? read_checkpoint_info(checkpoint_path(run_folder, there.back())).best.update
+                              : std::stoll(choice);
+    if (chosen < 0) {
+      parallel::user_error(run_folder.string(), " has not evaluated while it trained, so it knows no best checkpoint; ",
+                           "legal: evaluate.every and checkpoint.keep_best = true in its recipe, or an update's number");
+    }
+    if (std::ranges::find(there, chosen) != there.end()) return;
+    std::vector<std::string> updates;
+    for (const int64_t each : there) updates.push_back(std::to_string(each));
+    parallel::user_error(run_folder.string(), " holds no checkpoint of update ", chosen,
+                         choice == "best" ? ", its best (checkpoint.keep_best was not set)" : "",
+                         "; there are: ", parallel::list_names(updates));
+  });
+  return chosen;
+}
+
+std::filesystem::path chosen_checkpoint(const std::filesystem::path& run_folder, const std::string& choice) {
+  parallel::LocalCommunicator alone;
+  const int64_t update = chosen_update(run_folder, choice, alone);
+  if (update < 0) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
+  return checkpoint_path(run_folder, update);
 }
 
 }  // namespace launch

@@ -58,6 +58,11 @@ void write_info(hid_t file, const CheckpointInfo& info) {
   write_text(file, "tokenizer_hash", info.tokenizer_hash);
   write_text(file, "corpus", info.corpus);
   write_text(file, "build", info.build);
+  if (info.best.update >= 0) {
+    write_number(file, "best_update", H5T_NATIVE_INT64, &info.best.update);
+    write_number(file, "best_loss", H5T_NATIVE_DOUBLE, &info.best.loss);
+    write_number(file, "evaluations_since_best", H5T_NATIVE_INT64, &info.best.since);
+  }
   write_long_text(file, "recipe", info.recipe);
   if (!info.plan.empty()) write_long_text(file, "plan", info.plan);
 }

@@ -70,6 +70,18 @@ int64_t read_number(const File& from, const char* name, int64_t least) {
   return value;
 }
 
+/// None where the run had not evaluated.
+BestScore read_best(const File& from) {
+  if (H5Aexists(from.id.id(), "best_update") <= 0) return {};
+  BestScore best{.update = read_number(from, "best_update", 0),
+                 .since = read_number(from, "evaluations_since_best", 0)};
+  const data::Hdf5Handle attribute = open_attribute(from, "best_loss");
+  if (H5Aread(attribute.id(), H5T_NATIVE_DOUBLE, &best.loss) < 0 || !std::isfinite(best.loss)) {
+    damaged(from.path, ": attribute 'best_loss' is no finite number");
+  }
+  return best;
+}
+
 std::string read_text(const File& from, const char* name) {
   const data::Hdf5Handle attribute = open_attribute(from, name);
   const data::Hdf5Handle type(H5Aget_type(attribute.id()), H5Tclose);
@@ -230,7 +242,8 @@ CheckpointInfo read_info(const std::filesystem::path& path) {
           .corpus = read_text(from, "corpus"),
           .recipe = read_long_text(from, "recipe"),
           .plan = read_plan_text(from),
-          .build = read_text(from, "build")};
+          .build = read_text(from, "build"),
+          .best = read_best(from)};
 }
 
 /// The checkpoint before this one in its folder that opens, or -1. Its tensors are not read.

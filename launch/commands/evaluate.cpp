@@ -29,7 +29,7 @@ struct EvaluateArguments {
   std::string split = "test";
   std::vector<std::string> overrides;
   int64_t average = 1;
-  int64_t update = -1;
+  std::string update;
   double start_limit = JobStart{}.limit;
   std::shared_ptr<const Registry> registry;
 };
@@ -140,7 +140,7 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   RunConfig run;
   parallel::all_ranks(*world, [&] { run = read_run_recipe(folder, {}, arguments.registry).run; });
   parallel::all_ranks(*world, [&] { device = open_device(run.device, *world); });
-  const int64_t update = arguments.update >= 0 ? arguments.update : newest_update(arguments.run, *world);
+  const int64_t update = chosen_update(arguments.run, arguments.update, *world);
   std::unique_ptr<HeldOutBatches> held_out;
   std::optional<data::ParallelText> text;
   const Groups groups = make_groups(world, device, run.checks);
@@ -181,13 +181,12 @@ void add_evaluate_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<EvaluateArguments>();
   arguments->registry = invocation.registry;
   CLI::App* command =
-      app.add_subcommand("evaluate", "held-out loss of a run's newest checkpoint; BLEU and chrF of a translator");
+      app.add_subcommand("evaluate", "held-out loss of a run's checkpoint; BLEU and chrF of a translator");
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("--data", arguments->data_file, "token file with the same tokenizer, instead of the recipe's");
   command->add_option("--split", arguments->split, "translation: which sentences to translate")
       ->check(CLI::IsMember({"test", "validation"}));
-  command->add_option("--update", arguments->update, "the checkpoint of this update instead of the newest")
-      ->check(whole_number_between(0));
+  add_update_option(*command, arguments->update);
   command->add_option("--average", arguments->average, "mean of the weights of so many newest checkpoints")
       ->check(whole_number_between(1, 1000));
   command->add_option("--set", arguments->overrides, "section.key=value, over the run's; may be repeated")

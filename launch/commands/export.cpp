@@ -9,6 +9,7 @@
 #include "launch/checkpoint/checksum.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/options/number_option.h"
 #include "launch/commands/run_text.h"
 #include "launch/interchange/hugging_face.h"
 #include "launch/models/trained_model.h"
@@ -21,7 +22,7 @@ namespace launch {
 namespace {
 
 struct ExportArguments {
-  std::string run, folder, data_file, dtype;
+  std::string run, folder, update, data_file, dtype;
   int64_t shard_bytes = interchange::ExportSource().shard_bytes;
   std::shared_ptr<const Registry> registry;
 };
@@ -59,7 +60,7 @@ void export_run(const ExportArguments& arguments) {
   check_apart(arguments.run, arguments.folder);
   const RunFolder run{arguments.run};
   const Recipe recipe = read_run_recipe(run, {}, arguments.registry);
-  const std::filesystem::path path = newest_checkpoint(run.path);
+  const std::filesystem::path path = chosen_checkpoint(run.path, arguments.update);
   const CheckpointInfo info = read_checkpoint_info(path);
   const data::MappedFile file(path);
   interchange::ExportSource source{.shape = {.model = recipe.model,
@@ -84,13 +85,14 @@ void export_run(const ExportArguments& arguments) {
 void add_export_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<ExportArguments>();
   arguments->registry = invocation.registry;
-  CLI::App* command = app.add_subcommand("export", "write a run's newest checkpoint as a Hugging Face folder");
+  CLI::App* command = app.add_subcommand("export", "write a run's checkpoint as a Hugging Face folder");
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("folder", arguments->folder, "folder to make")->required();
   command->add_option("--dtype", arguments->dtype, "type of what is written; without it as the checkpoint has it")
       ->check(CLI::IsMember({"float32", "float16", "bfloat16"}));
   command->add_option("--shard-bytes", arguments->shard_bytes, "largest safetensors file, but for one tensor [bytes]")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
+  add_update_option(*command, arguments->update);
   add_data_file(*command, arguments->data_file);
   command->callback([arguments] { run_once([&] { export_run(*arguments); }); });
 }

@@ -22,7 +22,7 @@ namespace launch {
 namespace {
 
 struct GenerateArguments {
-  std::string run, prompt, translate_to, data_file;
+  std::string run, update, prompt, translate_to, data_file;
   moetrain::SamplingOptions sampling;
   bool greedy = false;
   ImageArguments images;
@@ -115,7 +115,7 @@ void continue_prompt(const TrainedModel& trained, const GenerateArguments& argum
 }
 
 void generate_text(const GenerateArguments& arguments) {
-  const TrainedModel trained = load_newest_model(arguments.run, arguments.data_file, arguments.registry);
+  const TrainedModel trained = load_whole_model(arguments.run, arguments.data_file, arguments.registry, arguments.update);
   if (trained.recipe.model_preset().reads == moetrain::Reads::kImages) {
     ImageArguments images = arguments.images;
     images.sampling.seed = arguments.sampling.seed;
@@ -142,12 +142,13 @@ void add_generate_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<GenerateArguments>();
   arguments->registry = invocation.registry;
   CLI::App* command =
-      app.add_subcommand("generate", "continue a prompt, or draw images, with a run's newest checkpoint");
+      app.add_subcommand("generate", "continue a prompt, or draw images, with a run's checkpoint");
   moetrain::SamplingOptions& sampling = arguments->sampling;
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("--prompt", arguments->prompt, "text to continue; empty: the start of a document");
   command->add_option("--translate-to", arguments->translate_to,
                       "translate the prompt, line by line, into this language instead");
+  add_update_option(*command, arguments->update);
   add_data_file(*command, arguments->data_file);
   command->add_option("--tokens", sampling.tokens, "at most so many")->check(whole_number_between(1, int64_t{1} << 20));
   command->add_option("--temperature", sampling.temperature, "of the softmax; 0: greedy")

@@ -26,7 +26,7 @@ struct InspectArguments {
 
 void print_logits(const InspectArguments& arguments) {
   const at::NoGradGuard no_gradient;
-  const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file, arguments.registry);
+  const TrainedModel trained = load_whole_model(arguments.path, arguments.data_file, arguments.registry);
   const std::vector<int32_t> tokens = tokenizer_of(trained).encode(arguments.logits);
   if (tokens.empty()) parallel::user_error("--logits needs some text");
   const at::Tensor tokens_SL = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
@@ -52,7 +52,7 @@ std::string plan_text(const CheckpointInfo& info) {
 }
 
 void print_checkpoint(const InspectArguments& arguments) {
-  const TrainedModel trained = load_newest_model(arguments.path, arguments.data_file, arguments.registry);
+  const TrainedModel trained = load_whole_model(arguments.path, arguments.data_file, arguments.registry);
   const auto count = trained.model->parameter_count();
   std::printf("update %lld, %lld tokens, %lld parameters (%lld active), tokenizer %s, build %s\n",
               static_cast<long long>(trained.info.update), static_cast<long long>(trained.info.tokens),

@@ -15,6 +15,7 @@ namespace launch {
 void add_prepare_command(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<data::PrepareOptions>();
   options->tokenizers = invocation.registry->tokenizers;
+  options->chat_templates = invocation.registry->chat_templates;
   auto overwrite = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("prepare", "turn text into a token file");
   command->add_option("--text", options->text,
@@ -32,6 +33,13 @@ void add_prepare_command(CLI::App& app, Invocation& invocation) {
   command->add_option("--tokenizer", options->tokenizer,
                       "sentencepiece, trained on the training split, byte, or a model's own: its folder, or its "
                       "tokenizer.json or tokenizer.model");
+  command
+      ->add_option("--chat-template", options->chat.name,
+                   "what conversations in JSON lines (\"messages\", or \"prompt\" and \"completion\") are written by; "
+                   "their answers alone are learned")
+      ->check(CLI::IsMember(options->chat_templates.names()));
+  command->add_option("--chat-system", options->chat.system,
+                      "what the system says in a conversation that has no message of it");
   command->add_option("--vocabulary", options->vocabulary_size, "pieces of a vocabulary that is learnt")
       ->check(whole_number_between(260, int64_t{1} << 20));
   const CLI::Option* heldout = command->add_option("--heldout", options->heldout, "share of the text that is held out")
@@ -45,6 +53,9 @@ void add_prepare_command(CLI::App& app, Invocation& invocation) {
     if (!options->parallel.empty() && (plain || language->count() > 0 || heldout->count() > 0)) {
       parallel::user_error("--parallel names its languages and brings its own held-out text (--validation): ",
                            "--text, --man, --language and --heldout do not go with it");
+    }
+    if (options->chat.name.empty() && !options->chat.system.empty()) {
+      parallel::user_error("--chat-system belongs to conversations, and no --chat-template says how to write them");
     }
     if (*overwrite) options->overwrite = data::Overwrite::kReplace;
     options->progress = [](const std::string& phase) { std::printf("%s\n", parallel::printable(phase).c_str()); };

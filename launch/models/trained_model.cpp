@@ -64,14 +64,7 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
                                 const LoadOptions& options) {
   Recipe recipe = read_run_recipe({run_folder}, options.overrides, options.registry);
   if (update < 0) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
-  const std::filesystem::path checkpoint = checkpoint_path(run_folder, update);
-  if (!std::filesystem::exists(checkpoint)) {
-    std::vector<std::string> there;
-    for (const int64_t each : checkpoint_updates(run_folder)) there.push_back(std::to_string(each));
-    parallel::user_error(run_folder.string(), " holds no checkpoint of update ", update,
-                         "; there are: ", parallel::list_names(there));
-  }
-  CheckpointInfo info = read_checkpoint_info(checkpoint);
+  CheckpointInfo info = read_checkpoint_info(checkpoint_path(run_folder, update));
   auto tokenizer = tokenizer_of(run_folder, recipe, info, options.data_file);
   auto model = build_model(recipe, info.vocabulary, device);
   read_average(*model, recipe, run_folder, newest_updates(run_folder, update, options.average));
@@ -79,10 +72,10 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
   return {std::move(recipe), std::move(info), std::move(tokenizer), std::move(model), longest};
 }
 
-TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file,
-                               std::shared_ptr<const Registry> registry) {
+TrainedModel load_whole_model(const std::filesystem::path& run_folder, const std::string& data_file,
+                              std::shared_ptr<const Registry> registry, const std::string& update) {
   parallel::LocalCommunicator alone;
-  TrainedModel trained = load_trained_model(run_folder, newest_update(run_folder, alone), at::kCPU,
+  TrainedModel trained = load_trained_model(run_folder, chosen_update(run_folder, update, alone), at::kCPU,
                                             {.data_file = data_file, .registry = std::move(registry)});
   use_threads(trained);
   return trained;

@@ -1,4 +1,4 @@
-// defines: TrainedModel, load_trained_model, load_newest_model, use_threads, model_as, tokenizer_of: checkpoint ->
+// defines: TrainedModel, load_trained_model, load_whole_model, use_threads, model_as, tokenizer_of: checkpoint ->
 // model
 #pragma once
 #include <filesystem>
@@ -37,10 +37,10 @@ struct LoadOptions {
 TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
                                 const LoadOptions& options = {});
 
-/// The newest checkpoint of a run, on the CPU and its recipe's threads, for a command that runs once. `data_file`: as
-/// in LoadOptions.
-TrainedModel load_newest_model(const std::filesystem::path& run_folder, const std::string& data_file,
-                               std::shared_ptr<const Registry> registry);
+/// A run's model on the CPU and its recipe's threads, for a command that runs once. `data_file`: as in LoadOptions;
+/// `update`: as chosen_update takes it.
+TrainedModel load_whole_model(const std::filesystem::path& run_folder, const std::string& data_file,
+                              std::shared_ptr<const Registry> registry, const std::string& update = {});
 
 /// As many compute threads as the run's recipe says. Loading changes none: a teacher does not decide for its student.
 void use_threads(const TrainedModel& trained);

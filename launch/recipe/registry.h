@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 
+#include "data/chat/chat_template.h"
 #include "data/tokenizers/tokenizer.h"
 #include "moetrain/models/models.h"
 #include "moetrain/moe/moe_tables.h"
@@ -14,6 +15,7 @@ namespace launch {
 
 struct Registry : moetrain::MoeTables {
   data::TokenizerTable tokenizers = data::builtin_tokenizers();                                // prepare --tokenizer
+  data::ChatTemplateTable chat_templates = data::builtin_chat_templates();                     // prepare --chat-template
   parallel::NameTable<moetrain::ModelPreset> models = moetrain::builtin_models();              // model.kind
   parallel::NameTable<moetrain::ObjectivePreset> objectives = moetrain::builtin_objectives();  // objective.kind
   parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                   // optimizer.kind

@@ -204,6 +204,13 @@ void check_objective(const Recipe& recipe) {
   if (preset.check != nullptr) preset.check(recipe.objective);
 }
 
+void check_data(const Recipe& recipe) {
+  if (recipe.data.packing == data::Packing::kStream) return;
+  if (recipe.model_preset().reads == moetrain::Reads::kText) return;
+  user_error("data.packing = \"", recipe.data.packing, "\" with model.kind = \"", recipe.model.kind,
+             "\", which reads no running text; legal: data.packing = \"stream\", the default");
+}
+
 void check_train(const Recipe& recipe) {
   const TrainConfig& train = recipe.train;
   if (recipe.model_preset().reads == moetrain::Reads::kPairs)
@@ -214,6 +221,15 @@ void check_train(const Recipe& recipe) {
                "); nearest legal: global_batch = ", nearest_multiples(train.global_batch, train.micro_batches),
                ", or micro_batches = ", nearest_divisors(train.micro_batches, train.global_batch));
   }
+}
+
+/// Which checkpoint is the best, and when none is any more, only evaluations can say.
+void check_best(const Recipe& recipe) {
+  if (recipe.evaluate.every.count > 0) return;
+  const bool best = recipe.checkpoint.keep_best;
+  if (!best && recipe.evaluate.patience == 0) return;
+  user_error(best ? "checkpoint.keep_best = true" : "evaluate.patience > 0", ", but evaluate.every = \"0u\", so ",
+             "no loss is known to go by; legal: evaluate.every such as \"100u\"");
 }
 
 void check_offload(bool offload, parallel::Enum<Device> device) {
@@ -237,7 +253,9 @@ void check_rules(const Recipe& recipe) {
   check_moe(recipe);
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
   check_objective(recipe);
+  check_data(recipe);
   check_train(recipe);
+  check_best(recipe);
   const optim::ScheduleRule& schedule = recipe.schedule_rule();
   if (schedule.check != nullptr) schedule.check(recipe.schedule);
   optim::check_lengths(recipe.schedule, schedule, recipe.train.length);

@@ -37,11 +37,13 @@ struct TrainConfig {
 struct CheckpointConfig {
   parallel::Span every{500, parallel::Unit::kUpdates};
   int64_t keep = 2;
+  bool keep_best = false;
 };
 
 struct EvaluateConfig {
   parallel::Span every{0, parallel::Unit::kUpdates};
   int64_t batch = 16;
+  int64_t patience = 0;
   int64_t beam = 5;
   double length_penalty = 1.0;
 };
@@ -83,6 +85,8 @@ void visit(CheckpointConfig& config, Visitor& field) {
   using namespace parallel;
   field("every", config.every, anything(), "between two checkpoints; 0u: only at the end");
   field("keep", config.keep, between(1, 1 << 20), "newest checkpoints kept");
+  field("keep_best", config.keep_best, anything(),
+        "save when held-out loss was never lower, and keep that checkpoint besides (--update best takes it)");
 }
 
 template <class Visitor>
@@ -91,6 +95,8 @@ void visit(EvaluateConfig& config, Visitor& field) {
   field("every", config.every, anything(), "between two evaluations on held-out text; 0u: none during training");
   field("batch", config.batch, between(1, 1 << 16),
         "sequences of one forward pass, over all ranks; translation: sentences decoded side by side on a rank");
+  field("patience", config.patience, between(0, 1 << 20),
+        "training ends after so many evaluations in a row whose held-out loss was not the lowest so far; 0: it goes on");
   field("beam", config.beam, between(1, 1000), "translation: hypotheses of a sentence that are followed");
   field("length_penalty", config.length_penalty, at_least(0),
         "translation: hypotheses compete by log p / length^length_penalty");

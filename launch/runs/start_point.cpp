@@ -76,7 +76,7 @@ StartPoint open_start(const fs::path& named, std::shared_ptr<const Registry> reg
   const fs::path run = is_checkpoint ? path.parent_path().parent_path() : path;
   if (is_file(RunFolder{run}.recipe())) {
     start.recipe_ = read_run_recipe({run}, {}, std::move(registry));
-    start.checkpoint_ = is_checkpoint ? path : newest_checkpoint(run);
+    start.checkpoint_ = is_checkpoint ? path : chosen_checkpoint(run);
     start.tokenizer_hash_ = read_checkpoint_info(start.checkpoint_).tokenizer_hash;
     start.came_with_ = came_with(run);
     return start;

@@ -112,7 +112,7 @@ std::unique_ptr<StoredWeights> open_stored_weights(const fs::path& path) {
     return std::make_unique<CheckpointWeights>(path);
   }
   if (fs::exists(RunFolder{path}.recipe(), ignored)) {
-    return open_stored_weights(newest_checkpoint(path));
+    return open_stored_weights(chosen_checkpoint(path));
   }
   if (fs::exists(path / "config.json", ignored)) return std::make_unique<FolderWeights>(path);
   parallel::user_error(path.string(),

@@ -40,6 +40,12 @@ Trainer::Trainer(const Recipe& recipe, Groups groups, at::Device device, const I
   const Loaded loaded = options.resume ? resume() : Loaded{};
   if (loaded.update < 0) came_with_ = read_start(setup_, checkpoint_tensors());
   begun_ = update_;
+  if (loaded.update >= 0 && loaded.passed.empty() && given_up() && update_ < setup_.length) {
+    progress_.say(parallel::concat("nothing to do: evaluate.patience = ", recipe_.evaluate.patience, " has ended the ",
+                                   "run at update ", update_, ", saved in ", folder_.path.string(),
+                                   "; a larger one goes on"));
+    return;
+  }
   if (loaded.update >= 0 && loaded.passed.empty() && update_ >= setup_.length) {
     progress_.say(parallel::concat("nothing to do: update ", update_, " is saved in ", folder_.path.string(),
                                    ", and train.length (\"", to_string(recipe_.train.length), "\") is ", setup_.length,
@@ -82,6 +88,7 @@ void Trainer::read_state(const std::filesystem::path& checkpoint) {
   read_checkpoint(checkpoint, checkpoint_tensors());
   setup_.state.optimizer->resume_at(info.update);
   update_ = last_saved_ = logged_update_ = info.update;
+  best_ = info.best;
 }
 
 /// From here on the run folder is written.
@@ -205,7 +212,7 @@ void Trainer::end_diverged(const Diverged& fault) const {
 Trainer::End Trainer::run() {
   End end = End::kDone;
   if (!overlap_) return end;  // nothing to do
-  while (update_ < setup_.length) {
+  while (update_ < setup_.length && !given_up()) {
     const auto start = std::chrono::steady_clock::now();
     const auto batches = setup_.batches->read(update_);
     const double read_seconds = seconds_since(start);
@@ -224,10 +231,14 @@ Trainer::End Trainer::run() {
     if (due(setup_.updates_of(recipe_.train.log_every)) || update_ == setup_.length) log(report);
     if (due(setup_.updates_of(recipe_.overlap.replan_every)) && update_ < setup_.length) measure_plan();
     if (due(setup_.updates_of(recipe_.evaluate.every)) && update_ < setup_.length) score();
-    if (due(setup_.updates_of(recipe_.checkpoint.every)) && update_ < setup_.length) save();
+    if (due(setup_.updates_of(recipe_.checkpoint.every)) && update_ < setup_.length && last_saved_ != update_) save();
   }
+  const bool scores = end == End::kDone && recipe_.evaluate.every.count > 0 && last_scored_ != update_;
+  // The last checkpoint says of the best evaluation what a longer run would know; where nobody asks, saving is first.
+  const bool tracks_best = recipe_.checkpoint.keep_best || recipe_.evaluate.patience > 0;
+  if (scores && tracks_best) score();
   if (last_saved_ != update_) save();
-  if (end == End::kDone && recipe_.evaluate.every.count > 0) score();
+  if (scores && !tracks_best) score();
   if (metrics_) metrics_->write(EndRecord{update_, end == End::kDone ? "done" : "interrupted"});
   check_metrics_written();
   if (end == End::kInterrupted) {
@@ -322,13 +333,14 @@ void Trainer::save() {
                             .corpus = setup_.corpus->fingerprint(),
                             .recipe = write_recipe(recipe_),
                             .plan = plan_to_json(groups_.mesh->schedule()->plan()).dump(),
-                            .build = build_id()};
+                            .build = build_id(),
+                            .best = best_};
   parallel::all_ranks(*groups_.control, [&] {
     if (groups_.control->rank() == 0) keep_tokenizer(folder_, setup_.corpus->tokenizer());
   });
   const int64_t bytes =
       write_checkpoint(checkpoint_path(folder_.path, update_), info, checkpoint_tensors(), *groups_.control);
-  if (groups_.control->rank() == 0) prune_checkpoints(folder_.path, recipe_.checkpoint.keep);
+  if (groups_.control->rank() == 0) prune_checkpoints(folder_.path, recipe_.checkpoint.keep, recipe_.checkpoint.keep_best ? best_.update : -1);
   last_saved_ = update_;
   if (metrics_) metrics_->write(CheckpointRecord{update_, seconds_since(start), static_cast<double>(bytes)});
 }
@@ -338,6 +350,23 @@ void Trainer::score() {
   const Evaluation result = evaluate(*setup_.state.model, *setup_.state.objective, *held_out_, groups_);
   progress_.say(parallel::concat("held out, after update ", update_, ": ", describe(result.overall)));
   if (metrics_) metrics_->write(record_of(result, update_));
+  last_scored_ = update_;
+  judge(result.overall.loss());
+}
+
+/// Every rank judges the same loss, which was reduced over all. What a checkpoint says of the best so far includes the
+/// evaluation of its own update, unless the run was killed in between; a resumed run then evaluates again.
+void Trainer::judge(double loss) {
+  if (best_.update >= 0 && !(loss < best_.loss)) {
+    ++best_.since;
+    if (given_up()) {
+      progress_.say(parallel::concat("held-out loss was lowest after update ", best_.update, " and in ", best_.since,
+                                     " evaluations since not lower (evaluate.patience): training ends"));
+    }
+    return;
+  }
+  best_ = {.update = update_, .loss = loss};
+  if (recipe_.checkpoint.keep_best) save();
 }
 
 }  // namespace launch

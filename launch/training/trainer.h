@@ -58,6 +58,9 @@ class Trainer {
   void log(const StepReport& report);
   void save();
   void score();
+  void judge(double loss);
+  /// Whether evaluate.patience has run out.
+  bool given_up() const { return recipe_.evaluate.patience > 0 && best_.since >= recipe_.evaluate.patience; }
   bool due(int64_t every) const { return every > 0 && update_ % every == 0; }
   std::vector<CheckpointTensor> checkpoint_tensors() const;
 
@@ -77,6 +80,8 @@ class Trainer {
   int64_t update_ = 0;  // updates done
   int64_t begun_ = 0;   // of them, before this process
   int64_t last_saved_ = -1;
+  int64_t last_scored_ = -1;
+  BestScore best_;
   // Since the last line of metrics:
   PhaseSeconds phase_seconds_;
   int64_t dropped_ = 0;

@@ -57,7 +57,7 @@ int main() {
   if (run == nullptr) return std::fprintf(stderr, "RUN names no run folder\n"), 1;
   try {
     const at::NoGradGuard no_gradient;
-    const launch::TrainedModel trained = launch::load_newest_model(run, "", launch::builtin_registry());
+    const launch::TrainedModel trained = launch::load_whole_model(run, "", launch::builtin_registry());
     const auto corpus = data::TokenCorpus::open(trained.recipe.data.file, data::Verify::kIndexOnly);
     const auto batches = launch::make_held_out_batches(corpus, trained.recipe, {.index = 0, .count = 1});
     const auto objective = trained.recipe.objective_preset().make({trained.recipe.objective, nullptr});

@@ -54,4 +54,15 @@ CLI::Validator whole_number_between(int64_t low, int64_t high) {
   return validator<int64_t>(legal, [low, high](int64_t number) { return number >= low && number <= high; });
 }
 
+void add_update_option(CLI::App& command, std::string& update) {
+  const CLI::Validator number = whole_number_between(0);
+  command
+      .add_option("--update", update, "the checkpoint of this update, or \"best\" (of the lowest held-out loss), instead "
+                  "of the newest")
+      ->check([number](const std::string& text) {
+        std::string copy = text;
+        return text == "best" ? std::string() : number(copy);
+      });
+}
+
 }  // namespace launch

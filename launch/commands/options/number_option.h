@@ -1,8 +1,9 @@
-// defines: number_between, whole_number_between: what an option's number may be
+// defines: number_between, whole_number_between, add_update_option: what an option's number may be
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <limits>
+#include <string>
 
 namespace launch {
 
@@ -11,5 +12,8 @@ CLI::Validator number_between(double low, double high);
 
 /// A whole number from `low` to `high`.
 CLI::Validator whole_number_between(int64_t low, int64_t high = std::numeric_limits<int64_t>::max());
+
+/// --update: which checkpoint of a run, as chosen_update takes it.
+void add_update_option(CLI::App& command, std::string& update);
 
 }  // namespace launch
