@@ -39,7 +39,8 @@ PackedRows::PackedRows(const std::vector<int64_t>& lengths, int64_t capacity) {
 
 std::span<const int64_t> PackedRows::row(int64_t index) const {
   const auto i = static_cast<size_t>(index);
-  return std::span(sequences_).subspan(static_cast<size_t>(starts_[i]), static_cast<size_t>(starts_[i + 1] - starts_[i]));
+  return std::span(sequences_)
+      .subspan(static_cast<size_t>(starts_[i]), static_cast<size_t>(starts_[i + 1] - starts_[i]));
 }
 
 }  // namespace data

@@ -6,8 +6,8 @@
 
 namespace data {
 
-/// Sequences of some lengths packed into rows of at most `capacity` tokens: the longest first, each into the fullest row
-/// that it still fits (best fit decreasing). The same lengths give the same rows.
+/// Sequences of some lengths packed into rows of at most `capacity` tokens: the longest first, each into the fullest
+/// row that it still fits (best fit decreasing). The same lengths give the same rows.
 class PackedRows {
  public:
   /// @pre 1 <= each length <= capacity

@@ -1,5 +1,7 @@
 #include "data/chat/chat_template.h"
 
+#include <algorithm>
+
 #include "parallel/base/fault.h"
 
 namespace data {
@@ -71,11 +73,13 @@ void write_instructions(const Conversation& conversation, const char* before, co
 }
 
 void write_mistral(const Conversation& conversation, bool, ChatWriter& out) {
-  write_instructions(conversation, "", "", [&](const char* piece) { out.control(piece); }, out);
+  write_instructions(
+      conversation, "", "", [&](const char* piece) { out.control(piece); }, out);
 }
 
 void write_mistral_v1(const Conversation& conversation, bool, ChatWriter& out) {
-  write_instructions(conversation, " ", " ", [&](const char* piece) { out.say(piece); }, out);
+  write_instructions(
+      conversation, " ", " ", [&](const char* piece) { out.say(piece); }, out);
 }
 
 void write_plain(const Conversation& conversation, bool, ChatWriter& out) {
@@ -140,6 +144,25 @@ ChatText write_chat(const ChatTemplate& chat_template, const ChatForm& form, Con
   ChatWriter out(end_of_text);
   chat_template.write(conversation, ask, out);
   return std::move(out).take();
+}
+
+std::string answer_end(const ChatTemplate& chat_template, const std::string& end_of_text) {
+  const Conversation shortest = {{"user", "?", false}, {"assistant", "!", true}};
+  const ChatText chat = write_chat(chat_template, {}, shortest, end_of_text, /*ask=*/false, "");
+  const size_t end = chat.learned.back().second;
+  const auto last = std::ranges::lower_bound(chat.controls, end) - 1;
+  return chat.text.substr(*last, end - *last);
+}
+
+std::string jinja_of(const ChatTemplate& chat_template, const ChatForm& form, const std::string& end_of_text) {
+  std::string jinja = chat_template.jinja;
+  const std::string mark = "{end}";
+  for (size_t at = jinja.find(mark); at != std::string::npos; at = jinja.find(mark, at + end_of_text.size())) {
+    jinja.replace(at, mark.size(), end_of_text);
+  }
+  if (form.system.empty()) return jinja;
+  return "{% if messages[0]['role'] != 'system' %}{% set messages = [{'role': 'system', 'content': " +
+         nlohmann::json(form.system).dump() + "}] + messages %}{% endif %}" + jinja;
 }
 
 }  // namespace data

@@ -1,5 +1,6 @@
 // How a conversation is written for a model.
-// defines: ChatText, ChatWriter, ChatTemplate, ChatTemplateTable, builtin_chat_templates, ChatForm, write_chat
+// defines: ChatText, ChatWriter, ChatTemplate, ChatTemplateTable, builtin_chat_templates, ChatForm, write_chat,
+// answer_end, jinja_of
 #pragma once
 #include <string>
 #include <string_view>
@@ -15,7 +16,7 @@ namespace data {
 /// A conversation as text.
 struct ChatText {
   std::string text;
-  ControlPlaces controls;                         // where the template, and no message, wrote a control piece
+  ControlPlaces controls;                          // where the template, and no message, wrote a control piece
   std::vector<std::pair<size_t, size_t>> learned;  // [begin, end) in bytes: what a model is to say, with what ends it
 };
 
@@ -72,5 +73,11 @@ struct ChatForm {
 /// UserError that begins with `place` where the template asks for alternating messages and they are not.
 ChatText write_chat(const ChatTemplate& chat_template, const ChatForm& form, Conversation conversation,
                     const std::string& end_of_text, bool ask, const std::string& place);
+
+/// The piece that ends an answer: the last that is learned of one.
+std::string answer_end(const ChatTemplate& chat_template, const std::string& end_of_text);
+
+/// The form as one Jinja template, which `apply_chat_template` of `transformers` reads.
+std::string jinja_of(const ChatTemplate& chat_template, const ChatForm& form, const std::string& end_of_text);
 
 }  // namespace data

@@ -14,7 +14,8 @@ namespace {
 const std::string& text_of(const nlohmann::json& message, const char* key, const std::string& place) {
   const auto member = message.find(key);
   if (member == message.end()) {
-    parallel::user_error(place, ": the message has no \"", key, "\"; legal: {\"role\": \"user\", \"content\": \"...\"}");
+    parallel::user_error(place, ": the message has no \"", key,
+                         "\"; legal: {\"role\": \"user\", \"content\": \"...\"}");
   }
   if (!member->is_string()) parallel::user_error(place, ".", key, ": is ", member->type_name(), ", not a string");
   return member->get_ref<const std::string&>();

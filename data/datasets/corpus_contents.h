@@ -31,7 +31,7 @@ struct CorpusContents {
   std::vector<int64_t> alignment;   // [R * G], row-major: the row's document in each group, or -1; empty: no alignment
   const std::byte* learned = nullptr;  // [tokens] of the file: 1 where a model is to say the token; null: all are
   std::optional<ChatForm> chat;        // what conversations were written by
-  std::optional<ImageShape> image;  // where the documents are images: their bytes, row by row, and an end
+  std::optional<ImageShape> image;     // where the documents are images: their bytes, row by row, and an end
   std::shared_ptr<const Tokenizer> tokenizer;
   std::string tokenizer_hash;
   std::string fingerprint;

@@ -31,11 +31,11 @@ TargetDocuments::TargetDocuments(const TokenCorpus& corpus, Split split, int64_t
     ++found;
     const int64_t begin = stored.offsets[i], end = stored.offsets[i + 1];
     const int64_t length = targets_of(stored, begin, end, longest);
-    cut_ += targets_of(stored, begin, end, end - begin) > longest ? 1 : 0;
     if (length == 0) {
       ++left_;
       continue;
     }
+    cut_ += targets_of(stored, begin, end, end - begin) > longest ? 1 : 0;
     documents_.push_back(d);
     lengths_.push_back(length);
   }
@@ -62,7 +62,8 @@ int64_t TargetDocuments::tokens() const { return std::accumulate(lengths_.begin(
 int64_t TargetDocuments::bytes(int64_t index) const {
   const CorpusContents& stored = *corpus_.shared_contents();
   const auto d = static_cast<size_t>(documents_.at(static_cast<size_t>(index)));
-  const int64_t begin = stored.offsets[d], end = stored.offsets[d + 1], all = targets_of(stored, begin, end, end - begin);
+  const int64_t begin = stored.offsets[d], end = stored.offsets[d + 1],
+                all = targets_of(stored, begin, end, end - begin);
   if (all == length(index)) return stored.bytes[d];
   const auto learned = [&](int64_t targets) {
     int64_t count = 0;

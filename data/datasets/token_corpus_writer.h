@@ -24,7 +24,8 @@ class TokenCorpusWriter {
                     std::vector<std::string> groups, Overwrite overwrite = Overwrite::kRefuse);
 
   /// `tokens`: what encode gave, without end_of_text, which is added here; `info.tokens` is ignored. `learned`: of each
-  /// token and of the end, 1 where a model is to say it; empty: nothing is said of that. Gives back the document's index.
+  /// token and of the end, 1 where a model is to say it; empty: nothing is said of that. Gives back the document's
+  /// index.
   /// @pre: `learned` of all documents after set_chat(), and of none without
   int64_t add(const DocumentInfo& info, const std::vector<int32_t>& tokens, const std::vector<uint8_t>& learned = {});
   /// One row of documents that are translations of each other: an index for each group, -1 where it has none.

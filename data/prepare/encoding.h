@@ -1,5 +1,5 @@
-// defines: report_phase, require_known_tokenizer, make_tokenizer, chat_controls, encode_all, describe, count_document: what `prepare`
-// does alike with documents and with sentences
+// defines: report_phase, require_known_tokenizer, make_tokenizer, chat_controls, encode_all, describe, count_document:
+// what `prepare` does alike with documents and with sentences
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -8,8 +8,8 @@
 #include <unordered_set>
 #include <utility>
 
-#include "data/prepare/encoding.h"
 #include "data/prepare/encoded_documents.h"
+#include "data/prepare/encoding.h"
 #include "data/prepare/holdout.h"
 #include "data/prepare/image_folder.h"
 #include "data/prepare/prepare_parallel.h"
@@ -229,9 +229,8 @@ PrepareSummary prepare(const PrepareOptions& options) {
   require_text(documents, options, summary);
   const std::vector<Split> split =
       image ? split_and_mix_images(documents, options.heldout) : split_and_mix(documents, options.heldout, summary);
-  const auto tokenizer =
-      image ? options.tokenizers.at("byte").make({}, {})
-            : make_tokenizer(options, training_texts(documents, split), chat_controls(options));
+  const auto tokenizer = image ? options.tokenizers.at("byte").make({}, {})
+                               : make_tokenizer(options, training_texts(documents, split), chat_controls(options));
   report_phase(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
   write(options, documents, split, tokenizer, image, summary);
   describe(options, *tokenizer, summary);

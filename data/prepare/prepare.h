@@ -32,10 +32,10 @@ struct PrepareOptions {
   ChatTemplateTable chat_templates = builtin_chat_templates();
   // Of them, what conversations in JSON lines are written by; with no name they are refused.
   ChatForm chat;
-  double heldout = 0.05;                        // share of the text that is held out, 0 <= x < 1
-  int64_t most_file_bytes = 2ll << 30;          // a text file that is larger, or unpacks to more, is refused
-  int64_t threads = 0;                          // 0: one per core
-  std::string mandoc = "mandoc";                // renders manual pages; looked up in PATH
+  double heldout = 0.05;                                  // share of the text that is held out, 0 <= x < 1
+  int64_t most_file_bytes = 2ll << 30;                    // a text file that is larger, or unpacks to more, is refused
+  int64_t threads = 0;                                    // 0: one per core
+  std::string mandoc = "mandoc";                          // renders manual pages; looked up in PATH
   std::function<void(const std::string&)> progress = {};  // called with a sentence as each phase begins
 };
 

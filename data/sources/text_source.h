@@ -19,7 +19,8 @@ struct TextFileOptions {
 };
 
 /// Plain text: one document. JSON lines: one JSON object a line, with "text" or a conversation (read_conversation) and,
-/// where it has one, "language" or "label", which becomes the group; blank lines do not count. They are known by their name (".jsonl", ".ndjson",
+/// where it has one, "language" or "label", which becomes the group; blank lines do not count. They are known by their
+/// name (".jsonl", ".ndjson",
 /// ".jsonlines",
 /// ".ldjson", ".jl", ".json", in small letters or capitals) or by their first line. Each of them may be packed, as
 /// read_bytes says. A byte order mark is taken off. `notes` gets a sentence where the content decided, and not the

@@ -1,6 +1,6 @@
 // How text becomes tokens and back.
-// defines: Tokenizer, PieceKind, Piece, Specials, ControlPlaces, token_bytes, TokenizerTraining, TokenizerKind, TokenizerTable,
-// builtin_tokenizers
+// defines: Tokenizer, PieceKind, Piece, Specials, ControlPlaces, token_bytes, TokenizerTraining, TokenizerKind,
+// TokenizerTable, builtin_tokenizers
 #pragma once
 #include <cstdint>
 #include <map>

@@ -46,8 +46,8 @@ class TrainingBatches {
   virtual int64_t sequences_before(int64_t updates) const = 0;
 };
 
-/// Windows of a text or rows of documents for a language model, sentence pairs for an encoder-decoder, documents for a classifier. UserError
-/// where the recipe does not fit the corpus.
+/// Windows of a text or rows of documents for a language model, sentence pairs for an encoder-decoder, documents for a
+/// classifier. UserError where the recipe does not fit the corpus.
 std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
                                                        data::Shard shard);
 

@@ -90,8 +90,9 @@ int64_t chosen_update(const std::filesystem::path& run_folder, const std::string
     chosen = choice == "best" ? read_checkpoint_info(checkpoint_path(run_folder, there.back())).best.update
                               : std::stoll(choice);
     if (chosen < 0) {
-      parallel::user_error(run_folder.string(), " has not evaluated while it trained, so it knows no best checkpoint; ",
-                           "legal: evaluate.every and checkpoint.keep_best = true in its recipe, or an update's number");
+      parallel::user_error(
+          run_folder.string(), " has not evaluated while it trained, so it knows no best checkpoint; ",
+          "legal: evaluate.every and checkpoint.keep_best = true in its recipe, or an update's number");
     }
     if (std::ranges::find(there, chosen) != there.end()) return;
     std::vector<std::string> updates;

@@ -13,6 +13,7 @@
 #include "launch/commands/run_text.h"
 #include "launch/interchange/hugging_face.h"
 #include "launch/models/trained_model.h"
+#include "launch/runs/run_chat.h"
 #include "launch/runs/run_folder.h"
 #include "launch/runs/start_point.h"
 #include "optim/optimizer.h"
@@ -48,6 +49,17 @@ void add_views(interchange::ParameterViews& views, const std::filesystem::path& 
   }
 }
 
+/// How the run's conversations are written, for those who load the folder. A tokenizer that came with a model has its
+/// own say.
+void add_chat(interchange::ExportSource& source, const RunFolder& run, const Registry& registry) {
+  const std::optional<data::ChatForm> form = read_chat(run);
+  if (!form || source.tokenizer == nullptr || !source.tokenizer->files().empty()) return;
+  const data::ChatTemplate& chat_template = registry.chat_templates.at(form->name);
+  const std::string end = source.tokenizer->piece(source.tokenizer->end_of_text()).text;
+  source.chat_template = data::jinja_of(chat_template, *form, end);
+  source.answer_end = source.tokenizer->control(data::answer_end(chat_template, end));
+}
+
 /// What is written, where the user says nothing: as the checkpoint has it, of a bf16 run (whose checkpoints hold its
 /// float32 masters) what it computed with.
 std::string written_dtype(const ExportArguments& arguments, const Recipe& recipe) {
@@ -71,6 +83,7 @@ void export_run(const ExportArguments& arguments) {
                                    .came_with = came_with(run.path),
                                    .dtype = written_dtype(arguments, recipe),
                                    .shard_bytes = arguments.shard_bytes};
+  add_chat(source, run, *arguments.registry);
   const bool averaged = recipe.optimizer.average > 0;
   add_views(source.parameters, path, file,
             averaged ? std::string("optimizer/") + optim::Optimizer::kAverage : "parameters");

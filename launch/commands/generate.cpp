@@ -4,6 +4,7 @@
 #include <memory>
 #include <sstream>
 
+#include "data/chat/encoded_chat.h"
 #include "data/tokenizers/control_pieces.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/generate_images.h"
@@ -13,6 +14,7 @@
 #include "launch/evaluation/translation.h"
 #include "launch/interchange/tensors/json_object.h"
 #include "launch/models/trained_model.h"
+#include "launch/runs/run_chat.h"
 #include "launch/runs/start_point.h"
 #include "moetrain/decoding/sampler.h"
 #include "parallel/base/fault.h"
@@ -22,7 +24,8 @@ namespace launch {
 namespace {
 
 struct GenerateArguments {
-  std::string run, update, prompt, translate_to, data_file;
+  std::string run, update, prompt, chat, translate_to, data_file;
+  data::ChatForm form;  // of --chat; empty: the run's
   moetrain::SamplingOptions sampling;
   bool greedy = false;
   ImageArguments images;
@@ -95,33 +98,74 @@ std::vector<int64_t> end_tokens(const std::string& run, const data::Tokenizer& t
   return ends;
 }
 
-void continue_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
-  auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
+/// What follows the prompt, without the token that ends it. `option`: what gave the prompt.
+std::vector<int64_t> sampled(const TrainedModel& trained, moetrain::DecoderLm& model,
+                             const GenerateArguments& arguments, const std::vector<int32_t>& encoded,
+                             const std::vector<int64_t>& ends, const std::string& option) {
   const data::Tokenizer& tokenizer = tokenizer_of(trained);
-  const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
   std::vector<int64_t> prompt(encoded.begin(), encoded.end());
   if (prompt.empty()) prompt.push_back(tokenizer.end_of_text());  // what precedes every document
   moetrain::SamplingOptions sampling = arguments.sampling;
   if (arguments.greedy) sampling.temperature = 0;
-  sampling.end_tokens = end_tokens(arguments.run, tokenizer);
+  sampling.end_tokens = ends;
   sampling.vocabulary = tokenizer.vocabulary_size();
   const auto given = static_cast<int64_t>(prompt.size());
-  given > trained.longest ? note_long_text(trained, "--prompt", given)
-                          : note_long_text(trained, "--prompt with --tokens", given + sampling.tokens - 1);
+  given > trained.longest ? note_long_text(trained, option, given)
+                          : note_long_text(trained, option + " with --tokens", given + sampling.tokens - 1);
   std::vector<int64_t> tokens = moetrain::generate(model, prompt, sampling);
   const bool ended = !tokens.empty() && std::ranges::count(sampling.end_tokens, tokens.back()) > 0;
   if (ended) tokens.pop_back();
+  return tokens;
+}
+
+void continue_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
+  auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
+  const data::Tokenizer& tokenizer = tokenizer_of(trained);
+  const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
+  const std::vector<int64_t> tokens =
+      sampled(trained, model, arguments, encoded, end_tokens(arguments.run, tokenizer), "--prompt");
   print_line(arguments.prompt + continuation(tokenizer, encoded, tokens));
 }
 
+/// What conversations are written by: what the user says, else what the run was trained on.
+data::ChatForm chat_form(const GenerateArguments& arguments) {
+  if (!arguments.form.name.empty()) return arguments.form;
+  std::optional<data::ChatForm> form = read_chat({arguments.run});
+  if (!form) {
+    parallel::user_error("--chat: ", arguments.run, " was not trained on conversations, so nothing says how to write ",
+                         "one; legal: --chat-template with one of ",
+                         parallel::list_names(arguments.registry->chat_templates.names()));
+  }
+  if (!arguments.form.system.empty()) form->system = arguments.form.system;
+  return *form;
+}
+
+/// One answer, and nothing else.
+void answer(const TrainedModel& trained, const GenerateArguments& arguments) {
+  auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"");
+  const data::Tokenizer& tokenizer = tokenizer_of(trained);
+  const data::ChatForm form = chat_form(arguments);
+  const data::ChatTemplate& chat_template = arguments.registry->chat_templates.at(form.name);
+  data::require_chat_controls(tokenizer, form, chat_template);
+  const std::string end = tokenizer.piece(tokenizer.end_of_text()).text;
+  const data::ChatText chat =
+      data::write_chat(chat_template, form, {{"user", arguments.chat, false}}, end, /*ask=*/true, "--chat");
+  const std::vector<int32_t> prompt = tokenizer.encode(chat.text, chat.controls);
+  std::vector<int64_t> ends = end_tokens(arguments.run, tokenizer);
+  ends.push_back(tokenizer.control(data::answer_end(chat_template, end)));
+  print_line(continuation(tokenizer, prompt, sampled(trained, model, arguments, prompt, ends, "--chat")));
+}
+
 void generate_text(const GenerateArguments& arguments) {
-  const TrainedModel trained = load_whole_model(arguments.run, arguments.data_file, arguments.registry, arguments.update);
+  const TrainedModel trained =
+      load_whole_model(arguments.run, arguments.data_file, arguments.registry, arguments.update);
   if (trained.recipe.model_preset().reads == moetrain::Reads::kImages) {
     ImageArguments images = arguments.images;
     images.sampling.seed = arguments.sampling.seed;
     if (images.output.empty()) images.output = arguments.run + "/images.png";
     return generate_images(trained, images);
   }
+  if (!arguments.chat.empty()) return answer(trained, arguments);
   arguments.translate_to.empty() ? continue_prompt(trained, arguments) : translate_prompt(trained, arguments);
 }
 
@@ -141,11 +185,16 @@ void note_unused(const CLI::App& command) {
 void add_generate_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<GenerateArguments>();
   arguments->registry = invocation.registry;
-  CLI::App* command =
-      app.add_subcommand("generate", "continue a prompt, or draw images, with a run's checkpoint");
+  CLI::App* command = app.add_subcommand("generate", "continue a prompt, or draw images, with a run's checkpoint");
   moetrain::SamplingOptions& sampling = arguments->sampling;
   command->add_option("run", arguments->run, "run folder")->required();
   command->add_option("--prompt", arguments->prompt, "text to continue; empty: the start of a document");
+  command->add_option("--chat", arguments->chat, "what a user says, to be answered, instead of a prompt");
+  command
+      ->add_option("--chat-template", arguments->form.name,
+                   "with --chat: what conversations are written by, instead of what the run was trained on")
+      ->check(CLI::IsMember(arguments->registry->chat_templates.names()));
+  command->add_option("--chat-system", arguments->form.system, "with --chat: what the system says");
   command->add_option("--translate-to", arguments->translate_to,
                       "translate the prompt, line by line, into this language instead");
   add_update_option(*command, arguments->update);
@@ -167,6 +216,9 @@ void add_generate_command(CLI::App& app, Invocation& invocation) {
       ->check(number_between(0, 100));
   command->callback([arguments, command] {
     run_once([&] {
+      if (!arguments->chat.empty() && (!arguments->prompt.empty() || !arguments->translate_to.empty())) {
+        parallel::user_error("--chat goes with no --prompt and no --translate-to: its text is the user's message");
+      }
       if (!arguments->translate_to.empty()) note_unused(*command);
       generate_text(*arguments);
     });

@@ -76,10 +76,10 @@ std::string generation_config(const ExportSource& source) {
   if (came != source.came_with.end()) return came->second;
   if (source.tokenizer == nullptr) return "";
   const int64_t end_of_text = source.tokenizer->end_of_text();
-  const Json config = {{"bos_token_id", end_of_text},
-                       {"eos_token_id", end_of_text},
-                       {"pad_token_id", end_of_text},
-                       {"do_sample", false}};
+  Json ends = end_of_text;
+  if (source.answer_end >= 0 && source.answer_end != end_of_text) ends = {end_of_text, source.answer_end};
+  const Json config = {
+      {"bos_token_id", end_of_text}, {"eos_token_id", ends}, {"pad_token_id", end_of_text}, {"do_sample", false}};
   return config.dump(2) + "\n";
 }
 
@@ -176,7 +176,8 @@ void export_hugging_face(const ExportSource& source, const std::filesystem::path
   std::map<std::string, std::string> texts = {{"config.json", config},
                                               {"generation_config.json", generation_config(source)}};
   if (source.tokenizer != nullptr) {
-    for (const auto& [name, content] : tokenizer_files(*source.tokenizer, source.shape.sequence_length)) {
+    for (const auto& [name, content] :
+         tokenizer_files(*source.tokenizer, source.shape.sequence_length, source.chat_template)) {
       texts[name] = content;
     }
   }

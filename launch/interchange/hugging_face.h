@@ -24,6 +24,8 @@ struct ExportSource {
   /// By name: files that the model came in with, and whose keys go out again where the family is the same: config.json
   /// and generation_config.json.
   std::map<std::string, std::string> came_with = {};
+  std::string chat_template = {};       // Jinja, of a run that was trained on conversations with a tokenizer made here
+  int64_t answer_end = -1;              // the token that ends its answers; -1: none but the end of text
   std::string dtype = {};               // "F32", "F16", "BF16" of all that is written; empty: as it is, F64 as F32
   int64_t shard_bytes = 5'000'000'000;  // of one safetensors file; more than one have an index
 };

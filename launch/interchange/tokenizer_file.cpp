@@ -161,11 +161,12 @@ std::vector<Merge> derive_merges(const std::vector<Piece>& pieces) {
   return merges;
 }
 
-std::map<std::string, std::string> tokenizer_files(const data::Tokenizer& tokenizer, int64_t sequence_length) {
+std::map<std::string, std::string> tokenizer_files(const data::Tokenizer& tokenizer, int64_t sequence_length,
+                                                   const std::string& chat_template) {
   std::map<std::string, std::string> files = tokenizer.files();
   if (files.empty()) {
     return {{"tokenizer.json", tokenizer_json(tokenizer)},
-            {"tokenizer_config.json", tokenizer_config_json(tokenizer, sequence_length)}};
+            {"tokenizer_config.json", tokenizer_config_json(tokenizer, sequence_length, chat_template)}};
   }
   // The model's, not its tokenizer's: the export writes its own.
   files.erase("config.json");
@@ -199,21 +200,23 @@ std::string tokenizer_json(const data::Tokenizer& tokenizer) {
   return file.dump(1) + "\n";
 }
 
-std::string tokenizer_config_json(const data::Tokenizer& tokenizer, int64_t sequence_length) {
+std::string tokenizer_config_json(const data::Tokenizer& tokenizer, int64_t sequence_length,
+                                  const std::string& chat_template) {
   const Piece end = tokenizer.piece(tokenizer.end_of_text());
   if (end.kind != PieceKind::kControl) {
     parallel::user_error("the tokenizer's end of text, token ", tokenizer.end_of_text(), " '", end.text,
                          "', is not a control piece: such a vocabulary cannot be exported");
   }
-  const Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                       {"add_bos_token", false},
-                       {"add_eos_token", false},
-                       {"clean_up_tokenization_spaces", false},
-                       {"eos_token", end.text},
-                       {"pad_token", end.text},   // as in generation_config.json; masked, so any token would do
-                       {"padding_side", "left"},  // a text is continued at its right end
-                       {"model_input_names", {"input_ids", "attention_mask"}},
-                       {"model_max_length", sequence_length}};
+  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                 {"add_bos_token", false},
+                 {"add_eos_token", false},
+                 {"clean_up_tokenization_spaces", false},
+                 {"eos_token", end.text},
+                 {"pad_token", end.text},   // as in generation_config.json; masked, so any token would do
+                 {"padding_side", "left"},  // a text is continued at its right end
+                 {"model_input_names", {"input_ids", "attention_mask"}},
+                 {"model_max_length", sequence_length}};
+  if (!chat_template.empty()) config["chat_template"] = chat_template;
   return config.dump(2) + "\n";
 }
 

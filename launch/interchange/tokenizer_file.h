@@ -20,11 +20,14 @@ std::vector<Merge> derive_merges(const std::vector<data::Piece>& pieces);
 
 /// What to write into the folder, by name: a model's own tokenizer as it came, byte by byte; of moetrain's own kinds
 /// the two files below.
-std::map<std::string, std::string> tokenizer_files(const data::Tokenizer& tokenizer, int64_t sequence_length);
+std::map<std::string, std::string> tokenizer_files(const data::Tokenizer& tokenizer, int64_t sequence_length,
+                                                   const std::string& chat_template = {});
 
 /// "sentencepiece": byte-pair encoding with byte fallback; "byte": the byte-level alphabet without merges.
 /// Another kind, or a vocabulary without its 256 bytes, is a UserError.
 std::string tokenizer_json(const data::Tokenizer& tokenizer);
-std::string tokenizer_config_json(const data::Tokenizer& tokenizer, int64_t sequence_length);
+/// `chat_template`: Jinja; empty: none.
+std::string tokenizer_config_json(const data::Tokenizer& tokenizer, int64_t sequence_length,
+                                  const std::string& chat_template = {});
 
 }  // namespace launch::interchange

@@ -14,9 +14,9 @@
 namespace launch {
 
 struct Registry : moetrain::MoeTables {
-  data::TokenizerTable tokenizers = data::builtin_tokenizers();                                // prepare --tokenizer
-  data::ChatTemplateTable chat_templates = data::builtin_chat_templates();                     // prepare --chat-template
-  parallel::NameTable<moetrain::ModelPreset> models = moetrain::builtin_models();              // model.kind
+  data::TokenizerTable tokenizers = data::builtin_tokenizers();                    // prepare --tokenizer
+  data::ChatTemplateTable chat_templates = data::builtin_chat_templates();         // prepare --chat-template
+  parallel::NameTable<moetrain::ModelPreset> models = moetrain::builtin_models();  // model.kind
   parallel::NameTable<moetrain::ObjectivePreset> objectives = moetrain::builtin_objectives();  // objective.kind
   parallel::NameTable<optim::UpdateRule> updates = optim::builtin_updates();                   // optimizer.kind
   parallel::NameTable<optim::ScheduleRule> schedules = optim::builtin_schedules();             // schedule.kind

@@ -95,8 +95,9 @@ void visit(EvaluateConfig& config, Visitor& field) {
   field("every", config.every, anything(), "between two evaluations on held-out text; 0u: none during training");
   field("batch", config.batch, between(1, 1 << 16),
         "sequences of one forward pass, over all ranks; translation: sentences decoded side by side on a rank");
-  field("patience", config.patience, between(0, 1 << 20),
-        "training ends after so many evaluations in a row whose held-out loss was not the lowest so far; 0: it goes on");
+  field(
+      "patience", config.patience, between(0, 1 << 20),
+      "training ends after so many evaluations in a row whose held-out loss was not the lowest so far; 0: it goes on");
   field("beam", config.beam, between(1, 1000), "translation: hypotheses of a sentence that are followed");
   field("length_penalty", config.length_penalty, at_least(0),
         "translation: hypotheses compete by log p / length^length_penalty");

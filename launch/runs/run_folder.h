@@ -15,6 +15,7 @@ struct RunFolder {
   std::filesystem::path recipe() const { return path / "recipe.toml"; }
   std::filesystem::path metrics() const { return path / "metrics.jsonl"; }
   std::filesystem::path tokenizer() const { return path / "tokenizer.bin"; }
+  std::filesystem::path chat() const { return path / "chat.json"; }
   std::filesystem::path plan() const { return path / "plan.json"; }
   std::filesystem::path profile() const { return path / "profile.json"; }
   std::filesystem::path trace() const { return path / "trace.json"; }

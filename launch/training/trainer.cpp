@@ -8,13 +8,11 @@
 #include <utility>
 
 #include "launch/evaluation/evaluation.h"
-#include "launch/models/model_builder.h"
 #include "launch/profiles/plan_file.h"
-#include "launch/ranks/description.h"
-#include "launch/ranks/mesh_notes.h"
 #include "launch/recipe/writer.h"
 #include "launch/runs/build_id.h"
 #include "launch/runs/clock.h"
+#include "launch/runs/run_chat.h"
 #include "launch/runs/run_tokenizer.h"
 #include "launch/runs/start_point.h"
 #include "launch/training/start.h"
@@ -110,65 +108,7 @@ void Trainer::begin(const Loaded& loaded) {
   if (resumed) announce_resumption(loaded);
 }
 
-void Trainer::announce_resumption(const Loaded& loaded) {
-  for (const Loaded::Passed& passed : loaded.passed) {
-    progress_.say(parallel::concat("warning: ", passed.reason, "; kept as ",
-                                   aside_of(passed.checkpoint).filename().string(), ", and gone on from update ",
-                                   loaded.update));
-  }
-  if (!before_) return;
-  std::vector<std::string> changes;
-  for (const ChangedKey& key : changed_keys(*before_, recipe_)) changes.push_back(key.describe());
-  if (!changes.empty()) progress_.say("going on with other values: " + parallel::list_names(changes));
-  const std::string jump = describe_learning_rate_jump(*before_, recipe_, update_, setup_.scale);
-  if (!jump.empty()) progress_.say(jump);
-}
-
 void Trainer::measure_plan() { overlap_->use(setup_.profile(update_)); }
-
-void Trainer::announce(bool resumed) {
-  const moetrain::ParameterCount count = setup_.state.model->parameter_count();
-  const std::string model = describe(recipe_, setup_.state.model->vocabulary());
-  progress_.say(parallel::concat(resumed ? "resuming at update " + std::to_string(update_) : "training", " in ",
-                                 folder_.path.string(), ": ", model));
-  progress_.say(parallel::concat(
-      count.total, " parameters, ", count.active, " active for a token; ", groups_.mesh->shape().describe(),
-      "; threads each: ", recipe_.run.threads, ", on ", recipe_.run.device, "; ", setup_.length, " updates of ",
-      setup_.scale.tokens_per_update, " tokens; ", setup_.scale.tokens_per_epoch, " tokens an epoch"));
-  if (recipe_.overlap.schedule != OverlapSchedule::kEager) progress_.say(overlap_->describe());
-  for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), setup_.scale.tokens_per_update)) {
-    progress_.say(note);
-  }
-  if (const std::string left_out = setup_.batches->left_out(); !left_out.empty()) progress_.say(left_out);
-  const int64_t tensor = groups_.mesh->shape().tensor;
-  const int64_t idle = (groups_.shard.count - setup_.batches->sequences_per_micro_batch()) * tensor;
-  if (idle > 0) {
-    progress_.say(parallel::concat("warning: ", idle, " of ", groups_.control->size(), " ranks have no sequence in a ",
-                                   "micro-batch of ", setup_.batches->sequences_per_micro_batch(), " and only wait"));
-  }
-  if (metrics_) write_start(resumed, count, model);
-}
-
-void Trainer::write_start(bool resumed, const moetrain::ParameterCount& count, const std::string& model) {
-  ResumeRecord record;
-  record.step = update_;
-  record.time = utc_now();
-  record.build = build_id();
-  record.recipe_hash = hash_text(recipe_hash(recipe_));
-  record.ranks = static_cast<double>(groups_.control->size());
-  record.mesh = groups_.mesh->shape().describe();
-  record.threads = static_cast<double>(recipe_.run.threads);
-  record.parameters = {static_cast<double>(count.total), static_cast<double>(count.active)};
-  record.model = model;
-  if (before_) {
-    record.changed.emplace();
-    for (const ChangedKey& key : changed_keys(*before_, recipe_)) {
-      record.changed->push_back({key.name, {key.then, key.now}});
-    }
-  }
-  if (resumed) return metrics_->write(record);
-  metrics_->write(static_cast<const StartRecord&>(record));
-}
 
 Trainer::Agreed Trainer::agree(const std::vector<MicroBatch>& batches) {
   int64_t targets = 0;
@@ -336,11 +276,14 @@ void Trainer::save() {
                             .build = build_id(),
                             .best = best_};
   parallel::all_ranks(*groups_.control, [&] {
-    if (groups_.control->rank() == 0) keep_tokenizer(folder_, setup_.corpus->tokenizer());
+    if (groups_.control->rank() != 0) return;
+    keep_tokenizer(folder_, setup_.corpus->tokenizer());
+    keep_chat(folder_, setup_.corpus->chat());
   });
   const int64_t bytes =
       write_checkpoint(checkpoint_path(folder_.path, update_), info, checkpoint_tensors(), *groups_.control);
-  if (groups_.control->rank() == 0) prune_checkpoints(folder_.path, recipe_.checkpoint.keep, recipe_.checkpoint.keep_best ? best_.update : -1);
+  if (groups_.control->rank() == 0)
+    prune_checkpoints(folder_.path, recipe_.checkpoint.keep, recipe_.checkpoint.keep_best ? best_.update : -1);
   last_saved_ = update_;
   if (metrics_) metrics_->write(CheckpointRecord{update_, seconds_since(start), static_cast<double>(bytes)});
 }

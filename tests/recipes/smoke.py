@@ -172,7 +172,7 @@ def main():
                         "model.diffusion_transformer.image_width": 8, "model.diffusion_transformer.classes": 2}
             if recipe.parent.name == "classification":
                 own |= {"data.file": labels, "model.classifier.classes": 2}
-            if recipe.name == "finetune.toml":
+            if recipe.name in ("finetune.toml", "chat.toml"):
                 own |= {"train.start": ""}  # there is nothing to start from here
             call(program, "train", recipe, "--dry-run", *(word for key, value in own.items() for word in ("--set", f"{key}={value}")))
         print(f"{len(smoke)} smoke recipes trained, {len(others)} others are legal")

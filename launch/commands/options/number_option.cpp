@@ -57,7 +57,8 @@ CLI::Validator whole_number_between(int64_t low, int64_t high) {
 void add_update_option(CLI::App& command, std::string& update) {
   const CLI::Validator number = whole_number_between(0);
   command
-      .add_option("--update", update, "the checkpoint of this update, or \"best\" (of the lowest held-out loss), instead "
+      .add_option("--update", update,
+                  "the checkpoint of this update, or \"best\" (of the lowest held-out loss), instead "
                   "of the newest")
       ->check([number](const std::string& text) {
         std::string copy = text;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Bad input to the real program under the real mpirun: one clear message, exit code 1, nothing harmed, nobody left."""
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -164,6 +165,16 @@ def names_in_output(bench):
     shown = made.stdout + bench.run("inspect", folder / "escape.h5").stdout
     bench.check("a name with brackets", made.returncode == 0, made.stderr)
     bench.check("a language's name", "\x1b" not in shown and shown.count("d\\x1b[31me") >= 4, shown)
+    for what, line, said in [
+            ("a conversation without a template's name", {"messages": [{"role": "user", "content": "a"}]},
+             ":1: holds a conversation, which needs a template to be written by; legal: --chat-template"),
+            ("a message without a role", {"messages": [{"content": "a"}]}, ":1: messages[0]: the message has no \"role\""),
+            ("a prompt without a completion", {"prompt": "a"}, ":1: has a \"prompt\" and no \"completion\""),
+            ("nobody answers", {"messages": [{"role": "user", "content": "a"}]}, "1 conversations without an answer")]:
+        (folder / "chat.jsonl").write_text(json.dumps(line) + "\n")
+        words = [] if "name" in what else ["--chat-template", "plain"]
+        bench.check_refused(what, bench.run("prepare", "--text", folder / "chat.jsonl", "--output", folder / "x.h5",
+                                            *words), said)
     (folder / "e\x1b[31m.jsonl").write_text("{}\n")
     bench.check_refused("a file's name", bench.run("prepare", "--text", folder / "e*.jsonl", "--output", folder / "x.h5"),
                         "/e\\x1b[31m.jsonl:1: the object has no \"text\"")

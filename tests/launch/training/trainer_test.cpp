@@ -241,4 +241,36 @@ TEST_F(TrainerTest, EvaluationIsTheMeanOverEveryHeldOutToken) {
   EXPECT_EQ(choices, static_cast<double>(2 * tokens));
 }
 
+/// Where no weight changes, no evaluation is lower than the first: the run ends, and its best stays.
+TEST_F(TrainerTest, EndsWhenHeldOutLossStopsFallingAndKeepsTheBest) {
+  launch::Recipe whole = recipe_in("patience", "float64");
+  whole.optimizer.learning_rate = 1e-30;  // no weight changes
+  whole.train.length = {20, parallel::Unit::kUpdates};
+  whole.evaluate.every = {2, parallel::Unit::kUpdates};
+  whole.evaluate.patience = 2;
+  whole.checkpoint = {.every = {1, parallel::Unit::kUpdates}, .keep = 1, .keep_best = true};
+  EXPECT_EQ(run(whole), launch::Trainer::End::kDone);
+  launch::Recipe parts = whole;
+  parts.run.folder = folder_.path() / "patience_in_parts";
+  parts.train.length = {4, parallel::Unit::kUpdates};
+  run(parts);
+  parts.train.length = whole.train.length;
+  run(parts, /*resume=*/true);
+  for (const launch::Recipe& recipe : {whole, parts}) {
+    EXPECT_EQ(launch::checkpoint_updates(recipe.run.folder), (std::vector<int64_t>{2, 6}));
+    const launch::CheckpointInfo info = launch::read_checkpoint_info(launch::checkpoint_path(recipe.run.folder, 6));
+    EXPECT_EQ(info.best.update, 2);
+    EXPECT_EQ(info.best.since, 2);
+    EXPECT_GT(info.best.loss, 1.0);
+    EXPECT_EQ(launch::chosen_update(recipe.run.folder, "best", *world_), 2);
+    EXPECT_EQ(metrics_of(recipe).back().at("step"), 6);
+  }
+  run(whole, /*resume=*/true);  // nothing is left to do
+  EXPECT_EQ(launch::checkpoint_updates(whole.run.folder), (std::vector<int64_t>{2, 6}));
+  world_->all_reduce(at::zeros({1}), parallel::ReduceOp::kSum).wait();
+  whole.evaluate.patience = 3;
+  run(whole, /*resume=*/true);
+  EXPECT_EQ(launch::checkpoint_updates(whole.run.folder), (std::vector<int64_t>{2, 8}));
+}
+
 }  // namespace
