@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "launch/recipe/rules.h"
+#include "moetrain/moe/expert_blocks.h"
 #include "parallel/base/fault.h"
 #include "parallel/schedule/schedules.h"
 
@@ -17,21 +18,6 @@ parallel::PlanOptions affordable(int64_t layers) {
   const double cube = std::pow(static_cast<double>(std::max<int64_t>(1, layers)), 3);
   options.quanta = std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(kSteps / cube)), 1, options.quanta);
   return options;
-}
-
-/// Of the rank with most: the last one has the largest parts of what does not come out even, and of experts that are
-/// spread by an explicit map whoever has most.
-ParameterTable largest_parameters(const Recipe& recipe, int64_t vocabulary, const parallel::MeshShape& mesh) {
-  const int64_t last = mesh.ranks() - 1;
-  ParameterTable most = count_parameters(recipe, vocabulary, mesh.ranks(), last);
-  if (recipe.mesh.experts_by_rank.empty()) return most;
-  const int64_t block = mesh.expert * mesh.expert_tensor;
-  for (int64_t x = 0; x < mesh.expert; ++x) {
-    const int64_t rank = last - (block - 1) + x * mesh.expert_tensor + mesh.expert_tensor - 1;
-    ParameterTable other = count_parameters(recipe, vocabulary, mesh.ranks(), rank);
-    if (other.elements() > most.elements()) most = std::move(other);
-  }
-  return most;
 }
 
 Wall wall_of(const LayoutPlan& plan) {
@@ -120,11 +106,12 @@ LayoutSearch search_layouts(const Recipe& recipe, int64_t vocabulary, const Mach
   LayoutSearch search;
   std::vector<Candidate> open;
   const std::vector<int64_t> parts = divisors(cluster.ranks());
+  const std::vector<bool> blocks = moetrain::expert_blocks(recipe.moe, moetrain::total_blocks(recipe.model));
   for (const int64_t tensor : parts) {
     for (const int64_t expert : parts) {
       for (const int64_t expert_tensor : parts) {
         if (cluster.ranks() % (expert * expert_tensor) != 0) continue;
-        const bool with_experts = recipe.moe.layers != "none";
+        const bool with_experts = std::ranges::count(blocks, true) > 0;
         if (!with_experts && expert * expert_tensor > 1) continue;  // they change nothing
         for (const int64_t zero : {0, 1, 2}) {
           if (zero > 0 && cluster.ranks() == 1) continue;
