@@ -25,7 +25,7 @@ DispatchedExperts::DispatchedExperts(const ParameterSource& source, const parall
       add_weight(source, range, weight);
     }
     if (of_sequences_ && !range.preset->sequences) compute = std::make_shared<EachPlace>(std::move(compute), width_);
-    parts.push_back({std::move(compute), weights_.size() - before});
+    parts.push_back({std::move(compute), weights_.size() - before, of_sequences_ ? "" : range.kind});
   }
   compute_ = parts.size() == 1 ? parts.front().compute : std::make_shared<ExpertMix>(std::move(parts));
   costs_ = expert_costs(ranges, {group_.map.first(rank), group_.map.count(rank)}, shape, shared_by, config);

@@ -90,8 +90,8 @@ struct ExpertSpan {
   int64_t first = 0, count = 0;
 };
 
-/// Of one of `parts` parts of an expert; where those of the span are of several kinds or widths, their mean. `kept` is
-/// that of every kind of the layer, for it has a place for each row (ExpertMix).
+/// Of one of `parts` parts of an expert; where those of the span are of several kinds or widths, their mean. `kept` and
+/// `in_backward` are of each kind of the layer its widest, for what is kept has a place for each row (ExpertMix).
 ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpan& span, const ExpertShape& shape,
                          int64_t parts, const MoeConfig& config);
 

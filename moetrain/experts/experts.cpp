@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -137,7 +138,8 @@ ExpertShape part_of(const ExpertRange& range, ExpertShape shape, int64_t parts) 
 ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpan& span, const ExpertShape& shape,
                          int64_t parts, const MoeConfig& config) {
   if (ranges.size() == 1) return costs_of(*ranges.front().preset, part_of(ranges.front(), shape, parts), config);
-  double experts = 0, parameters = 0, matrices = 0, kept = 0, in_backward = 0;
+  double experts = 0, parameters = 0, matrices = 0;
+  std::map<std::string, std::pair<int64_t, int64_t>> places;  // kept and in backward, of what shares them (ExpertMix)
   ExpertCosts mean;
   for (const ExpertRange& range : ranges) {
     const ExpertCosts costs = costs_of(*range.preset, part_of(range, shape, parts), config);
@@ -147,16 +149,15 @@ ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpa
     experts += count;
     parameters += count * static_cast<double>(costs.parameters);
     matrices += count * static_cast<double>(costs.matrices);
-    kept += static_cast<double>(costs.kept);  // of every row for every kind (ExpertMix)
-    in_backward += static_cast<double>(costs.in_backward);
+    auto& [kept, in_backward] = places[config.rows == Rows::kTokens ? range.kind : range.kind + range.suffix];
+    kept = std::max(kept, costs.kept), in_backward = std::max(in_backward, costs.in_backward);
     mean.multiply_adds += count * costs.multiply_adds;
     mean.made_again += count * costs.made_again;
   }
   experts = std::max(experts, 1.0);  // of a span of none
   mean.parameters = std::llround(parameters / experts);
   mean.matrices = std::llround(matrices / experts);
-  mean.kept = std::llround(kept);
-  mean.in_backward = std::llround(in_backward);
+  for (const auto& [kind, place] : places) mean.kept += place.first, mean.in_backward += place.second;
   mean.multiply_adds /= experts;
   mean.made_again /= experts;
   return mean;
