@@ -1,4 +1,4 @@
-// The vendor's header stops here: included by this room's .cpp files only.
+// The vendor's header stops here: included by this room and, for what needs parallel HDF5, by launch/checkpoint.
 // defines: Hdf5Handle, QuietHdf5, hdf5_reason
 #pragma once
 #include <hdf5.h>

@@ -135,6 +135,12 @@ bool holds(const Family& family, const ModelShape& shape) {
 }
 
 const Family& family_for(const ModelShape& shape) {
+  const moetrain::MoeConfig& moe = canonical(shape).moe;
+  if (!moe.placement.empty()) {
+    parallel::user_error("moe.placement = \"", moe.placement,
+                         "\" cannot be exported: it is layers of experts of several ",
+                         "kinds, and every architecture of transformers that is known here has one kind");
+  }
   const Family* nearest = nullptr;
   std::vector<Difference> least;
   for (const Family& family : known_families()) {

@@ -1,6 +1,7 @@
 #include "launch/interchange/model_shape.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "launch/recipe/writer.h"
 #include "moetrain/moe/expert_blocks.h"
@@ -18,9 +19,31 @@ std::string spelt_out(const std::vector<bool>& blocks) {
   return text.empty() ? "none" : text;
 }
 
+/// A model whose layers have names, but are of one kind, as one that says so.
+void join_alike(ModelShape& shape) {
+  if (shape.moe.placement.empty()) return;
+  const int64_t blocks = moetrain::total_blocks(shape.model);
+  const std::vector<bool> with_experts = moetrain::expert_blocks(shape.moe, blocks);
+  std::optional<ModelShape> joined;
+  std::vector<std::pair<std::string, std::string>> said;
+  for (auto& layer : moetrain::layer_configs(shape.moe, blocks)) {
+    if (!layer) continue;
+    ModelShape alone = shape;
+    alone.moe = *layer;
+    alone.moe.name.clear();
+    alone.moe.layers = spelt_out(with_experts);
+    if (joined && said_of(alone) != said) return;
+    said = said_of(alone);
+    joined = std::move(alone);
+  }
+  if (joined) shape = *std::move(joined);
+}
+
 void settle_experts(ModelShape& shape) {
+  join_alike(shape);
   moetrain::MoeConfig& moe = shape.moe;
-  const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(shape.model));
+  if (!moe.placement.empty()) return;
+  const std::vector<bool> with_experts = moetrain::expert_blocks(moe, moetrain::total_blocks(shape.model));
   if (std::ranges::count(with_experts, true) == 0) moe = {};
   moe.layers = spelt_out(with_experts);
   if (std::ranges::count(with_experts, false) == 0) shape.model.ffn_hidden = 1;
@@ -57,11 +80,15 @@ std::vector<std::pair<std::string, std::string>> said_of(const ModelShape& shape
   Recipe recipe;
   recipe.model = shape.model;
   recipe.moe = shape.moe;
-  for (const std::string& loss : recipe.registry->losses.names()) recipe.moe.losses[loss] = {};
+  for (const std::string& loss : recipe.registry->losses.names()) {
+    recipe.moe.losses[loss] = {};
+    for (moetrain::MoeConfig& layer : recipe.moe.named) layer.losses[loss] = {};
+  }
   std::vector<std::pair<std::string, std::string>> all = written_keys(recipe);
   std::erase_if(all, [&](const auto& said) {
     const std::string& key = said.first;
-    const bool of_model = key.starts_with("model.") || key.starts_with("attention.") || key.starts_with("moe.");
+    const bool of_model = key.starts_with("model.") || key.starts_with("attention.") || key.starts_with("moe.") ||
+                          key.starts_with("layer.");
     return !of_model || in_training_alone(key);
   });
   return all;

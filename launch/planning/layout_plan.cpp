@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "launch/recipe/rules.h"
+#include "moetrain/moe/expert_blocks.h"
 #include "parallel/base/fault.h"
+#include "parallel/mesh/axes.h"
 #include "parallel/schedule/schedules.h"
 
 namespace launch {
@@ -17,21 +19,6 @@ parallel::PlanOptions affordable(int64_t layers) {
   const double cube = std::pow(static_cast<double>(std::max<int64_t>(1, layers)), 3);
   options.quanta = std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(kSteps / cube)), 1, options.quanta);
   return options;
-}
-
-/// Of the rank with most: the last one has the largest parts of what does not come out even, and of experts that are
-/// spread by an explicit map whoever has most.
-ParameterTable largest_parameters(const Recipe& recipe, int64_t vocabulary, const parallel::MeshShape& mesh) {
-  const int64_t last = mesh.ranks() - 1;
-  ParameterTable most = count_parameters(recipe, vocabulary, mesh.ranks(), last);
-  if (recipe.mesh.experts_by_rank.empty()) return most;
-  const int64_t block = mesh.expert * mesh.expert_tensor;
-  for (int64_t x = 0; x < mesh.expert; ++x) {
-    const int64_t rank = last - (block - 1) + x * mesh.expert_tensor + mesh.expert_tensor - 1;
-    ParameterTable other = count_parameters(recipe, vocabulary, mesh.ranks(), rank);
-    if (other.elements() > most.elements()) most = std::move(other);
-  }
-  return most;
 }
 
 Wall wall_of(const LayoutPlan& plan) {
@@ -54,6 +41,26 @@ std::vector<int64_t> divisors(int64_t whole) {
     if (whole % divisor == 0) all.push_back(divisor);
   }
   return all;
+}
+
+/// A mesh for each combination of degrees that divide the ranks, of every axis that has one, and ZeRO's stages.
+std::vector<parallel::MeshConfig> every_mesh(const parallel::MeshConfig& like, int64_t ranks) {
+  std::vector<parallel::MeshConfig> meshes{like};
+  const auto vary = [&](int64_t parallel::MeshConfig::*key, const std::vector<int64_t>& values) {
+    std::vector<parallel::MeshConfig> varied;
+    for (const parallel::MeshConfig& mesh : meshes) {
+      for (const int64_t value : values) varied.emplace_back(mesh).*key = value;
+    }
+    meshes = std::move(varied);
+  };
+  for (const parallel::AxisRow& axis : parallel::axis_rows()) {
+    if (axis.degree != nullptr) vary(axis.degree, divisors(ranks));
+  }
+  vary(&parallel::MeshConfig::zero, ranks > 1 ? std::vector<int64_t>{0, 1, 2} : std::vector<int64_t>{0});
+  for (parallel::MeshConfig& mesh : meshes) {
+    if (mesh.expert != like.expert) mesh.experts_by_rank.clear();  // it is a map of that many ranks
+  }
+  return meshes;
 }
 
 /// One candidate; nothing where the recipe's shape does not allow it.
@@ -119,28 +126,19 @@ LayoutSearch search_layouts(const Recipe& recipe, int64_t vocabulary, const Mach
                             double imbalance, int64_t planned) {
   LayoutSearch search;
   std::vector<Candidate> open;
-  const std::vector<int64_t> parts = divisors(cluster.ranks());
-  for (const int64_t tensor : parts) {
-    for (const int64_t expert : parts) {
-      for (const int64_t expert_tensor : parts) {
-        if (cluster.ranks() % (expert * expert_tensor) != 0) continue;
-        const bool with_experts = recipe.moe.layers != "none";
-        if (!with_experts && expert * expert_tensor > 1) continue;  // they change nothing
-        for (const int64_t zero : {0, 1, 2}) {
-          if (zero > 0 && cluster.ranks() == 1) continue;
-          parallel::MeshConfig mesh = recipe.mesh;
-          mesh.tensor = tensor, mesh.expert = expert, mesh.expert_tensor = expert_tensor, mesh.zero = zero;
-          if (expert != recipe.mesh.expert) mesh.experts_by_rank.clear();  // it is a map of that many ranks
-          auto found = candidate(recipe, mesh, vocabulary, machine, cluster, imbalance);
-          if (!found) {
-            ++search.illegal;
-          } else if (found->layout.refused.empty()) {
-            open.push_back(std::move(*found));
-          } else {
-            search.refused.push_back(std::move(found->layout));
-          }
-        }
-      }
+  const std::vector<bool> with_experts = moetrain::expert_blocks(recipe.moe, moetrain::total_blocks(recipe.model));
+  const bool any_experts = std::ranges::count(with_experts, true) > 0;
+  for (const parallel::MeshConfig& mesh : every_mesh(recipe.mesh, cluster.ranks())) {
+    const int64_t folded = mesh.expert * mesh.expert_tensor;
+    if (cluster.ranks() % folded != 0) continue;
+    if (!any_experts && folded > 1) continue;  // they change nothing
+    auto found = candidate(recipe, mesh, vocabulary, machine, cluster, imbalance);
+    if (!found) {
+      ++search.illegal;
+    } else if (found->layout.refused.empty()) {
+      open.push_back(std::move(*found));
+    } else {
+      search.refused.push_back(std::move(found->layout));
     }
   }
   const auto seconds = [](const Candidate& each) { return each.layout.seconds; };

@@ -6,8 +6,19 @@
 
 #include "launch/recipe/precision.h"
 #include "moetrain/models/models.h"
+#include "moetrain/moe/expert_blocks.h"
 
 namespace launch {
+namespace {
+
+/// Whether some layer's experts are of several kinds or widths.
+bool unequal_experts(const Recipe& recipe) {
+  return std::ranges::any_of(
+      moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model)),
+      [&](const auto& layer) { return layer && expert_ranges(*layer, recipe.registry->experts).size() > 1; });
+}
+
+}  // namespace
 
 int64_t ParameterTable::elements() const {
   int64_t sum = 0;
@@ -87,6 +98,21 @@ ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_
     table.own.push_back(std::move(share));
   }
   return table;
+}
+
+// The last rank has the largest parts of what does not come out even, and of experts that are unequal or spread by an
+// explicit map whoever has most.
+ParameterTable largest_parameters(const Recipe& recipe, int64_t vocabulary, const parallel::MeshShape& mesh) {
+  const int64_t last = mesh.ranks() - 1;
+  ParameterTable most = count_parameters(recipe, vocabulary, mesh.ranks(), last);
+  if (recipe.mesh.experts_by_rank.empty() && !unequal_experts(recipe)) return most;
+  const int64_t block = mesh.expert * mesh.expert_tensor;
+  for (int64_t x = 0; x < mesh.expert; ++x) {
+    const int64_t rank = last - (block - 1) + x * mesh.expert_tensor + mesh.expert_tensor - 1;
+    ParameterTable other = count_parameters(recipe, vocabulary, mesh.ranks(), rank);
+    if (other.elements() > most.elements()) most = std::move(other);
+  }
+  return most;
 }
 
 }  // namespace launch

@@ -1,5 +1,5 @@
 // What a model's parameters are on one rank of a layout, counted on the model itself without its weights.
-// defines: ParameterShare, UpdatedElements, ParameterTable, count_parameters
+// defines: ParameterShare, UpdatedElements, ParameterTable, count_parameters, largest_parameters
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -46,5 +46,8 @@ struct ParameterTable {
 /// Builds the model's shapes on LibTorch's meta device, so a model of any size takes milliseconds and no memory.
 /// UserError where it cannot be laid out so.
 ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank);
+
+/// The same of the rank that has most.
+ParameterTable largest_parameters(const Recipe& recipe, int64_t vocabulary, const parallel::MeshShape& mesh);
 
 }  // namespace launch

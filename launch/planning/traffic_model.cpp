@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "parallel/mesh/axes.h"
 #include "parallel/mesh/expert_map.h"
@@ -52,7 +53,11 @@ class TrafficForms {
   bool zero() const { return recipe_.mesh.zero > 0; }
   /// How often rows go there and back: forward, backward, and forward again where it is recomputed.
   int64_t ways() const { return recipe_.train.recompute == moetrain::Recompute::kNone ? 2 : 3; }
-  bool drops() const { return recipe_.registry->capacities.at(recipe_.moe.capacity).bounds(); }
+  bool drops(const moetrain::MoeConfig& moe) const { return recipe_.registry->capacities.at(moe.capacity).bounds(); }
+  bool drops() const {
+    return std::ranges::any_of(work_.blocks,
+                               [&](const PlannedBlock& block) { return block.experts && drops(block.moe); });
+  }
 
   std::string expert_expects() const {
     const std::string even = options_.crossing < 0 ? "choices spread evenly over experts" : "";
@@ -62,35 +67,39 @@ class TrafficForms {
 
   /// What the `world` form leaves out, by name.
   std::string unmodelled() const {
-    if (work_.expert_layers() == 0) return "";
-    const std::string& router = recipe_.moe.router;
-    if (router == "soft" || router == "sinkhorn" || router == "expert_choice") {
-      return "what router \"" + router + "\" exchanges besides is not counted";
+    for (const PlannedBlock& block : work_.blocks) {
+      if (!block.experts) continue;
+      const std::string& router = block.moe.router;
+      if (router == "soft" || router == "sinkhorn" || router == "expert_choice") {
+        return "what router \"" + router + "\" exchanges besides is not counted";
+      }
+      const parallel::Enum<moetrain::Drop> drop = block.moe.own<moetrain::BoundConfig>().drop;
+      if (drops(block.moe) && drop != moetrain::Drop::kPosition)
+        return parallel::concat("what bound.drop = \"", drop, "\" exchanges is not counted");
     }
-    const parallel::Enum<moetrain::Drop> drop = recipe_.moe.own<moetrain::BoundConfig>().drop;
-    if (drops() && drop != moetrain::Drop::kPosition)
-      return parallel::concat("what bound.drop = \"", drop, "\" exchanges is not counted");
     return "";
   }
 
   int64_t control() const {
-    const moetrain::MoeConfig& moe = recipe_.moe;
-    int64_t losses = work_.objective.losses;
-    if (work_.expert_layers() > 0) {
-      losses += static_cast<int64_t>(chosen_losses(moe, recipe_.registry->losses).size());
+    std::set<std::string> of_layers;  // each is summed over layers
+    for (const PlannedBlock& block : work_.blocks) {
+      if (!block.experts) continue;
+      for (const moetrain::ChosenLoss& chosen : chosen_losses(block.moe, recipe_.registry->losses)) {
+        of_layers.insert(chosen.name);
+      }
     }
+    const int64_t losses = work_.objective.losses + std::ssize(of_layers);
     return kNumber * ranks() * (options_.control_numbers + losses + 2 * work_.expert_layers());
   }
 
   int64_t world() const {
-    const moetrain::MoeConfig& moe = recipe_.moe;
     int64_t numbers = 0;
     for (const PlannedBlock& block : work_.blocks) {
       if (!block.experts) continue;
       const int64_t experts = block.kinds.total();
-      numbers += kNumber * moe.top_k * experts;
+      numbers += kNumber * block.moe.top_k * experts;
       const moetrain::LossSizes sizes{.sequences = work_.side(block).sequences, .number = work_.wide};
-      for (const moetrain::ChosenLoss& chosen : chosen_losses(moe, recipe_.registry->losses)) {
+      for (const moetrain::ChosenLoss& chosen : chosen_losses(block.moe, recipe_.registry->losses)) {
         if (chosen.loss.summed_bytes != nullptr) numbers += chosen.loss.summed_bytes(block.moe, sizes);
       }
     }
@@ -127,19 +136,17 @@ class TrafficForms {
 
   int64_t expert() const {
     if (work_.mesh.expert == 1) return 0;
-    double elements = 0;
+    double expected = 0, elements = 0;
     for (const PlannedBlock& block : work_.blocks) {
       if (!block.experts) continue;
-      double crossing = static_cast<double>(options_.crossing) / static_cast<double>(work_.expert_layers());
-      if (options_.crossing < 0) {
-        const double choices =
-            static_cast<double>(work_.routed(block).world * block.moe.top_k * micro() * work_.passes);
-        // As many of all tokens are on each rank of the axis, so as large a part of a rank's rows crosses as it has
-        // not.
-        crossing = choices * choice_share(block) * (1 - 1 / static_cast<double>(work_.mesh.expert));
-      }
+      const double choices = static_cast<double>(work_.routed(block).world * block.moe.top_k * micro() * work_.passes);
+      // As many of all tokens are on each rank of the axis, so as large a part of a rank's rows crosses as it has not.
+      const double crossing = choices * choice_share(block) * (1 - 1 / static_cast<double>(work_.mesh.expert));
+      expected += crossing;
       elements += crossing * static_cast<double>(block.expert_width);
     }
+    // Those that did cross are taken to be of each layer the part that was expected of it.
+    if (options_.crossing >= 0 && expected > 0) elements *= static_cast<double>(options_.crossing) / expected;
     return std::llround(static_cast<double>(2 * ways() * work_.element) * elements);
   }
 

@@ -23,24 +23,40 @@ TokenCount spread_tokens(int64_t sequences, int64_t length, const parallel::Mesh
 
 namespace {
 
+/// On the rank that has most to multiply where choices are even.
+moetrain::ExpertCosts largest_costs(const Recipe& recipe, const moetrain::MoeConfig& layer,
+                                    const moetrain::ExpertShape& shape, int64_t parts) {
+  const std::vector<moetrain::ExpertRange> ranges = moetrain::expert_ranges(layer, recipe.registry->experts);
+  const parallel::ExpertMap map = parallel::expert_map(recipe.mesh, layer.experts);
+  moetrain::ExpertCosts most;
+  double multiplied = -1;
+  for (int64_t rank = 0; rank < std::ssize(map.counts); ++rank) {
+    const int64_t count = map.count(rank);
+    const moetrain::ExpertCosts costs = moetrain::expert_costs(ranges, {map.first(rank), count}, shape, parts, layer);
+    if (static_cast<double>(count) * costs.multiply_adds <= multiplied) continue;
+    multiplied = static_cast<double>(count) * costs.multiply_adds;
+    most = costs;
+  }
+  return most;
+}
+
 /// Number i of its stack.
 PlannedBlock planned_block(const Recipe& recipe, const moetrain::StackShape& stack, int64_t i,
-                           const parallel::MeshShape& mesh, const TokenCount& side, bool attends, bool experts) {
-  const int64_t number = stack.first_layer + i, blocks = moetrain::total_blocks(recipe.model);
-  PlannedBlock block{.number = number,
+                           const parallel::MeshShape& mesh, const TokenCount& side, bool attends,
+                           const std::optional<moetrain::MoeConfig>& experts) {
+  PlannedBlock block{.number = stack.first_layer + i,
                      .side = stack.side,
                      .causal = stack.causal,
                      .attention = attends,
                      .cross = stack.cross,
-                     .experts = experts,
+                     .experts = experts.has_value(),
                      .parameters = parallel::concat(stack.name, '.', i, '.')};
   if (!block.experts) return block;
-  block.moe = moetrain::for_layer(recipe.moe, number, blocks);
+  block.moe = *experts;
   block.kinds = moetrain::expert_kinds(block.moe);
   const int64_t width = block.moe.latent > 0 ? block.moe.latent : recipe.model.width;
-  const moetrain::ExpertShape part{
-      .width = width, .hidden = block.moe.hidden / mesh.expert_tensor, .activation = recipe.model.activation};
-  block.expert = moetrain::expert_costs(moetrain::expert_ranges(block.moe, recipe.registry->experts), part, block.moe);
+  const moetrain::ExpertShape shape{.width = width, .activation = recipe.model.activation};
+  block.expert = largest_costs(recipe, block.moe, shape, mesh.expert_tensor);
   block.expert_width = width;
   if (block.moe.rows == moetrain::Rows::kTokens) return block;
   const int64_t places = side.length;
@@ -90,13 +106,12 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   }
   work.feed_forward = moetrain::feed_forward_costs(recipe.model.activation);
   const std::vector<bool> attends = moetrain::attention_blocks(recipe.model);
-  const std::vector<bool> with_experts =
-      moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
+  const auto experts = moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model));
   for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
     for (int64_t i = 0; i < stack.blocks; ++i) {
       const TokenCount& side = stack.side == moetrain::Side::kSource ? work.source : work.tokens;
       const auto number = static_cast<size_t>(stack.first_layer + i);
-      work.blocks.push_back(planned_block(recipe, stack, i, work.mesh, side, attends[number], with_experts[number]));
+      work.blocks.push_back(planned_block(recipe, stack, i, work.mesh, side, attends[number], experts[number]));
     }
   }
   return work;

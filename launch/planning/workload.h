@@ -24,7 +24,7 @@ struct PlannedBlock {
   moetrain::MoeConfig moe;  // this layer's
   moetrain::ExpertKinds kinds;
   int64_t expert_width = 0;      // of the rows that travel
-  moetrain::ExpertCosts expert;  // one of them, on one rank
+  moetrain::ExpertCosts expert;  // one of them, on one rank; of unequal ones the mean where most is multiplied
 };
 
 /// Tokens of one side in a micro-batch.

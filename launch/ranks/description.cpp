@@ -1,6 +1,9 @@
 #include "launch/ranks/description.h"
 
+#include <algorithm>
+
 #include "moetrain/config/expert_kinds.h"
+#include "moetrain/moe/expert_blocks.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -27,13 +30,29 @@ std::string other_kinds(moetrain::MoeConfig moe) {
   return text;
 }
 
-std::string describe_experts(const moetrain::MoeConfig& moe) {
-  if (moe.layers == "none") return "dense";
+/// What a layer of this kind is.
+std::string describe_layer(const moetrain::MoeConfig& moe) {
   const std::string kinds = moe.expert == "feed_forward" ? "" : concat(" (", moe.expert, ")");
   const std::string rows = moe.rows == moetrain::Rows::kTokens ? "" : " for whole sequences";
   const std::string shared = moe.shared_hidden > 0 ? concat(", shared expert of ", moe.shared_hidden) : "";
-  return concat("experts in blocks \"", moe.layers, "\": ", expert_numbers(moe), " of width ", moe.hidden, kinds,
-                other_kinds(moe), ", ", moe.router, rows, ", top ", moe.top_k, shared);
+  const std::string width = moe.expert.find('(') == moe.expert.npos ? concat(" of width ", moe.hidden) : "";
+  return concat(expert_numbers(moe), width, kinds, other_kinds(moe), ", ", moe.router, rows, ", top ", moe.top_k,
+                shared);
+}
+
+std::string describe_experts(const Recipe& recipe) {
+  const moetrain::MoeConfig& moe = recipe.moe;
+  if (moe.placement.empty()) {
+    if (moe.layers == "none") return "dense";
+    return concat("experts in blocks \"", moe.layers, "\": ", describe_layer(moe));
+  }
+  std::string text = concat("experts in blocks \"", moe.placement, "\"");
+  const auto layers = moetrain::layer_configs(moe, moetrain::total_blocks(recipe.model));
+  if (std::ranges::any_of(layers, [](const auto& layer) { return layer && layer->name.empty(); })) {
+    text += concat(", moe: ", describe_layer(moe));
+  }
+  for (const moetrain::MoeConfig& layer : moe.named) text += concat(", ", layer.name, ": ", describe_layer(layer));
+  return text;
 }
 
 std::string what_it_reads(const Recipe& recipe, int64_t vocabulary) {
@@ -45,11 +64,11 @@ std::string what_it_reads(const Recipe& recipe, int64_t vocabulary) {
 }  // namespace
 
 std::string describe(const Recipe& recipe, int64_t vocabulary) {
-  const auto& [model, moe] = std::pair(recipe.model, recipe.moe);
+  const moetrain::ModelConfig& model = recipe.model;
   const std::string encoder = model.encoder_layers > 0 ? concat(model.encoder_layers, " encoder and ") : "";
   return concat(encoder, model.layers, encoder.empty() ? " blocks" : " decoder blocks", ", width ", model.width, ", ",
                 model.heads, " heads (", model.kv_heads, " key/value), ", what_it_reads(recipe, vocabulary), "; ",
-                describe_experts(moe), "; ", recipe.run.precision);
+                describe_experts(recipe), "; ", recipe.run.precision);
 }
 
 }  // namespace launch

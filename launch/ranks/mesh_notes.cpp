@@ -47,8 +47,12 @@ std::string megabytes(double bytes) {
   return text;
 }
 
-double expert_tensor_bytes(const Recipe& recipe, double row_bytes, int64_t with_experts) {
-  return 2 * row_bytes * static_cast<double>(with_experts * recipe.moe.top_k * recipe.mesh.expert_tensor);
+double expert_tensor_bytes(const Recipe& recipe, double row_bytes) {
+  int64_t choices = 0;  // of a token in all layers
+  for (const auto& layer : moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
+    if (layer) choices += layer->top_k;
+  }
+  return 2 * row_bytes * static_cast<double>(choices * recipe.mesh.expert_tensor);
 }
 
 }  // namespace
@@ -58,8 +62,8 @@ std::vector<std::string> mesh_notes(const Recipe& recipe, const std::vector<int6
   const MeshConfig& mesh = recipe.mesh;
   std::vector<std::string> notes =
       parallel::mesh_table(parallel::mesh_shape(mesh, static_cast<int64_t>(hosts.size())), hosts);
-  const std::vector<bool> blocks = moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
-  const int64_t with_experts = std::ranges::count(blocks, true), dense = std::ranges::count(blocks, false);
+  const std::vector<bool> blocks = moetrain::expert_blocks(recipe.moe, moetrain::total_blocks(recipe.model));
+  const int64_t dense = std::ranges::count(blocks, false);
   const auto element = static_cast<int64_t>(c10::elementSize(dtype_of(recipe.run.precision)));
   const double row_bytes = static_cast<double>(tokens * recipe.model.width * element);
   const auto warn = [&](Axis axis, double bytes) {
@@ -72,7 +76,7 @@ std::vector<std::string> mesh_notes(const Recipe& recipe, const std::vector<int6
         row.name, " = ", largest_inside(mesh, axis, hosts)));
   };
   warn(Axis::kTensor, tensor_bytes(recipe, row_bytes, dense));
-  warn(Axis::kExpertTensor, expert_tensor_bytes(recipe, row_bytes, with_experts));
+  warn(Axis::kExpertTensor, expert_tensor_bytes(recipe, row_bytes));
   if (mesh.dispatch == parallel::Dispatch::kHierarchical && spanned(mesh, Axis::kExpert, hosts) == 1) {
     notes.push_back("mesh.dispatch = \"hierarchical\": every expert axis lies inside one host, so rows go flat");
   }

@@ -74,10 +74,12 @@ void let_choose(std::vector<RecipeField>& all, const std::string& section, const
   append_own_tables(all, section, chooser, table, chosen, own_keys, std::equal_to<std::string>());
 }
 
+// `moe` is [moe] or [layer.NAME]; its section, which those of its choices begin with, is section_of(moe).
+
 /// A weight for each loss that there is, and the tables of those that have keys of their own.
 void append_losses(std::vector<RecipeField>& all, const parallel::NameTable<moetrain::RouterLoss>& losses,
                    moetrain::MoeConfig& moe) {
-  const std::string section = "moe.losses";
+  const std::string above = section_of(moe), section = above + ".losses";
   for (const std::string& name : losses.names()) {
     const moetrain::RouterLoss& loss = losses.at(name);
     parallel::Weight& weight = moe.losses.try_emplace(name, loss.weight).first->second;
@@ -87,7 +89,7 @@ void append_losses(std::vector<RecipeField>& all, const parallel::NameTable<moet
     if (losses.at(name).keys == nullptr) continue;
     parallel::Weight& weight = moe.losses.at(name);
     append_own_table(
-        all, "moe." + name, losses.at(name).keys(moe.own_keys),
+        all, above + "." + name, losses.at(name).keys(moe.own_keys),
         {.condition = section + "." + name + " > 0", .chosen = &weight, .taken = [&weight] { return weight.is_on(); }});
   }
 }
@@ -95,28 +97,41 @@ void append_losses(std::vector<RecipeField>& all, const parallel::NameTable<moet
 /// What all rules that bound an expert are told, and what one alone is.
 void append_capacities(std::vector<RecipeField>& all, const parallel::NameTable<moetrain::CapacityRule>& capacities,
                        moetrain::MoeConfig& moe) {
+  const std::string section = section_of(moe);
   std::string bounding;
   for (const std::string& name : capacities.names()) {
     if (capacities.at(name).bounds()) bounding += (bounding.empty() ? "" : " or ") + quoted_text(name);
   }
-  append_own_table(all, "moe.bound", parallel::own_keys_of<moetrain::BoundConfig>(moe.own_keys),
-                   {.condition = "moe.capacity = " + bounding, .chosen = &moe.capacity, .taken = [&moe, &capacities] {
-                      return capacities.at(moe.capacity).bounds();
-                    }});
-  let_choose(all, "moe", "capacity", capacities, moe.capacity, moe.own_keys);
+  append_own_table(all, section + ".bound", parallel::own_keys_of<moetrain::BoundConfig>(moe.own_keys),
+                   {.condition = section + ".capacity = " + bounding,
+                    .chosen = &moe.capacity,
+                    .taken = [&moe, &capacities] { return capacities.at(moe.capacity).bounds(); }});
+  let_choose(all, section, "capacity", capacities, moe.capacity, moe.own_keys);
 }
 
-/// What a section's config chooses from a table of the registry, and the tables of their own that choices have.
-void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
+void append_layer_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
+  const std::string section = section_of(moe);
   append_losses(all, registry.losses, moe);
-  let_choose(all, "moe", "router", registry.routers, moe.router, moe.own_keys);
+  let_choose(all, section, "router", registry.routers, moe.router, moe.own_keys);
   append_capacities(all, registry.capacities, moe);
-  field_named(all, "moe.expert").sentence += "; kinds: " + parallel::list_names(registry.experts.names());
-  append_own_tables(all, "moe", "moe.expert", registry.experts, moe.expert, moe.own_keys, moetrain::names_kind);
-  append_own_table(all, "moe.sequences", parallel::own_keys_of<moetrain::SequenceRoutingConfig>(moe.own_keys),
-                   {.condition = "moe.rows = \"sequences\"", .chosen = &moe.rows, .taken = [&moe] {
+  field_named(all, section + ".expert").sentence += "; kinds: " + parallel::list_names(registry.experts.names());
+  append_own_tables(all, section, section + ".expert", registry.experts, moe.expert, moe.own_keys,
+                    moetrain::names_kind);
+  append_own_table(all, section + ".sequences", parallel::own_keys_of<moetrain::SequenceRoutingConfig>(moe.own_keys),
+                   {.condition = section + ".rows = \"sequences\"", .chosen = &moe.rows, .taken = [&moe] {
                       return moe.rows == moetrain::Rows::kSequences;
                     }});
+}
+
+/// What a section's config chooses from a table of the registry, and the tables of their own that choices have; of
+/// [moe] also the sections of the layers that have names.
+void append_choices(std::vector<RecipeField>& all, const Registry& registry, moetrain::MoeConfig& moe) {
+  append_layer_choices(all, registry, moe);
+  for (moetrain::MoeConfig& layer : moe.named) {
+    moetrain::LayerKeys keys{layer};
+    for (RecipeField& field : fields_of_section(section_of(layer), keys)) all.push_back(std::move(field));
+    append_layer_choices(all, registry, layer);
+  }
 }
 
 void append_choices(std::vector<RecipeField>& all, const Registry& registry, optim::OptimizerConfig& optimizer) {
@@ -198,6 +213,131 @@ std::string legal_text(const RecipeField& field) {
     return range_text(field.legal, "any number");
   }
   return range_text(field.legal, "any integer");
+}
+
+namespace {
+
+/// Turns one document value into the field's type and stores it if it is legal.
+class FieldSetter {
+ public:
+  FieldSetter(const RecipeField& field, const DocumentValue& value, const std::string& place)
+      : field_(field), value_(value), place_(place) {}
+
+  void operator()(int64_t* target) const {
+    const auto* integer = std::get_if<int64_t>(&value_.content);
+    const auto* number = std::get_if<double>(&value_.content);
+    constexpr double kExact = 9e15;  // whole numbers are exact in a double up to here
+    if (number && std::abs(*number) <= kExact && *number == std::floor(*number)) {
+      refuse_type("an integer: write " + std::to_string(static_cast<int64_t>(*number)) +
+                  " without a point or exponent");
+    }
+    if (!integer) refuse_type("an integer such as " + example("1"));
+    require_legal(static_cast<double>(*integer));
+    *target = *integer;
+  }
+
+  void operator()(double* target) const {
+    const auto* integer = std::get_if<int64_t>(&value_.content);
+    const auto* number = std::get_if<double>(&value_.content);
+    if (!integer && !number) refuse_type("a number such as " + example("0.1"));
+    const double candidate = number ? *number : static_cast<double>(*integer);
+    if (!std::isfinite(candidate)) refuse_type("a finite number such as " + example("0.1"));
+    require_legal(candidate);
+    *target = candidate;
+  }
+
+  void operator()(bool* target) const {
+    const auto* flag = std::get_if<bool>(&value_.content);
+    if (!flag) refuse_type("true or false");
+    *target = *flag;
+  }
+
+  void operator()(std::string* target) const { *target = legal_name(); }
+  void operator()(parallel::EnumValue* target) const { target->set(legal_name()); }
+
+  void operator()(parallel::Span* target) const {
+    const auto* text = std::get_if<std::string>(&value_.content);
+    if (!text) refuse_type(kWantedSpan);
+    parallel::Span span;
+    try {
+      span = parallel::parse_span(*text);
+    } catch (const parallel::UserError&) {
+      refuse_type(kWantedSpan);
+    }
+    require_legal(static_cast<double>(span.count));
+    *target = span;
+  }
+
+  void operator()(std::vector<int64_t>* target) const {
+    const auto* integers = std::get_if<std::vector<int64_t>>(&value_.content);
+    if (!integers) refuse_type("a list of integers such as " + example("[1, 2]"));
+    for (const int64_t element : *integers) require_legal(static_cast<double>(element));
+    *target = *integers;
+  }
+
+  void operator()(parallel::Weight* target) const {
+    if (const auto* integer = std::get_if<int64_t>(&value_.content))
+      return set_weight(static_cast<double>(*integer), target);
+    if (const auto* number = std::get_if<double>(&value_.content)) return set_weight(*number, target);
+    const auto* text = std::get_if<std::string>(&value_.content);
+    if (!text) refuse_type(kWantedWeight);
+    parallel::Weight weight;
+    try {
+      weight = parallel::parse_weight(*text);
+    } catch (const parallel::UserError&) {
+      refuse_type(kWantedWeight);
+    }
+    set_weight(weight, target);
+  }
+
+ private:
+  const std::string& legal_name() const {
+    const auto* text = std::get_if<std::string>(&value_.content);
+    if (!text) refuse_type("text in quotes such as " + example("\"...\""));
+    const std::vector<std::string>& names = field_.legal.names;
+    if (!names.empty() && std::ranges::count(names, *text) == 0) {
+      parallel::user_error(place_, ": ", field_.name(), " = ", shortened(quoted_text(*text)),
+                           " is unknown; legal: ", parallel::list_names(names));
+    }
+    return *text;
+  }
+
+  static constexpr const char* kWantedSpan =
+      "a count with a unit: \"2000u\" (updates), \"5e6t\" (tokens) or \"3e\" (epochs)";
+  static constexpr const char* kWantedWeight =
+      "a number such as 0.01, or with a window of updates \"0.01 from 100u until 2000u\"";
+
+  void set_weight(const parallel::Weight& weight, parallel::Weight* target) const {
+    if (!std::isfinite(weight.value)) refuse_type(kWantedWeight);
+    require_legal(weight.value);
+    *target = weight;
+  }
+
+  /// The field's present value, which is legal, or `otherwise` where that is empty.
+  std::string example(const std::string& otherwise) const {
+    const std::string text = toml_text(field_.value);
+    return text == "\"\"" || text == "[]" ? otherwise : text;
+  }
+
+  [[noreturn]] void refuse_type(const std::string& wanted) const {
+    parallel::user_error(place_, ": ", field_.name(), " is ", value_.describe(), "; wanted ", wanted);
+  }
+
+  void require_legal(double candidate) const {
+    if (field_.legal.contains(candidate)) return;
+    parallel::user_error(place_, ": ", field_.name(), " = ", value_.text,
+                         " is out of range; legal: ", legal_text(field_));
+  }
+
+  const RecipeField& field_;
+  const DocumentValue& value_;
+  const std::string& place_;
+};
+
+}  // namespace
+
+void store_value(const RecipeField& field, const DocumentValue& value, const std::string& place) {
+  std::visit(FieldSetter(field, value, place), field.value);
 }
 
 }  // namespace launch

@@ -1,5 +1,5 @@
 // The recipe as one flat list of keys: reader, writer and `--keys` walk this list and know no section by name.
-// defines: RecipeField, fields_of_section, list_fields, section_names, holds_text, type_name, legal_text
+// defines: RecipeField, fields_of_section, list_fields, section_names, holds_text, type_name, legal_text, store_value
 #pragma once
 #include <functional>
 #include <optional>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launch/recipe/recipe.h"
+#include "launch/toml/document.h"
 #include "parallel/base/field.h"
 
 namespace launch {
@@ -52,5 +53,9 @@ std::string type_name(const RecipeField& field);
 
 /// What the field may hold, e.g. "1 to 1024", "above 0", "cpu, cuda", "any text".
 std::string legal_text(const RecipeField& field);
+
+/// Turns a document's value into the field's type and stores it. UserError with `place`: a value of another type, out
+/// of range, an unknown name.
+void store_value(const RecipeField& field, const DocumentValue& value, const std::string& place);
 
 }  // namespace launch

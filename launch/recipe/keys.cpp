@@ -80,7 +80,9 @@ std::string describe_keys(std::shared_ptr<const Registry> registry) {
 
   std::string text =
       "Every key of a recipe. A span is a count with its unit: \"2000u\" updates, \"5e6t\" tokens, \"3e\" epochs.\n"
-      "On the command line: --set section.key=value, for example --set moe.top_k=4\n\n";
+      "On the command line: --set section.key=value, for example --set moe.top_k=4\n"
+      "[layer.NAME], one for each name in moe.placement, has the keys of [moe] but layers and placement;\n"
+      "[layer.NAME.losses], [layer.NAME.thor] and so on likewise. What it does not say is as [moe] says.\n\n";
   rows.front().sentence = "what it means";
   std::string section;
   for (const KeyRow& row : rows) {

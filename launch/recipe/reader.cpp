@@ -2,14 +2,16 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <string_view>
 #include <tuple>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "launch/recipe/moved_keys.h"
+#include "launch/recipe/named_layers.h"
 #include "launch/toml/document.h"
 #include "launch/toml/toml_text.h"
 #include "parallel/base/fault.h"
@@ -140,138 +142,26 @@ Given apply_override(const std::vector<RecipeField>& fields, const std::string& 
   return {&field, place};
 }
 
-/// Turns one document value into the field's type and stores it if it is legal.
-class FieldSetter {
- public:
-  FieldSetter(const RecipeField& field, const DocumentValue& value, const std::string& place)
-      : field_(field), value_(value), place_(place) {}
+/// A table where a value belongs.
+void refuse_table(const std::vector<RecipeField>& fields, const DocumentEntry& entry) {
+  const auto as_key = std::ranges::find(fields, entry.section, &RecipeField::name);
+  if (as_key == fields.end()) return;
+  const DocumentValue table{.content = {}, .kind = "table", .text = {}};
+  store_value(*as_key, table, entry.place);
+}
 
-  void operator()(int64_t* target) const {
-    const auto* integer = std::get_if<int64_t>(&value_.content);
-    const auto* number = std::get_if<double>(&value_.content);
-    constexpr double kExact = 9e15;  // whole numbers are exact in a double up to here
-    if (number && std::abs(*number) <= kExact && *number == std::floor(*number)) {
-      refuse_type("an integer: write " + std::to_string(static_cast<int64_t>(*number)) +
-                  " without a point or exponent");
-    }
-    if (!integer) refuse_type("an integer such as " + example("1"));
-    require_legal(static_cast<double>(*integer));
-    *target = *integer;
-  }
-
-  void operator()(double* target) const {
-    const auto* integer = std::get_if<int64_t>(&value_.content);
-    const auto* number = std::get_if<double>(&value_.content);
-    if (!integer && !number) refuse_type("a number such as " + example("0.1"));
-    const double candidate = number ? *number : static_cast<double>(*integer);
-    if (!std::isfinite(candidate)) refuse_type("a finite number such as " + example("0.1"));
-    require_legal(candidate);
-    *target = candidate;
-  }
-
-  void operator()(bool* target) const {
-    const auto* flag = std::get_if<bool>(&value_.content);
-    if (!flag) refuse_type("true or false");
-    *target = *flag;
-  }
-
-  void operator()(std::string* target) const { *target = legal_name(); }
-  void operator()(parallel::EnumValue* target) const { target->set(legal_name()); }
-
-  void operator()(parallel::Span* target) const {
-    const auto* text = std::get_if<std::string>(&value_.content);
-    if (!text) refuse_type(kWantedSpan);
-    parallel::Span span;
-    try {
-      span = parallel::parse_span(*text);
-    } catch (const parallel::UserError&) {
-      refuse_type(kWantedSpan);
-    }
-    require_legal(static_cast<double>(span.count));
-    *target = span;
-  }
-
-  void operator()(std::vector<int64_t>* target) const {
-    const auto* integers = std::get_if<std::vector<int64_t>>(&value_.content);
-    if (!integers) refuse_type("a list of integers such as " + example("[1, 2]"));
-    for (const int64_t element : *integers) require_legal(static_cast<double>(element));
-    *target = *integers;
-  }
-
-  void operator()(parallel::Weight* target) const {
-    if (const auto* integer = std::get_if<int64_t>(&value_.content))
-      return set_weight(static_cast<double>(*integer), target);
-    if (const auto* number = std::get_if<double>(&value_.content)) return set_weight(*number, target);
-    const auto* text = std::get_if<std::string>(&value_.content);
-    if (!text) refuse_type(kWantedWeight);
-    parallel::Weight weight;
-    try {
-      weight = parallel::parse_weight(*text);
-    } catch (const parallel::UserError&) {
-      refuse_type(kWantedWeight);
-    }
-    set_weight(weight, target);
-  }
-
- private:
-  const std::string& legal_name() const {
-    const auto* text = std::get_if<std::string>(&value_.content);
-    if (!text) refuse_type("text in quotes such as " + example("\"...\""));
-    const std::vector<std::string>& names = field_.legal.names;
-    if (!names.empty() && std::ranges::count(names, *text) == 0) {
-      user_error(place_, ": ", field_.name(), " = ", shortened(quoted_text(*text)),
-                 " is unknown; legal: ", list_names(names));
-    }
-    return *text;
-  }
-
-  static constexpr const char* kWantedSpan =
-      "a count with a unit: \"2000u\" (updates), \"5e6t\" (tokens) or \"3e\" (epochs)";
-  static constexpr const char* kWantedWeight =
-      "a number such as 0.01, or with a window of updates \"0.01 from 100u until 2000u\"";
-
-  void set_weight(const parallel::Weight& weight, parallel::Weight* target) const {
-    if (!std::isfinite(weight.value)) refuse_type(kWantedWeight);
-    require_legal(weight.value);
-    *target = weight;
-  }
-
-  /// The field's present value, which is legal, or `otherwise` where that is empty.
-  std::string example(const std::string& otherwise) const {
-    const std::string text = toml_text(field_.value);
-    return text == "\"\"" || text == "[]" ? otherwise : text;
-  }
-
-  [[noreturn]] void refuse_type(const std::string& wanted) const {
-    user_error(place_, ": ", field_.name(), " is ", value_.describe(), "; wanted ", wanted);
-  }
-
-  void require_legal(double candidate) const {
-    if (field_.legal.contains(candidate)) return;
-    user_error(place_, ": ", field_.name(), " = ", value_.text, " is out of range; legal: ", legal_text(field_));
-  }
-
-  const RecipeField& field_;
-  const DocumentValue& value_;
-  const std::string& place_;
-};
-
-/// What the document says of `fields`, set.
-std::vector<Given> read_document(const std::vector<RecipeField>& fields, const std::string& text,
-                                 const std::string& name, bool any_version) {
+/// What a document says of `fields`, set.
+std::vector<Given> read_entries(const std::vector<RecipeField>& fields, std::vector<DocumentEntry> entries,
+                                bool any_version) {
   std::vector<Given> given;
-  for (DocumentEntry& entry : parse_document(text, name)) {
+  for (DocumentEntry& entry : entries) {
     if (any_version && entry.kind == EntryKind::kKey) entry = in_present_spelling(std::move(entry));
     if (entry.kind == EntryKind::kStray) refuse_stray(fields, entry);
-    const auto as_key = std::ranges::find(fields, entry.section, &RecipeField::name);
-    if (as_key != fields.end()) {  // a table where a value belongs
-      const DocumentValue table{.content = {}, .kind = "table", .text = {}};
-      std::visit(FieldSetter(*as_key, table, entry.place), as_key->value);
-    }
+    if (entry.kind == EntryKind::kSection) refuse_table(fields, entry);
     require_section(fields, entry.section, entry.place);
     if (entry.kind == EntryKind::kSection) continue;
     const RecipeField& field = find_field(fields, entry);
-    std::visit(FieldSetter(field, entry.value, entry.place), field.value);
+    store_value(field, entry.value, entry.place);
     given.push_back({&field, entry.place});
   }
   return given;
@@ -280,23 +170,59 @@ std::vector<Given> read_document(const std::vector<RecipeField>& fields, const s
 /// What a start decides.
 bool is_of_model(const RecipeField& field) {
   const std::string section = field.section.substr(0, field.section.find('.'));
-  return section == "model" || section == "attention" || section == "moe";
+  return section == "model" || section == "attention" || section == "moe" || section == "layer";
 }
 
-/// The values of the start's recipe in all fields of the model that are not given. The lists are alike: of one
-/// registry.
-void inherit(const std::vector<RecipeField>& fields, const std::vector<Given>& given, Recipe start) {
-  const std::vector<RecipeField> there = list_fields(start);
-  for (size_t i = 0; i < fields.size(); ++i) {
-    const bool said = std::ranges::count(given, &fields[i], &Given::field) > 0;
-    if (said || !is_of_model(fields[i])) continue;
-    std::visit(
-        [](auto* here, auto* from) {
-          if constexpr (std::is_same_v<decltype(here), decltype(from)>) *here = *from;
-        },
-        fields[i].value, there[i].value);
+/// A recipe as entries and overrides give it, before what they leave out is settled.
+class RecipeText {
+ public:
+  /// `layers`: the names of its layers, among them those that the text has.
+  RecipeText(const std::vector<DocumentEntry>& entries, const std::vector<std::string>& overrides,
+             const RecipeReading& reading, const std::vector<std::string>& layers) {
+    recipe_.registry = reading.registry;
+    name_layers(recipe_, layers);
+    fields_ = list_fields(recipe_);
+    given_ = read_entries(fields_, entries, reading.any_version);
+    if (reading.any_version) unchecked_ = given_.size();  // versions before gave the keys of every choice
+    for (const std::string& text : overrides) given_.push_back(apply_override(fields_, text));
+    for (const Given& one : given_) said_.insert(one.field);
   }
-}
+  RecipeText(const RecipeText&) = delete;  // fields point into the recipe
+  RecipeText& operator=(const RecipeText&) = delete;
+
+  const Recipe& recipe() const { return recipe_; }
+  bool says(const std::string& name) const {
+    return std::ranges::any_of(given_, [&](const Given& one) { return one.field->name() == name; });
+  }
+
+  /// The values of the start's recipe in all fields of the model that are not given and that it has too.
+  void start_from(Recipe start) {
+    std::unordered_map<std::string, RecipeField> there;
+    for (RecipeField& field : list_fields(start)) there.emplace(field.name(), std::move(field));
+    for (const RecipeField& field : fields_) {
+      const auto found = there.find(field.name());
+      if (found == there.end() || said_.contains(&field) || !is_of_model(field)) continue;
+      copy_value(found->second, field);
+      said_.insert(&field);
+    }
+  }
+
+  /// To be called last.
+  Recipe settled() {
+    if (!recipe_.moe.named.empty()) {
+      inherit_layers(fields_, [&](const RecipeField& field) { return said_.contains(&field); });
+    }
+    for (size_t i = unchecked_; i < given_.size(); ++i) require_taken(*given_[i].field, given_[i].place);
+    return std::move(recipe_);
+  }
+
+ private:
+  Recipe recipe_;
+  std::vector<RecipeField> fields_;
+  std::vector<Given> given_;
+  std::unordered_set<const RecipeField*> said_;  // here or by the start
+  size_t unchecked_ = 0;                         // of given_, the first ones
+};
 
 }  // namespace
 
@@ -308,27 +234,32 @@ Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::str
 Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
                     const RecipeReading& reading) {
   if (text.size() > kLargestRecipe) user_error(name, ": is larger than ", kLargestRecipe, " bytes; is it a recipe?");
-  Recipe recipe;
-  recipe.registry = reading.registry;
-  const std::vector<RecipeField> fields = list_fields(recipe);
-  std::vector<Given> given = read_document(fields, text, name, reading.any_version);
-  if (reading.any_version) given.clear();  // versions before gave the keys of every choice
-  for (const std::string& text_of_override : overrides) given.push_back(apply_override(fields, text_of_override));
-  if (reading.start && !recipe.train.start.empty()) inherit(fields, given, reading.start(recipe));
-  for (const Given& one : given) require_taken(*one.field, one.place);
-  return recipe;
+  std::vector<DocumentEntry> entries = parse_document(text, name);
+  std::vector<std::string> layers = take_layer_names(entries, overrides);
+  RecipeText alone(entries, overrides, reading, layers);
+  if (!reading.start || alone.recipe().train.start.empty()) return alone.settled();
+  Recipe start = reading.start(alone.recipe());
+  for (const moetrain::MoeConfig& layer : start.moe.named) {
+    const bool placed = !alone.says("moe.placement") && std::ranges::count(layers, layer.name) == 0;
+    if (placed) layers.push_back(layer.name);
+  }
+  RecipeText started(entries, overrides, reading, layers);
+  started.start_from(std::move(start));
+  return started.settled();
 }
 
 std::vector<std::string> read_fields(const std::vector<RecipeField>& fields, const std::string& text,
                                      const std::string& name) {
   std::vector<std::string> names;
-  for (const Given& one : read_document(fields, text, name, /*any_version=*/false)) names.push_back(one.field->name());
+  for (const Given& one : read_entries(fields, parse_document(text, name), /*any_version=*/false)) {
+    names.push_back(one.field->name());
+  }
   return names;
 }
 
 void set_field(const RecipeField& field, const std::string& value, const std::string& place) {
   const DocumentValue parsed = parse_value(value, holds_text(field) ? Reading::kText : Reading::kTyped, place);
-  std::visit(FieldSetter(field, parsed, place), field.value);
+  store_value(field, parsed, place);
 }
 
 }  // namespace launch

@@ -1,6 +1,7 @@
 #include "launch/recipe/rules.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -120,21 +121,52 @@ void check_layer(const Recipe& recipe, const moetrain::StackShape& stack, const 
   moetrain::check_experts(layer, recipe.model.width, registry);
 }
 
+/// Of each block of the model, where it has experts.
+std::vector<std::optional<moetrain::MoeConfig>> layers_of(const Recipe& recipe) {
+  return moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model));
+}
+
+/// Whether keys of [moe] mean this layer and no other.
+bool is_all_of_moe(const Recipe& recipe, const moetrain::MoeConfig& layer) {
+  return layer.name.empty() && recipe.moe.experts_by_layer.empty();
+}
+
+/// Calls check(layer); what it refuses of one that is not all of [moe] says of which.
+template <class Check>
+void check_as_layer(const Recipe& recipe, int64_t block, const moetrain::MoeConfig& layer, const Check& check) {
+  try {
+    check(layer);
+  } catch (const parallel::UserError& error) {
+    if (is_all_of_moe(recipe, layer)) throw;
+    if (layer.name.empty()) {
+      user_error("block ", block, ", whose moe.experts is ", layer.experts, " by moe.experts_by_layer: ", error.what());
+    }
+    user_error("[", section_of(layer), "], which block ", block, " holds: ", error.what());
+  }
+}
+
+/// What `layer` wants of `before`, the layer of experts before it in its stack, which is of another kind.
+void check_neighbours(const moetrain::MoeConfig& layer, const moetrain::MoeConfig& before, const Registry& registry) {
+  if (!layer.gating_residual) return;
+  const moetrain::RouterDemands& demands = registry.routers.at(before.router).demands;
+  if (demands.learned && demands.causal_safe && layer.rows == before.rows) return;
+  user_error("moe.gating_residual adds the logits of the layer of experts before, [", section_of(before),
+             "], whose router = \"", before.router, "\" of ", before.rows,
+             " has none of the kind; nearest legal: gating_residual = false");
+}
+
 void check_moe(const Recipe& recipe) {
-  const moetrain::MoeConfig& moe = recipe.moe;
-  const int64_t blocks = moetrain::total_blocks(recipe.model);
-  const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, blocks);
+  const auto layers = layers_of(recipe);
   for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
+    const moetrain::MoeConfig* before = nullptr;
     for (int64_t block = stack.first_layer; block < stack.first_layer + stack.blocks; ++block) {
-      if (!with_experts[static_cast<size_t>(block)]) continue;  // where none has any, the rest of [moe] is not used
-      const moetrain::MoeConfig layer = moetrain::for_layer(moe, block, blocks);
-      try {
+      const std::optional<moetrain::MoeConfig>& own = layers[static_cast<size_t>(block)];
+      if (!own) continue;  // where none has any, the rest of [moe] is not used
+      check_as_layer(recipe, block, *own, [&](const moetrain::MoeConfig& layer) {
         check_layer(recipe, stack, layer);
-      } catch (const parallel::UserError& error) {
-        if (moe.experts_by_layer.empty()) throw;
-        user_error("block ", block, ", whose moe.experts is ", layer.experts,
-                   " by moe.experts_by_layer: ", error.what());
-      }
+        if (before != nullptr) check_neighbours(layer, *before, *recipe.registry);
+      });
+      before = &*own;
     }
   }
 }
@@ -148,19 +180,19 @@ void check_tensor(int64_t tensor, const moetrain::ModelConfig& model, const moet
                nearest_multiples(value, tensor));
   };
   if (std::ranges::count(moetrain::attention_blocks(model), true) > 0) demand("model.heads", model.heads);
-  const std::vector<bool> with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(model));
+  const std::vector<bool> with_experts = moetrain::expert_blocks(moe, moetrain::total_blocks(model));
   if (std::ranges::count(with_experts, false) > 0) demand("model.ffn_hidden", model.ffn_hidden);
 }
 
 /// Whether two passes over one batch can differ.
 bool draws_in_training(const Recipe& recipe) {
-  const moetrain::MoeConfig& moe = recipe.moe;
   if (recipe.model.dropout > 0) return true;
-  const auto with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(recipe.model));
-  if (std::ranges::count(with_experts, true) == 0) return false;
-  return recipe.registry->routers.at(moe.router).demands.draws || moe.jitter > 0 ||
-         (recipe.registry->capacities.at(moe.capacity).bounds() &&
-          moe.own<moetrain::BoundConfig>().drop == moetrain::Drop::kRandom);
+  return std::ranges::any_of(layers_of(recipe), [&](const std::optional<moetrain::MoeConfig>& moe) {
+    if (!moe) return false;
+    return recipe.registry->routers.at(moe->router).demands.draws || moe->jitter > 0 ||
+           (recipe.registry->capacities.at(moe->capacity).bounds() &&
+            moe->own<moetrain::BoundConfig>().drop == moetrain::Drop::kRandom);
+  });
 }
 
 /// "next_token, two_pass": of images, or of what is no image.
@@ -243,9 +275,10 @@ void check_offload(bool offload, parallel::Enum<Device> device) {
 void check_training(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
-  const std::vector<bool> with_experts =
-      moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
-  if (std::ranges::count(with_experts, true) > 0) moetrain::check_learns(recipe.moe);
+  const auto layers = layers_of(recipe);
+  for (size_t block = 0; block < layers.size(); ++block) {
+    if (layers[block]) check_as_layer(recipe, static_cast<int64_t>(block), *layers[block], moetrain::check_learns);
+  }
 }
 
 void check_rules(const Recipe& recipe) {

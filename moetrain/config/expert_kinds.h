@@ -28,7 +28,7 @@ struct ExpertKind {
 /// In router order. "ffn" is dispatched; the others are computed where the token is (LocalExperts).
 const std::array<ExpertKind, 5>& expert_kind_table();
 
-/// Of one layer's config. @pre experts_by_layer is empty, as for_layer leaves it
+/// Of one layer's config. @pre experts_by_layer is empty, as layer_configs leaves it
 ExpertKinds expert_kinds(const MoeConfig& config);
 
 /// The router's number of the first expert of a kind.

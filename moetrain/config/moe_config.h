@@ -1,4 +1,4 @@
-// defines: MoeConfig, SequenceRoutingConfig, visit; Gate, SharedCombine
+// defines: MoeConfig, LayerKeys, SequenceRoutingConfig, section_of, visit; Gate, SharedCombine
 #pragma once
 #include <array>
 #include <cstdint>
@@ -31,9 +31,12 @@ constexpr std::array<const char*, 6> names_of(Gate) {
 enum class SharedCombine { kAdd, kResidual };
 constexpr std::array<const char*, 2> names_of(SharedCombine) { return {"add", "residual"}; }
 
-/// One MoE layer: router, experts, always-on branch and losses.
+/// One MoE layer: router, experts, always-on branch and losses; and which blocks of a model hold it. A model whose
+/// layers are of several kinds has `named` ones beside it, each a whole config; what belongs to one block alone is
+/// read by layer_configs (moetrain/moe/expert_blocks.h).
 struct MoeConfig : parallel::HasOwnKeys {
   std::string layers = "all";
+  std::string placement;
   std::string router = "top_k";
   int64_t experts = 8;
   int64_t top_k = 2;
@@ -59,6 +62,16 @@ struct MoeConfig : parallel::HasOwnKeys {
   bool shared_gate = true;
   // Of each router loss that anything is said of, by its name; the others have their own defaults (RouterLoss).
   std::map<std::string, parallel::Weight> losses = {};
+  std::string name = {};              // of [layer.NAME]; empty: [moe] itself
+  std::vector<MoeConfig> named = {};  // in the order of the recipe; those have none themselves
+};
+
+/// Of its keys: "moe", or "layer.NAME".
+inline std::string section_of(const MoeConfig& config) { return config.name.empty() ? "moe" : "layer." + config.name; }
+
+/// The keys of [layer.NAME]: those of [moe] but for what places layers.
+struct LayerKeys {
+  MoeConfig& config;
 };
 
 /// With rows = sequences.
@@ -94,11 +107,9 @@ void visit_router(MoeConfig& config, Visitor& field) {
 }
 
 template <class Visitor>
-void visit(MoeConfig& config, Visitor& field) {
+void visit(LayerKeys& keys, Visitor& field) {
   using namespace parallel;
-  field("layers", config.layers, anything(),
-        "blocks with experts: \"all\", \"none\", \"odd\", \"even\", \"every:N\" or a list from 0 such as \"1,3\" or "
-        "\"0,4-11\"");
+  MoeConfig& config = keys.config;
   field("router", config.router, anything(),
         "published router; what only one of them knows stands in its own table, such as [moe.thor]");
   field("experts", config.experts, between(1, 1 << 16), "routed experts in a layer");
@@ -107,12 +118,13 @@ void visit(MoeConfig& config, Visitor& field) {
         "one number of routed experts for each block with experts, in order (as PR-MoE); empty: moe.experts in each");
   field(
       "expert", config.expert, anything(),
-      "what the routed experts are: one kind for all, or several with their numbers, such as \"gru:1,feed_forward:3\"");
+      "what the routed experts are: one kind for all, or several with their numbers, such as \"gru:1,feed_forward:3\"; "
+      "a width of their own in brackets: \"feed_forward:4,feed_forward(128):4\"");
   field("rows", config.rows, anything(),
         "what is routed and dispatched: each token alone, or, of blocks that see whole sequences, these");
   field("latent", config.latent, between(0, 1 << 20),
         "width in which routed experts work, tokens being projected down before dispatch (LatentMoE); 0: off");
-  field("hidden", config.hidden, between(1, 1 << 24), "hidden width of one expert");
+  field("hidden", config.hidden, between(1, 1 << 24), "hidden width of one expert, where moe.expert gives it no other");
   field("constant_experts", config.constant_experts, between(0, 1 << 10),
         "more experts: a learned constant mixed with the token (MoE++)");
   field("copy_experts", config.copy_experts, between(0, 1 << 10), "more experts: the token itself (MoE++)");
@@ -124,6 +136,19 @@ void visit(MoeConfig& config, Visitor& field) {
   field("shared_gate", config.shared_gate, anything(), "scale the shared expert by a sigmoid gate (as Qwen2-MoE)");
   field("shared_combine", config.shared_combine, anything(),
         "add the shared expert to the routed ones, or mix both by a learned softmax of two (residual, as PR-MoE)");
+}
+
+template <class Visitor>
+void visit(MoeConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("layers", config.layers, anything(),
+        "blocks with experts: \"all\", \"none\", \"odd\", \"even\", \"every:N\" or a list from 0 such as \"1,3\" or "
+        "\"0,4-11\"");
+  field("placement", config.placement, anything(),
+        "in place of layers, where they are of several kinds: which blocks hold which, such as \"moe:even; wide:1,3\"; "
+        "wide is [layer.wide], moe is [moe] itself; in all others a dense feed-forward");
+  LayerKeys keys{config};
+  visit(keys, field);
 }
 
 }  // namespace moetrain

@@ -9,11 +9,11 @@
 
 namespace moetrain {
 
-/// E experts of one kind or of several. Parameters: the weights of each kind, [experts of that kind, dims...]; of them
+/// E experts of one kind and width or of several. Parameters: the weights of each, [its experts, dims...]; of them
 /// this rank's experts in the source's mesh (perhaps none of a kind), and its part of their hidden units.
 class DispatchedExperts : public torch::nn::Module {
  public:
-  /// UserError where they cannot be laid out.
+  /// `shape`: but for the hidden width, which is that of each range. UserError where they cannot be laid out.
   DispatchedExperts(const ParameterSource& source, const parallel::NameTable<ExpertPreset>& kinds,
                     const ExpertShape& shape, const MoeConfig& config);
 
@@ -21,8 +21,8 @@ class DispatchedExperts : public torch::nn::Module {
   /// those are routed, [R, X] -> [R, X] (SequenceRows).
   /// Collective over Mesh::experts().
   at::Tensor forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
-  /// Of one, on all ranks that share its hidden units; of several kinds the mean.
-  int64_t parameters_of_expert() const { return costs_.parameters * group_.mesh->shape().expert_tensor; }
+  /// Of all experts, on all ranks.
+  int64_t parameters_of_all() const { return parameters_; }
 
   /// For a profile: what forward passes to expert_pipeline, the width of its rows, and what this rank's part costs.
   const parallel::ExpertGroup& group() const { return group_; }
@@ -31,15 +31,16 @@ class DispatchedExperts : public torch::nn::Module {
   /// Of a row; `places`: of the longest sequence, where rows are sequences.
   int64_t row_width(int64_t places) const;
   bool of_sequences() const { return of_sequences_; }
-  const ExpertCosts& costs() const { return costs_; }
+  const ExpertCosts& costs() const { return costs_; }  // the mean of this rank's experts
 
  private:
-  /// The experts of one kind have it under its name.
+  /// The experts of one range have it under its name.
   void add_weight(const ParameterSource& source, const ExpertRange& range, const ExpertWeight& weight);
 
   parallel::ExpertGroup group_;
   int64_t width_;  // of a token
   bool of_sequences_;
+  int64_t parameters_ = 0;
   std::vector<at::Tensor> weights_;
   std::shared_ptr<const parallel::ExpertCompute> compute_;
   ExpertCosts costs_;

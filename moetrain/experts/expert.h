@@ -1,6 +1,6 @@
 // What a routed expert is, as a row of a table: its weights, what it computes with them, what that costs.
 // defines: ExpertShape, ExpertWeight, ExpertCosts, ExpertPreset, builtin_experts, ExpertRange, expert_ranges,
-// expert_costs
+// part_of, ExpertSpan, expert_costs
 #pragma once
 #include <memory>
 #include <optional>
@@ -19,14 +19,14 @@ namespace moetrain {
 /// One expert, or a rank's part of it.
 struct ExpertShape {
   int64_t width = 0;                            // D, of its rows: model.width, or moe.latent
-  int64_t hidden = 0;                           // F: moe.hidden; of a part its share
+  int64_t hidden = 0;                           // F: ExpertRange::hidden; of a part its share
   Activation activation = Activation::kSwiglu;  // model.activation
   double std = 0.02;                            // of initial weights,
   double output_std = 0.02;                     // and of those that make the output
 };
 
 /// A weight of one expert. Those of a layer's experts are one parameter, [experts, dims...], under the name
-/// "...moe.experts.NAME", which is the checkpoint's.
+/// "...moe.experts.NAME", which is the checkpoint's; with its width behind it where moe.expert gives one, "NAME_128".
 struct ExpertWeight {
   std::string name;
   std::vector<int64_t> dims;
@@ -64,22 +64,35 @@ struct ExpertPreset {
 /// moe.expert -> preset. A program outside the tree adds its own rows.
 parallel::NameTable<ExpertPreset> builtin_experts();
 
-/// Experts of one layer that are of one kind.
+/// Experts of one layer that are of one kind and width.
 struct ExpertRange {
   std::string kind;
   const ExpertPreset* preset = nullptr;  // of the table that it was looked up in
   int64_t first = 0, count = 0;
+  int64_t hidden = 0;       // moe.hidden, or the width given
+  std::string suffix = {};  // of its weights' names: "_128" where a width is given
 };
 
 /// What MoeConfig::expert says: one kind for all, or several with their numbers in the router's order,
-/// "gru:1,feed_forward:3". UserError naming moe.expert: another text, an unknown kind, one named twice, numbers that do
-/// not add up to moe.experts.
+/// "gru:1,feed_forward:3", each perhaps of a width of its own, "feed_forward:4,feed_forward(128):4".
+/// UserError naming moe.expert: another text, an unknown kind, one of the same width named twice, numbers that do not
+/// add up to moe.experts.
 std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::NameTable<ExpertPreset>& table);
 
 /// Whether MoeConfig::expert names that kind.
 bool names_kind(const std::string& expert, const std::string& kind);
 
-/// Of a rank's part of an expert; where a layer has several kinds, the mean of its experts.
-ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertShape& part, const MoeConfig& config);
+/// One of `parts` parts of an expert of this range, in a layer whose experts are otherwise of `shape`.
+ExpertShape part_of(const ExpertRange& range, ExpertShape shape, int64_t parts = 1);
+
+/// Experts first to first + count of a layer.
+struct ExpertSpan {
+  int64_t first = 0, count = 0;
+};
+
+/// Of one of `parts` parts of an expert; where those of the span are of several kinds or widths, their mean. `kept` and
+/// `in_backward` are of each kind of the layer its widest, for what is kept has a place for each row (ExpertMix).
+ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpan& span, const ExpertShape& shape,
+                         int64_t parts, const MoeConfig& config);
 
 }  // namespace moetrain

@@ -21,22 +21,25 @@ Weights some(const Weights& weights, size_t first, size_t count) {
 struct PartOfRows {
   int64_t first = 0, count = 0;
   at::Tensor of(const at::Tensor& rows) const { return rows.narrow(0, first, count); }
-  RowTensors of(const RowTensors& rows) const {
-    RowTensors own;
-    for (const at::Tensor& each : rows) own.push_back(of(each));
-    return own;
-  }
 };
 
 }  // namespace
 
-std::vector<int64_t> ExpertMix::widths_of(Widths widths, int64_t row_width, const Weights& weights) const {
-  std::vector<int64_t> all;
-  size_t first = 0;
+ExpertMix::Places ExpertMix::places_of(Widths widths, int64_t row_width, const Weights& weights) const {
+  Places all;
+  size_t weight = 0;
   for (const Part& part : parts_) {
-    const auto own = (*part.compute.*widths)(row_width, some(weights, first, part.weights));
-    all.insert(all.end(), own.begin(), own.end());
-    first += part.weights;
+    Places::OfPart own{all.widths.size(), (*part.compute.*widths)(row_width, some(weights, weight, part.weights))};
+    for (size_t other = 0; other < all.parts.size(); ++other) {
+      if (!part.kind.empty() && parts_[other].kind == part.kind) own.first = all.parts[other].first;
+    }
+    all.widths.resize(std::max(all.widths.size(), own.first + own.widths.size()), 0);
+    for (size_t i = 0; i < own.widths.size(); ++i) {
+      int64_t& width = all.widths[own.first + i];
+      width = std::max(width, own.widths[i]);
+    }
+    weight += part.weights;
+    all.parts.push_back(std::move(own));
   }
   return all;
 }
@@ -57,32 +60,35 @@ Weights ExpertMix::of_experts(const Weights& weights, int64_t first, int64_t cou
   return all;
 }
 
-/// visit(part, first weight, its rows, its counts, first saved and kept tensor) for each part that has experts here.
+/// visit(part, its weights, its rows, its counts, its first weight, cuts of what is saved and kept for all rows) for
+/// each part that has experts here.
 template <class Visit>
 void ExpertMix::for_each_part(const Counts& counts, int64_t row_width, const Weights& weights,
                               const Visit& visit) const {
-  size_t weight = 0, saved = 0, kept = 0;
+  const Places saved = places_of(&ExpertCompute::saved_widths, row_width, weights);
+  const Places kept = places_of(&ExpertCompute::kept_widths, row_width, weights);
+  size_t weight = 0;
   auto count = counts.begin();
   int64_t row = 0;
-  for (const Part& part : parts_) {
+  for (size_t p = 0; p < parts_.size(); ++p) {
+    const Part& part = parts_[p];
     const Weights own = some(weights, weight, part.weights);
     const auto end = count + own.front().size(0);
     const Counts of_part(count, end);
     const PartOfRows rows{row, std::accumulate(count, end, int64_t{0})};
-    const size_t saves = part.compute->saved_widths(row_width, own).size();
-    const size_t keeps = part.compute->kept_widths(row_width, own).size();
-    const auto cut = [&](const RowTensors& all, size_t first, size_t number) {
-      return rows.of(RowTensors(all.begin() + static_cast<std::ptrdiff_t>(first),
-                                all.begin() + static_cast<std::ptrdiff_t>(first + number)));
+    const auto cut = [&](const RowTensors& all, const Places::OfPart& place) {
+      RowTensors of_rows;
+      for (size_t i = 0; i < place.widths.size(); ++i) {
+        of_rows.push_back(rows.of(all[place.first + i]).narrow(1, 0, place.widths[i]));
+      }
+      return of_rows;
     };
     if (!of_part.empty()) {
       visit(
-          part, own, rows, of_part, weight, [&](const RowTensors& all) { return cut(all, saved, saves); },
-          [&](const RowTensors& all) { return cut(all, kept, keeps); });
+          part, own, rows, of_part, weight, [&](const RowTensors& all) { return cut(all, saved.parts[p]); },
+          [&](const RowTensors& all) { return cut(all, kept.parts[p]); });
     }
     weight += part.weights;
-    saved += saves;
-    kept += keeps;
     count = end;
     row += rows.count;
   }

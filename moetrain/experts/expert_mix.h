@@ -1,20 +1,24 @@
 // defines: ExpertMix, EachPlace: how kinds of experts are put together
 #pragma once
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "parallel/dispatch/expert_pipeline.h"
 
 namespace moetrain {
 
-/// A layer whose experts are of several kinds. Its weights are those of the kinds, one kind after another, each
-/// [experts of that kind on this rank, dims...], of which there may be none. What a kind keeps, it keeps for its own
-/// rows, in tensors that have a place for every row.
+/// A layer whose experts are of several kinds or widths. Its weights are those of its parts, one after another, each
+/// [experts of that part on this rank, dims...], of which there may be none. What a part keeps, it keeps for its own
+/// rows, in tensors that have a place for every row; parts of one kind in the same ones, each in as many columns as it
+/// is wide, so that the rows of what it is given may be further apart than they are long.
 class ExpertMix : public parallel::ExpertCompute {
  public:
   struct Part {
     std::shared_ptr<const ExpertCompute> compute;
     size_t weights = 0;  // how many
+    std::string kind =
+        {};  // parts of one kind keep as many tensors; empty: of a kind that wants its rows close together
   };
   explicit ExpertMix(std::vector<Part> parts) : parts_(std::move(parts)) {}
 
@@ -36,7 +40,19 @@ class ExpertMix : public parallel::ExpertCompute {
 
  private:
   using Widths = std::vector<int64_t> (ExpertCompute::*)(int64_t, const Weights&) const;
-  std::vector<int64_t> widths_of(Widths widths, int64_t row_width, const Weights& weights) const;
+  /// What is kept for all rows, and where among it each part has its own.
+  struct Places {
+    std::vector<int64_t> widths;
+    struct OfPart {
+      size_t first = 0;
+      std::vector<int64_t> widths;
+    };
+    std::vector<OfPart> parts;
+  };
+  Places places_of(Widths widths, int64_t row_width, const Weights& weights) const;
+  std::vector<int64_t> widths_of(Widths widths, int64_t row_width, const Weights& weights) const {
+    return places_of(widths, row_width, weights).widths;
+  }
   template <class Visit>
   void for_each_part(const Counts& counts, int64_t row_width, const Weights& weights, const Visit& visit) const;
 

@@ -2,7 +2,9 @@
 #include <charconv>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "moetrain/experts/expert.h"
@@ -49,14 +51,26 @@ ExpertCosts costs_of(const ExpertPreset& preset, const ExpertShape& part, const 
   return costs;
 }
 
-/// The items of "gru:1,feed_forward:3", each a name and what stands behind its colon, if anything.
-std::vector<std::pair<std::string, std::string>> items_of(const std::string& expert) {
-  std::vector<std::pair<std::string, std::string>> items;
+/// One of "gru:1,feed_forward(128):3": a kind, what stands in its brackets and what behind its colon, if anything.
+struct MixItem {
+  std::string kind;
+  std::optional<std::string> width, number;
+};
+
+std::vector<MixItem> items_of(const std::string& expert) {
+  std::vector<MixItem> items;
   for (size_t begin = 0; begin <= expert.size();) {
     const size_t end = std::min(expert.find(',', begin), expert.size());
-    const std::string item = expert.substr(begin, end - begin);
-    const size_t colon = item.find(':');
-    items.emplace_back(item.substr(0, colon), colon == std::string::npos ? "" : item.substr(colon + 1));
+    MixItem item{.kind = expert.substr(begin, end - begin)};
+    if (const size_t colon = item.kind.find(':'); colon != std::string::npos) {
+      item.number = item.kind.substr(colon + 1);
+      item.kind.resize(colon);
+    }
+    if (const size_t open = item.kind.find('('); open != std::string::npos && item.kind.ends_with(')')) {
+      item.width = item.kind.substr(open + 1, item.kind.size() - open - 2);
+      item.kind.resize(open);
+    }
+    items.push_back(std::move(item));
     begin = end + 1;
   }
   return items;
@@ -65,14 +79,15 @@ std::vector<std::pair<std::string, std::string>> items_of(const std::string& exp
 [[noreturn]] void refuse(const MoeConfig& config, const std::string& reason) {
   parallel::user_error("moe.expert = \"", config.expert, "\": ", reason,
                        "; legal: one kind for all experts, or several with their numbers, such as "
-                       "\"gru:1,feed_forward:3\"");
+                       "\"gru:1,feed_forward:3\", a width of their own in brackets, \"feed_forward(128):3\"");
 }
 
-int64_t number_of(const MoeConfig& config, const std::string& text) {
+/// "no number of experts" or what else `what` says it should be.
+int64_t number_of(const MoeConfig& config, const std::string& text, const char* what) {
   int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{} || end != text.data() + text.size() || number < 1) {
-    refuse(config, parallel::concat("'", text, "' is no number of experts"));
+    refuse(config, parallel::concat("'", text, "' is no ", what));
   }
   return number;
 }
@@ -83,17 +98,20 @@ std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::
   const auto items = items_of(config.expert);
   std::vector<ExpertRange> ranges;
   int64_t first = 0;
-  for (const auto& [kind, number] : items) {
+  for (const auto& [kind, width, number] : items) {
     if (std::ranges::count(table.names(), kind) == 0) {
       refuse(config, parallel::concat("unknown kind '", kind, "'; known: ", parallel::list_names(table.names())));
     }
-    if (std::ranges::count(ranges, kind, &ExpertRange::kind) > 0) {
-      refuse(config, parallel::concat("'", kind, "' is named twice"));
+    const bool alone = items.size() == 1 && !number;
+    ExpertRange range{.kind = kind, .preset = &table.at(kind), .first = first, .hidden = config.hidden};
+    if (width) range.hidden = number_of(config, *width, "hidden width"), range.suffix = "_" + *width;
+    range.count = alone ? config.experts : number_of(config, number.value_or(""), "number of experts");
+    for (const ExpertRange& before : ranges) {
+      if (before.kind != kind || before.hidden != range.hidden) continue;
+      refuse(config, parallel::concat("'", kind, "' ", width ? "of width " + *width + " " : "", "is named twice"));
     }
-    const bool alone = items.size() == 1 && number.empty();
-    const int64_t count = alone ? config.experts : number_of(config, number);
-    ranges.push_back({kind, &table.at(kind), first, count});
-    first += count;
+    first += range.count;
+    ranges.push_back(std::move(range));
   }
   if (first != config.experts) {
     refuse(config, parallel::concat("these are ", first, " experts, and moe.experts is ", config.experts));
@@ -102,28 +120,44 @@ std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::
 }
 
 bool names_kind(const std::string& expert, const std::string& kind) {
-  return std::ranges::any_of(items_of(expert), [&](const auto& item) { return item.first == kind; });
+  return std::ranges::any_of(items_of(expert), [&](const MixItem& item) { return item.kind == kind; });
 }
 
-ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertShape& part, const MoeConfig& config) {
-  if (ranges.size() == 1) return costs_of(*ranges.front().preset, part, config);
-  double experts = 0, parameters = 0, matrices = 0, kept = 0, in_backward = 0;
+ExpertShape part_of(const ExpertRange& range, ExpertShape shape, int64_t parts) {
+  if (range.hidden % parts != 0) {
+    const int64_t below = range.hidden / parts * parts;
+    const std::string key = range.suffix.empty() ? parallel::concat("moe.hidden = ", range.hidden)
+                                                 : parallel::concat("the ", range.hidden, " of moe.expert");
+    parallel::user_error("mesh.expert_tensor = ", parts, " does not divide ", key, "; legal: a hidden width such as ",
+                         below > 0 ? parallel::concat(below, " or ") : "", below + parts);
+  }
+  shape.hidden = range.hidden / parts;
+  return shape;
+}
+
+ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpan& span, const ExpertShape& shape,
+                         int64_t parts, const MoeConfig& config) {
+  if (ranges.size() == 1) return costs_of(*ranges.front().preset, part_of(ranges.front(), shape, parts), config);
+  double experts = 0, parameters = 0, matrices = 0;
+  std::map<std::string, std::pair<int64_t, int64_t>> places;  // kept and in backward, of what shares them (ExpertMix)
   ExpertCosts mean;
   for (const ExpertRange& range : ranges) {
-    const ExpertCosts costs = costs_of(*range.preset, part, config);
-    const auto count = static_cast<double>(range.count);
+    const ExpertCosts costs = costs_of(*range.preset, part_of(range, shape, parts), config);
+    const int64_t begin = std::max(range.first, span.first);
+    const int64_t end = std::min(range.first + range.count, span.first + span.count);
+    const auto count = static_cast<double>(std::max<int64_t>(0, end - begin));
     experts += count;
     parameters += count * static_cast<double>(costs.parameters);
     matrices += count * static_cast<double>(costs.matrices);
-    kept += static_cast<double>(costs.kept);  // of every row for every kind (ExpertMix)
-    in_backward += static_cast<double>(costs.in_backward);
+    auto& [kept, in_backward] = places[config.rows == Rows::kTokens ? range.kind : range.kind + range.suffix];
+    kept = std::max(kept, costs.kept), in_backward = std::max(in_backward, costs.in_backward);
     mean.multiply_adds += count * costs.multiply_adds;
     mean.made_again += count * costs.made_again;
   }
+  experts = std::max(experts, 1.0);  // of a span of none
   mean.parameters = std::llround(parameters / experts);
   mean.matrices = std::llround(matrices / experts);
-  mean.kept = std::llround(kept);
-  mean.in_backward = std::llround(in_backward);
+  for (const auto& [kind, place] : places) mean.kept += place.first, mean.in_backward += place.second;
   mean.multiply_adds /= experts;
   mean.made_again /= experts;
   return mean;

@@ -12,7 +12,7 @@ namespace {
 bool has_grouped_kernel(const at::Tensor& rows, int64_t out_dim) {
   constexpr int64_t kAligned = 8;  // its strides must be multiples of 16 bytes
   return rows.is_cuda() && rows.scalar_type() == at::kBFloat16 && rows.size(0) > 0 && rows.size(1) % kAligned == 0 &&
-         out_dim % kAligned == 0;
+         rows.stride(0) % kAligned == 0 && out_dim % kAligned == 0;
 }
 
 at::Tensor end_offsets(const std::vector<int64_t>& rows_per_expert, at::Device device) {
@@ -54,7 +54,7 @@ at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& we
 
 void grouped_weight_gradient_out(at::Tensor out_EMN, const at::Tensor& rows_RM, const at::Tensor& grad_RN,
                                  const std::vector<int64_t>& rows_per_expert) {
-  const bool grouped = has_grouped_kernel(rows_RM, grad_RN.size(1));
+  const bool grouped = has_grouped_kernel(rows_RM, grad_RN.size(1)) && has_grouped_kernel(grad_RN, rows_RM.size(1));
   if (grouped) out_EMN.copy_(at::_grouped_mm(rows_RM.t(), grad_RN, end_offsets(rows_per_expert, rows_RM.device())));
   for (size_t e = 0; e < rows_per_expert.size(); ++e) {
     if (rows_per_expert[e] == 0) out_EMN.select(0, static_cast<int64_t>(e)).zero_();

@@ -12,25 +12,24 @@ namespace moetrain {
 BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
                        const StackShape& shape, const MoeTables& tables)
     : first_layer_(shape.first_layer), side_(shape.side) {
-  const std::vector<bool> has_experts = expert_blocks(moe.layers, total_blocks(config));
+  const auto configs = layer_configs(moe, total_blocks(config));
   const std::vector<bool> attends = attention_blocks(config), windowed = windowed_blocks(config);
   int64_t previous_experts = 0;
   for (int64_t i = 0; i < shape.blocks; ++i) {
     const int64_t layer = shape.first_layer + i;
-    const bool experts = has_experts[static_cast<size_t>(layer)];
-    const MoeConfig own = experts ? for_layer(moe, layer, total_blocks(config)) : moe;
+    const std::optional<MoeConfig>& own = configs[static_cast<size_t>(layer)];
     const BlockShape block{.layer = layer,
                            .causal = shape.causal,
                            .attention = attends[static_cast<size_t>(layer)],
                            .windowed = windowed[static_cast<size_t>(layer)],
                            .cross = shape.cross,
-                           .moe = experts,
+                           .moe = own.has_value(),
                            .modulated = shape.modulated,
                            .previous_experts = previous_experts};
     const std::string name = std::to_string(i);
-    blocks_.push_back(
-        register_module(name, std::make_shared<TransformerBlock>(source.at(name), config, own, block, tables)));
-    if (experts) previous_experts = expert_kinds(own).total();
+    blocks_.push_back(register_module(
+        name, std::make_shared<TransformerBlock>(source.at(name), config, own.value_or(moe), block, tables)));
+    if (own) previous_experts = expert_kinds(*own).total();
   }
 }
 

@@ -8,7 +8,7 @@
 
 namespace moetrain {
 
-/// Blocks named "0", "1", ...; which of them hold experts is MoeConfig::layers, counted over all blocks of the model.
+/// Blocks named "0", "1", ...; which of them hold what experts is layer_configs', over all blocks of the model.
 class BlockStack : public torch::nn::Module {
  public:
   BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe, const StackShape& shape,

@@ -1,32 +1,144 @@
 #include "moetrain/moe/expert_blocks.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "moetrain/config/block_list.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/nearest.h"
 
 namespace moetrain {
+namespace {
 
-std::vector<bool> expert_blocks(const std::string& layers, int64_t blocks) {
-  return chosen_blocks({"moe.layers", "experts"}, layers, blocks);
+using parallel::concat;
+using parallel::user_error;
+
+using ConfigOfBlock = std::vector<const MoeConfig*>;  // null: dense
+
+constexpr const char* kUnnamed = "moe";  // [moe] itself, in a placement
+
+std::string without_spaces(std::string_view text) {
+  const size_t first = std::min(text.find_first_not_of(' '), text.size());
+  return std::string(text.substr(first, text.find_last_not_of(' ') + 1 - first));
 }
 
-MoeConfig for_layer(const MoeConfig& config, int64_t block, int64_t blocks) {
-  const std::vector<bool> chosen = expert_blocks(config.layers, blocks);
-  parallel::check_internal(0 <= block && block < blocks && chosen[static_cast<size_t>(block)], "for_layer: block ",
-                           block, " of ", blocks, " has no experts");
-  MoeConfig layer = config;
-  if (config.experts_by_layer.empty()) return layer;
-  const auto wanted = static_cast<size_t>(std::ranges::count(chosen, true));
-  if (config.experts_by_layer.size() != wanted) {
-    parallel::user_error("moe.experts_by_layer has ", config.experts_by_layer.size(), " numbers, but moe.layers = \"",
-                         config.layers, "\" of ", blocks, " blocks is ", wanted,
-                         " blocks with experts; legal: ", wanted, " numbers, or none for moe.experts everywhere");
+/// Reads MoeConfig::placement; every refusal names it.
+class Placement {
+ public:
+  Placement(const MoeConfig& config, int64_t blocks)
+      : config_(config), blocks_(blocks), of_block_(static_cast<size_t>(blocks), nullptr) {}
+
+  ConfigOfBlock read() {
+    if (config_.layers != "all") {
+      user_error("moe.layers = \"", config_.layers, "\" with moe.placement = \"", config_.placement,
+                 "\": both say which blocks hold experts; legal: one of them");
+    }
+    std::string_view rest = config_.placement;
+    while (true) {
+      const size_t end = rest.find(';');
+      place(rest.substr(0, end));
+      if (end == std::string_view::npos) return of_block_;
+      rest.remove_prefix(end + 1);
+    }
   }
-  layer.experts =
-      config.experts_by_layer[static_cast<size_t>(std::count(chosen.begin(), chosen.begin() + block, true))];
-  layer.experts_by_layer.clear();
-  return layer;
+
+ private:
+  [[noreturn]] void refuse(const std::string& reason) const {
+    user_error("moe.placement = \"", config_.placement, "\": ", reason);
+  }
+
+  void place(std::string_view piece) {
+    const size_t colon = piece.find(':');
+    if (colon == std::string_view::npos) {
+      refuse(concat("'", without_spaces(piece), "' gives nothing its blocks; legal: NAME:BLOCKS with semicolons ",
+                    "between them, such as \"moe:even; wide:1,3\""));
+    }
+    const std::string name = without_spaces(piece.substr(0, colon));
+    const MoeConfig& layer = config_named(name);
+    if (std::ranges::count(of_block_, &layer) > 0) refuse(concat("'", name, "' stands there twice"));
+    const std::string key = "moe.placement: " + name, what = "layers of this kind";
+    const std::vector<bool> own =
+        chosen_blocks({key.c_str(), what.c_str()}, without_spaces(piece.substr(colon + 1)), blocks_);
+    for (size_t block = 0; block < own.size(); ++block) {
+      if (!own[block]) continue;
+      if (of_block_[block] != nullptr) {
+        refuse(concat("block ", block, " is given to '", name_of(*of_block_[block]), "' and to '", name, "'"));
+      }
+      of_block_[block] = &layer;
+    }
+  }
+
+  static std::string name_of(const MoeConfig& layer) { return layer.name.empty() ? kUnnamed : layer.name; }
+
+  const MoeConfig& config_named(const std::string& name) const {
+    if (name == kUnnamed) return config_;
+    std::vector<std::string> known{kUnnamed};
+    for (const MoeConfig& layer : config_.named) {
+      if (layer.name == name) return layer;
+      known.push_back(layer.name);
+    }
+    const std::string nearest = parallel::nearest_name(name, known);
+    refuse(concat("there is no section [layer.", name, "]",
+                  nearest.empty() ? "; known: " + parallel::list_names(known) : "; did you mean '" + nearest + "'?"));
+  }
+
+  const MoeConfig& config_;
+  int64_t blocks_;
+  ConfigOfBlock of_block_;
+};
+
+ConfigOfBlock configs_of_blocks(const MoeConfig& config, int64_t blocks) {
+  ConfigOfBlock of_block;
+  if (!config.placement.empty()) {
+    of_block = Placement(config, blocks).read();
+  } else {
+    for (const bool chosen : chosen_blocks({"moe.layers", "experts"}, config.layers, blocks)) {
+      of_block.push_back(chosen ? &config : nullptr);
+    }
+  }
+  for (const MoeConfig& layer : config.named) {
+    if (layer.name == kUnnamed) user_error("[layer.moe]: in a placement moe is [moe] itself; legal: another name");
+    if (std::ranges::count(of_block, &layer) > 0) continue;
+    user_error("[", section_of(layer), "] is in no block; legal: a moe.placement that says in which, such as \"",
+               layer.name, ":0\", or without this section");
+  }
+  return of_block;
+}
+
+/// The block's number of experts_by_layer, of a kind that stands in `wanted` blocks, `before` of them earlier.
+int64_t own_number(const MoeConfig& layer, int64_t wanted, int64_t before, const std::string& by) {
+  if (std::ssize(layer.experts_by_layer) != wanted) {
+    user_error(section_of(layer), ".experts_by_layer has ", layer.experts_by_layer.size(), " numbers, but ", by, " is ",
+               wanted, " blocks with experts; legal: ", wanted, " numbers, or none for ", section_of(layer),
+               ".experts everywhere");
+  }
+  return layer.experts_by_layer[static_cast<size_t>(before)];
+}
+
+}  // namespace
+
+std::vector<bool> expert_blocks(const MoeConfig& config, int64_t blocks) {
+  std::vector<bool> with_experts;
+  for (const MoeConfig* layer : configs_of_blocks(config, blocks)) with_experts.push_back(layer != nullptr);
+  return with_experts;
+}
+
+std::vector<std::optional<MoeConfig>> layer_configs(const MoeConfig& config, int64_t blocks) {
+  const ConfigOfBlock of_block = configs_of_blocks(config, blocks);
+  const std::string by = config.placement.empty()
+                             ? concat("moe.layers = \"", config.layers, "\" of ", blocks, " blocks")
+                             : concat("its part of moe.placement = \"", config.placement, "\"");
+  std::vector<std::optional<MoeConfig>> all(of_block.size());
+  for (auto place = of_block.begin(); place != of_block.end(); ++place) {
+    if (*place == nullptr) continue;
+    MoeConfig& own = all[static_cast<size_t>(place - of_block.begin())].emplace(**place);
+    own.named.clear(), own.layers = "all", own.placement.clear();
+    if (own.experts_by_layer.empty()) continue;
+    own.experts =
+        own_number(**place, std::ranges::count(of_block, *place), std::count(of_block.begin(), place, *place), by);
+    own.experts_by_layer.clear();
+  }
+  return all;
 }
 
 }  // namespace moetrain

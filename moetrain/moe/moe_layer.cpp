@@ -28,7 +28,6 @@ void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape, co
   }
   // Only what writes to the residual stream has the smaller initial weights.
   const ExpertShape expert{.width = latent > 0 ? latent : shape.width,
-                           .hidden = config_.hidden,
                            .activation = shape.activation,
                            .std = shape.std,
                            .output_std = latent > 0 ? shape.std : shape.output_std};
@@ -119,7 +118,9 @@ at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& 
 }
 
 int64_t MoeLayer::idle_parameters() const {
-  return experts_->parameters_of_expert() * (config_.experts - std::min(config_.top_k, config_.experts));
+  const int64_t idle = config_.experts - std::min(config_.top_k, config_.experts);
+  return experts_->parameters_of_all() / config_.experts * idle +
+         experts_->parameters_of_all() % config_.experts * idle / config_.experts;
 }
 
 ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTable& placements) {

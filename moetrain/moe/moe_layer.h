@@ -66,7 +66,7 @@ class MoeLayer : public torch::nn::Module {
   /// What the router learns without gradient; see Router::after_update.
   void after_update(const at::Tensor& global_choices_E) { router_->after_update(global_choices_E); }
 
-  /// Of the dispatched experts that one token does not visit, on all ranks.
+  /// Of the dispatched experts that one token does not visit, on all ranks; of unequal ones the mean.
   int64_t idle_parameters() const;
   int64_t number() const { return layer_; }  // of the block
   Rows rows() const { return config_.rows; }

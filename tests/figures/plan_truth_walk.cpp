@@ -66,6 +66,14 @@ std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
   const auto experts_again = changed([](auto& r) { r.train.recompute = "moe", r.moe.layers = "all"; });
   const auto blocks_again = changed([](auto& r) { r.train.recompute = "block"; });
   const auto muon = changed([](auto& r) { r.optimizer.kind = "muon", r.moe.shared_hidden = 64; });
+  const auto two_kinds = changed([](auto& r) {
+    r.moe.layers = "all", r.moe.placement = "moe:1; small:3";
+    moetrain::MoeConfig small = r.moe;
+    small.name = "small", small.placement = "", small.router = "sigmoid_bias", small.top_k = 3, small.hidden = 64;
+    small.shared_hidden = 64, small.losses["entropy"] = 0.01;
+    r.moe.named = {small};
+  });
+  const auto widths = changed([](auto& r) { r.moe.expert = "feed_forward:8,feed_forward(32):8"; });
   switch (ranks) {
     case 1:
       return {{"mixture", base, {}},
@@ -88,6 +96,9 @@ std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
               {"two passes", two_pass, {.tensor = 2, .zero = 1}},
               {"blocks again", blocks_again, {.tensor = 2, .expert = 2}},
               {"mixture", base, {.zero = 2}},
+              {"two kinds", two_kinds, {.tensor = 2, .expert = 2}},
+              {"widths", widths, {.expert = 2}},
+              {"widths", widths, {.expert_tensor = 2, .zero = 1}},
               {"muon", muon, {.expert_tensor = 2, .zero = 1}}};
     case 4:
       return {{"all experts", experts, {.expert = 2, .expert_tensor = 2}},
@@ -204,7 +215,7 @@ TEST_F(PlanTruth, MemoryAndParameters) {
     launch::Recipe recipe = each.recipe;
     recipe.mesh = each.mesh;
     const auto work = launch::workload_of(recipe, vocabulary_, world_->size());
-    const auto parameters = launch::count_parameters(recipe, vocabulary_, world_->size(), world_->size() - 1);
+    const auto parameters = launch::largest_parameters(recipe, vocabulary_, work.mesh);
     const Peak peak = measured_peak(each);
     const auto predicted = launch::memory_use(recipe, parameters, work, {.imbalance = peak.imbalance});
     const int64_t measured = peak.bytes;

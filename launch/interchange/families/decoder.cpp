@@ -119,7 +119,7 @@ void layer_types_key(ConfigKeys& keys, ModelShape& shape, const std::vector<bool
 void sparse_keys(ConfigKeys& keys, ModelShape& shape) {
   if (!keys.reads()) {
     Json dense = Json::array();
-    const std::vector<bool> sparse = moetrain::expert_blocks(shape.moe.layers, moetrain::total_blocks(shape.model));
+    const std::vector<bool> sparse = moetrain::expert_blocks(shape.moe, moetrain::total_blocks(shape.model));
     for (size_t block = 0; block < sparse.size(); ++block) {
       if (!sparse[block]) dense.push_back(block);
     }
@@ -236,7 +236,7 @@ void decoder_tensors(TensorRules& rules, const ModelShape& shape, const MoeNames
                      void (*shared)(TensorRules&, const ModelShape&, const std::string&, const std::string&)) {
   const int64_t width = shape.model.width;
   rules.copy("model.embed_tokens.weight", "embedding.weight", {shape.vocabulary_size, width});
-  const std::vector<bool> sparse = moetrain::expert_blocks(shape.moe.layers, shape.model.layers);
+  const std::vector<bool> sparse = moetrain::expert_blocks(shape.moe, shape.model.layers);
   for (size_t block = 0; block < sparse.size(); ++block) {
     const std::string from = "blocks." + std::to_string(block) + ".";
     const std::string to = "model.layers." + std::to_string(block) + ".";

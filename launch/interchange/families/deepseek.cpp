@@ -50,7 +50,7 @@ void mixture_keys_of_deepseek(ConfigKeys& keys, ModelShape& shape, const Mixture
   keys.key("routed_scaling_factor", moe.route_scale, defaults.scale);
   int64_t shared = moe.shared_hidden / std::max<int64_t>(1, moe.hidden);
   keys.key("n_shared_experts", shared, keys.names("n_shared_experts") ? 0 : defaults.shared);
-  const std::vector<bool> sparse = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(shape.model));
+  const std::vector<bool> sparse = moetrain::expert_blocks(moe, moetrain::total_blocks(shape.model));
   int64_t dense = std::ranges::find(sparse, true) - sparse.begin();
   keys.key("first_k_dense_replace", dense, defaults.dense);
   keys.at_most("moe_layer_freq", 1);

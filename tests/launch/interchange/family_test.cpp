@@ -42,6 +42,26 @@ TEST(Family, OtherMixturesAreQwen2Moe) {
   for (const Edit& edit : edits) EXPECT_EQ(type_of(edited(edit)), "qwen2_moe");
 }
 
+TEST(Family, LayersOfOneKindAreOneMixtureWhateverTheirNames) {
+  const auto named = [](int64_t hidden) {
+    return edited([&](ModelShape& s) {
+      moetrain::MoeConfig other = s.moe;
+      other.name = "other", other.hidden = hidden, other.jitter = 0.01;
+      s.moe.named = {other}, s.moe.placement = "moe:0; other:1";
+    });
+  };
+  EXPECT_EQ(type_of(named(5)), "mixtral");
+  expect_user_error([&] { family_for(named(6)); },
+                    {"moe.placement = \"moe:0; other:1\" cannot be exported", "experts of several kinds",
+                     "every architecture of transformers that is known here has one kind"});
+}
+
+TEST(Family, ExpertsOfUnequalWidthAreNobodys) {
+  expect_user_error(
+      [&] { family_for(edited([](ModelShape& s) { s.moe.expert = "feed_forward:1,feed_forward(2):2"; })); },
+      {"moe.expert = \"feed_forward:1,feed_forward(2):2\" cannot be exported"});
+}
+
 TEST(Family, AttentionDecides) {
   const auto dense = [](const Edit& edit) {
     return type_of(edited([&](ModelShape& s) {

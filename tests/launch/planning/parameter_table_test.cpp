@@ -79,6 +79,19 @@ TEST(ParameterTable, AnExpertKindIsSharedOutByItsHiddenUnitsOrNotAtAll) {
   }
 }
 
+TEST(ParameterTable, TheRankOfTheWideExpertsHasMost) {
+  launch::Recipe recipe = small_recipe();
+  recipe.mesh = {.expert = 3};
+  recipe.moe.expert = "feed_forward(8):2,feed_forward(40):2,feed_forward:2";
+  const ParameterTable most = largest_parameters(recipe, kOddVocabulary, parallel::mesh_shape(recipe.mesh, 3));
+  EXPECT_EQ(most.elements(), count_parameters(recipe, kOddVocabulary, 3, 1).elements());
+  const int64_t expert = 3 * recipe.model.width;  // numbers of a hidden unit
+  EXPECT_EQ(most.elements() - count_parameters(recipe, kOddVocabulary, 3, 2).elements(),
+            recipe.model.layers * 2 * expert * (40 - 16));
+  // Of 6 experts a token visits 2: of their mean a third.
+  EXPECT_EQ(most.total - most.active, recipe.model.layers * 4 * expert * (2 * (8 + 40 + 16)) / 6);
+}
+
 TEST(ParameterTable, CountsWhatNoMachineHolds) {
   launch::Recipe recipe = small_recipe();
   recipe.run.precision = "bf16";

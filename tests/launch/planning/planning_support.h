@@ -56,6 +56,13 @@ inline std::vector<LayoutCase> small_cases() {
       {"classifier", changed([](auto& r) {
          r.model.kind = "classifier", r.moe.rows = "sequences", r.model.attention = "odd", r.moe.layers = "0,2,3";
        })},
+      {"two kinds", changed([](auto& r) {
+         r.moe.placement = "moe:0,3; small:1", r.moe.latent = 12;
+         moetrain::MoeConfig small{.router = "sigmoid_bias", .top_k = 3, .hidden = 8, .shared_hidden = 20};
+         small.experts = 6, small.name = "small", small.losses["entropy"] = 0.1;
+         r.moe.named = {small};
+       })},
+      {"widths", changed([](auto& r) { r.moe.expert = "feed_forward:1,feed_forward(8):3,feed_forward(24):2"; })},
       {"images", changed([](auto& r) {
          r.model.kind = "diffusion_transformer", r.objective.kind = "rectified_flow", r.moe.shared_hidden = 12;
        })}};

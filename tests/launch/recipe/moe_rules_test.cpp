@@ -155,7 +155,8 @@ const Refusal kExpertRefusals[] = {
      "or router = \"hecto\""},
     {{"moe.expert=feed_forward:7"},  // of 8
      "moe.expert = \"feed_forward:7\": these are 7 experts, and moe.experts is 8; legal: one kind for all experts, or "
-     "several with their numbers, such as \"gru:1,feed_forward:3\""},
+     "several with their numbers, such as \"gru:1,feed_forward:3\", a width of their own in brackets, "
+     "\"feed_forward(128):3\""},
     {{"moe.experts_by_layer=[4, 8]"},  // one number a block
      "moe.experts_by_layer has 2 numbers, but moe.layers = \"all\" of 4 blocks is 4 blocks with experts; "
      "legal: 4 numbers, or none for moe.experts everywhere"},

@@ -73,6 +73,14 @@ const ClassifierCase kClassifierCases[] = {
      [](launch::Recipe& r) { r.objective.kind = "distillation", r.objective.label_smoothing = 0.1; }},
     {"recomputed_blocks_of_sequences",
      [](launch::Recipe& r) { use_hecto(r, "feed_forward:4,gru:2"), r.train.recompute = "block"; }},
+    {"tokens_behind_sequences_of_three_sorts_of_experts",
+     [](launch::Recipe& r) {
+       use_hecto(r, "feed_forward(6):2,gru:2,feed_forward:2");
+       moetrain::MoeConfig tokens = r.moe;
+       tokens.name = "tokens", tokens.rows = "tokens", tokens.expert = "feed_forward";
+       tokens.router = "top_k", tokens.top_k = 2, tokens.gate = "sum1";
+       r.moe.named = {tokens}, r.moe.placement = "moe:0; tokens:1";
+     }},
     {"fewer_documents_than_ranks",
      [](launch::Recipe& r) { use_hecto(r, "gru:3,feed_forward:3"), r.train.global_batch = 2; }},
 };

@@ -16,6 +16,7 @@
 #include "launch/models/model_builder.h"
 #include "launch/ranks/groups.h"
 #include "launch/training/train_step.h"
+#include "moetrain/moe/expert_blocks.h"
 #include "moetrain/objectives/distillation.h"
 #include "moetrain/objectives/two_pass.h"
 #include "moetrain/routers/scores/scores.h"
@@ -68,14 +69,20 @@ inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_
 /// `mesh` with a layer's experts spread over so many ranks each way, uneven where they do not divide.
 inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch::Recipe& recipe, int64_t expert,
                                          int64_t expert_tensor) {
-  if (!recipe.moe.experts_by_layer.empty()) {
+  bool divides = true, alike = true;
+  for (const auto& layer : moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
+    if (!layer) continue;
+    divides = divides && layer->experts % expert == 0;
+    alike = alike && layer->experts == recipe.moe.experts;
+  }
+  if (!alike && !divides) {
     expert_tensor *= recipe.moe.hidden % expert == 0 ? expert : 1;
     expert = 1;
   }
   mesh.expert = expert;
   mesh.expert_tensor = expert_tensor;
   mesh.receive_bound = 1.5;
-  if (recipe.moe.experts % expert == 0) return mesh;
+  if (divides || !alike) return mesh;
   mesh.experts_by_rank.assign(static_cast<size_t>(expert), 1);
   mesh.experts_by_rank.front() += recipe.moe.experts - expert;
   return mesh;

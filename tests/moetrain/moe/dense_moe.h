@@ -28,7 +28,11 @@ inline at::Tensor dense_feed_forward(const at::Tensor& x, const at::Tensor& gate
 class DenseParts {
  public:
   DenseParts(MoeLayer& layer, const MoeConfig& config, Activation activation)
-      : parameters_(layer.named_parameters()), kinds_(expert_kinds(config)), activation_(activation) {}
+      : parameters_(layer.named_parameters()),
+        kinds_(expert_kinds(config)),
+        tables_(),
+        ranges_(expert_ranges(config, tables_.experts)),
+        activation_(activation) {}
 
   at::Tensor weight(const std::string& name) const {
     const at::Tensor* found = parameters_.find(name);
@@ -68,14 +72,22 @@ class DenseParts {
 
  private:
   at::Tensor ffn(const at::Tensor& x, int64_t e) const {
-    const at::Tensor gate = weight("experts.gate"), down = weight("latent_down.weight");
-    const at::Tensor out = dense_feed_forward(down.defined() ? at::mm(x, down.t()) : x, gate.defined() ? gate[e] : gate,
-                                              weight("experts.up")[e], weight("experts.down")[e], activation_);
+    auto range = ranges_.begin();
+    while (e >= range->first + range->count) ++range;
+    const auto own = [&](const char* name) {
+      const at::Tensor all = weight(std::string("experts.") + name + range->suffix);
+      return all.defined() ? all[e - range->first] : all;
+    };
+    const at::Tensor down = weight("latent_down.weight");
+    const at::Tensor out =
+        dense_feed_forward(down.defined() ? at::mm(x, down.t()) : x, own("gate"), own("up"), own("down"), activation_);
     return down.defined() ? at::mm(out, weight("latent_up.weight").t()) : out;
   }
 
   torch::OrderedDict<std::string, at::Tensor> parameters_;
   ExpertKinds kinds_;
+  MoeTables tables_;
+  std::vector<ExpertRange> ranges_;
   Activation activation_;
 };
 

@@ -10,13 +10,13 @@ namespace {
 /// "0101": one digit a block.
 std::string blocks_text(const std::string& layers, int64_t blocks) {
   std::string text;
-  for (const bool with_experts : expert_blocks(layers, blocks)) text += with_experts ? '1' : '0';
+  for (const bool with_experts : expert_blocks({.layers = layers}, blocks)) text += with_experts ? '1' : '0';
   return text;
 }
 
 std::string blocks_fault(const std::string& layers, int64_t blocks) {
   try {
-    expert_blocks(layers, blocks);
+    expert_blocks({.layers = layers}, blocks);
   } catch (const parallel::UserError& error) {
     return error.what();
   }
@@ -65,27 +65,96 @@ TEST(ExpertBlocks, RangeAndRepetitionAreRefused) {
             "moe.layers = \"odd\": this is none of the model's blocks (1); say \"none\" for a model without experts");
 }
 
-TEST(ForLayer, PyramidGivesEachBlockItsNumber) {
+TEST(LayerConfigs, PyramidGivesEachBlockItsNumber) {
   const MoeConfig pyramid{.layers = "odd", .experts = 5, .top_k = 1, .experts_by_layer = {4, 8}};
-  EXPECT_EQ(for_layer(pyramid, 1, 4).experts, 4);
-  const MoeConfig last = for_layer(pyramid, 3, 4);
-  EXPECT_EQ(last.experts, 8);
-  EXPECT_EQ(last.top_k, 1);
-  EXPECT_TRUE(last.experts_by_layer.empty());
-  EXPECT_EQ(for_layer({.experts = 5}, 2, 4).experts, 5);
+  const auto layers = layer_configs(pyramid, 4);
+  EXPECT_FALSE(layers.at(0) || layers.at(2)) << "dense blocks";
+  EXPECT_EQ(layers.at(1)->experts, 4);
+  EXPECT_EQ(layers.at(3)->experts, 8);
+  EXPECT_EQ(layers.at(3)->top_k, 1);
+  EXPECT_TRUE(layers.at(3)->experts_by_layer.empty());
+  EXPECT_EQ(layer_configs({.experts = 5}, 4).at(2)->experts, 5);
 }
 
-TEST(ForLayer, NumbersThatDoNotFitAreRefused) {
-  const MoeConfig pyramid{.layers = "odd", .experts_by_layer = {4, 8, 8}};
+std::string layers_fault(const MoeConfig& config, int64_t blocks) {
   try {
-    for_layer(pyramid, 1, 4);
-    FAIL() << "no fault";
+    layer_configs(config, blocks);
   } catch (const parallel::UserError& error) {
-    EXPECT_STREQ(error.what(),
-                 "moe.experts_by_layer has 3 numbers, but moe.layers = \"odd\" of 4 blocks is 2 blocks with "
-                 "experts; legal: 2 numbers, or none for moe.experts everywhere");
+    return error.what();
   }
-  EXPECT_THROW(for_layer(pyramid, 0, 4), parallel::InternalError);  // a dense block
+  return "no fault";
+}
+
+TEST(LayerConfigs, NumbersThatDoNotFitAreRefused) {
+  EXPECT_EQ(layers_fault({.layers = "odd", .experts_by_layer = {4, 8, 8}}, 4),
+            "moe.experts_by_layer has 3 numbers, but moe.layers = \"odd\" of 4 blocks is 2 blocks with "
+            "experts; legal: 2 numbers, or none for moe.experts everywhere");
+}
+
+/// Layers "wide" and "narrow" beside [moe].
+MoeConfig several(const char* placement) {
+  MoeConfig config{.placement = placement, .hidden = 10};
+  for (const auto& [name, hidden] : {std::pair{"wide", 30}, std::pair{"narrow", 3}}) {
+    MoeConfig& layer = config.named.emplace_back();
+    layer.name = name, layer.hidden = hidden;
+  }
+  return config;
+}
+
+TEST(Placement, SaysWhichBlockHoldsWhat) {
+  const auto layers = layer_configs(several(" narrow : every:4;moe:0,1; wide:2"), 5);
+  std::string found;
+  for (const auto& layer : layers) found += layer ? std::to_string(layer->hidden) + layer->name + " " : "dense ";
+  EXPECT_EQ(found, "10 10 30wide 3narrow dense ");
+  EXPECT_TRUE(layers.at(1)->named.empty() && layers.at(1)->placement.empty()) << "of one layer nothing else is said";
+  EXPECT_EQ(expert_blocks(several("narrow:0; wide:2"), 3), std::vector<bool>({true, false, true}));
+}
+
+TEST(Placement, EachKindHasItsPyramid) {
+  MoeConfig config = several("narrow:0,3; wide:1-2");
+  config.named[0].experts_by_layer = {2, 4};
+  const auto layers = layer_configs(config, 4);
+  EXPECT_EQ(layers.at(1)->experts, 2);
+  EXPECT_EQ(layers.at(2)->experts, 4);
+  EXPECT_EQ(layers.at(3)->experts, 8);
+  config.named[0].experts_by_layer = {2};
+  EXPECT_EQ(layers_fault(config, 4),
+            "layer.wide.experts_by_layer has 1 numbers, but its part of moe.placement = \"narrow:0,3; wide:1-2\" is 2 "
+            "blocks with experts; legal: 2 numbers, or none for layer.wide.experts everywhere");
+}
+
+TEST(Placement, WhatIsNoneIsRefused) {
+  const auto refused = [](const char* placement, const std::string& reason) {
+    EXPECT_EQ(layers_fault(several(placement), 4), std::string("moe.placement = \"") + placement + "\": " + reason);
+  };
+  refused("wide:0; narow:1", "there is no section [layer.narow]; did you mean 'narrow'?");
+  refused("qq:0", "there is no section [layer.qq]; known: moe, wide, narrow");
+  refused("wide:0-2; narrow:even", "block 0 is given to 'wide' and to 'narrow'");
+  refused("wide:0; narrow:1; wide:2", "'wide' stands there twice");
+  for (const char* none : {"wide:0; narrow", "wide:0; narrow:1;"}) {
+    EXPECT_NE(
+        layers_fault(several(none), 4).find("gives nothing its blocks; legal: NAME:BLOCKS with semicolons between"),
+        std::string::npos)
+        << none;
+  }
+  EXPECT_EQ(layers_fault(several("wide:0; narrow:4"), 4),
+            "moe.placement: narrow = \"4\": block 4 is out of range; legal: 0 to 3, the model has 4 blocks");
+}
+
+TEST(Placement, ALayerThatIsNowhereIsRefused) {
+  const std::string legal = " is in no block; legal: a moe.placement that says in which, such as ";
+  const std::string narrow = "[layer.narrow]" + legal + "\"narrow:0\", or without this section";
+  EXPECT_EQ(layers_fault(several("wide:0"), 4), narrow);
+  EXPECT_EQ(layers_fault(several("wide:0; narrow:none"), 4), narrow);
+  EXPECT_EQ(layers_fault(several(""), 4), "[layer.wide]" + legal + "\"wide:0\", or without this section");
+  MoeConfig both = several("wide:0; narrow:1");
+  both.layers = "odd";
+  EXPECT_EQ(
+      layers_fault(both, 4),
+      "moe.layers = \"odd\" with moe.placement = \"wide:0; narrow:1\": both say which blocks hold experts; legal: "
+      "one of them");
+  both.layers = "all", both.named[0].name = "moe", both.placement = "moe:0; narrow:1";
+  EXPECT_EQ(layers_fault(both, 4), "[layer.moe]: in a placement moe is [moe] itself; legal: another name");
 }
 
 }  // namespace

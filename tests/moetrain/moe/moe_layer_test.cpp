@@ -46,6 +46,11 @@ MoeConfig latent(MoeConfig config, int64_t width) {
   return config;
 }
 
+MoeConfig of_widths(MoeConfig config, const char* expert) {
+  config.expert = expert;
+  return config;
+}
+
 /// PR-MoE's.
 MoeConfig residual(MoeConfig config) {
   config.shared_hidden = 5;
@@ -187,26 +192,31 @@ TEST_P(MoeLayerTest, AllTokensOnOneExpert) {
 
 INSTANTIATE_TEST_SUITE_P(
     Layers, MoeLayerTest,
-    testing::Values(MoeCase{"SwigluSum1", small(2, "sum1")}, MoeCase{"SwigluRawTop1", small(1, "raw")},
-                    MoeCase{"GeluRaw", small(3, "raw"), Activation::kGelu},
-                    MoeCase{"GeluSum1GatedShared", with(small(2, "sum1"), "dropless", 1, 3), Activation::kGelu},
-                    MoeCase{"SwigluGatedShared", with(small(2, "raw"), "dropless", 1, 3)},
-                    MoeCase{"SwigluUngatedShared", with(small(2, "sum1"), "dropless", 1, 7, false)},
-                    MoeCase{"BoundedSum1", with(small(2, "sum1"), "factor", 0.8)},
-                    MoeCase{"BoundedRawShared", with(small(2, "raw"), "factor", 0.5, 3)},
-                    MoeCase{"RoomyBound", with(small(2, "raw"), "factor", 4)},
-                    MoeCase{"ZeroCopyConstant", with_kinds(small(2, "sum1"), 3, 1, 1)},
-                    MoeCase{"Nulls", with_kinds(small(4, "raw"), 0, 0, 0, 5), Activation::kGelu},
-                    MoeCase{"CopiesOnly", with_kinds(small(3, "sum1"), 0, 2, 0)},
-                    MoeCase{"AllKindsBoundedShared", with_kinds(with(small(3, "raw"), "factor", 0.7, 3), 2, 2, 1, 2)},
-                    MoeCase{"Relu", small(2, "sum1"), Activation::kRelu},
-                    MoeCase{"ReluShared", with(small(1, "raw"), "dropless", 1, 3), Activation::kRelu},
-                    MoeCase{"Residual", residual(small(1, "raw"))},
-                    MoeCase{"ResidualBoundedTop2", residual(with(small(2, "sum1"), "factor", 0.8)), Activation::kGelu},
-                    MoeCase{"Latent", latent(small(2, "sum1"), 3)},
-                    MoeCase{"LatentGeluKindsShared",
-                            latent(with_kinds(with(small(3, "raw"), "dropless", 1, 3), 1, 1, 1), 2), Activation::kGelu},
-                    MoeCase{"LatentResidualBounded", latent(residual(with(small(1, "raw"), "factor", 0.5)), 1)}),
+    testing::Values(
+        MoeCase{"SwigluSum1", small(2, "sum1")}, MoeCase{"SwigluRawTop1", small(1, "raw")},
+        MoeCase{"GeluRaw", small(3, "raw"), Activation::kGelu},
+        MoeCase{"GeluSum1GatedShared", with(small(2, "sum1"), "dropless", 1, 3), Activation::kGelu},
+        MoeCase{"SwigluGatedShared", with(small(2, "raw"), "dropless", 1, 3)},
+        MoeCase{"SwigluUngatedShared", with(small(2, "sum1"), "dropless", 1, 7, false)},
+        MoeCase{"BoundedSum1", with(small(2, "sum1"), "factor", 0.8)},
+        MoeCase{"BoundedRawShared", with(small(2, "raw"), "factor", 0.5, 3)},
+        MoeCase{"RoomyBound", with(small(2, "raw"), "factor", 4)},
+        MoeCase{"ZeroCopyConstant", with_kinds(small(2, "sum1"), 3, 1, 1)},
+        MoeCase{"Nulls", with_kinds(small(4, "raw"), 0, 0, 0, 5), Activation::kGelu},
+        MoeCase{"CopiesOnly", with_kinds(small(3, "sum1"), 0, 2, 0)},
+        MoeCase{"AllKindsBoundedShared", with_kinds(with(small(3, "raw"), "factor", 0.7, 3), 2, 2, 1, 2)},
+        MoeCase{"Relu", small(2, "sum1"), Activation::kRelu},
+        MoeCase{"ReluShared", with(small(1, "raw"), "dropless", 1, 3), Activation::kRelu},
+        MoeCase{"Residual", residual(small(1, "raw"))},
+        MoeCase{"ResidualBoundedTop2", residual(with(small(2, "sum1"), "factor", 0.8)), Activation::kGelu},
+        MoeCase{"Latent", latent(small(2, "sum1"), 3)},
+        MoeCase{"LatentGeluKindsShared", latent(with_kinds(with(small(3, "raw"), "dropless", 1, 3), 1, 1, 1), 2),
+                Activation::kGelu},
+        MoeCase{"LatentResidualBounded", latent(residual(with(small(1, "raw"), "factor", 0.5)), 1)},
+        MoeCase{"Widths", of_widths(small(2, "sum1"), "feed_forward(9):1,feed_forward:2,feed_forward(1):2")},
+        MoeCase{"WidthsGeluLatentBounded",
+                of_widths(latent(with(small(3, "raw"), "factor", 0.7), 2), "feed_forward:4,feed_forward(8):1"),
+                Activation::kGelu}),
     [](const testing::TestParamInfo<MoeCase>& one) { return std::string(one.param.name); });
 
 TEST(MoeLayer, ParametersHaveTheirNames) {
