@@ -19,7 +19,9 @@ struct DataConfig {
 template <class Visitor>
 void visit(DataConfig& config, Visitor& field) {
   using namespace parallel;
-  field("file", config.file, anything(), "token file written by `moetrain prepare`");
+  field("file", config.file, anything(),
+        "token file written by `moetrain prepare`; of a language model also several, with the weights by which "
+        "sequences are drawn from them: \"a.h5:3,b.h5:1\"");
   field("sequence_length", config.sequence_length, between(1, 1 << 20), "tokens of one sequence of a language model");
   field("directions", config.directions, anything(),
         "translation: \"all\", or a list such as \"en-de,de-en\" or \"en-*,*-en\"");

@@ -108,6 +108,7 @@ void read_images(const Hdf5File& file, CorpusContents& contents) {
 
 void check_tokens(const Hdf5File& file, const CorpusContents& contents) {
   const TokenView& tokens = contents.tokens;
+  contents.file->expect_pass();
   const std::string found = checksum(tokens.begin, tokens.bytes());
   const std::string stored = file.stored_checksum(Names::kTokens);
   if (found != stored) {
@@ -161,6 +162,7 @@ TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify, 
   read_alignment(file, *contents);
   read_images(file, *contents);
   if (verify == Verify::kTokens) check_tokens(file, *contents);
+  contents->file->expect_random_places();
   std::string parts = file.stored_checksum(Names::kTokens) + file.stored_checksum(Names::kOffsets) +
                       file.stored_checksum(Names::kSplit);
   if (contents->image) parts += contents->image->text();

@@ -27,6 +27,9 @@ class TokenStream {
   /// past the end get input end_of_text, target TokenBatch::kIgnored and group 0.
   void read(int64_t begin, int64_t count, int64_t* tokens, int64_t* targets, int32_t* groups) const;
 
+  /// Asks for the pages of these targets, without waiting for them.
+  void will_read(int64_t begin, int64_t count) const;
+
  private:
   int64_t token_before(int64_t target) const;
   int64_t document_at(int64_t target) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 
 #include "data/sources/workers.h"
 #include "data/tokenizers/model_tokenizer.h"
@@ -30,23 +31,38 @@ bool is_made(const PrepareOptions& options) {
   return std::ranges::find(names, options.tokenizer) != names.end();
 }
 
+bool is_hdf5(const std::filesystem::path& path) {
+  constexpr std::string_view kMark = "\x89HDF";
+  std::string begin(kMark.size(), '\0');
+  return std::ifstream(path, std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size())) &&
+         begin == kMark;
+}
+
+/// Of a model, or of another token file, so that the two can be mixed.
+std::shared_ptr<const Tokenizer> tokenizer_that_is_there(const PrepareOptions& options) {
+  if (!is_hdf5(options.tokenizer)) return read_model_tokenizer(options.tokenizer);
+  return TokenCorpus::open(options.tokenizer, Verify::kIndexOnly, options.tokenizers).shared_tokenizer();
+}
+
 }  // namespace
 
 void require_known_tokenizer(const PrepareOptions& options) {
   std::error_code error;
   if (is_made(options) || std::filesystem::exists(options.tokenizer, error)) return;
-  parallel::user_error("unknown tokenizer '", parallel::printable(options.tokenizer),
-                       "'; known: ", parallel::list_names(made_kinds(options)),
-                       ", and a model's own: a folder that exists, or its tokenizer.json or tokenizer.model");
+  parallel::user_error(
+      "unknown tokenizer '", parallel::printable(options.tokenizer),
+      "'; known: ", parallel::list_names(made_kinds(options)),
+      ", and a model's own: a folder that exists, or its tokenizer.json or tokenizer.model; or that of ",
+      "another token file");
 }
 
 std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options,
                                                 const std::vector<std::string_view>& texts,
                                                 const std::vector<std::string>& controls) {
   if (!is_made(options)) {
-    auto of_model = read_model_tokenizer(options.tokenizer);
-    for (const std::string& name : controls) of_model->control(name);
-    return of_model;
+    auto tokenizer = tokenizer_that_is_there(options);
+    for (const std::string& name : controls) tokenizer->control(name);
+    return tokenizer;
   }
   const TokenizerKind& kind = options.tokenizers.at(options.tokenizer);
   const TokenizerTraining training{

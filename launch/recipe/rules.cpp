@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "data/datasets/token_mixture.h"
 #include "moetrain/attention/rope_scaling.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
@@ -227,6 +228,7 @@ void check_offload(bool offload, parallel::Enum<Device> device) {
 void check_training(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
+  data::parse_token_files(recipe.data.file);
   const std::vector<bool> with_experts =
       moetrain::expert_blocks(recipe.moe.layers, moetrain::total_blocks(recipe.model));
   if (std::ranges::count(with_experts, true) > 0) moetrain::check_learns(recipe.moe);

@@ -132,6 +132,7 @@ void Trainer::announce(bool resumed) {
   for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), setup_.scale.tokens_per_update)) {
     progress_.say(note);
   }
+  for (const SourceTokens& source : setup_.batches->source_tokens(setup_.length)) progress_.say(describe(source));
   if (const std::string left_out = setup_.batches->left_out(); !left_out.empty()) progress_.say(left_out);
   const int64_t tensor = groups_.mesh->shape().tensor;
   const int64_t idle = (groups_.shard.count - setup_.batches->sequences_per_micro_batch()) * tensor;
@@ -143,33 +144,28 @@ void Trainer::announce(bool resumed) {
 }
 
 void Trainer::write_start(bool resumed, const moetrain::ParameterCount& count, const std::string& model) {
-  ResumeRecord record;
-  record.step = update_;
-  record.time = utc_now();
-  record.build = build_id();
-  record.recipe_hash = hash_text(recipe_hash(recipe_));
-  record.ranks = static_cast<double>(groups_.control->size());
-  record.mesh = groups_.mesh->shape().describe();
-  record.threads = static_cast<double>(recipe_.run.threads);
+  std::vector<ChangedKey> changes;
+  if (before_) changes = changed_keys(*before_, recipe_);
+  ResumeRecord record{start_record(recipe_, groups_, update_, before_ ? &changes : nullptr)};
   record.parameters = {static_cast<double>(count.total), static_cast<double>(count.active)};
   record.model = model;
-  if (before_) {
-    record.changed.emplace();
-    for (const ChangedKey& key : changed_keys(*before_, recipe_)) {
-      record.changed->push_back({key.name, {key.then, key.now}});
-    }
-  }
   if (resumed) return metrics_->write(record);
   metrics_->write(static_cast<const StartRecord&>(record));
 }
 
-Trainer::Agreed Trainer::agree(const std::vector<MicroBatch>& batches) {
+Trainer::Agreed Trainer::agree(const PrefetchedBatches::Next& next) {
   int64_t targets = 0;
-  for (const MicroBatch& batch : batches) targets += counted_targets(batch, *groups_.mesh);
+  for (const MicroBatch& batch : next.batches) targets += counted_targets(batch, *groups_.mesh);
   const bool stop = interrupt_.requested() || progress_.reader_gone();
-  at::Tensor sums = at::tensor({targets, int64_t{stop}, int64_t{metrics_ != nullptr && metrics_->failed()}}, at::kLong);
+  const bool failed = next.fault != nullptr || (metrics_ != nullptr && metrics_->failed());
+  at::Tensor sums = at::tensor({targets, int64_t{stop}, int64_t{failed}}, at::kLong);
   groups_.control->all_reduce(sums, parallel::ReduceOp::kSum).wait();
-  if (sums[2].item<int64_t>() > 0) check_metrics_written();
+  if (sums[2].item<int64_t>() > 0) {
+    check_metrics_written();
+    parallel::all_ranks(*groups_.control, [&] {
+      if (next.fault) std::rethrow_exception(next.fault);
+    });
+  }
   return {sums[0].item<int64_t>(), sums[1].item<int64_t>() > 0};
 }
 
@@ -205,24 +201,27 @@ void Trainer::end_diverged(const Diverged& fault) const {
 Trainer::End Trainer::run() {
   End end = End::kDone;
   if (!overlap_) return end;  // nothing to do
+  std::optional<PrefetchedBatches> reader;
   while (update_ < setup_.length) {
-    const auto start = std::chrono::steady_clock::now();
-    const auto batches = setup_.batches->read(update_);
-    const double read_seconds = seconds_since(start);
+    if (!reader) reader.emplace(*setup_.batches, update_, setup_.length);
+    const PrefetchedBatches::Next next = reader->take();
     groups_.ledger->reset();  // evaluations and checkpoints are not an update's
-    const Agreed agreed = agree(batches);
+    const Agreed agreed = agree(next);
     if (agreed.stop) {
       end = End::kInterrupted;
       break;
     }
-    StepReport report = step(batches, agreed.targets);
-    report.seconds.data += read_seconds;
+    StepReport report = step(next.batches, agreed.targets);
+    report.seconds.data_wait = next.waited;
     ++update_;
     phase_seconds_ += report.seconds;
     dropped_ += report.dropped();
     for (const auto& [axis, traffic] : groups_.ledger->by_axis()) bytes_[axis] += traffic.bytes;
     if (due(setup_.updates_of(recipe_.train.log_every)) || update_ == setup_.length) log(report);
-    if (due(setup_.updates_of(recipe_.overlap.replan_every)) && update_ < setup_.length) measure_plan();
+    if (due(setup_.updates_of(recipe_.overlap.replan_every)) && update_ < setup_.length) {
+      reader.reset();  // measuring reads, too
+      measure_plan();
+    }
     if (due(setup_.updates_of(recipe_.evaluate.every)) && update_ < setup_.length) score();
     if (due(setup_.updates_of(recipe_.checkpoint.every)) && update_ < setup_.length) save();
   }
@@ -287,6 +286,7 @@ void Trainer::log(const StepReport& report) {
     const double engine = groups_.engine != nullptr ? groups_.engine->cpu_seconds() : 0;
     record.mpi_thread_share = (engine - std::exchange(engine_seconds_, engine)) / seconds;
     record.dropped = static_cast<double>(dropped_);
+    record.sources = tokens_by_source(setup_.batches->source_tokens(update_));
     metrics_->write(record);
   }
   phase_seconds_ = {};
