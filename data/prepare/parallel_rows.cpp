@@ -7,7 +7,7 @@
 
 #include "data/datasets/alignment.h"
 #include "data/prepare/encoding.h"
-#include "data/sources/file_bytes.h"
+#include "data/files/file_bytes.h"
 #include "parallel/base/fault.h"
 
 namespace data {

@@ -13,7 +13,7 @@
 #include "data/prepare/image_folder.h"
 #include "data/prepare/prepare_parallel.h"
 #include "data/sources/document.h"
-#include "data/sources/file_bytes.h"
+#include "data/files/file_bytes.h"
 #include "data/sources/glob.h"
 #include "data/sources/man_source.h"
 #include "data/sources/near_copies.h"
@@ -46,6 +46,7 @@ void check_options(const PrepareOptions& options) {
   if (valid_utf8_prefix(options.language) != options.language.size()) {
     parallel::user_error("the language of the text is not UTF-8: ", describe_utf8_fault(options.language));
   }
+  if (options.field.empty()) parallel::user_error("the field of JSON lines must not be empty; legal: a member's name");
   require_known_tokenizer(options);
 }
 
@@ -60,7 +61,7 @@ void read_text(const PrepareOptions& options, Documents& documents, PrepareSumma
     files.insert(found.begin(), found.end());
   }
   if (!files.empty()) report_phase(options, parallel::concat("Reading ", files.size(), " text files."));
-  const TextFileOptions file_options{options.language, options.most_file_bytes};
+  const TextFileOptions file_options{options.language, options.most_file_bytes, options.field};
   for (const std::filesystem::path& file : files) require_apart(options.output, file);
   for (const std::filesystem::path& file : files) {
     append(documents, read_text_file(file, file_options, &summary.notes));

@@ -13,18 +13,20 @@
 namespace data {
 
 struct PrepareOptions {
-  std::vector<std::string> text;  // --text: text files, or patterns ('dir/**/*.txt'): plain, JSON lines, gzip of both
-  std::vector<std::string> man;   // --man: folders with manual pages, e.g. unpacked Debian packages
-  std::string images;             // --images: a folder of .png files in a folder for each class; instead of all others
+  std::vector<std::string>
+      text;  // --text: text files, or patterns ('dir/**/*.txt'): plain, JSON lines, both also packed
+  std::vector<std::string> man;  // --man: folders with manual pages, e.g. unpacked Debian packages
+  std::string images;            // --images: a folder of .png files in a folder for each class; instead of all others
   // Sets of files whose lines are translations of each other, "en=train.en.gz,de=train.de.gz". Instead of text and man;
   // held out and test are whole sets, and `heldout` has no say.
   std::vector<std::string> parallel, validation, test;
   std::string output;                        // the token file to write
   Overwrite overwrite = Overwrite::kRefuse;  // what to do where the output exists
   std::string language = "text";             // group of text that does not say its own language
+  std::string field = "text";                // of JSON lines: what is the text (TextFileOptions)
   TokenizerTable tokenizers = builtin_tokenizers();
-  // One of them that is made, which learns from the training split what it learns, or the folder or file of a model's
-  // own tokenizer.
+  // One of them that is made, which learns from the training split what it learns, the folder or file of a model's own
+  // tokenizer, or a token file whose tokenizer it shall be.
   std::string tokenizer = "sentencepiece";
   int64_t vocabulary_size = 4096;               // pieces of a sentencepiece vocabulary
   int64_t tokenizer_sample_bytes = 16ll << 20;  // text that the vocabulary is trained on, at most about so many bytes

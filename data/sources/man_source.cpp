@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "data/sources/child_process.h"
-#include "data/sources/file_bytes.h"
+#include "data/files/file_bytes.h"
 #include "data/sources/lines.h"
 #include "data/sources/man_text.h"
 #include "data/sources/workers.h"

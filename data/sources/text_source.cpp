@@ -4,10 +4,11 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "data/sources/file_bytes.h"
+#include "data/files/file_bytes.h"
 #include "data/sources/json_line.h"
 #include "data/sources/lines.h"
 #include "data/sources/near_copies.h"
+#include "data/files/packing.h"
 #include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
@@ -30,31 +31,50 @@ SourceDocument text_document(const std::string& name, const std::string& group, 
   return {name, identity, key, group, std::move(text)};
 }
 
-SourceDocument json_document(std::string_view line, const std::string& place, const std::string& group) {
+/// The member that a dotted name means: "a.b" is "b" of the object "a", or a member that is called so; null where it is
+/// absent.
+const nlohmann::json* member_at(const nlohmann::json& object, const std::string& name) {
+  if (!object.is_object()) return nullptr;
+  if (const auto whole = object.find(name); whole != object.end()) return &*whole;
+  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    const auto outer = object.find(name.substr(0, dot));
+    if (outer == object.end()) continue;
+    if (const nlohmann::json* inner = member_at(*outer, name.substr(dot + 1))) return inner;
+  }
+  return nullptr;
+}
+
+SourceDocument json_document(std::string_view line, const std::string& place, const TextFileOptions& options) {
   const nlohmann::json object = parse_json_line(line, place);
-  const std::string* text = string_member(object, "text", place);
+  const nlohmann::json* text = member_at(object, options.field);
+  if (text == nullptr) {
+    parallel::user_error(place, ": the object has no \"", options.field, "\"",
+                         options.field == "text" ? " (prepare --field NAME takes another member)" : "");
+  }
+  if (!text->is_string()) {
+    parallel::user_error(place, ": \"", options.field, "\" is ", text->type_name(), ", not a string");
+  }
   const std::string* language = string_member(object, "language", place);
   const std::string* label = string_member(object, "label", place);
   if (language != nullptr && label != nullptr) {
     parallel::user_error(place, ": has a \"language\" and a \"label\", and one document has one group");
   }
-  if (text == nullptr) parallel::user_error(place, ": the object has no \"text\"");
   const std::string* own = language != nullptr ? language : label;
   if (own != nullptr && (own->empty() || own->find('\0') != std::string::npos)) {
     parallel::user_error(place, ": \"", language != nullptr ? "language" : "label", "\" is empty or holds a zero byte");
   }
-  return text_document(place, own != nullptr ? *own : group, *text);
+  return text_document(place, own != nullptr ? *own : options.group, text->get<std::string>());
 }
 
 bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
 
 std::vector<SourceDocument> json_documents(std::string_view content, const std::string& path,
-                                           const std::string& group) {
+                                           const TextFileOptions& options) {
   std::vector<SourceDocument> documents;
   for (int64_t number = 1; !content.empty(); ++number) {
     const std::string_view line = take_line(content);
     if (is_blank_line(line)) continue;
-    documents.push_back(json_document(line, parallel::concat(path, ":", number), group));
+    documents.push_back(json_document(line, parallel::concat(path, ":", number), options));
   }
   return documents;
 }
@@ -63,7 +83,7 @@ void require_utf8(const std::string& content, const std::filesystem::path& path)
   const size_t valid = valid_utf8_prefix(content);
   if (valid == content.size()) return;
   const auto line = 1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(valid), '\n');
-  const bool packed = path.extension() == ".gz";
+  const bool packed = std::ranges::any_of(packings(), [&](const Packing& p) { return path.extension() == p.ending; });
   parallel::user_error(path.string(), ": not UTF-8: ", describe_utf8_fault(content),
                        packed ? " of the unpacked text" : "", ", in line ", line);
 }
@@ -77,13 +97,14 @@ void note_zero_bytes(const std::string& content, const std::filesystem::path& pa
 
 }  // namespace
 
-bool begins_json_lines(std::string_view content) {
+bool begins_json_lines(std::string_view content, const std::string& field) {
   while (!content.empty()) {
     const std::string_view line = take_line(content);
     if (is_blank_line(line)) continue;
     if (line[line.find_first_not_of(" \t")] != '{') return false;
     const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    return object.is_object() && object.contains("text") && object["text"].is_string();
+    const nlohmann::json* text = member_at(object, field);
+    return text != nullptr && text->is_string();
   }
   return false;
 }
@@ -100,12 +121,12 @@ std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, co
   require_utf8(content, path);
   if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);
   const bool named = is_named_json_lines(path);
-  if (named || begins_json_lines(content)) {
+  if (named || begins_json_lines(content, options.field)) {
     if (!named && notes != nullptr) {
       notes->push_back("'" + path.string() +
                        "' is read as JSON lines, because its first line is an object with a text.");
     }
-    return json_documents(content, path.string(), options.group);
+    return json_documents(content, path.string(), options);
   }
   note_zero_bytes(content, path, notes);
   return {text_document(path.string(), options.group, std::move(content))};

@@ -1,4 +1,4 @@
-#include "data/sources/file_kind.h"
+#include "data/files/file_kind.h"
 
 namespace data {
 namespace {
@@ -10,14 +10,14 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {
-    {kGzipMark, 0, "is packed twice by gzip; unpack it once (gzip -d)"},
+    {kGzipMark, 0, "is packed twice, the inner time by gzip; unpack it once"},
     {{"\xFD"
       "7zXZ\0",
       6},
      0,
-     "is packed by xz; unpack it first (xz -d), or pack it by gzip"},
-    {"BZh91AY&SY", 0, "is packed by bzip2; unpack it first (bzip2 -d), or pack it by gzip"},
-    {"\x28\xB5\x2F\xFD", 0, "is packed by zstd; unpack it first (zstd -d), or pack it by gzip"},
+     "is packed by xz; unpack it first (xz -d), or pack it by gzip or zstd"},
+    {"BZh91AY&SY", 0, "is packed by bzip2; unpack it first (bzip2 -d), or pack it by gzip or zstd"},
+    {kZstdMark, 0, "is packed twice, the inner time by zstd; unpack it once"},
     {"PK\x03\x04", 0, "is a zip archive or a document made of one; give the plain text files in it"},
     {"7z\xBC\xAF\x27\x1C", 0, "is a 7z archive; give the plain text files in it"},
     {"ustar", 257, "is a tar archive; unpack it (tar -x) and give the text files in it"},
