@@ -4,7 +4,9 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include "data/prepare/parts.h"
 #include "data/sources/workers.h"
 #include "data/tokenizers/model_tokenizer.h"
 #include "parallel/base/fault.h"
@@ -80,24 +82,41 @@ std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options,
   return kind.make(texts, training);
 }
 
-std::vector<std::vector<int32_t>> encode_all(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer,
-                                             const PrepareOptions& options, PrepareSummary& summary) {
-  std::vector<std::vector<int32_t>> tokens(texts.size());
+EncodedTexts encode_texts(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer, int64_t threads,
+                          const std::function<void(int64_t)>& advance) {
+  EncodedTexts all{.tokens = std::vector<std::vector<int32_t>>(texts.size())};
   std::atomic<int64_t> changed = 0;
-  for_each_index(static_cast<int64_t>(texts.size()), options.threads, [&](int64_t index) {
+  for_each_index(static_cast<int64_t>(texts.size()), threads, [&](int64_t index) {
     const auto i = static_cast<size_t>(index);
-    tokens[i] = tokenizer.encode(texts[i]);
-    if (tokenizer.decode(tokens[i]) == texts[i]) return;
+    all.tokens[i] = tokenizer.encode(texts[i]);
+    advance(static_cast<int64_t>(texts[i].size()));
+    if (tokenizer.decode(all.tokens[i]) == texts[i]) return;
     parallel::check_internal(!tokenizer.lossless(), "the tokenizer does not give back text ", index, ", '",
                              texts[i].substr(0, 200), "'");
     ++changed;
   });
-  if (changed > 0) {
-    summary.notes.push_back(
-        parallel::concat("the tokenizer does not give back ", changed.load(), " of ", texts.size(),
-                         " texts letter by letter: it normalises, or has no piece for a character"));
-  }
-  return tokens;
+  all.changed = changed;
+  return all;
+}
+
+int64_t threads_each(const PrepareOptions& options, const PrepareTeam& team) {
+  if (options.threads > 0 || team.is_alone()) return options.threads;
+  return std::max<int64_t>(1, static_cast<int64_t>(std::thread::hardware_concurrency()) / team.shard.count);
+}
+
+void note_changed(int64_t changed, int64_t texts, PrepareSummary& summary) {
+  if (changed == 0) return;
+  summary.notes.push_back(parallel::concat("the tokenizer does not give back ", changed, " of ", texts,
+                                           " texts letter by letter: it normalises, or has no piece for a character"));
+}
+
+std::vector<std::vector<int32_t>> encode_all(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer,
+                                             const PrepareOptions& options, PrepareSummary& summary) {
+  int64_t bytes = 0;
+  for (const std::string_view text : texts) bytes += static_cast<int64_t>(text.size());
+  EncodedTexts all = encode_texts(texts, tokenizer, options.threads, phase_progress(options, "encoding", bytes));
+  note_changed(all.changed, static_cast<int64_t>(texts.size()), summary);
+  return std::move(all.tokens);
 }
 
 void describe(const PrepareOptions& options, const Tokenizer& tokenizer, PrepareSummary& summary) {

@@ -4,20 +4,21 @@
 #include <iterator>
 #include <map>
 #include <optional>
-#include <set>
 #include <unordered_set>
 #include <utility>
 
+#include "data/files/file_bytes.h"
+#include "data/hdf5/checksum.h"
 #include "data/prepare/encoding.h"
+#include "data/prepare/encoding_share.h"
 #include "data/prepare/holdout.h"
 #include "data/prepare/image_folder.h"
+#include "data/prepare/parts.h"
 #include "data/prepare/prepare_parallel.h"
+#include "data/prepare/text_files.h"
 #include "data/sources/document.h"
-#include "data/files/file_bytes.h"
-#include "data/sources/glob.h"
 #include "data/sources/man_source.h"
 #include "data/sources/near_copies.h"
-#include "data/sources/text_source.h"
 #include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
@@ -52,20 +53,6 @@ void check_options(const PrepareOptions& options) {
 
 void append(Documents& all, Documents&& more) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
-}
-
-void read_text(const PrepareOptions& options, Documents& documents, PrepareSummary& summary) {
-  std::set<std::filesystem::path> files;  // a file that two patterns match counts once
-  for (const std::string& pattern : options.text) {
-    const auto found = expand_glob(pattern, &summary.notes);
-    files.insert(found.begin(), found.end());
-  }
-  if (!files.empty()) report_phase(options, parallel::concat("Reading ", files.size(), " text files."));
-  const TextFileOptions file_options{options.language, options.most_file_bytes, options.field};
-  for (const std::filesystem::path& file : files) require_apart(options.output, file);
-  for (const std::filesystem::path& file : files) {
-    append(documents, read_text_file(file, file_options, &summary.notes));
-  }
 }
 
 void read_man(const PrepareOptions& options, Documents& documents, PrepareSummary& summary) {
@@ -151,9 +138,9 @@ std::vector<std::string_view> training_texts(const Documents& documents, const s
   return texts;
 }
 
-void write(const PrepareOptions& options, const Documents& documents, const std::vector<Split>& split,
-           std::shared_ptr<const Tokenizer> tokenizer, const std::optional<ImageShape>& image,
-           PrepareSummary& summary) {
+void write_documents(const PrepareOptions& options, const Documents& documents, const std::vector<Split>& split,
+                     std::shared_ptr<const Tokenizer> tokenizer, const std::optional<ImageShape>& image,
+                     const std::vector<std::vector<int32_t>>& tokens, PrepareSummary& summary) {
   std::map<std::string, int32_t> group_index;
   for (const SourceDocument& document : documents) group_index.emplace(document.group, 0);
   std::vector<std::string> groups;
@@ -162,9 +149,6 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
     groups.push_back(name);
     summary.groups.push_back({name, {}, {}, {}});
   }
-  std::vector<std::string_view> texts;
-  for (const SourceDocument& document : documents) texts.push_back(document.text);
-  const auto tokens = encode_all(texts, *tokenizer, options, summary);
   TokenCorpusWriter writer(options.output, tokenizer, groups, options.overwrite);
   if (image) writer.set_images(*image);
   for (size_t i = 0; i < documents.size(); ++i) {
@@ -177,32 +161,136 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
   writer.finish();
 }
 
+/// Of a tokenizer's file, which may have become another one; 0 for one that is made here.
+int64_t modified(const std::string& tokenizer) {
+  std::error_code error;
+  const auto time = std::filesystem::last_write_time(tokenizer, error);
+  return error ? 0 : static_cast<int64_t>(time.time_since_epoch().count());
+}
+
+/// A vocabulary that takes minutes to learn is a finished part, too.
+std::shared_ptr<const Tokenizer> make_kept_tokenizer(const PrepareOptions& options, const PartsFolder* parts,
+                                                     const std::vector<std::string_view>& texts) {
+  if (parts == nullptr) return make_tokenizer(options, texts);
+  PartWriter learnt_from;
+  for (const std::string_view text : texts) learnt_from.text(text);
+  const std::string key = parallel::concat(
+      options.tokenizer, "\n", options.vocabulary_size, "\n", options.tokenizer_sample_bytes, "\n",
+      checksum(learnt_from.content().data(), learnt_from.content().size()), "\n", modified(options.tokenizer));
+  if (const auto content = parts->read("tokenizer", key)) {
+    PartReader part(*content);
+    const std::string kind(part.text());
+    return options.tokenizers.at(kind).load(std::string(part.text()));
+  }
+  const auto tokenizer = make_tokenizer(options, texts);
+  PartWriter part;
+  part.text(tokenizer->kind());
+  part.text(tokenizer->serialized());
+  parts->write("tokenizer", key, part.content());
+  return tokenizer;
+}
+
+/// What becomes of the sources, step by step; between steps the team meets.
+class Preparation {
+ public:
+  Preparation(const PrepareOptions& options, const PrepareTeam& team)
+      : options_(options),
+        team_(team),
+        files_(options, &summary_.notes),
+        parts_(options.output + ".parts"),
+        kept_(!files_.empty() && (!team.is_alone() || files_.bytes() >= options.parts_from_bytes)),
+        encoding_(options_, parts_, team_) {}
+
+  bool is_kept() const { return kept_; }
+  void read_share() const {
+    if (!files_.empty()) report_phase(options_, parallel::concat("Reading ", files_.count(), " text files."));
+    if (kept_) files_.read_share(parts_, team_.shard);
+  }
+  void arrange();
+  void encode() const { encoding_.encode(); }
+  PrepareSummary write();
+
+ private:
+  void read_images();
+
+  const PrepareOptions& options_;
+  const PrepareTeam& team_;
+  PrepareSummary summary_;
+  TextFiles files_;
+  PartsFolder parts_;
+  bool kept_;
+  EncodingShare encoding_;
+  Documents documents_;
+  std::optional<ImageShape> image_;
+  std::vector<Split> split_;
+  std::vector<std::string_view> texts_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+};
+
+void Preparation::read_images() {
+  report_phase(options_, "Reading the images in " + options_.images + ".");
+  ImageFolder folder = read_image_folder(options_.images);
+  documents_ = std::move(folder.documents);
+  image_ = folder.shape;
+}
+
+/// Brings the documents into their order, and makes the tokenizer.
+void Preparation::arrange() {
+  if (!options_.images.empty()) read_images();
+  append(documents_, files_.documents(kept_ ? &parts_ : nullptr, &summary_.notes));
+  read_man(options_, documents_, summary_);
+  documents_ = select(std::move(documents_), image_.has_value(), summary_);
+  if (documents_.empty()) {
+    parallel::user_error("the sources hold no text at all (", summary_.empty, " empty documents)");
+  }
+  split_ = image_ ? split_and_mix_images(documents_, options_.heldout)
+                  : split_and_mix(documents_, options_.heldout, summary_);
+  tokenizer_ = image_ ? options_.tokenizers.at("byte").make({}, {})
+                      : make_kept_tokenizer(options_, kept_ ? &parts_ : nullptr, training_texts(documents_, split_));
+  report_phase(options_, parallel::concat("Encoding ", documents_.size(), " documents into ", options_.output, "."));
+  for (const SourceDocument& document : documents_) texts_.push_back(document.text);
+  if (kept_) encoding_.plan(texts_, tokenizer_);
+}
+
+PrepareSummary Preparation::write() {
+  std::vector<std::vector<int32_t>> tokens;
+  if (kept_) {
+    EncodedTexts encoded = encoding_.tokens();
+    note_changed(encoded.changed, static_cast<int64_t>(texts_.size()), summary_);
+    tokens = std::move(encoded.tokens);
+  } else {
+    tokens = encode_all(texts_, *tokenizer_, options_, summary_);
+  }
+  write_documents(options_, documents_, split_, tokenizer_, image_, tokens, summary_);
+  if (kept_) parts_.remove();
+  describe(options_, *tokenizer_, summary_);
+  return std::move(summary_);
+}
+
 }  // namespace
 
-PrepareSummary prepare(const PrepareOptions& options) {
-  check_options(options);
-  require_writable(options.output, options.overwrite);
-  if (!options.parallel.empty()) return prepare_parallel(options);
+PrepareSummary prepare(const PrepareOptions& options, const PrepareTeam& team) {
   PrepareSummary summary;
-  Documents documents;
-  std::optional<ImageShape> image;
-  if (!options.images.empty()) {
-    report_phase(options, "Reading the images in " + options.images + ".");
-    ImageFolder folder = read_image_folder(options.images);
-    documents = std::move(folder.documents);
-    image = folder.shape;
-  }
-  read_text(options, documents, summary);
-  read_man(options, documents, summary);
-  documents = select(std::move(documents), image.has_value(), summary);
-  if (documents.empty()) parallel::user_error("the sources hold no text at all (", summary.empty, " empty documents)");
-  const std::vector<Split> split =
-      image ? split_and_mix_images(documents, options.heldout) : split_and_mix(documents, options.heldout, summary);
-  const auto tokenizer =
-      image ? options.tokenizers.at("byte").make({}, {}) : make_tokenizer(options, training_texts(documents, split));
-  report_phase(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
-  write(options, documents, split, tokenizer, image, summary);
-  describe(options, *tokenizer, summary);
+  std::optional<Preparation> work;
+  team.together([&] {
+    check_options(options);
+    require_writable(options.output, options.overwrite);
+    if (!options.parallel.empty()) {
+      if (team.is_first()) summary = prepare_parallel(options);
+    } else {
+      work.emplace(options, team).read_share();
+    }
+  });
+  if (!work) return summary;
+  team.together([&] {
+    if (team.is_first()) work->arrange();
+  });
+  team.together([&] {
+    if (work->is_kept()) work->encode();
+  });
+  team.together([&] {
+    if (team.is_first()) summary = work->write();
+  });
   return summary;
 }
 

@@ -9,6 +9,7 @@
 
 #include "data/datasets/token_corpus.h"
 #include "data/datasets/token_corpus_writer.h"
+#include "data/prepare/team.h"
 
 namespace data {
 
@@ -34,7 +35,12 @@ struct PrepareOptions {
   int64_t most_file_bytes = 2ll << 30;          // a text file that is larger, or unpacks to more, is refused
   int64_t threads = 0;                          // 0: one per core
   std::string mandoc = "mandoc";                // renders manual pages; looked up in PATH
-  std::function<void(const std::string&)> progress = {};  // called with a sentence as each phase begins
+  std::function<void(const std::string&)> progress = {};     // called with a sentence as each phase begins
+  std::function<void(const PrepareProgress&)> advance = {};  // called again and again in a phase that takes long
+  // From so much text on, and in a team always, finished parts are kept in the folder OUTPUT.parts until the output is
+  // whole, so that what is stopped goes on from there.
+  int64_t parts_from_bytes = 32 << 20;
+  int64_t stretch_bytes = 2 << 20;  // of text that is encoded as one part; about a second of work
 };
 
 struct SplitSummary {
@@ -82,8 +88,9 @@ struct PrepareSummary {
 /// training split, and writes the token file. Of parallel text each sentence is a document, no copy is left out, and
 /// the tokenizer, which all languages share, has a control piece "<2language>" for each. The same options and files
 /// give the same bytes. All text is held in memory. UserError for whatever is wrong with the input or the output; then
-/// no output is left.
-PrepareSummary prepare(const PrepareOptions& options);
+/// no output is left. Collective over the team: the same bytes as alone; plain text is read and encoded by all, the
+/// rest by the first one, who alone gets the summary.
+PrepareSummary prepare(const PrepareOptions& options, const PrepareTeam& team = {});
 
 /// A table of groups and splits and what was left out, for people.
 std::string to_text(const PrepareSummary& summary);
