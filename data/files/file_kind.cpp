@@ -22,7 +22,7 @@ constexpr Kind kKinds[] = {
     {"7z\xBC\xAF\x27\x1C", 0, "is a 7z archive; give the plain text files in it"},
     {"ustar", 257, "is a tar archive; unpack it (tar -x) and give the text files in it"},
     {"%PDF-", 0, "is a PDF document; give its text as a plain file"},
-    {"PAR1", 0, "is a Parquet file; write its texts as JSON lines, {\"text\": \"...\"}"},
+    {"PAR1", 0, "is a Parquet file, which is read from its end; give it as a file of its own, not packed and no pipe"},
     {"\x89HDF\r\n\x1A\n", 0, "is an HDF5 file, such as prepare writes, and not the text for one"},
     {{"\xFF\xFE\0\0", 4}, 0, "is written in UTF-32; legal is UTF-8 (iconv -f UTF-32 -t UTF-8)"},
     {"\xFF\xFE", 0, "is written in UTF-16; legal is UTF-8 (iconv -f UTF-16 -t UTF-8)"},

@@ -2,13 +2,15 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "data/files/file_bytes.h"
+#include "data/files/packing.h"
+#include "data/files/parquet_rows.h"
 #include "data/sources/json_line.h"
 #include "data/sources/lines.h"
 #include "data/sources/near_copies.h"
-#include "data/files/packing.h"
 #include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
@@ -44,6 +46,22 @@ const nlohmann::json* member_at(const nlohmann::json& object, const std::string&
   return nullptr;
 }
 
+using MaybeText = std::optional<std::string_view>;
+
+MaybeText text_of(const std::string* text) { return text == nullptr ? MaybeText() : MaybeText(*text); }
+
+/// What a document says of its group, by whichever name.
+std::string group_of(MaybeText language, MaybeText label, const std::string& place, const TextFileOptions& options) {
+  if (language && label) {
+    parallel::user_error(place, ": has a \"language\" and a \"label\", and one document has one group");
+  }
+  const MaybeText own = language ? language : label;
+  if (own && (own->empty() || own->find('\0') != std::string::npos)) {
+    parallel::user_error(place, ": \"", language ? "language" : "label", "\" is empty or holds a zero byte");
+  }
+  return own ? std::string(*own) : options.group;
+}
+
 SourceDocument json_document(std::string_view line, const std::string& place, const TextFileOptions& options) {
   const nlohmann::json object = parse_json_line(line, place);
   const nlohmann::json* text = member_at(object, options.field);
@@ -54,16 +72,30 @@ SourceDocument json_document(std::string_view line, const std::string& place, co
   if (!text->is_string()) {
     parallel::user_error(place, ": \"", options.field, "\" is ", text->type_name(), ", not a string");
   }
-  const std::string* language = string_member(object, "language", place);
-  const std::string* label = string_member(object, "label", place);
-  if (language != nullptr && label != nullptr) {
-    parallel::user_error(place, ": has a \"language\" and a \"label\", and one document has one group");
-  }
-  const std::string* own = language != nullptr ? language : label;
-  if (own != nullptr && (own->empty() || own->find('\0') != std::string::npos)) {
-    parallel::user_error(place, ": \"", language != nullptr ? "language" : "label", "\" is empty or holds a zero byte");
-  }
-  return text_document(place, own != nullptr ? *own : options.group, text->get<std::string>());
+  const std::string group = group_of(text_of(string_member(object, "language", place)),
+                                     text_of(string_member(object, "label", place)), place, options);
+  return text_document(place, group, text->get<std::string>());
+}
+
+/// A document of each row that has a text.
+std::vector<SourceDocument> parquet_documents(const std::filesystem::path& path, const TextFileOptions& options) {
+  std::vector<SourceDocument> documents;
+  int64_t bytes = 0;
+  const auto take = [&](int64_t row, const std::vector<MaybeText>& values) {
+    if (!values[0]) return;
+    const std::string place = parallel::concat(path.string(), ":", row + 1);
+    for (const MaybeText& value : values) {
+      if (!value || valid_utf8_prefix(*value) == value->size()) continue;
+      parallel::user_error(place, ": not UTF-8: ", describe_utf8_fault(*value));
+    }
+    bytes += static_cast<int64_t>(values[0]->size());
+    if (bytes > options.most_bytes) {
+      parallel::user_error(path.string(), ": holds more than ", options.most_bytes, " bytes, the limit for a file");
+    }
+    documents.push_back(text_document(place, group_of(values[1], values[2], place, options), std::string(*values[0])));
+  };
+  read_parquet_rows(path, {options.field, "language", "label"}, take);
+  return documents;
 }
 
 bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
@@ -117,6 +149,7 @@ bool is_named_json_lines(const std::filesystem::path& path) {
 
 std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, const TextFileOptions& options,
                                            std::vector<std::string>* notes) {
+  if (is_parquet(path)) return parquet_documents(path, options);
   std::string content = read_bytes(path, options.most_bytes);
   require_utf8(content, path);
   if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);

@@ -20,7 +20,8 @@ struct TextFileOptions {
 /// Plain text: one document. JSON lines: one JSON object a line, with `field` and, where it has one, "language" or
 /// "label", which becomes the group; blank lines do not count. They are known by their name (".jsonl", ".ndjson",
 /// ".jsonlines", ".ldjson", ".jl", ".json", in small letters or capitals) or by their first line. Each of them may be
-/// packed, as read_bytes says. A byte order mark is taken off. `notes` gets a sentence where the content decided, and
+/// packed, as read_bytes says. Parquet: a document of each row that has a text in the column `field`, groups as of JSON
+/// lines. A byte order mark is taken off. `notes` gets a sentence where the content decided, and
 /// not the name. UserError for bytes that are not UTF-8 (file, offset, value, line) and lines that are not such an
 /// object (file, line, column).
 std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, const TextFileOptions& options,
