@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kPartMark = "moetrain part 1\n";
 constexpr size_t kChecksumDigits = 16;
+constexpr const char* kBegun = ".new";  // ends the name of a part that is being written
 
 /// Key and content, as they lie in the file; nothing where it is no whole part.
 std::optional<std::pair<std::string, std::string>> read_part_file(const std::filesystem::path& path) {
@@ -39,7 +40,7 @@ void PartsFolder::write(const std::string& name, const std::string& key, std::st
   bytes += checksum(bytes.data(), bytes.size());
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
-  const std::filesystem::path path = folder_ / name, temporary = folder_ / (name + ".new");
+  const std::filesystem::path path = folder_ / name, temporary = folder_ / (name + kBegun);
   std::ofstream file(temporary, std::ios::binary);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.close();
@@ -64,7 +65,8 @@ void PartsFolder::remove() const {
   for (const auto& entry : std::filesystem::directory_iterator(folder_, ignored)) {
     std::string begin(kPartMark.size(), '\0');
     std::ifstream(entry.path(), std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size()));
-    if (begin == kPartMark) std::filesystem::remove(entry.path(), ignored);
+    const bool begun = entry.path().extension() == kBegun;  // by a process that was killed
+    if (begun || begin == kPartMark) std::filesystem::remove(entry.path(), ignored);
   }
   std::filesystem::remove(folder_, ignored);  // where nobody else has put something there
 }
