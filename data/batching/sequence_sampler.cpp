@@ -31,14 +31,17 @@ int64_t evaluation_windows(const TokenStream& stream, int64_t sequence_length) {
   return (stream.size() + sequence_length - 1) / sequence_length;
 }
 
-TokenBatch read_windows(const TokenStream& stream, int64_t sequence_length, const std::vector<int64_t>& indices) {
-  TokenBatch batch;
-  batch.sequences = static_cast<int64_t>(indices.size());
-  batch.sequence_length = sequence_length;
-  const size_t size = indices.size() * static_cast<size_t>(sequence_length);
+TokenBatch empty_windows(int64_t sequence_length, int64_t sequences) {
+  const auto size = static_cast<size_t>(sequences * sequence_length);
+  TokenBatch batch{.sequences = sequences, .sequence_length = sequence_length};
   batch.tokens.resize(size);
   batch.targets.resize(size);
   batch.groups.resize(size);
+  return batch;
+}
+
+TokenBatch read_windows(const TokenStream& stream, int64_t sequence_length, const std::vector<int64_t>& indices) {
+  TokenBatch batch = empty_windows(sequence_length, static_cast<int64_t>(indices.size()));
   size_t at = 0;
   for (const int64_t index : indices) {
     stream.read(index * sequence_length, sequence_length, &batch.tokens[at], &batch.targets[at], &batch.groups[at]);

@@ -1,4 +1,4 @@
-// defines: SequenceSampler, item_at, evaluation_windows, read_windows
+// defines: SequenceSampler, item_at, evaluation_windows, empty_windows, read_windows
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -33,6 +33,9 @@ int64_t item_at(uint64_t seed, int64_t position, int64_t items);
 
 /// Windows that cover every target of the stream, the last one possibly padded: what an evaluation reads in order.
 int64_t evaluation_windows(const TokenStream& stream, int64_t sequence_length);
+
+/// Room for S = `sequences` sequences of L = sequence_length.
+TokenBatch empty_windows(int64_t sequence_length, int64_t sequences);
 
 /// S = indices.size() sequences of L = sequence_length, padded with TokenBatch::kIgnored past the stream's end.
 TokenBatch read_windows(const TokenStream& stream, int64_t sequence_length, const std::vector<int64_t>& indices);

@@ -1,4 +1,4 @@
-// defines: Packing, DataConfig, visit
+// defines: DocumentPacking, DataConfig, visit
 #pragma once
 #include <array>
 #include <cstdint>
@@ -9,17 +9,17 @@
 namespace data {
 
 /// What a sequence of a language model is.
-enum class Packing {
+enum class DocumentPacking {
   kStream,     // a window of the whole text, in which documents follow each other
   kDocuments,  // a document: as many as fit stand in a row, each seeing itself alone
   kJoined,     // a row of whole documents, which see those before them
 };
-constexpr std::array<const char*, 3> names_of(Packing) { return {"stream", "documents", "joined"}; }
+constexpr std::array<const char*, 3> names_of(DocumentPacking) { return {"stream", "documents", "joined"}; }
 
 struct DataConfig {
   std::string file;
   int64_t sequence_length = 128;
-  parallel::Enum<Packing> packing = Packing::kStream;
+  parallel::Enum<DocumentPacking> packing = DocumentPacking::kStream;
   std::string directions = "all";
   int64_t longest = 128;
   int64_t rows = 0;
@@ -29,7 +29,9 @@ struct DataConfig {
 template <class Visitor>
 void visit(DataConfig& config, Visitor& field) {
   using namespace parallel;
-  field("file", config.file, anything(), "token file written by `moetrain prepare`");
+  field("file", config.file, anything(),
+        "token file written by `moetrain prepare`; of a language model also several, with the weights by which "
+        "sequences are drawn from them: \"a.h5:3,b.h5:1\"");
   field("sequence_length", config.sequence_length, between(1, 1 << 20), "tokens of one sequence of a language model");
   field("packing", config.packing, anything(),
         "language model: stream: windows of the whole text; documents: whole documents, as many in a row of "

@@ -27,6 +27,21 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   data_ = static_cast<const std::byte*>(address);
 }
 
+// Advice that the kernel does not take costs time and no more.
+void MappedFile::expect_pass() const { ::madvise(const_cast<std::byte*>(data_), size_, MADV_SEQUENTIAL); }
+
+void MappedFile::expect_random_places() const {
+  ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);
+  ::madvise(const_cast<std::byte*>(data_), size_, MADV_RANDOM);
+}
+
+void MappedFile::will_read(const std::byte* first, size_t size) const {
+  static const auto kPage = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t begin = static_cast<size_t>(first - data_) / kPage * kPage;
+  const size_t end = static_cast<size_t>(first - data_) + size;
+  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_WILLNEED);
+}
+
 MappedFile::~MappedFile() { ::munmap(const_cast<std::byte*>(data_), size_); }
 
 }  // namespace data

@@ -132,6 +132,7 @@ void check_mapped(const Hdf5File& file, const char* name, const std::byte* begin
 
 void check_tokens(const Hdf5File& file, const CorpusContents& contents) {
   const TokenView& tokens = contents.tokens;
+  contents.file->expect_pass();
   check_mapped(file, Names::kTokens, tokens.begin, tokens.bytes());
   if (contents.learned != nullptr) {
     check_mapped(file, Names::kLearned, contents.learned, static_cast<size_t>(tokens.count));
@@ -184,6 +185,7 @@ TokenCorpus TokenCorpus::open(const std::filesystem::path& path, Verify verify, 
   read_images(file, *contents);
   read_chat(file, *contents);
   if (verify == Verify::kTokens) check_tokens(file, *contents);
+  contents->file->expect_random_places();
   std::string parts = file.stored_checksum(Names::kTokens) + file.stored_checksum(Names::kOffsets) +
                       file.stored_checksum(Names::kSplit);
   if (contents->learned != nullptr) parts += file.stored_checksum(Names::kLearned);

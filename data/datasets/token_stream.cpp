@@ -73,4 +73,20 @@ void TokenStream::read(int64_t begin, int64_t count, int64_t* tokens, int64_t* t
   std::fill_n(groups + present, count - present, 0);
 }
 
+void TokenStream::will_read(int64_t begin, int64_t count) const {
+  const int64_t present = std::clamp<int64_t>(size() - begin, 0, count);
+  if (present == 0) return;
+  // Documents lie in the file in their order, so a window is one stretch of it, with what others have in between.
+  const auto place = [&](int64_t target) {
+    const auto m = static_cast<size_t>(document_at(target));
+    return contents_->offsets[static_cast<size_t>(documents_[m])] + target - starts_[m];
+  };
+  const int64_t first = place(begin), last = place(begin + present - 1);
+  const TokenView& tokens = contents_->tokens;
+  // What is far apart (a held-out document of some length lies between) is left to the read.
+  if (last - first > 2 * count + 4096) return;
+  contents_->file->will_read(tokens.begin + first * tokens.width,
+                             static_cast<size_t>((last - first + 1) * tokens.width));
+}
+
 }  // namespace data

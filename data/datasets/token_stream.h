@@ -28,6 +28,9 @@ class TokenStream {
   /// conversations, all but the answers) is an ignored target, too.
   void read(int64_t begin, int64_t count, int64_t* tokens, int64_t* targets, int32_t* groups) const;
 
+  /// Asks for the pages of these targets, without waiting for them.
+  void will_read(int64_t begin, int64_t count) const;
+
  private:
   void ignore_unlearned(int64_t begin, int64_t count, int64_t* targets) const;
   int64_t token_before(int64_t target) const;

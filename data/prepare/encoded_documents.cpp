@@ -34,31 +34,34 @@ EncodedDocument encode_conversation(const SourceDocument& document, const Tokeni
 
 }  // namespace
 
-std::vector<EncodedDocument> encode_documents(const std::vector<SourceDocument>& documents, const Tokenizer& tokenizer,
-                                              const PrepareOptions& options, PrepareSummary& summary) {
-  const bool chat = !options.chat.name.empty();
-  if (chat) require_chat_controls(tokenizer, options.chat, options.chat_templates.at(options.chat.name));
+EncodedDocuments encode_documents(const std::vector<const SourceDocument*>& documents, const Tokenizer& tokenizer,
+                                  const PrepareOptions& options, int64_t threads,
+                                  const std::function<void(int64_t)>& advance) {
   std::vector<std::string_view> texts;
-  std::vector<size_t> places;
+  std::vector<size_t> of_text, of_chat;
   for (size_t i = 0; i < documents.size(); ++i) {
-    if (!documents[i].messages.empty()) continue;
-    texts.push_back(documents[i].text);
-    places.push_back(i);
+    (documents[i]->messages.empty() ? of_text : of_chat).push_back(i);
+    if (documents[i]->messages.empty()) texts.push_back(documents[i]->text);
   }
-  auto tokens = encode_all(texts, tokenizer, options, summary);
-  std::vector<EncodedDocument> encoded(documents.size());
-  for (size_t i = 0; i < places.size(); ++i) {
-    EncodedDocument& each = encoded[places[i]];
-    each = {.tokens = std::move(tokens[i]), .bytes = static_cast<int64_t>(texts[i].size())};
-    if (chat) each.learned.assign(each.tokens.size() + 1, 1);
+  EncodedTexts encoded = encode_texts(texts, tokenizer, threads, advance);
+  EncodedDocuments all{.documents = std::vector<EncodedDocument>(documents.size()), .changed = encoded.changed};
+  for (size_t t = 0; t < of_text.size(); ++t) {
+    EncodedDocument& each = all.documents[of_text[t]];
+    each = {.tokens = std::move(encoded.tokens[t]), .bytes = static_cast<int64_t>(texts[t].size())};
+    if (!options.chat.name.empty()) each.learned.assign(each.tokens.size() + 1, 1);
   }
   const std::string end_piece = tokenizer.piece(tokenizer.end_of_text()).text;
-  for_each_index(static_cast<int64_t>(documents.size()), options.threads, [&](int64_t index) {
-    const auto i = static_cast<size_t>(index);
-    if (documents[i].messages.empty()) return;
-    encoded[i] = encode_conversation(documents[i], tokenizer, options, end_piece);
+  for_each_index(static_cast<int64_t>(of_chat.size()), threads, [&](int64_t index) {
+    const SourceDocument& document = *documents[of_chat[static_cast<size_t>(index)]];
+    all.documents[of_chat[static_cast<size_t>(index)]] = encode_conversation(document, tokenizer, options, end_piece);
+    advance(static_cast<int64_t>(document.text.size()));
   });
-  return encoded;
+  return all;
+}
+
+void require_chat(const PrepareOptions& options, const Tokenizer& tokenizer) {
+  if (options.chat.name.empty()) return;
+  require_chat_controls(tokenizer, options.chat, options.chat_templates.at(options.chat.name));
 }
 
 }  // namespace data

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
+#include "data/prepare/parts.h"
 #include "data/sources/workers.h"
 #include "data/tokenizers/model_tokenizer.h"
 #include "parallel/base/fault.h"
@@ -30,23 +33,38 @@ bool is_made(const PrepareOptions& options) {
   return std::ranges::find(names, options.tokenizer) != names.end();
 }
 
+bool is_hdf5(const std::filesystem::path& path) {
+  constexpr std::string_view kMark = "\x89HDF";
+  std::string begin(kMark.size(), '\0');
+  return std::ifstream(path, std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size())) &&
+         begin == kMark;
+}
+
+/// Of a model, or of another token file, so that the two can be mixed.
+std::shared_ptr<const Tokenizer> tokenizer_that_is_there(const PrepareOptions& options) {
+  if (!is_hdf5(options.tokenizer)) return read_model_tokenizer(options.tokenizer);
+  return TokenCorpus::open(options.tokenizer, Verify::kIndexOnly, options.tokenizers).shared_tokenizer();
+}
+
 }  // namespace
 
 void require_known_tokenizer(const PrepareOptions& options) {
   std::error_code error;
   if (is_made(options) || std::filesystem::exists(options.tokenizer, error)) return;
-  parallel::user_error("unknown tokenizer '", parallel::printable(options.tokenizer),
-                       "'; known: ", parallel::list_names(made_kinds(options)),
-                       ", and a model's own: a folder that exists, or its tokenizer.json or tokenizer.model");
+  parallel::user_error(
+      "unknown tokenizer '", parallel::printable(options.tokenizer),
+      "'; known: ", parallel::list_names(made_kinds(options)),
+      ", and a model's own: a folder that exists, or its tokenizer.json or tokenizer.model; or that of ",
+      "another token file");
 }
 
 std::shared_ptr<const Tokenizer> make_tokenizer(const PrepareOptions& options,
                                                 const std::vector<std::string_view>& texts,
                                                 const std::vector<std::string>& controls) {
   if (!is_made(options)) {
-    auto of_model = read_model_tokenizer(options.tokenizer);
-    for (const std::string& name : controls) of_model->control(name);
-    return of_model;
+    auto tokenizer = tokenizer_that_is_there(options);
+    for (const std::string& name : controls) tokenizer->control(name);
+    return tokenizer;
   }
   const TokenizerKind& kind = options.tokenizers.at(options.tokenizer);
   const TokenizerTraining training{
@@ -71,24 +89,41 @@ std::vector<std::string> chat_controls(const PrepareOptions& options) {
   return controls;
 }
 
-std::vector<std::vector<int32_t>> encode_all(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer,
-                                             const PrepareOptions& options, PrepareSummary& summary) {
-  std::vector<std::vector<int32_t>> tokens(texts.size());
+EncodedTexts encode_texts(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer, int64_t threads,
+                          const std::function<void(int64_t)>& advance) {
+  EncodedTexts all{.tokens = std::vector<std::vector<int32_t>>(texts.size())};
   std::atomic<int64_t> changed = 0;
-  for_each_index(static_cast<int64_t>(texts.size()), options.threads, [&](int64_t index) {
+  for_each_index(static_cast<int64_t>(texts.size()), threads, [&](int64_t index) {
     const auto i = static_cast<size_t>(index);
-    tokens[i] = tokenizer.encode(texts[i]);
-    if (tokenizer.decode(tokens[i]) == texts[i]) return;
+    all.tokens[i] = tokenizer.encode(texts[i]);
+    advance(static_cast<int64_t>(texts[i].size()));
+    if (tokenizer.decode(all.tokens[i]) == texts[i]) return;
     parallel::check_internal(!tokenizer.lossless(), "the tokenizer does not give back text ", index, ", '",
                              texts[i].substr(0, 200), "'");
     ++changed;
   });
-  if (changed > 0) {
-    summary.notes.push_back(
-        parallel::concat("the tokenizer does not give back ", changed.load(), " of ", texts.size(),
-                         " texts letter by letter: it normalises, or has no piece for a character"));
-  }
-  return tokens;
+  all.changed = changed;
+  return all;
+}
+
+int64_t threads_each(const PrepareOptions& options, const PrepareTeam& team) {
+  if (options.threads > 0 || team.is_alone()) return options.threads;
+  return std::max<int64_t>(1, static_cast<int64_t>(std::thread::hardware_concurrency()) / team.shard.count);
+}
+
+void note_changed(int64_t changed, int64_t texts, PrepareSummary& summary) {
+  if (changed == 0) return;
+  summary.notes.push_back(parallel::concat("the tokenizer does not give back ", changed, " of ", texts,
+                                           " texts letter by letter: it normalises, or has no piece for a character"));
+}
+
+std::vector<std::vector<int32_t>> encode_all(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer,
+                                             const PrepareOptions& options, PrepareSummary& summary) {
+  int64_t bytes = 0;
+  for (const std::string_view text : texts) bytes += static_cast<int64_t>(text.size());
+  EncodedTexts all = encode_texts(texts, tokenizer, options.threads, phase_progress(options, "encoding", bytes));
+  note_changed(all.changed, static_cast<int64_t>(texts.size()), summary);
+  return std::move(all.tokens);
 }
 
 void describe(const PrepareOptions& options, const Tokenizer& tokenizer, PrepareSummary& summary) {

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "data/datasets/alignment.h"
+#include "data/files/file_bytes.h"
 #include "data/prepare/encoding.h"
-#include "data/sources/file_bytes.h"
 #include "parallel/base/fault.h"
 
 namespace data {

@@ -4,21 +4,22 @@
 #include <iterator>
 #include <map>
 #include <optional>
-#include <set>
 #include <unordered_set>
 #include <utility>
 
+#include "data/files/file_bytes.h"
+#include "data/hdf5/checksum.h"
 #include "data/prepare/encoded_documents.h"
 #include "data/prepare/encoding.h"
+#include "data/prepare/encoding_share.h"
 #include "data/prepare/holdout.h"
 #include "data/prepare/image_folder.h"
+#include "data/prepare/parts.h"
 #include "data/prepare/prepare_parallel.h"
+#include "data/prepare/text_files.h"
 #include "data/sources/document.h"
-#include "data/sources/file_bytes.h"
-#include "data/sources/glob.h"
 #include "data/sources/man_source.h"
 #include "data/sources/near_copies.h"
-#include "data/sources/text_source.h"
 #include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
@@ -59,26 +60,13 @@ void check_options(const PrepareOptions& options) {
   if (valid_utf8_prefix(options.language) != options.language.size()) {
     parallel::user_error("the language of the text is not UTF-8: ", describe_utf8_fault(options.language));
   }
+  if (options.field.empty()) parallel::user_error("the field of JSON lines must not be empty; legal: a member's name");
   require_known_tokenizer(options);
   check_chat(options);
 }
 
 void append(Documents& all, Documents&& more) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
-}
-
-void read_text(const PrepareOptions& options, Documents& documents, PrepareSummary& summary) {
-  std::set<std::filesystem::path> files;  // a file that two patterns match counts once
-  for (const std::string& pattern : options.text) {
-    const auto found = expand_glob(pattern, &summary.notes);
-    files.insert(found.begin(), found.end());
-  }
-  if (!files.empty()) report_phase(options, parallel::concat("Reading ", files.size(), " text files."));
-  const TextFileOptions file_options{options.language, options.most_file_bytes, !options.chat.name.empty()};
-  for (const std::filesystem::path& file : files) require_apart(options.output, file);
-  for (const std::filesystem::path& file : files) {
-    append(documents, read_text_file(file, file_options, &summary.notes));
-  }
 }
 
 void read_man(const PrepareOptions& options, Documents& documents, PrepareSummary& summary) {
@@ -182,9 +170,9 @@ std::vector<std::string_view> training_texts(const Documents& documents, const s
   return texts;
 }
 
-void write(const PrepareOptions& options, const Documents& documents, const std::vector<Split>& split,
-           std::shared_ptr<const Tokenizer> tokenizer, const std::optional<ImageShape>& image,
-           PrepareSummary& summary) {
+void write_documents(const PrepareOptions& options, const Documents& documents, const std::vector<Split>& split,
+                     std::shared_ptr<const Tokenizer> tokenizer, const std::optional<ImageShape>& image,
+                     const std::vector<EncodedDocument>& encoded, PrepareSummary& summary) {
   std::map<std::string, int32_t> group_index;
   for (const SourceDocument& document : documents) group_index.emplace(document.group, 0);
   std::vector<std::string> groups;
@@ -193,7 +181,6 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
     groups.push_back(name);
     summary.groups.push_back({name, {}, {}, {}});
   }
-  const std::vector<EncodedDocument> encoded = encode_documents(documents, *tokenizer, options, summary);
   TokenCorpusWriter writer(options.output, tokenizer, groups, options.overwrite);
   if (image) writer.set_images(*image);
   if (!options.chat.name.empty()) writer.set_chat(options.chat);
@@ -207,33 +194,142 @@ void write(const PrepareOptions& options, const Documents& documents, const std:
   writer.finish();
 }
 
+/// Of a tokenizer's file, which may have become another one; 0 for one that is made here.
+int64_t modified(const std::string& tokenizer) {
+  std::error_code error;
+  const auto time = std::filesystem::last_write_time(tokenizer, error);
+  return error ? 0 : static_cast<int64_t>(time.time_since_epoch().count());
+}
+
+/// A vocabulary that takes minutes to learn is a finished part, too.
+std::shared_ptr<const Tokenizer> make_kept_tokenizer(const PrepareOptions& options, const PartsFolder* parts,
+                                                     const std::vector<std::string_view>& texts) {
+  const std::vector<std::string> controls = chat_controls(options);
+  if (parts == nullptr) return make_tokenizer(options, texts, controls);
+  PartWriter learnt_from;
+  for (const std::string_view text : texts) learnt_from.text(text);
+  for (const std::string& control : controls) learnt_from.text(control);
+  const std::string key = parallel::concat(
+      options.tokenizer, "\n", options.vocabulary_size, "\n", options.tokenizer_sample_bytes, "\n",
+      checksum(learnt_from.content().data(), learnt_from.content().size()), "\n", modified(options.tokenizer));
+  if (const auto content = parts->read("tokenizer", key)) {
+    PartReader part(*content);
+    const std::string kind(part.text());
+    return options.tokenizers.at(kind).load(std::string(part.text()));
+  }
+  const auto tokenizer = make_tokenizer(options, texts, controls);
+  PartWriter part;
+  part.text(tokenizer->kind());
+  part.text(tokenizer->serialized());
+  parts->write("tokenizer", key, part.content());
+  return tokenizer;
+}
+
+/// What becomes of the sources, step by step; between steps the team meets.
+class Preparation {
+ public:
+  Preparation(const PrepareOptions& options, const PrepareTeam& team)
+      : options_(options),
+        team_(team),
+        files_(options, &summary_.notes),
+        parts_(options.output + ".parts"),
+        kept_(!files_.empty() && (!team.is_alone() || files_.bytes() >= options.parts_from_bytes)),
+        encoding_(options_, parts_, team_) {}
+
+  bool is_kept() const { return kept_; }
+  void read_share() const {
+    if (!files_.empty()) report_phase(options_, parallel::concat("Reading ", files_.count(), " text files."));
+    if (kept_) files_.read_share(parts_, team_.shard);
+  }
+  void arrange();
+  void encode() const { encoding_.encode(); }
+  PrepareSummary write();
+
+ private:
+  void read_images();
+  EncodedDocuments encode_here() const;
+
+  const PrepareOptions& options_;
+  const PrepareTeam& team_;
+  PrepareSummary summary_;
+  TextFiles files_;
+  PartsFolder parts_;
+  bool kept_;
+  EncodingShare encoding_;
+  Documents documents_;
+  std::optional<ImageShape> image_;
+  std::vector<Split> split_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+};
+
+void Preparation::read_images() {
+  report_phase(options_, "Reading the images in " + options_.images + ".");
+  ImageFolder folder = read_image_folder(options_.images);
+  documents_ = std::move(folder.documents);
+  image_ = folder.shape;
+}
+
+/// Brings the documents into their order, and makes the tokenizer.
+void Preparation::arrange() {
+  if (!options_.images.empty()) read_images();
+  append(documents_, files_.documents(kept_ ? &parts_ : nullptr, &summary_.notes));
+  read_man(options_, documents_, summary_);
+  documents_ = select(std::move(documents_), image_.has_value(), summary_);
+  drop_unanswered(documents_, summary_);
+  require_text(documents_, options_, summary_);
+  split_ = image_ ? split_and_mix_images(documents_, options_.heldout)
+                  : split_and_mix(documents_, options_.heldout, summary_);
+  tokenizer_ = image_ ? options_.tokenizers.at("byte").make({}, {})
+                      : make_kept_tokenizer(options_, kept_ ? &parts_ : nullptr, training_texts(documents_, split_));
+  report_phase(options_, parallel::concat("Encoding ", documents_.size(), " documents into ", options_.output, "."));
+  require_chat(options_, *tokenizer_);
+  if (kept_) encoding_.plan(documents_, tokenizer_);
+}
+
+EncodedDocuments Preparation::encode_here() const {
+  std::vector<const SourceDocument*> documents;
+  int64_t bytes = 0;
+  for (const SourceDocument& document : documents_) {
+    documents.push_back(&document);
+    bytes += static_cast<int64_t>(document.text.size());
+  }
+  return encode_documents(documents, *tokenizer_, options_, options_.threads,
+                          phase_progress(options_, "encoding", bytes));
+}
+
+PrepareSummary Preparation::write() {
+  const EncodedDocuments encoded = kept_ ? encoding_.encoded() : encode_here();
+  note_changed(encoded.changed, static_cast<int64_t>(documents_.size()), summary_);
+  write_documents(options_, documents_, split_, tokenizer_, image_, encoded.documents, summary_);
+  if (kept_) parts_.remove();
+  describe(options_, *tokenizer_, summary_);
+  return std::move(summary_);
+}
+
 }  // namespace
 
-PrepareSummary prepare(const PrepareOptions& options) {
-  check_options(options);
-  require_writable(options.output, options.overwrite);
-  if (!options.parallel.empty()) return prepare_parallel(options);
+PrepareSummary prepare(const PrepareOptions& options, const PrepareTeam& team) {
   PrepareSummary summary;
-  Documents documents;
-  std::optional<ImageShape> image;
-  if (!options.images.empty()) {
-    report_phase(options, "Reading the images in " + options.images + ".");
-    ImageFolder folder = read_image_folder(options.images);
-    documents = std::move(folder.documents);
-    image = folder.shape;
-  }
-  read_text(options, documents, summary);
-  read_man(options, documents, summary);
-  documents = select(std::move(documents), image.has_value(), summary);
-  drop_unanswered(documents, summary);
-  require_text(documents, options, summary);
-  const std::vector<Split> split =
-      image ? split_and_mix_images(documents, options.heldout) : split_and_mix(documents, options.heldout, summary);
-  const auto tokenizer = image ? options.tokenizers.at("byte").make({}, {})
-                               : make_tokenizer(options, training_texts(documents, split), chat_controls(options));
-  report_phase(options, parallel::concat("Encoding ", documents.size(), " documents into ", options.output, "."));
-  write(options, documents, split, tokenizer, image, summary);
-  describe(options, *tokenizer, summary);
+  std::optional<Preparation> work;
+  team.together([&] {
+    check_options(options);
+    require_writable(options.output, options.overwrite);
+    if (!options.parallel.empty()) {
+      if (team.is_first()) summary = prepare_parallel(options);
+    } else {
+      work.emplace(options, team).read_share();
+    }
+  });
+  if (!work) return summary;
+  team.together([&] {
+    if (team.is_first()) work->arrange();
+  });
+  team.together([&] {
+    if (work->is_kept()) work->encode();
+  });
+  team.together([&] {
+    if (team.is_first()) summary = work->write();
+  });
   return summary;
 }
 

@@ -10,22 +10,25 @@
 #include "data/chat/chat_template.h"
 #include "data/datasets/token_corpus.h"
 #include "data/datasets/token_corpus_writer.h"
+#include "data/prepare/team.h"
 
 namespace data {
 
 struct PrepareOptions {
-  std::vector<std::string> text;  // --text: text files, or patterns ('dir/**/*.txt'): plain, JSON lines, gzip of both
-  std::vector<std::string> man;   // --man: folders with manual pages, e.g. unpacked Debian packages
-  std::string images;             // --images: a folder of .png files in a folder for each class; instead of all others
+  std::vector<std::string>
+      text;  // --text: text files, or patterns ('dir/**/*.txt'): plain, JSON lines, both also packed
+  std::vector<std::string> man;  // --man: folders with manual pages, e.g. unpacked Debian packages
+  std::string images;            // --images: a folder of .png files in a folder for each class; instead of all others
   // Sets of files whose lines are translations of each other, "en=train.en.gz,de=train.de.gz". Instead of text and man;
   // held out and test are whole sets, and `heldout` has no say.
   std::vector<std::string> parallel, validation, test;
   std::string output;                        // the token file to write
   Overwrite overwrite = Overwrite::kRefuse;  // what to do where the output exists
   std::string language = "text";             // group of text that does not say its own language
+  std::string field = "text";                // of JSON lines: what is the text (TextFileOptions)
   TokenizerTable tokenizers = builtin_tokenizers();
-  // One of them that is made, which learns from the training split what it learns, or the folder or file of a model's
-  // own tokenizer.
+  // One of them that is made, which learns from the training split what it learns, the folder or file of a model's own
+  // tokenizer, or a token file whose tokenizer it shall be.
   std::string tokenizer = "sentencepiece";
   int64_t vocabulary_size = 4096;               // pieces of a sentencepiece vocabulary
   int64_t tokenizer_sample_bytes = 16ll << 20;  // text that the vocabulary is trained on, at most about so many bytes
@@ -37,6 +40,11 @@ struct PrepareOptions {
   int64_t threads = 0;                                    // 0: one per core
   std::string mandoc = "mandoc";                          // renders manual pages; looked up in PATH
   std::function<void(const std::string&)> progress = {};  // called with a sentence as each phase begins
+  std::function<void(const PrepareProgress&)> advance = {};  // called again and again in a phase that takes long
+  // From so much text on, and in a team always, finished parts are kept in the folder OUTPUT.parts until the output is
+  // whole, so that what is stopped goes on from there.
+  int64_t parts_from_bytes = 32 << 20;
+  int64_t stretch_bytes = 2 << 20;  // of text that is encoded as one part; about a second of work
 };
 
 struct SplitSummary {
@@ -85,8 +93,9 @@ struct PrepareSummary {
 /// training split, and writes the token file. Of parallel text each sentence is a document, no copy is left out, and
 /// the tokenizer, which all languages share, has a control piece "<2language>" for each. The same options and files
 /// give the same bytes. All text is held in memory. UserError for whatever is wrong with the input or the output; then
-/// no output is left.
-PrepareSummary prepare(const PrepareOptions& options);
+/// no output is left. Collective over the team: the same bytes as alone; plain text is read and encoded by all, the
+/// rest by the first one, who alone gets the summary.
+PrepareSummary prepare(const PrepareOptions& options, const PrepareTeam& team = {});
 
 /// A table of groups and splits and what was left out, for people.
 std::string to_text(const PrepareSummary& summary);

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <utility>
 
+#include "data/files/file_bytes.h"
 #include "data/sources/child_process.h"
-#include "data/sources/file_bytes.h"
 #include "data/sources/lines.h"
 #include "data/sources/man_text.h"
 #include "data/sources/workers.h"

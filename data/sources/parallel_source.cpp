@@ -5,7 +5,7 @@
 #include <system_error>
 #include <utility>
 
-#include "data/sources/file_bytes.h"
+#include "data/files/file_bytes.h"
 #include "data/sources/lines.h"
 #include "data/sources/text_source.h"
 #include "data/text/utf8.h"

@@ -5,7 +5,9 @@
 #include <optional>
 #include <utility>
 
-#include "data/sources/file_bytes.h"
+#include "data/files/file_bytes.h"
+#include "data/files/packing.h"
+#include "data/files/parquet_rows.h"
 #include "data/sources/json_line.h"
 #include "data/sources/lines.h"
 #include "data/sources/near_copies.h"
@@ -38,37 +40,88 @@ std::string said_in(const Conversation& conversation) {
   return text;
 }
 
-/// UserError where the object holds a conversation, and nobody asked for them.
-std::optional<Conversation> conversation_of(const nlohmann::json& object, const std::string& place, bool wanted) {
-  if (object.contains("text")) return std::nullopt;
+/// The member that a dotted name means: "a.b" is "b" of the object "a", or a member that is called so; null where it is
+/// absent.
+const nlohmann::json* member_at(const nlohmann::json& object, const std::string& name) {
+  if (!object.is_object()) return nullptr;
+  if (const auto whole = object.find(name); whole != object.end()) return &*whole;
+  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    const auto outer = object.find(name.substr(0, dot));
+    if (outer == object.end()) continue;
+    if (const nlohmann::json* inner = member_at(*outer, name.substr(dot + 1))) return inner;
+  }
+  return nullptr;
+}
+
+using MaybeText = std::optional<std::string_view>;
+
+MaybeText text_of(const std::string* text) { return text == nullptr ? MaybeText() : MaybeText(*text); }
+
+/// What a document says of its group, by whichever name.
+std::string group_of(MaybeText language, MaybeText label, const std::string& place, const TextFileOptions& options) {
+  if (language && label) {
+    parallel::user_error(place, ": has a \"language\" and a \"label\", and one document has one group");
+  }
+  const MaybeText own = language ? language : label;
+  if (own && (own->empty() || own->find('\0') != std::string::npos)) {
+    parallel::user_error(place, ": \"", language ? "language" : "label", "\" is empty or holds a zero byte");
+  }
+  return own ? std::string(*own) : options.group;
+}
+
+std::string group_of(const nlohmann::json& object, const std::string& place, const TextFileOptions& options) {
+  return group_of(text_of(string_member(object, "language", place)), text_of(string_member(object, "label", place)),
+                  place, options);
+}
+
+/// Nothing where the object holds no conversation. UserError where it does, and nobody asked for them.
+std::optional<SourceDocument> conversation_of(const nlohmann::json& object, const std::string& place,
+                                              const TextFileOptions& options) {
   std::optional<Conversation> conversation = read_conversation(object, place);
-  if (conversation && !wanted) {
+  if (!conversation) return std::nullopt;
+  if (!options.conversations) {
     parallel::user_error(place, ": holds a conversation, which needs a template to be written by; legal: ",
                          "--chat-template with its name, such as chatml");
   }
-  return conversation;
+  SourceDocument document = text_document(place, group_of(object, place, options), said_in(*conversation));
+  document.messages = std::move(*conversation);
+  return document;
 }
 
 SourceDocument json_document(std::string_view line, const std::string& place, const TextFileOptions& options) {
   const nlohmann::json object = parse_json_line(line, place);
-  std::optional<Conversation> conversation = conversation_of(object, place, options.conversations);
-  const std::string* text = string_member(object, "text", place);
-  const std::string* language = string_member(object, "language", place);
-  const std::string* label = string_member(object, "label", place);
-  if (language != nullptr && label != nullptr) {
-    parallel::user_error(place, ": has a \"language\" and a \"label\", and one document has one group");
+  const nlohmann::json* text = member_at(object, options.field);
+  if (text == nullptr) {
+    if (auto conversation = conversation_of(object, place, options)) return std::move(*conversation);
+    parallel::user_error(place, ": the object has no \"", options.field, "\"",
+                         options.field == "text" ? " (prepare --field NAME takes another member)" : "",
+                         ", no \"messages\" and no \"prompt\" with \"completion\"");
   }
-  if (text == nullptr && !conversation) {
-    parallel::user_error(place, ": the object has no \"text\", no \"messages\" and no \"prompt\" with \"completion\"");
+  if (!text->is_string()) {
+    parallel::user_error(place, ": \"", options.field, "\" is ", text->type_name(), ", not a string");
   }
-  const std::string* own = language != nullptr ? language : label;
-  if (own != nullptr && (own->empty() || own->find('\0') != std::string::npos)) {
-    parallel::user_error(place, ": \"", language != nullptr ? "language" : "label", "\" is empty or holds a zero byte");
-  }
-  SourceDocument document =
-      text_document(place, own != nullptr ? *own : options.group, conversation ? said_in(*conversation) : *text);
-  if (conversation) document.messages = std::move(*conversation);
-  return document;
+  return text_document(place, group_of(object, place, options), text->get<std::string>());
+}
+
+/// A document of each row that has a text.
+std::vector<SourceDocument> parquet_documents(const std::filesystem::path& path, const TextFileOptions& options) {
+  std::vector<SourceDocument> documents;
+  int64_t bytes = 0;
+  const auto take = [&](int64_t row, const std::vector<MaybeText>& values) {
+    if (!values[0]) return;
+    const std::string place = parallel::concat(path.string(), ":", row + 1);
+    for (const MaybeText& value : values) {
+      if (!value || valid_utf8_prefix(*value) == value->size()) continue;
+      parallel::user_error(place, ": not UTF-8: ", describe_utf8_fault(*value));
+    }
+    bytes += static_cast<int64_t>(values[0]->size());
+    if (bytes > options.most_bytes) {
+      parallel::user_error(path.string(), ": holds more than ", options.most_bytes, " bytes, the limit for a file");
+    }
+    documents.push_back(text_document(place, group_of(values[1], values[2], place, options), std::string(*values[0])));
+  };
+  read_parquet_rows(path, {options.field, "language", "label"}, take);
+  return documents;
 }
 
 bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
@@ -88,7 +141,7 @@ void require_utf8(const std::string& content, const std::filesystem::path& path)
   const size_t valid = valid_utf8_prefix(content);
   if (valid == content.size()) return;
   const auto line = 1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(valid), '\n');
-  const bool packed = path.extension() == ".gz";
+  const bool packed = std::ranges::any_of(packings(), [&](const Packing& p) { return path.extension() == p.ending; });
   parallel::user_error(path.string(), ": not UTF-8: ", describe_utf8_fault(content),
                        packed ? " of the unpacked text" : "", ", in line ", line);
 }
@@ -102,15 +155,15 @@ void note_zero_bytes(const std::string& content, const std::filesystem::path& pa
 
 }  // namespace
 
-bool begins_json_lines(std::string_view content) {
+bool begins_json_lines(std::string_view content, const std::string& field) {
   while (!content.empty()) {
     const std::string_view line = take_line(content);
     if (is_blank_line(line)) continue;
     if (line[line.find_first_not_of(" \t")] != '{') return false;
     const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!object.is_object()) return false;
-    return (object.contains("text") && object["text"].is_string()) ||
-           (object.contains("messages") && object["messages"].is_array()) ||
+    const nlohmann::json* text = member_at(object, field);
+    return (text != nullptr && text->is_string()) || (object.contains("messages") && object["messages"].is_array()) ||
            (object.contains("prompt") && object.contains("completion"));
   }
   return false;
@@ -124,11 +177,12 @@ bool is_named_json_lines(const std::filesystem::path& path) {
 
 std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, const TextFileOptions& options,
                                            std::vector<std::string>* notes) {
+  if (is_parquet(path)) return parquet_documents(path, options);
   std::string content = read_bytes(path, options.most_bytes);
   require_utf8(content, path);
   if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);
   const bool named = is_named_json_lines(path);
-  if (named || begins_json_lines(content)) {
+  if (named || begins_json_lines(content, options.field)) {
     if (!named && notes != nullptr) {
       notes->push_back("'" + path.string() +
                        "' is read as JSON lines, because its first line is an object with a text or a conversation.");

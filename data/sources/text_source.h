@@ -14,24 +14,24 @@ namespace data {
 struct TextFileOptions {
   std::string group = "text";      // of every document that does not say its "language"
   int64_t most_bytes = 2ll << 30;  // of one file, unpacked
-  /// Whether conversations are wanted; else they are refused.
-  bool conversations = false;
+  std::string field = "text";      // of JSON lines: the member that is the text; "a.b": the member b of the object a
+  bool conversations = false;      // whether lines may hold them (read_conversation) in place of a text; else refused
 };
 
-/// Plain text: one document. JSON lines: one JSON object a line, with "text" or a conversation (read_conversation) and,
-/// where it has one, "language" or "label", which becomes the group; blank lines do not count. They are known by their
-/// name (".jsonl", ".ndjson",
-/// ".jsonlines",
-/// ".ldjson", ".jl", ".json", in small letters or capitals) or by their first line. Each of them may be packed, as
-/// read_bytes says. A byte order mark is taken off. `notes` gets a sentence where the content decided, and not the
-/// name. UserError for bytes that are not UTF-8 (file, offset, value, line) and lines that are not such an object
-/// (file, line, column).
+/// Plain text: one document. JSON lines: one JSON object a line, with `field` or a conversation and, where it has one,
+/// "language" or "label", which becomes the group; blank lines do not count. They are known by their name (".jsonl",
+/// ".ndjson",
+/// ".jsonlines", ".ldjson", ".jl", ".json", in small letters or capitals) or by their first line. Each of them may be
+/// packed, as read_bytes says. Parquet: a document of each row that has a text in the column `field`, groups as of JSON
+/// lines. A byte order mark is taken off. `notes` gets a sentence where the content decided, and
+/// not the name. UserError for bytes that are not UTF-8 (file, offset, value, line) and lines that are not such an
+/// object (file, line, column).
 std::vector<SourceDocument> read_text_file(const std::filesystem::path& path, const TextFileOptions& options,
                                            std::vector<std::string>* notes = nullptr);
 
-/// Whether the first line that is not blank is a JSON object with a "text" that is a string, or with a conversation: no
-/// plain text begins so.
-bool begins_json_lines(std::string_view content);
+/// Whether the first line that is not blank is a JSON object with a `field` that is a string, or with a
+/// conversation: no plain text begins so.
+bool begins_json_lines(std::string_view content, const std::string& field = "text");
 
 /// Whether the name, packed or not, is one of JSON lines.
 bool is_named_json_lines(const std::filesystem::path& path);

@@ -6,6 +6,7 @@
 #include "launch/batches/pair_batches.h"
 #include "launch/batches/row_batches.h"
 #include "launch/batches/window_batches.h"
+#include "parallel/base/fault.h"
 
 namespace launch {
 namespace {
@@ -16,6 +17,13 @@ moetrain::TokenSide moved(const moetrain::TokenSide& side, at::Device device) {
   if (side.value_TC.defined()) there.value_TC = side.value_TC.to(device);
   there.sequences = moetrain::Sequences(side.sequences.lengths(), device);
   return there;
+}
+
+std::string reader_of(const Recipe& recipe) {
+  if (recipe.data.packing != data::DocumentPacking::kStream) {
+    return parallel::concat("data.packing = \"", recipe.data.packing, "\"");
+  }
+  return parallel::concat("model.kind = \"", recipe.model.kind, "\"");
 }
 
 }  // namespace
@@ -46,34 +54,45 @@ int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh) {
   return (own_T != moetrain::OutputHead::kIgnored).sum().item<int64_t>();
 }
 
-std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
-                                                       data::Shard shard) {
-  switch (recipe.model_preset().reads) {
-    case moetrain::Reads::kPairs:
-      return std::make_unique<PairBatches>(corpus, recipe, shard);
-    case moetrain::Reads::kDocuments:
-    case moetrain::Reads::kImages:
-      return std::make_unique<DocumentBatches>(corpus, recipe, shard);
-    case moetrain::Reads::kText:
-      break;
-  }
-  if (recipe.data.packing != data::Packing::kStream) return std::make_unique<RowBatches>(corpus, recipe, shard);
-  return std::make_unique<WindowBatches>(corpus, recipe, shard);
+std::string describe(const SourceTokens& source) {
+  const double passes = static_cast<double>(source.read) / static_cast<double>(source.there);
+  return parallel::concat(source.name, ": ", source.read, " tokens, ", passes, " passes over it");
 }
 
-std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
-                                                      data::Shard shard) {
+std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenMixture& mixture, const Recipe& recipe,
+                                                       data::Shard shard) {
+  const auto one = [&]() -> const data::TokenCorpus& { return mixture.only(reader_of(recipe)); };
   switch (recipe.model_preset().reads) {
     case moetrain::Reads::kPairs:
-      return std::make_unique<HeldOutPairs>(corpus, recipe, shard);
+      return std::make_unique<PairBatches>(one(), recipe, shard);
     case moetrain::Reads::kDocuments:
     case moetrain::Reads::kImages:
-      return std::make_unique<HeldOutDocuments>(corpus, recipe, shard);
+      return std::make_unique<DocumentBatches>(one(), recipe, shard);
     case moetrain::Reads::kText:
       break;
   }
-  if (recipe.data.packing != data::Packing::kStream) return std::make_unique<HeldOutRows>(corpus, recipe, shard);
-  return std::make_unique<HeldOutWindows>(corpus, recipe, shard);
+  if (recipe.data.packing != data::DocumentPacking::kStream) {
+    return std::make_unique<RowBatches>(one(), recipe, shard);
+  }
+  return std::make_unique<WindowBatches>(mixture, recipe, shard);
+}
+
+std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenMixture& mixture, const Recipe& recipe,
+                                                      data::Shard shard) {
+  const auto one = [&]() -> const data::TokenCorpus& { return mixture.only(reader_of(recipe)); };
+  switch (recipe.model_preset().reads) {
+    case moetrain::Reads::kPairs:
+      return std::make_unique<HeldOutPairs>(one(), recipe, shard);
+    case moetrain::Reads::kDocuments:
+    case moetrain::Reads::kImages:
+      return std::make_unique<HeldOutDocuments>(one(), recipe, shard);
+    case moetrain::Reads::kText:
+      break;
+  }
+  if (recipe.data.packing != data::DocumentPacking::kStream) {
+    return std::make_unique<HeldOutRows>(one(), recipe, shard);
+  }
+  return std::make_unique<HeldOutWindows>(mixture, recipe, shard);
 }
 
 }  // namespace launch

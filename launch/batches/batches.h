@@ -1,10 +1,11 @@
-// defines: MicroBatch, TrainingBatches, HeldOutBatches and their makers: what an update or an evaluation reads
+// defines: MicroBatch, SourceTokens, TrainingBatches, HeldOutBatches and their makers: what an update or an evaluation
+// reads
 #pragma once
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "data/datasets/token_corpus.h"
+#include "data/datasets/token_mixture.h"
 #include "data/shard.h"
 #include "launch/recipe/recipe.h"
 #include "moetrain/objectives/objective.h"
@@ -28,8 +29,18 @@ MicroBatch to_device(const MicroBatch& batch, at::Device device);
 /// Those of this rank's tokens that count: not OutputHead::kIgnored.
 int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh);
 
+/// Of one of several token files.
+struct SourceTokens {
+  std::string name;
+  int64_t read = 0;   // tokens
+  int64_t there = 0;  // tokens of one pass over it
+};
+
+/// "a: 9000 tokens, 1.5 passes over it"
+std::string describe(const SourceTokens& source);
+
 /// A run's training data, fixed by recipe and update and never by the layout: micro-batch m is a contiguous part of the
-/// global batch, and this rank's part of it a contiguous part of that.
+/// global batch, and this rank's part of it a contiguous part of that. One thread at a time.
 class TrainingBatches {
  public:
   virtual ~TrainingBatches() = default;
@@ -44,17 +55,20 @@ class TrainingBatches {
   virtual std::string left_out() const { return {}; }
   /// Sequences read by the first `updates` updates; -1 where they are not counted.
   virtual int64_t sequences_before(int64_t updates) const = 0;
+  /// What the first `updates` updates read of each token file; nothing where there is one. Beside a read.
+  virtual std::vector<SourceTokens> source_tokens(int64_t) const { return {}; }
 };
 
 /// Windows of a text or rows of documents for a language model, sentence pairs for an encoder-decoder, documents for a
-/// classifier. UserError where the recipe does not fit the corpus.
-std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
+/// classifier. UserError where the recipe does not fit the text; only windows come of several files.
+std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenMixture& mixture, const Recipe& recipe,
                                                        data::Shard shard);
 
 /// A group of held-out targets: a language, a direction, or a class.
 struct HeldOutGroup {
   std::string name;
-  int64_t bytes = 0;  // of text to predict
+  int64_t bytes = 0;        // of text to predict
+  std::string source = {};  // the token file, where there are several
 };
 
 /// Held-out text in batches, every target once.
@@ -67,7 +81,7 @@ class HeldOutBatches {
 };
 
 /// UserError where nothing was held out.
-std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenCorpus& corpus, const Recipe& recipe,
+std::unique_ptr<HeldOutBatches> make_held_out_batches(const data::TokenMixture& mixture, const Recipe& recipe,
                                                       data::Shard shard);
 
 }  // namespace launch

@@ -13,7 +13,7 @@ namespace launch {
 PackedDocuments::PackedDocuments(const data::TokenCorpus& corpus, const Recipe& recipe, data::Split split)
     : documents_(corpus, split, recipe.data.sequence_length),
       rows_(documents_.lengths(), recipe.data.sequence_length),
-      joined_(recipe.data.packing == data::Packing::kJoined) {}
+      joined_(recipe.data.packing == data::DocumentPacking::kJoined) {}
 
 PackedDocuments::Place PackedDocuments::size_of(int64_t row) const {
   return {joined_ ? 1 : static_cast<int64_t>(rows_.row(row).size()), rows_.tokens(row)};

@@ -9,8 +9,8 @@
 
 namespace launch {
 
-/// The rows of one split, and what a batch of them is: with Packing::kDocuments each document is a sequence, which sees
-/// itself alone, from its own first position on; with kJoined each row is.
+/// The rows of one split, and what a batch of them is: with DocumentPacking::kDocuments each document is a sequence,
+/// which sees itself alone, from its own first position on; with kJoined each row is.
 class PackedDocuments {
  public:
   PackedDocuments(const data::TokenCorpus& corpus, const Recipe& recipe, data::Split split);

@@ -1,41 +1,53 @@
-// defines: WindowBatches, HeldOutWindows: windows of one length over a text, for a language model
+// defines: WindowBatches, HeldOutWindows: windows of one length over the text of one or more files, for a language
+// model
 #pragma once
+#include <string>
 #include <vector>
 
+#include "data/batching/mixed_text.h"
+#include "data/batching/mixture_sampler.h"
 #include "data/batching/sequence_sampler.h"
 #include "launch/batches/batches.h"
 
 namespace launch {
 
+/// Of several files sequences are drawn by weight, each file's windows in a shuffled order of its own. An epoch is then
+/// as many sequences as all files have.
 class WindowBatches : public TrainingBatches {
  public:
-  WindowBatches(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard);
+  WindowBatches(const data::TokenMixture& mixture, const Recipe& recipe, data::Shard shard);
   std::vector<MicroBatch> read(int64_t update) const override;
   parallel::SpanScale scale() const override;
   int64_t sequences_per_micro_batch() const override { return micro_sequences_; }
   int64_t sequences_before(int64_t updates) const override { return updates * micro_batches_ * micro_sequences_; }
+  std::vector<SourceTokens> source_tokens(int64_t updates) const override;
 
  private:
-  data::TokenStream stream_;
-  data::SequenceSampler sampler_;
+  data::MixedWindow window_at(int64_t position) const;
+
+  std::vector<std::string> names_;
+  data::MixedText text_;
+  data::MixtureSampler mixture_;
+  std::vector<data::SequenceSampler> samplers_;  // of each source
   data::Shard shard_;
   uint64_t seed_;
   int64_t sequence_length_, micro_batches_, micro_sequences_;
 };
 
-/// The last window may be padded.
+/// The last window of a file may be padded.
 class HeldOutWindows : public HeldOutBatches {
  public:
-  HeldOutWindows(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard);
+  HeldOutWindows(const data::TokenMixture& mixture, const Recipe& recipe, data::Shard shard);
   int64_t count() const override;
   MicroBatch read(int64_t index) const override;
   std::vector<HeldOutGroup> groups() const override;
 
  private:
-  data::TokenStream stream_;
-  std::vector<std::string> names_;
+  data::MixedText text_;
+  std::vector<HeldOutGroup> groups_;
+  std::vector<data::MixedWindow> windows_;
   data::Shard shard_;
-  int64_t sequence_length_, batch_, windows_;
+  int64_t sequence_length_, batch_;
 };
 
 }  // namespace launch

@@ -72,11 +72,11 @@ struct Translated {
 };
 
 /// Opened before anything is computed, so that a split that is not there is not found out at the end.
-std::optional<data::ParallelText> text_to_translate(const TrainedModel& trained, const data::TokenCorpus& corpus,
+std::optional<data::ParallelText> text_to_translate(const TrainedModel& trained, const data::TokenMixture& mixture,
                                                     const std::string& split) {
   if (dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get()) == nullptr) return {};
   const data::Split wanted = split == "test" ? data::Split::kTest : data::Split::kHeldOut;
-  return data::ParallelText(corpus, wanted, pair_selection(trained.recipe, wanted));
+  return data::ParallelText(mixture.only("a translator"), wanted, pair_selection(trained.recipe, wanted));
 }
 
 Translated translate_run(const TrainedModel& trained, std::optional<data::ParallelText> text, const Groups& groups) {
@@ -90,9 +90,9 @@ Translated translate_run(const TrainedModel& trained, std::optional<data::Parall
 }
 
 /// What is unlike training, a line each: another text than the run's under its name, sources of more tokens.
-void note_differences(const TrainedModel& trained, const data::TokenCorpus& corpus,
+void note_differences(const TrainedModel& trained, const data::TokenMixture& mixture,
                       const std::optional<data::ParallelText>& text, const EvaluateArguments& arguments) {
-  if (arguments.data_file.empty() && corpus.fingerprint() != trained.info.corpus) {
+  if (arguments.data_file.empty() && mixture.fingerprint() != trained.info.corpus) {
     std::fprintf(stderr, "moetrain: note: %s holds another text than the run was trained on\n",
                  trained.recipe.data.file.c_str());
   }
@@ -134,7 +134,7 @@ void write_translations(const std::filesystem::path& folder, const Translated& t
 
 int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
   std::optional<TrainedModel> trained;
-  std::optional<data::TokenCorpus> corpus;
+  std::optional<data::TokenMixture> mixture;
   const RunFolder folder{arguments.run};
   at::Device device(at::kCPU);
   RunConfig run;
@@ -148,12 +148,13 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
     trained = load_trained_model(arguments.run, update, device,
                                  {arguments.data_file, arguments.overrides, arguments.average, arguments.registry});
     use_threads(*trained);
-    corpus = open_token_file(arguments.run, trained->recipe, trained->info, arguments.data_file, data::Verify::kTokens);
+    mixture =
+        open_token_file(arguments.run, trained->recipe, trained->info, arguments.data_file, data::Verify::kTokens);
     Recipe scored = trained->recipe;
     if (!arguments.data_file.empty()) scored.data.file = arguments.data_file;  // what messages name
-    held_out = make_held_out_batches(*corpus, scored, groups.shard);
-    text = text_to_translate(*trained, *corpus, arguments.split);
-    if (world->rank() == 0) note_differences(*trained, *corpus, text, arguments);
+    held_out = make_held_out_batches(*mixture, scored, groups.shard);
+    text = text_to_translate(*trained, *mixture, arguments.split);
+    if (world->rank() == 0) note_differences(*trained, *mixture, text, arguments);
   });
   const auto objective = trained->recipe.objective_preset().make({trained->recipe.objective, /*teacher=*/nullptr});
   const Evaluation result = evaluate(*trained->model, *objective, *held_out, groups);

@@ -4,7 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "data/datasets/token_corpus.h"
+#include "data/datasets/token_mixture.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/planning/plan_table.h"
@@ -28,12 +28,12 @@ struct PlanArguments {
 int64_t vocabulary_of(const PlanArguments& arguments, const Recipe& recipe) {
   if (arguments.vocabulary > 0) return arguments.vocabulary;
   if (recipe.model.vocabulary > 0) return recipe.model.vocabulary;
-  if (!std::filesystem::exists(recipe.data.file)) {
-    parallel::user_error(
-        "data.file = \"", recipe.data.file,
-        "\" is not there, and only it knows the vocabulary; legal: ", "--vocabulary with its number of tokens");
+  const std::string file = data::parse_token_files(recipe.data.file).front().path;  // they share a vocabulary
+  if (!std::filesystem::exists(file)) {
+    parallel::user_error("data.file = \"", file, "\" is not there, and only it knows the vocabulary; legal: ",
+                         "--vocabulary with its number of tokens");
   }
-  return data::TokenCorpus::open(recipe.data.file, data::Verify::kIndexOnly, recipe.registry->tokenizers)
+  return data::TokenCorpus::open(file, data::Verify::kIndexOnly, recipe.registry->tokenizers)
       .tokenizer()
       .vocabulary_size();
 }

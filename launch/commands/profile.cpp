@@ -108,7 +108,9 @@ int profile(const ProfileArguments& arguments, std::shared_ptr<parallel::MpiComm
   const int64_t rank = world->rank();
   parallel::all_ranks(*world, [&] {
     if (rank > 0 || arguments.machine.empty()) return;
-    check_output_file("--write-machine", arguments.machine, {arguments.recipe, recipe.data.file});
+    std::vector<std::filesystem::path> inputs{arguments.recipe};
+    for (const data::TokenFile& file : data::parse_token_files(recipe.data.file)) inputs.emplace_back(file.path);
+    check_output_file("--write-machine", arguments.machine, inputs);
   });
   std::atomic<const char*> part = "reading the text and building the model";
   const parallel::Deadline deadline(arguments.limit, "profile_limit",

@@ -33,7 +33,7 @@ struct TrainArguments {
 /// What would run: the resolved recipe, the model's size and how the batch is spread.
 void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
   const auto ranks = static_cast<int64_t>(hosts.size());
-  const auto corpus = data::TokenCorpus::open(recipe.data.file, data::Verify::kTokens, recipe.registry->tokenizers);
+  const auto corpus = data::TokenMixture::open(recipe.data.file, data::Verify::kTokens, recipe.registry->tokenizers);
   const parallel::SpanScale scale = make_training_batches(corpus, recipe, {.index = 0, .count = 1})->scale();
   check_lengths(recipe, scale);
   const auto model = build_model(recipe, model_vocabulary(recipe, corpus.tokenizer()), at::kMeta,

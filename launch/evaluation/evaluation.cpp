@@ -66,6 +66,13 @@ void reduce(Sums& sums, parallel::Communicator& control) {
   for (at::Tensor& choices : sums.choices_GE) control.all_reduce(choices, parallel::ReduceOp::kSum).wait();
 }
 
+void add_score(GroupScore& sum, const GroupScore& part) {
+  sum.nll += part.nll;
+  sum.tokens += part.tokens;
+  sum.bytes += part.bytes;
+  sum.correct += part.correct;
+}
+
 Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) {
   Evaluation result;
   result.overall.name = "all";
@@ -74,11 +81,13 @@ Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) 
     const GroupScore score{groups[g].name, sums.nll_G[index].item<double>(),
                            static_cast<int64_t>(sums.tokens_G[index].item<double>()), groups[g].bytes,
                            sums.correct_G[index].item<double>()};
-    result.overall.nll += score.nll;
-    result.overall.tokens += score.tokens;
-    result.overall.bytes += score.bytes;
-    result.overall.correct += score.correct;
+    add_score(result.overall, score);
     result.groups.push_back(score);
+    if (groups[g].source.empty()) continue;
+    if (result.sources.empty() || result.sources.back().name != groups[g].source) {
+      result.sources.push_back({groups[g].source});
+    }
+    add_score(result.sources.back(), score);
   }
   for (size_t i = 0; i < sums.layers.size(); ++i) {
     GroupRouting routing{.layer = sums.layers[i]};
@@ -146,6 +155,8 @@ Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective
 EvaluationRecord record_of(const Evaluation& evaluation, int64_t update) {
   EvaluationRecord record{record_of(evaluation.overall), update};
   for (const GroupScore& score : evaluation.groups) record.groups.emplace_back(score.name, record_of(score));
+  if (!evaluation.sources.empty()) record.sources.emplace();
+  for (const GroupScore& score : evaluation.sources) record.sources->emplace_back(score.name, record_of(score));
   return record;
 }
 

@@ -34,6 +34,7 @@ struct GroupRouting {
 struct Evaluation {
   GroupScore overall;
   std::vector<GroupScore> groups;
+  std::vector<GroupScore> sources;  // of each token file, where there are several
   std::vector<GroupRouting> routing;
 };
 

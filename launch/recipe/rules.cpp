@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "data/datasets/token_mixture.h"
 #include "moetrain/attention/rope_scaling.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
@@ -237,7 +238,7 @@ void check_objective(const Recipe& recipe) {
 }
 
 void check_data(const Recipe& recipe) {
-  if (recipe.data.packing == data::Packing::kStream) return;
+  if (recipe.data.packing == data::DocumentPacking::kStream) return;
   if (recipe.model_preset().reads == moetrain::Reads::kText) return;
   user_error("data.packing = \"", recipe.data.packing, "\" with model.kind = \"", recipe.model.kind,
              "\", which reads no running text; legal: data.packing = \"stream\", the default");
@@ -275,6 +276,7 @@ void check_offload(bool offload, parallel::Enum<Device> device) {
 void check_training(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
+  data::parse_token_files(recipe.data.file);
   const auto layers = layers_of(recipe);
   for (size_t block = 0; block < layers.size(); ++block) {
     if (layers[block]) check_as_layer(recipe, static_cast<int64_t>(block), *layers[block], moetrain::check_learns);

@@ -62,6 +62,7 @@ struct StepRecord {
   std::vector<LayerRecord> layers = {};
   NamedNumbers bytes = {};
   double mpi_thread_share = kNoNumber;
+  std::optional<NamedNumbers> sources = std::nullopt;
 };
 
 /// Of a traced step, measured or predicted.
@@ -88,6 +89,7 @@ struct EvaluationRecord : ScoreRecord {
   static constexpr const char* kEvent = "evaluate";
   int64_t step = 0;
   Named<ScoreRecord> groups = {};
+  std::optional<Named<ScoreRecord>> sources = std::nullopt;
 };
 
 /// Which part of a group's tokens goes to which expert, in one layer.
@@ -156,13 +158,16 @@ void visit(StepRecord& record, Visitor& field) {
   field("gradient_norm", record.gradient_norm, "before clipping");
   field("learning_rate", record.learning_rate, "of this update");
   field("tokens_per_second", record.tokens_per_second, "over all ranks, since the line before");
-  field("seconds", record.seconds, "of an update by phase, means since the line before");
+  field("seconds", record.seconds,
+        "of an update by phase, means since the line before; data_wait: for its batch to be read");
   field("imbalance", record.imbalance, "busiest expert's load / mean load; 0 without experts");
   field("dropped", record.dropped, "choices in all layers, since the line before");
   field("layers", record.layers, "those with experts");
   field("bytes", record.bytes,
         "what the first rank handed to others in an update by axis, means since the line before");
   field("mpi_thread_share", record.mpi_thread_share, "processor share of the thread that carries MPI");
+  field("sources", record.sources,
+        "tokens read of each token file since the start of the run, where there are several");
 }
 
 template <class Visitor>
@@ -199,6 +204,7 @@ void visit(EvaluationRecord& record, Visitor& field) {
   field("step", record.step, "updates done");
   visit(static_cast<ScoreRecord&>(record), field);
   field("groups", record.groups, "of documents, each by itself");
+  field("sources", record.sources, "the text of each token file, where there are several");
 }
 
 template <class Visitor>

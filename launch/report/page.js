@@ -13,6 +13,7 @@ function fill_header() {
   const facts = [
     ['Steps', grouped(run.summary.steps)],
     ['Tokens', is_number(run.summary.tokens) ? short_number(run.summary.tokens).join(' ') : ''],
+    ['Of files', run.sources.map((source) => `${source.name} ${short_number(source.tokens).join(' ')}`).join(', ')],
     ['Ranks × threads', is_number(start.ranks) ? `${start.ranks} × ${is_number(start.threads) ? start.threads : '?'}` : ''],
     ['Started', (start.time || '').replace('T', ' ').replace('Z', ' UTC')],
     ['Build', start.build], ['Recipe', start.recipe_hash], ['Checkpoints', describe_checkpoints()],

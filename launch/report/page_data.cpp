@@ -212,7 +212,7 @@ Json translation(const RunRecord& run) {
 
 /// The phases in the order of an update, then any others in the order of the file.
 std::vector<std::string> phase_names(const RunRecord& run) {
-  std::vector<std::string> found, names{"data", "forward", "backward", "reduce", "optimizer"};
+  std::vector<std::string> found, names{"data_wait", "data", "forward", "backward", "reduce", "optimizer"};
   for (const StepRecord& step : run.steps)
     for (const auto& [name, seconds] : step.seconds)
       if (std::find(found.begin(), found.end(), name) == found.end()) found.push_back(name);
@@ -309,6 +309,14 @@ Json start(const RunRecord& run) {
           {"active_parameters", run.start->parameters.active}};
 }
 
+/// Tokens read of each token file, as the last line of a step tells.
+Json sources(const RunRecord& run) {
+  Json all = Json::array();
+  if (run.steps.empty() || !run.steps.back().sources) return all;
+  for (const auto& [name, tokens] : *run.steps.back().sources) all.push_back({{"name", name}, {"tokens", tokens}});
+  return all;
+}
+
 }  // namespace
 
 nlohmann::ordered_json page_data(const RunRecord& run) {
@@ -318,6 +326,7 @@ nlohmann::ordered_json page_data(const RunRecord& run) {
   Json data{{"name", run.name}, {"start", start(run)}, {"end", nullptr}, {"notes", page_notes(run)}};
   if (run.end) data["end"] = {{"step", run.end->step}, {"reason", run.end->reason}};
   data["summary"] = summary(run);
+  data["sources"] = sources(run);
   data["losses"] = losses(run);
   data["held_out"] = held_out(run);
   data["curves"] = {{"gradient_norm", curve(&StepRecord::gradient_norm)},

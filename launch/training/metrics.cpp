@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "launch/recipe/writer.h"
+#include "launch/runs/build_id.h"
+#include "launch/runs/clock.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -52,13 +55,33 @@ StepRecord record_of(const StepReport& report) {
   return record;
 }
 
+StartRecord start_record(const Recipe& recipe, const Groups& groups, int64_t update,
+                         const std::vector<ChangedKey>* changes) {
+  StartRecord record;
+  record.step = update;
+  record.time = utc_now();
+  record.build = build_id();
+  record.recipe_hash = hash_text(recipe_hash(recipe));
+  record.ranks = static_cast<double>(groups.control->size());
+  record.mesh = groups.mesh->shape().describe();
+  record.threads = static_cast<double>(recipe.run.threads);
+  if (changes == nullptr) return record;
+  record.changed.emplace();
+  for (const ChangedKey& key : *changes) record.changed->push_back({key.name, {key.then, key.now}});
+  return record;
+}
+
+std::optional<NamedNumbers> tokens_by_source(const std::vector<SourceTokens>& sources) {
+  if (sources.empty()) return std::nullopt;
+  NamedNumbers tokens;
+  for (const SourceTokens& source : sources) tokens.emplace_back(source.name, static_cast<double>(source.read));
+  return tokens;
+}
+
 NamedNumbers mean_seconds(const PhaseSeconds& seconds, int64_t updates) {
   const double n = static_cast<double>(std::max<int64_t>(1, updates));
-  return {{"data", seconds.data / n},
-          {"forward", seconds.forward / n},
-          {"backward", seconds.backward / n},
-          {"reduce", seconds.reduce / n},
-          {"optimizer", seconds.optimizer / n}};
+  return {{"data_wait", seconds.data_wait / n}, {"data", seconds.data / n},     {"forward", seconds.forward / n},
+          {"backward", seconds.backward / n},   {"reduce", seconds.reduce / n}, {"optimizer", seconds.optimizer / n}};
 }
 
 }  // namespace launch

@@ -1,9 +1,13 @@
-// defines: MetricsFile, record_of, mean_seconds: metrics.jsonl of a run folder, one JSON object a line
+// defines: MetricsFile, record_of, start_record, tokens_by_source, mean_seconds: metrics.jsonl of a run folder, one
+// JSON object a line
 #pragma once
 #include <filesystem>
 #include <fstream>
 
+#include "launch/batches/batches.h"
+#include "launch/ranks/groups.h"
 #include "launch/records/record_json.h"
+#include "launch/runs/run_folder.h"
 #include "launch/training/train_step.h"
 
 namespace launch {
@@ -32,6 +36,10 @@ class MetricsFile {
 
 /// What an update says of itself; the loop adds what it counts over updates.
 StepRecord record_of(const StepReport& report);
+/// What begins, but for the model. `changes`: of a resumption; null: of a new run.
+StartRecord start_record(const Recipe& recipe, const Groups& groups, int64_t update,
+                         const std::vector<ChangedKey>* changes);
+std::optional<NamedNumbers> tokens_by_source(const std::vector<SourceTokens>& sources);
 /// Means over updates.
 NamedNumbers mean_seconds(const PhaseSeconds& seconds, int64_t updates);
 

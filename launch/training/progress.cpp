@@ -34,8 +34,18 @@ std::string numbers(const ProgressLine& line) {
   return text;
 }
 
-std::string bar(const ProgressLine& line) {
-  const auto filled = static_cast<int>(kBarCells * line.update / std::max<int64_t>(1, line.length));
+std::string numbers(const WorkLine& line) {
+  const double done = static_cast<double>(line.done) / line.per_unit,
+               total = static_cast<double>(line.total) / line.per_unit;
+  const double rate = line.seconds > 0 ? done / line.seconds : 0;
+  char text[200];
+  std::snprintf(text, sizeof(text), "%.1f/%.1f %s  %.2f %s/s  %s left", done, total, line.unit.c_str(), rate,
+                line.unit.c_str(), rate > 0 ? duration((total - done) / rate).c_str() : "?");
+  return text;
+}
+
+std::string bar(double share) {
+  const auto filled = static_cast<int>(kBarCells * share);
   std::string text = "[";
   for (int i = 0; i < kBarCells; ++i) text += i < filled ? "#" : "-";
   return text + "] ";
@@ -53,14 +63,24 @@ void ProgressDisplay::print(const std::string& text) {
   reader_gone_ = reader_gone_ || (failed && errno == EPIPE);
 }
 
-void ProgressDisplay::show(const ProgressLine& line) {
+void ProgressDisplay::show(double share, const std::string& label, const std::string& text) {
   if (style_ == Style::kSilent || reader_gone_) return;
   if (style_ == Style::kBar) {
-    print("\r\033[K" + bar(line) + numbers(line));
+    print("\r\033[K" + bar(share) + text);
     bar_drawn_ = true;
   } else {
-    print("update " + numbers(line) + "\n");
+    print(label + " " + text + "\n");
   }
+}
+
+void ProgressDisplay::show(const ProgressLine& line) {
+  show(static_cast<double>(line.update) / static_cast<double>(std::max<int64_t>(1, line.length)), "update",
+       numbers(line));
+}
+
+void ProgressDisplay::show(const WorkLine& line) {
+  show(static_cast<double>(line.done) / static_cast<double>(std::max<int64_t>(1, line.total)), line.what,
+       style_ == Style::kBar ? line.what + " " + numbers(line) : numbers(line));
 }
 
 void ProgressDisplay::say(const std::string& text) {

@@ -1,4 +1,4 @@
-// defines: ProgressDisplay, ProgressLine: what a person sees of a run
+// defines: ProgressDisplay, ProgressLine, WorkLine: what a person sees of a run
 #pragma once
 #include <cstdint>
 #include <string>
@@ -13,6 +13,15 @@ struct ProgressLine {
   double seconds_left = 0;
 };
 
+/// Work whose size is known beforehand.
+struct WorkLine {
+  std::string what;  // "encoding"
+  int64_t done = 0, total = 1;
+  std::string unit;     // "MB"
+  double per_unit = 1;  // of done and total
+  double seconds = 0;   // so far
+};
+
 /// A bar that redraws itself on a terminal, plain lines elsewhere. One rank has one; the others have a silent one.
 class ProgressDisplay {
  public:
@@ -21,12 +30,14 @@ class ProgressDisplay {
   ~ProgressDisplay();
 
   void show(const ProgressLine& line);
+  void show(const WorkLine& line);
   /// A line of its own, above the bar. On standard error once the reader of standard output is gone.
   void say(const std::string& text);
   /// Standard output is a pipe that nobody reads any more (SIGPIPE ignored, as Interrupt does).
   bool reader_gone() const { return reader_gone_; }
 
  private:
+  void show(double share, const std::string& label, const std::string& text);
   void print(const std::string& text);
 
   Style style_;

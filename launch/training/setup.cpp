@@ -24,8 +24,8 @@ TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device d
   parallel::all_ranks(*groups.control, [&] {
     // One rank reads every token once to check them; the file is the same for all.
     const auto verify = groups.control->rank() == 0 ? data::Verify::kTokens : data::Verify::kIndexOnly;
-    corpus = std::make_unique<data::TokenCorpus>(
-        data::TokenCorpus::open(recipe.data.file, verify, recipe.registry->tokenizers));
+    corpus = std::make_unique<data::TokenMixture>(
+        data::TokenMixture::open(recipe.data.file, verify, recipe.registry->tokenizers));
     batches = make_training_batches(*corpus, recipe, groups.shard);
     scale = batches->scale();
     vocabulary();

@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "data/datasets/token_corpus.h"
+#include "data/datasets/token_mixture.h"
 #include "launch/batches/batches.h"
 #include "launch/profiles/profile.h"
 #include "launch/ranks/groups.h"
@@ -32,7 +32,7 @@ class TrainingSetup {
   const Recipe recipe;
   const Groups groups;
   const at::Device device;
-  std::unique_ptr<data::TokenCorpus> corpus;
+  std::unique_ptr<data::TokenMixture> corpus;
   std::unique_ptr<TrainingBatches> batches;
   parallel::SpanScale scale;
   int64_t length = 0;  // updates to do

@@ -188,6 +188,7 @@ void make_gradients(TrainState& state, const std::vector<MicroBatch>& batches, i
 }  // namespace
 
 PhaseSeconds& PhaseSeconds::operator+=(const PhaseSeconds& other) {
+  data_wait += other.data_wait;
   data += other.data;
   forward += other.forward;
   backward += other.backward;

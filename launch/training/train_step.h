@@ -13,10 +13,11 @@
 
 namespace launch {
 
-/// Seconds of one update by phase. Backward includes the all-reduce it hides; reduce is what it could not hide.
+/// Seconds of one update by phase. Data wait is for the batch to be read, data its way to the device. Backward includes
+/// the all-reduce it hides; reduce is what it could not hide.
 struct PhaseSeconds {
-  double data = 0, forward = 0, backward = 0, reduce = 0, optimizer = 0;
-  double total() const { return data + forward + backward + reduce + optimizer; }
+  double data_wait = 0, data = 0, forward = 0, backward = 0, reduce = 0, optimizer = 0;
+  double total() const { return data_wait + data + forward + backward + reduce + optimizer; }
   PhaseSeconds& operator+=(const PhaseSeconds& other);
 };
 

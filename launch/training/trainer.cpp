@@ -110,13 +110,19 @@ void Trainer::begin(const Loaded& loaded) {
 
 void Trainer::measure_plan() { overlap_->use(setup_.profile(update_)); }
 
-Trainer::Agreed Trainer::agree(const std::vector<MicroBatch>& batches) {
+Trainer::Agreed Trainer::agree(const PrefetchedBatches::Next& next) {
   int64_t targets = 0;
-  for (const MicroBatch& batch : batches) targets += counted_targets(batch, *groups_.mesh);
+  for (const MicroBatch& batch : next.batches) targets += counted_targets(batch, *groups_.mesh);
   const bool stop = interrupt_.requested() || progress_.reader_gone();
-  at::Tensor sums = at::tensor({targets, int64_t{stop}, int64_t{metrics_ != nullptr && metrics_->failed()}}, at::kLong);
+  const bool failed = next.fault != nullptr || (metrics_ != nullptr && metrics_->failed());
+  at::Tensor sums = at::tensor({targets, int64_t{stop}, int64_t{failed}}, at::kLong);
   groups_.control->all_reduce(sums, parallel::ReduceOp::kSum).wait();
-  if (sums[2].item<int64_t>() > 0) check_metrics_written();
+  if (sums[2].item<int64_t>() > 0) {
+    check_metrics_written();
+    parallel::all_ranks(*groups_.control, [&] {
+      if (next.fault) std::rethrow_exception(next.fault);
+    });
+  }
   return {sums[0].item<int64_t>(), sums[1].item<int64_t>() > 0};
 }
 
@@ -152,24 +158,27 @@ void Trainer::end_diverged(const Diverged& fault) const {
 Trainer::End Trainer::run() {
   End end = End::kDone;
   if (!overlap_) return end;  // nothing to do
+  std::optional<PrefetchedBatches> reader;
   while (update_ < setup_.length && !given_up()) {
-    const auto start = std::chrono::steady_clock::now();
-    const auto batches = setup_.batches->read(update_);
-    const double read_seconds = seconds_since(start);
+    if (!reader) reader.emplace(*setup_.batches, update_, setup_.length);
+    const PrefetchedBatches::Next next = reader->take();
     groups_.ledger->reset();  // evaluations and checkpoints are not an update's
-    const Agreed agreed = agree(batches);
+    const Agreed agreed = agree(next);
     if (agreed.stop) {
       end = End::kInterrupted;
       break;
     }
-    StepReport report = step(batches, agreed.targets);
-    report.seconds.data += read_seconds;
+    StepReport report = step(next.batches, agreed.targets);
+    report.seconds.data_wait = next.waited;
     ++update_;
     phase_seconds_ += report.seconds;
     dropped_ += report.dropped();
     for (const auto& [axis, traffic] : groups_.ledger->by_axis()) bytes_[axis] += traffic.bytes;
     if (due(setup_.updates_of(recipe_.train.log_every)) || update_ == setup_.length) log(report);
-    if (due(setup_.updates_of(recipe_.overlap.replan_every)) && update_ < setup_.length) measure_plan();
+    if (due(setup_.updates_of(recipe_.overlap.replan_every)) && update_ < setup_.length) {
+      reader.reset();  // measuring reads, too
+      measure_plan();
+    }
     if (due(setup_.updates_of(recipe_.evaluate.every)) && update_ < setup_.length) score();
     if (due(setup_.updates_of(recipe_.checkpoint.every)) && update_ < setup_.length && last_saved_ != update_) save();
   }
@@ -238,6 +247,7 @@ void Trainer::log(const StepReport& report) {
     const double engine = groups_.engine != nullptr ? groups_.engine->cpu_seconds() : 0;
     record.mpi_thread_share = (engine - std::exchange(engine_seconds_, engine)) / seconds;
     record.dropped = static_cast<double>(dropped_);
+    record.sources = tokens_by_source(setup_.batches->source_tokens(update_));
     metrics_->write(record);
   }
   phase_seconds_ = {};

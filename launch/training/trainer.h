@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "launch/batches/prefetched_batches.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/ranks/interrupt.h"
 #include "launch/runs/resumption.h"
@@ -52,7 +53,8 @@ class Trainer {
   /// Diverged, on one rank, where a number that a checkpoint would hold is not finite. Collective.
   void check_finite();
   [[noreturn]] void end_diverged(const Diverged& fault) const;
-  Agreed agree(const std::vector<MicroBatch>& batches);
+  /// UserError, on all ranks, where one could not read its batches or write its metrics. Collective.
+  Agreed agree(const PrefetchedBatches::Next& next);
   StepReport step(const std::vector<MicroBatch>& batches, int64_t targets);
   void keep_trace(const parallel::Trace& trace);
   void log(const StepReport& report);

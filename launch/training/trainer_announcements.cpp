@@ -37,6 +37,7 @@ void Trainer::announce(bool resumed) {
   for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), setup_.scale.tokens_per_update)) {
     progress_.say(note);
   }
+  for (const SourceTokens& source : setup_.batches->source_tokens(setup_.length)) progress_.say(describe(source));
   if (const std::string left_out = setup_.batches->left_out(); !left_out.empty()) progress_.say(left_out);
   const int64_t tensor = groups_.mesh->shape().tensor;
   const int64_t idle = (groups_.shard.count - setup_.batches->sequences_per_micro_batch()) * tensor;
@@ -48,22 +49,11 @@ void Trainer::announce(bool resumed) {
 }
 
 void Trainer::write_start(bool resumed, const moetrain::ParameterCount& count, const std::string& model) {
-  ResumeRecord record;
-  record.step = update_;
-  record.time = utc_now();
-  record.build = build_id();
-  record.recipe_hash = hash_text(recipe_hash(recipe_));
-  record.ranks = static_cast<double>(groups_.control->size());
-  record.mesh = groups_.mesh->shape().describe();
-  record.threads = static_cast<double>(recipe_.run.threads);
+  std::vector<ChangedKey> changes;
+  if (before_) changes = changed_keys(*before_, recipe_);
+  ResumeRecord record{start_record(recipe_, groups_, update_, before_ ? &changes : nullptr)};
   record.parameters = {static_cast<double>(count.total), static_cast<double>(count.active)};
   record.model = model;
-  if (before_) {
-    record.changed.emplace();
-    for (const ChangedKey& key : changed_keys(*before_, recipe_)) {
-      record.changed->push_back({key.name, {key.then, key.now}});
-    }
-  }
   if (resumed) return metrics_->write(record);
   metrics_->write(static_cast<const StartRecord&>(record));
 }

@@ -4,8 +4,8 @@
 #include <map>
 #include <set>
 
+#include "data/files/file_bytes.h"
 #include "data/sources/child_process.h"
-#include "data/sources/file_bytes.h"
 #include "data/sources/glob.h"
 #include "data/sources/text_source.h"
 #include "data/sources/workers.h"

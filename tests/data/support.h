@@ -1,8 +1,9 @@
-// defines: TemporaryFolder, error_of, write_file, gzip_file, random_text, small_tokenizer, read_file
+// defines: TemporaryFolder, error_of, write_file, gzip_file, zstd_packed, random_text, small_tokenizer, read_file
 #pragma once
 #include <gtest/gtest.h>
 #include <unistd.h>
 #include <zlib.h>
+#include <zstd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -68,6 +69,21 @@ inline void gzip_file(const std::filesystem::path& path, std::string_view bytes)
   gzFile file = gzopen(path.c_str(), "wb9");
   gzwrite(file, bytes.data(), static_cast<unsigned>(bytes.size()));
   gzclose(file);
+}
+
+inline std::string zstd_packed(std::string_view bytes, int window_log = 0) {
+  ZSTD_CCtx* context = ZSTD_createCCtx();
+  ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, window_log);
+  std::string packed(ZSTD_compressBound(bytes.size()) + 64, '\0');
+  ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
+  ZSTD_outBuffer out{packed.data(), packed.size(), 0};
+  // A size that is known beforehand makes the window smaller.
+  if (window_log > 0) ZSTD_compressStream2(context, &out, &in, ZSTD_e_continue);
+  const size_t left = ZSTD_compressStream2(context, &out, &in, ZSTD_e_end);
+  ZSTD_freeCCtx(context);
+  EXPECT_EQ(left, 0u);
+  packed.resize(out.pos);
+  return packed;
 }
 
 inline void append_utf8(std::string& text, uint32_t c) {

@@ -2,14 +2,16 @@
 
 #include <thread>
 
+#include "data/files/file_bytes.h"
 #include "data/prepare/prepare.h"
-#include "data/sources/file_bytes.h"
 #include "data/sources/glob.h"
 #include "data/sources/text_source.h"
 #include "tests/data/support.h"
 
 namespace data_tests {
 namespace {
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 bool says(const std::vector<std::string>& sentences, const std::string& part) {
   return std::any_of(sentences.begin(), sentences.end(),
@@ -119,6 +121,48 @@ TEST(TextFiles, WhatIsNoTextIsRefusedByItsKind) {
   write_file(folder / "zeros.txt", std::string("a\0b\0", 4));
   data::read_text_file(folder / "zeros.txt", {}, &notes);
   EXPECT_TRUE(says(notes, "holds 2 zero bytes"));
+}
+
+TEST(TextFiles, ZstdFilesAreReadAndRefusedAsGzipFilesAre) {
+  const TemporaryFolder folder;
+  const std::string text = sentences(1, 300);
+  const std::string good = zstd_packed(text);
+  const auto message_for = [&](const std::string& bytes, int64_t most = 1 << 30) {
+    write_file(folder / "bad.zst", bytes);
+    return error_of([&] { data::read_bytes(folder / "bad.zst", most); });
+  };
+  const std::string cut = message_for(good.substr(0, good.size() - 9));
+  EXPECT_TRUE(has(cut, parallel::concat("bad.zst: the zstd file is truncated: it ends at byte ", good.size() - 9)));
+  EXPECT_TRUE(has(message_for("plain text"), "not a zstd file, or damaged: Unknown frame descriptor, at byte 0"));
+  EXPECT_TRUE(has(message_for(good + "tail"), parallel::concat("at byte ", good.size()))) << message_for(good + "t");
+  EXPECT_TRUE(has(message_for(""), "the zstd file is empty"));
+  EXPECT_TRUE(has(message_for(good, static_cast<int64_t>(good.size())), "unpacks to more than"));
+  EXPECT_TRUE(has(message_for(zstd_packed(std::string(64 << 20, 'a'))), "200 times"));
+  EXPECT_TRUE(has(message_for(zstd_packed(text, /*window_log=*/28)), "too much memory")) << "256 MiB of window";
+  write_file(folder / "two.jsonl.ZST", good + good);
+  EXPECT_EQ(data::read_bytes(folder / "two.jsonl.ZST", 1 << 30), text + text) << "several frames follow each other";
+  EXPECT_TRUE(data::is_named_json_lines(folder / "two.jsonl.ZST"));
+  write_file(folder / "twice.gz", "");
+  gzip_file(folder / "twice.gz", good);
+  EXPECT_TRUE(has(error_of([&] { data::read_bytes(folder / "twice.gz", 1 << 30); }), "packed twice"));
+}
+
+TEST(TextFiles, TakesTheFieldOfJsonLinesThatIsNamed) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.txt",
+             zstd_packed("{\"doc\": {\"body\": \"one\"}}\n{\"doc.body\": \"two\", \"language\": \"en\"}\n"));
+  const auto documents = data::read_text_file(folder / "a.txt", {.field = "doc.body"});
+  ASSERT_EQ(documents.size(), 2u) << "known by its first line";
+  EXPECT_EQ(documents[0].text, "one");
+  EXPECT_EQ(documents[1].text, "two");
+  EXPECT_EQ(documents[1].group, "en");
+  const auto message_for = [&](const std::string& line) {
+    write_file(folder / "x.jsonl", "{\"a\": {\"b\": \"fine\"}}\n" + line + "\n");
+    return error_of([&] { data::read_text_file(folder / "x.jsonl", {.field = "a.b"}); });
+  };
+  EXPECT_TRUE(has(message_for("{\"text\": \"x\"}"), "x.jsonl:2: the object has no \"a.b\""));
+  EXPECT_TRUE(has(message_for("{\"a\": \"b\"}"), "x.jsonl:2: the object has no \"a.b\""));
+  EXPECT_TRUE(has(message_for("{\"a\": {\"b\": []}}"), "x.jsonl:2: \"a.b\" is array, not a string"));
 }
 
 TEST(TextFiles, NamesOfGroupsAndFilesAreShownWithoutWhatATerminalObeys) {

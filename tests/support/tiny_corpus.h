@@ -82,9 +82,10 @@ std::string prepared_by_one(const TestFolder& folder, parallel::Communicator& wo
 /// Two "languages", 208 byte tokens a document with its end, so that windows of 16 tokens are the blocks of a document.
 /// Half of them are one of a few sentences: in every batch there are tokens with the same history, between which only
 /// round-off could choose. One rank writes. Collective.
-inline std::string make_tiny_corpus(const TestFolder& folder, parallel::Communicator& world, int64_t documents = 60) {
-  return prepared_by_one(folder, world, "tiny.h5", [&](data::PrepareOptions& options) {
-    options.text = {folder.path() / "tiny.jsonl"};
+inline std::string make_tiny_corpus(const TestFolder& folder, parallel::Communicator& world, int64_t documents = 60,
+                                    const std::string& name = "tiny") {
+  return prepared_by_one(folder, world, name + ".h5", [&](data::PrepareOptions& options) {
+    options.text = {folder.path() / (name + ".jsonl")};
     options.heldout = 0.1;
     std::ofstream file(options.text.front());
     const parallel::RandomStream stream(7, "tiny corpus");

@@ -136,6 +136,10 @@ def bad_data(bench, recipe):
     for name, words in (("short", ["short.h5"]), ("foreign", ["foreign.h5"])):
         bench.check_refused(f"a {name} token file",
                             bench.run_ranks("train", recipe, "--set", f"data.file={folder}/{name}.h5"), *words)
+    for name, files, words in (
+            ("a weight of nothing", "corpus.h5:0,{0}/short.h5", ["corpus.h5", "weight '0'", "work/a.h5:3,work/b.h5:1"]),
+            ("a missing file among several", "corpus.h5:1,{0}/absent.h5:2", ["absent.h5"])):
+        bench.check_refused(name, bench.run_ranks("train", recipe, "--set", f"data.file={folder}/" + files.format(folder)), *words)
     bench.check("no run folder is left", not (folder / "run").exists())
 
 

@@ -19,6 +19,8 @@ RecordJson there_and_back(const Record& record) {
 TEST(Records, AreReadAsTheyWereWritten) {
   StepRecord step{.step = 7, .tokens = 1e6, .loss = {{"total", 2.5}, {"next_token", 2}}};
   step.layers = {{.layer = 1, .load = {0.25, 0.75}, .dropped = 3, .entropy = 0.5}};
+  EXPECT_TRUE(record_to_json(step)["sources"].is_null()) << "of one token file";
+  step.sources = {{"web", 3000}, {"books", 1000}};
   EXPECT_EQ(there_and_back(step), record_to_json(step));
   ResumeRecord resumed;
   resumed.step = 5;

@@ -122,6 +122,17 @@ TEST_F(ReportTest, AClassifiersGroupsAreComparedByAccuracy) {
   EXPECT_EQ(held_out["groups"][0]["points"][0][1], 0.5);
 }
 
+TEST_F(ReportTest, ShowsTheTokensOfEachFileAndTheWaitForThem) {
+  put("metrics.jsonl",
+      R"({"event":"step","step":1,"loss":{"total":3},"seconds":{"forward":0.2,"data_wait":0.1},"sources":{"web":3000,"books":1000}}
+)");
+  const auto page = page_data(read_run(folder_));
+  EXPECT_EQ(page["sources"].dump(), R"([{"name":"web","tokens":3000.0},{"name":"books","tokens":1000.0}])");
+  EXPECT_EQ(page["time"]["phases"][0]["name"], "data_wait") << "in the order of an update";
+  put("metrics.jsonl", step_line(1, 9));
+  EXPECT_TRUE(page_data(read_run(folder_))["sources"].empty());
+}
+
 TEST_F(ReportTest, TheLaterLineOfAStepWins) {
   put("metrics.jsonl", step_line(1, 9) + step_line(2, 8) + step_line(1, 5));
   const RunRecord run = read_run(folder_);

@@ -223,6 +223,20 @@ TEST_P(LayoutEquality, AgreesWithOneRankInFloat64) {
 INSTANTIATE_TEST_SUITE_P(All, LayoutEquality, testing::Range(size_t{0}, std::size(kLayoutCases)),
                          [](const auto& each) { return std::string(kLayoutCases[each.param].name); });
 
+TEST(LayoutEquality, OfTextFromSeveralFiles) {
+  const auto world = test_world();
+  const TestFolder folder("mixture", *world);
+  const std::string large = make_tiny_corpus(folder, *world), small = make_tiny_corpus(folder, *world, 14, "small");
+  launch::Recipe recipe = tiny_recipe(large + ":2," + small + ":1");
+  recipe.train.micro_batches = 2, bound_experts(recipe.moe, 0.9);
+  const UpdateTrace reference = trace_of_one_rank(recipe, 3);
+  for (const parallel::MeshConfig& mesh : test_layouts(recipe, world->size())) {
+    const launch::Groups groups = test_groups(mesh, stated_hosts(mesh, world->size()));
+    SCOPED_TRACE(groups.mesh->shape().describe());
+    expect_same_trace(run_updates(recipe, groups, 3), reference, 1e-10);
+  }
+}
+
 /// Rounding may decide a near tie between two experts differently, so these tolerances are wide; float64 is the proof.
 TEST(LayoutEqualityInLowPrecision, LossesAgree) {
   const auto world = test_world();

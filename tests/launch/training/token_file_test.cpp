@@ -40,7 +40,10 @@ class TokenFile : public testing::Test {
   /// What is opened: "" for nothing, with the message in `message_`.
   std::string opened(const std::string& named = "") {
     try {
-      return launch::open_token_file(run_, recipe_, info_, named, data::Verify::kIndexOnly).shared_contents()->path;
+      return launch::open_token_file(run_, recipe_, info_, named, data::Verify::kIndexOnly)
+          .only("the test")
+          .shared_contents()
+          ->path;
     } catch (const parallel::UserError& error) {
       message_ = error.what();
       return "";

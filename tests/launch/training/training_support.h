@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "data/datasets/token_corpus.h"
+#include "data/datasets/token_mixture.h"
 #include "launch/models/model_builder.h"
 #include "launch/ranks/groups.h"
 #include "launch/training/train_step.h"
@@ -179,7 +179,7 @@ inline UpdateTrace run_updates(launch::Recipe recipe, const launch::Groups& grou
     registry.routers = *options.routers;
     recipe.registry = std::make_shared<const launch::Registry>(registry);
   }
-  const auto corpus = data::TokenCorpus::open(recipe.data.file);
+  const auto corpus = data::TokenMixture::open(recipe.data.file);
   const auto batches = launch::make_training_batches(corpus, recipe, groups.shard);
   groups.mesh->follow(options.plan.value_or(test_plan(groups.mesh->config())));
   launch::TrainState state;
