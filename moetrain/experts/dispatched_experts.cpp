@@ -44,8 +44,8 @@ void DispatchedExperts::add_weight(const ParameterSource& source, const ExpertRa
     const int64_t hidden = weight.dims.at(*weight.hidden_dim) / parts;
     own.push_back({static_cast<int64_t>(*weight.hidden_dim) + 1, mesh.place().expert_tensor * hidden, hidden});
   } else if (parts > 1) {
-    parallel::user_error("mesh.expert_tensor = ", parts, " with moe.expert = \"", range.kind, "\": its weight \"",
-                         weight.name,
+    parallel::user_error("mesh.expert_tensor = ", parts, " with ", range.section, ".expert = \"", range.kind,
+                         "\": its weight \"", weight.name,
                          "\" has no hidden units to share out; legal: expert_tensor = 1, or expert = \"feed_forward\"");
   }
   std::vector<int64_t> dims{range.count};

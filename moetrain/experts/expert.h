@@ -69,8 +69,9 @@ struct ExpertRange {
   std::string kind;
   const ExpertPreset* preset = nullptr;  // of the table that it was looked up in
   int64_t first = 0, count = 0;
-  int64_t hidden = 0;       // moe.hidden, or the width given
-  std::string suffix = {};  // of its weights' names: "_128" where a width is given
+  int64_t hidden = 0;           // moe.hidden, or the width given
+  std::string section = "moe";  // whose keys say so
+  std::string suffix = {};      // of its weights' names: "_128" where a width is given
 };
 
 /// What MoeConfig::expert says: one kind for all, or several with their numbers in the router's order,

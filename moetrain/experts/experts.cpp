@@ -103,7 +103,11 @@ std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::
       refuse(config, parallel::concat("unknown kind '", kind, "'; known: ", parallel::list_names(table.names())));
     }
     const bool alone = items.size() == 1 && !number;
-    ExpertRange range{.kind = kind, .preset = &table.at(kind), .first = first, .hidden = config.hidden};
+    ExpertRange range{.kind = kind,
+                      .preset = &table.at(kind),
+                      .first = first,
+                      .hidden = config.hidden,
+                      .section = section_of(config)};
     if (width) range.hidden = number_of(config, *width, "hidden width"), range.suffix = "_" + *width;
     range.count = alone ? config.experts : number_of(config, number.value_or(""), "number of experts");
     for (const ExpertRange& before : ranges) {
@@ -126,8 +130,9 @@ bool names_kind(const std::string& expert, const std::string& kind) {
 ExpertShape part_of(const ExpertRange& range, ExpertShape shape, int64_t parts) {
   if (range.hidden % parts != 0) {
     const int64_t below = range.hidden / parts * parts;
-    const std::string key = range.suffix.empty() ? parallel::concat("moe.hidden = ", range.hidden)
-                                                 : parallel::concat("the ", range.hidden, " of moe.expert");
+    const std::string key = range.suffix.empty()
+                                ? parallel::concat(range.section, ".hidden = ", range.hidden)
+                                : parallel::concat("the ", range.hidden, " of ", range.section, ".expert");
     parallel::user_error("mesh.expert_tensor = ", parts, " does not divide ", key, "; legal: a hidden width such as ",
                          below > 0 ? parallel::concat(below, " or ") : "", below + parts);
   }

@@ -92,6 +92,30 @@ TEST(ParameterTable, TheRankOfTheWideExpertsHasMost) {
   EXPECT_EQ(most.total - most.active, recipe.model.layers * 4 * expert * (2 * (8 + 40 + 16)) / 6);
 }
 
+TEST(ParameterTable, AWidthThatCannotBeSharedOutIsNamedWhereItIsSaid) {
+  launch::Recipe recipe = small_recipe();
+  moetrain::MoeConfig other = recipe.moe;
+  other.name = "other", other.hidden = 18, other.expert = "feed_forward:4,feed_forward(20):2";
+  recipe.moe.named = {other}, recipe.moe.placement = "moe:0; other:1";
+  const auto fault = [&](int64_t expert_tensor) -> std::string {
+    recipe.mesh = {.expert_tensor = expert_tensor};
+    try {
+      count_parameters(recipe, kOddVocabulary, 12, 0);
+    } catch (const parallel::UserError& error) {
+      return error.what();
+    }
+    return "no fault";
+  };
+  EXPECT_EQ(fault(2), "no fault");
+  EXPECT_EQ(fault(4),
+            "mesh.expert_tensor = 4 does not divide layer.other.hidden = 18; legal: a hidden width such as 16 or "
+            "20");
+  recipe.moe.named[0].hidden = 16, recipe.moe.named[0].expert = "feed_forward:4,feed_forward(21):2";
+  EXPECT_EQ(fault(4),
+            "mesh.expert_tensor = 4 does not divide the 21 of layer.other.expert; legal: a hidden width such as "
+            "20 or 24");
+}
+
 TEST(ParameterTable, CountsWhatNoMachineHolds) {
   launch::Recipe recipe = small_recipe();
   recipe.run.precision = "bf16";
