@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "data/images/png.h"
-#include "data/prepare/image_folder.h"
 #include "data/prepare/prepare.h"
+#include "data/sources/image_folder.h"
 #include "parallel/base/fault.h"
 #include "tests/data/support.h"
 

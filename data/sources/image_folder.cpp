@@ -1,4 +1,4 @@
-#include "data/prepare/image_folder.h"
+#include "data/sources/image_folder.h"
 
 #include <algorithm>
 
