@@ -12,7 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// What lies in a folder. UserError where it cannot be read.
-std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
+std::vector<fs::directory_entry> images_and_folders_of(const fs::path& folder) {
   std::error_code error;
   std::vector<fs::directory_entry> all;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
@@ -24,9 +24,9 @@ std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
 
 std::vector<fs::path> images_in(const fs::path& folder) {
   std::vector<fs::path> found;
-  for (const fs::directory_entry& group : entries_of(folder)) {
+  for (const fs::directory_entry& group : images_and_folders_of(folder)) {
     if (!group.is_directory()) continue;
-    for (const fs::directory_entry& file : entries_of(group.path())) {
+    for (const fs::directory_entry& file : images_and_folders_of(group.path())) {
       if (file.is_regular_file() && file.path().extension() == ".png") found.push_back(file.path());
     }
   }
