@@ -194,24 +194,20 @@ void write_documents(const PrepareOptions& options, const Documents& documents, 
   writer.finish();
 }
 
-/// Of a tokenizer's file, which may have become another one; 0 for one that is made here.
-int64_t modified(const std::string& tokenizer) {
-  std::error_code error;
-  const auto time = std::filesystem::last_write_time(tokenizer, error);
-  return error ? 0 : static_cast<int64_t>(time.time_since_epoch().count());
-}
-
 /// A vocabulary that takes minutes to learn is a finished part, too.
 std::shared_ptr<const Tokenizer> make_kept_tokenizer(const PrepareOptions& options, const PartsFolder* parts,
                                                      const std::vector<std::string_view>& texts) {
   const std::vector<std::string> controls = chat_controls(options);
-  if (parts == nullptr) return make_tokenizer(options, texts, controls);
-  PartWriter learnt_from;
-  for (const std::string_view text : texts) learnt_from.text(text);
-  for (const std::string& control : controls) learnt_from.text(control);
-  const std::string key = parallel::concat(
-      options.tokenizer, "\n", options.vocabulary_size, "\n", options.tokenizer_sample_bytes, "\n",
-      checksum(learnt_from.content().data(), learnt_from.content().size()), "\n", modified(options.tokenizer));
+  const std::vector<std::string> kinds = options.tokenizers.names();
+  const bool learns =
+      std::ranges::count(kinds, options.tokenizer) > 0 && options.tokenizers.at(options.tokenizer).learns;
+  if (parts == nullptr || !learns) return make_tokenizer(options, texts, controls);
+  std::string learnt_from;
+  for (const std::string_view text : texts) learnt_from += checksum(text.data(), text.size());
+  for (const std::string& control : controls) learnt_from += checksum(control.data(), control.size());
+  const std::string key =
+      parallel::concat(options.tokenizer, "\n", options.vocabulary_size, "\n", options.tokenizer_sample_bytes, "\n",
+                       checksum(learnt_from.data(), learnt_from.size()));
   if (const auto content = parts->read("tokenizer", key)) {
     PartReader part(*content);
     const std::string kind(part.text());

@@ -52,6 +52,9 @@ void print(const Evaluation& result) {
                 number_text(score.bits_per_byte(), 4).c_str(), number_text(score.accuracy(), 4).c_str());
   };
   for (const GroupScore& score : result.groups) line(score);
+  for (const GroupScore& source : result.sources) {  // of one group has been printed as that
+    if (std::ranges::count(result.groups, source.name, &GroupScore::name) == 0) line(source);
+  }
   line(result.overall);
 }
 

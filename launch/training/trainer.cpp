@@ -81,7 +81,8 @@ void Trainer::read_state(const std::filesystem::path& checkpoint) {
   }
   if (info.corpus != setup_.corpus->fingerprint()) {
     parallel::user_error(checkpoint.string(), " was trained on another text than ", recipe_.data.file,
-                         " holds, so its data position means nothing there; legal: the token file of that run");
+                         " holds, so its data position means nothing there; legal: the token file of that run ",
+                         "(of several, in their order and with their weights)");
   }
   read_checkpoint(checkpoint, checkpoint_tensors());
   setup_.state.optimizer->resume_at(info.update);
