@@ -280,7 +280,7 @@ std::vector<Given> read_document(const std::vector<RecipeField>& fields, const s
 /// What a start decides.
 bool is_of_model(const RecipeField& field) {
   const std::string section = field.section.substr(0, field.section.find('.'));
-  return section == "model" || section == "attention" || section == "moe";
+  return section == "model" || section == "attention" || section == "moe" || section == "lora";
 }
 
 /// The values of the start's recipe in all fields of the model that are not given. The lists are alike: of one

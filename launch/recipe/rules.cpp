@@ -155,12 +155,27 @@ void check_tensor(int64_t tensor, const moetrain::ModelConfig& model, const moet
 /// Whether two passes over one batch can differ.
 bool draws_in_training(const Recipe& recipe) {
   const moetrain::MoeConfig& moe = recipe.moe;
-  if (recipe.model.dropout > 0) return true;
+  if (recipe.model.dropout > 0 || (recipe.lora.on() && recipe.lora.dropout > 0)) return true;
   const auto with_experts = moetrain::expert_blocks(moe.layers, moetrain::total_blocks(recipe.model));
   if (std::ranges::count(with_experts, true) == 0) return false;
   return recipe.registry->routers.at(moe.router).demands.draws || moe.jitter > 0 ||
          (recipe.registry->capacities.at(moe.capacity).bounds() &&
           moe.own<moetrain::BoundConfig>().drop == moetrain::Drop::kRandom);
+}
+
+/// An adapter's dropout is drawn by a token's global index, which not every layer of every model knows.
+void check_lora(const Recipe& recipe) {
+  if (!recipe.lora.on() || recipe.lora.dropout == 0) return;
+  const auto refuse = [&](const std::string& with) {
+    user_error("lora.dropout = ", recipe.lora.dropout, " with ", with, "; legal: lora.dropout = 0");
+  };
+  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
+    if (stack.cross || stack.modulated) refuse(concat("model.kind = \"", recipe.model.kind, "\""));
+  }
+  if (recipe.moe.rows == moetrain::Rows::kSequences) refuse("moe.rows = \"sequences\"");
+  if (recipe.moe.latent > 0 && !recipe.registry->routers.at(recipe.moe.router).demands.causal_safe) {
+    refuse(concat("moe.latent and moe.router = \"", recipe.moe.router, "\""));
+  }
 }
 
 /// "next_token, two_pass": of images, or of what is no image.
@@ -236,6 +251,7 @@ void check_rules(const Recipe& recipe) {
   check_model(recipe);
   check_moe(recipe);
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
+  check_lora(recipe);
   check_objective(recipe);
   check_train(recipe);
   const optim::ScheduleRule& schedule = recipe.schedule_rule();

@@ -124,10 +124,12 @@ void Trainer::announce(bool resumed) {
   const std::string model = describe(recipe_, setup_.state.model->vocabulary());
   progress_.say(parallel::concat(resumed ? "resuming at update " + std::to_string(update_) : "training", " in ",
                                  folder_.path.string(), ": ", model));
-  progress_.say(parallel::concat(
-      count.total, " parameters, ", count.active, " active for a token; ", groups_.mesh->shape().describe(),
-      "; threads each: ", recipe_.run.threads, ", on ", recipe_.run.device, "; ", setup_.length, " updates of ",
-      setup_.scale.tokens_per_update, " tokens; ", setup_.scale.tokens_per_epoch, " tokens an epoch"));
+  progress_.say(parallel::concat(count.total, " parameters, ", count.active, " active for a token",
+                                 count.trained < count.total ? parallel::concat(", ", count.trained, " trained") : "",
+                                 "; ", groups_.mesh->shape().describe(), "; threads each: ", recipe_.run.threads,
+                                 ", on ", recipe_.run.device, "; ", setup_.length, " updates of ",
+                                 setup_.scale.tokens_per_update, " tokens; ", setup_.scale.tokens_per_epoch,
+                                 " tokens an epoch"));
   if (recipe_.overlap.schedule != OverlapSchedule::kEager) progress_.say(overlap_->describe());
   for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), setup_.scale.tokens_per_update)) {
     progress_.say(note);
@@ -151,7 +153,8 @@ void Trainer::write_start(bool resumed, const moetrain::ParameterCount& count, c
   record.ranks = static_cast<double>(groups_.control->size());
   record.mesh = groups_.mesh->shape().describe();
   record.threads = static_cast<double>(recipe_.run.threads);
-  record.parameters = {static_cast<double>(count.total), static_cast<double>(count.active)};
+  record.parameters = {static_cast<double>(count.total), static_cast<double>(count.active),
+                       static_cast<double>(count.trained)};
   record.model = model;
   if (before_) {
     record.changed.emplace();
@@ -296,19 +299,8 @@ void Trainer::log(const StepReport& report) {
 }
 
 std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
-  std::vector<CheckpointTensor> tensors;
-  std::map<std::string, size_t> number;
-  for (const auto& parameter : setup_.state.model->named_parameters()) number.emplace(parameter.key(), number.size());
-  const auto add = [&](const std::string& path, const at::Tensor& tensor, const std::string& name) {
-    tensors.push_back(checkpoint_tensor(path, tensor, *setup_.state.model, name, *groups_.mesh,
-                                        setup_.state.reducer->owned(number.at(name))));
-  };
-  for (const auto& [name, tensor] : setup_.state.optimizer->masters()) add("parameters/" + name, tensor, name);
-  for (const auto& [slot, name, tensor] : setup_.state.optimizer->state()) {
-    add("optimizer/" + slot + "/" + name, tensor, name);
-  }
-  for (CheckpointTensor& buffer : buffer_tensors(*setup_.state.model)) tensors.push_back(std::move(buffer));
-  return tensors;
+  const TrainState& state = setup_.state;
+  return training_tensors(*state.model, *state.reducer, *state.optimizer, *groups_.mesh);
 }
 
 void Trainer::save() {

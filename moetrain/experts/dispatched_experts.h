@@ -9,8 +9,9 @@
 
 namespace moetrain {
 
-/// E experts of one kind or of several. Parameters: the weights of each kind, [experts of that kind, dims...]; of them
-/// this rank's experts in the source's mesh (perhaps none of a kind), and its part of their hidden units.
+/// E experts of one kind or of several. Parameters: the weights of each kind, [experts of that kind, dims...], and of
+/// adapters (Adapters) "NAME_lora_a" and "NAME_lora_b" of matrix NAME; of them this rank's experts in the source's mesh
+/// (perhaps none of a kind), and its part of their hidden units.
 class DispatchedExperts : public torch::nn::Module {
  public:
   /// UserError where they cannot be laid out.
@@ -22,7 +23,9 @@ class DispatchedExperts : public torch::nn::Module {
   /// Collective over Mesh::experts().
   at::Tensor forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
   /// Of one, on all ranks that share its hidden units; of several kinds the mean.
-  int64_t parameters_of_expert() const { return costs_.parameters * group_.mesh->shape().expert_tensor; }
+  int64_t parameters_of_expert() const {
+    return costs_.parameters * group_.mesh->shape().expert_tensor + adapter_parameters_;
+  }
 
   /// For a profile: what forward passes to expert_pipeline, the width of its rows, and what this rank's part costs.
   const parallel::ExpertGroup& group() const { return group_; }
@@ -36,6 +39,10 @@ class DispatchedExperts : public torch::nn::Module {
  private:
   /// The experts of one kind have it under its name.
   void add_weight(const ParameterSource& source, const ExpertRange& range, const ExpertWeight& weight);
+  /// Where the weight is a matrix and has one: whether it has.
+  bool add_adapter(const ParameterSource& source, const ExpertRange& range, const ExpertWeight& weight);
+  /// Of a range's experts those that this rank has.
+  parallel::DimPart own_experts(const ExpertRange& range) const;
 
   parallel::ExpertGroup group_;
   int64_t width_;  // of a token
@@ -43,6 +50,7 @@ class DispatchedExperts : public torch::nn::Module {
   std::vector<at::Tensor> weights_;
   std::shared_ptr<const parallel::ExpertCompute> compute_;
   ExpertCosts costs_;
+  int64_t adapter_parameters_ = 0;  // of one expert, the mean of all; on all ranks that share it
 };
 
 }  // namespace moetrain
