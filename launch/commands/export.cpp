@@ -11,8 +11,9 @@
 #include "launch/commands/job.h"
 #include "launch/commands/options/number_option.h"
 #include "launch/commands/run_text.h"
-#include "launch/interchange/hugging_face.h"
+#include "launch/interchange/adapters.h"
 #include "launch/models/trained_model.h"
+#include "launch/recipe/recipe_model.h"
 #include "launch/runs/run_chat.h"
 #include "launch/runs/run_folder.h"
 #include "launch/runs/start_point.h"
@@ -24,6 +25,7 @@ namespace {
 
 struct ExportArguments {
   std::string run, folder, update, data_file, dtype;
+  bool adapter = false;
   int64_t shard_bytes = interchange::ExportSource().shard_bytes;
   std::shared_ptr<const Registry> registry;
 };
@@ -84,13 +86,26 @@ void export_run(const ExportArguments& arguments) {
                                    .dtype = written_dtype(arguments, recipe),
                                    .shard_bytes = arguments.shard_bytes};
   add_chat(source, run, *arguments.registry);
-  const bool averaged = recipe.optimizer.average > 0;
-  add_views(source.parameters, path, file,
-            averaged ? std::string("optimizer/") + optim::Optimizer::kAverage : "parameters");
+  add_views(source.parameters, path, file, "parameters");
+  // What is frozen has no average.
+  if (recipe.optimizer.average > 0) {
+    add_views(source.parameters, path, file, std::string("optimizer/") + optim::Optimizer::kAverage);
+  }
   add_views(source.parameters, path, file, "buffers");
-  interchange::export_hugging_face(source, arguments.folder);
-  std::printf("exported update %lld of %s to %s\n", static_cast<long long>(info.update), arguments.run.c_str(),
-              arguments.folder.c_str());
+  const moetrain::Adapters adapters = build_model(recipe, info.vocabulary, at::kMeta)->adapters();
+  if (arguments.adapter) {
+    if (adapters.all().empty()) {
+      parallel::user_error("--adapter: ", arguments.run, " has no adapters; legal: a run with lora.layers, or an ",
+                           "export without --adapter");
+    }
+    interchange::export_adapters(source, adapters, recipe.train.start, arguments.folder);
+  } else {
+    std::vector<at::Tensor> merged;
+    interchange::merge_adapters(source.parameters, adapters, merged);
+    interchange::export_hugging_face(source, arguments.folder);
+  }
+  std::printf("exported %supdate %lld of %s to %s\n", arguments.adapter ? "the adapters of " : "",
+              static_cast<long long>(info.update), arguments.run.c_str(), arguments.folder.c_str());
 }
 
 }  // namespace
@@ -106,6 +121,8 @@ void add_export_command(CLI::App& app, Invocation& invocation) {
   command->add_option("--shard-bytes", arguments->shard_bytes, "largest safetensors file, but for one tensor [bytes]")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
   add_update_option(*command, arguments->update);
+  command->add_flag("--adapter", arguments->adapter,
+                    "the run's adapters alone, for the package peft; without it they are merged into the weights");
   add_data_file(*command, arguments->data_file);
   command->callback([arguments] { run_once([&] { export_run(*arguments); }); });
 }

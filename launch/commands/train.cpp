@@ -39,8 +39,10 @@ void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
   const auto model = build_model(recipe, model_vocabulary(recipe, corpus.tokenizer()), at::kMeta,
                                  std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, 0));
   const moetrain::ParameterCount count = model->parameter_count();
-  std::printf("%s\n# parameters: %lld, active for a token: %lld\n", write_recipe(recipe).c_str(),
+  std::printf("%s\n# parameters: %lld, active for a token: %lld", write_recipe(recipe).c_str(),
               static_cast<long long>(count.total), static_cast<long long>(count.active));
+  if (count.trained < count.total) std::printf(", trained: %lld", static_cast<long long>(count.trained));
+  std::printf("\n");
   const parallel::MeshShape mesh = parallel::mesh_shape(recipe.mesh, ranks);
   std::printf("# %s\n", mesh.describe().c_str());
   for (const std::string& note : mesh_notes(recipe, hosts, scale.tokens_per_update))

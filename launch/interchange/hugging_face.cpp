@@ -42,15 +42,6 @@ bool says(const Json& config, const ExportSource& source, const Family& family) 
   }
 }
 
-/// That which it came in as, where it still is one; else the first that has such a model.
-const Family& family_of(const ExportSource& source) {
-  const auto came = source.came_with.find("config.json");
-  if (came == source.came_with.end()) return family_for(source.shape);
-  const std::string place = "the config.json that the model came with";
-  const Family& family = family_named(parse_json_object(came->second, place), place);
-  return holds(family, source.shape) ? family : family_for(source.shape);
-}
-
 /// As the model came in where it is the same still; else what the family says of it.
 Json config_with(const ExportSource& source, const Family& family, const std::string& dtype) {
   const auto came = source.came_with.find("config.json");
@@ -124,6 +115,14 @@ void check_parameter(const TensorRule& rule, const ParameterViews& parameters) {
 }
 
 }  // namespace
+
+const Family& family_of(const ExportSource& source) {
+  const auto came = source.came_with.find("config.json");
+  if (came == source.came_with.end()) return family_for(source.shape);
+  const std::string place = "the config.json that the model came with";
+  const Family& family = family_named(parse_json_object(came->second, place), place);
+  return holds(family, source.shape) ? family : family_for(source.shape);
+}
 
 void check_complete(const std::vector<TensorRule>& rules, const ParameterViews& parameters) {
   for (const TensorRule& rule : rules) {

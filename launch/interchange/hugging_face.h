@@ -1,5 +1,5 @@
 // A model as a folder that Hugging Face `transformers` loads (README.md: what becomes what).
-// defines: ParameterViews, ExportSource, check_complete, tensors_to_write, export_hugging_face
+// defines: ParameterViews, ExportSource, family_of, check_complete, tensors_to_write, export_hugging_face
 #pragma once
 #include <filesystem>
 #include <map>
@@ -29,6 +29,9 @@ struct ExportSource {
   std::string dtype = {};               // "F32", "F16", "BF16" of all that is written; empty: as it is, F64 as F32
   int64_t shard_bytes = 5'000'000'000;  // of one safetensors file; more than one have an index
 };
+
+/// That which the model came in as, where it still is one; else the first that has such a model.
+const Family& family_of(const ExportSource& source);
 
 /// A parameter that a rule needs and is missing, that has another shape or dtype, or that no rule uses, is a UserError
 /// that names it.

@@ -1,9 +1,9 @@
 #include "launch/models/model_builder.h"
 
+#include <map>
 #include <utility>
 
 #include "launch/planning/memory_model.h"
-#include "moetrain/models/models.h"
 
 namespace launch {
 
@@ -14,47 +14,52 @@ parallel::Replicas replicas_of(const moetrain::Model& model, const std::string& 
   return found == model.placements().end() ? parallel::Replicas::kWorld : found->second.replicas;
 }
 
-/// The ranks over which each parameter's gradient is summed, in the order of named_parameters.
+/// The ranks over which each trained parameter's gradient is summed.
 std::vector<std::shared_ptr<parallel::Communicator>> gradient_groups(const moetrain::Model& model,
                                                                      const parallel::Mesh& mesh) {
   std::vector<std::shared_ptr<parallel::Communicator>> groups;
-  for (const auto& parameter : model.named_parameters()) {
-    groups.push_back(mesh.replicas(replicas_of(model, parameter.key())));
+  for (const auto& parameter : trained_parameters(model)) {
+    groups.push_back(mesh.replicas(replicas_of(model, parameter.name)));
   }
   return groups;
 }
 
-}  // namespace
-
-std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocabulary, at::Device device,
-                                             std::shared_ptr<const parallel::Mesh> mesh) {
-  const auto options = at::TensorOptions(dtype_of(recipe.run.precision)).device(device);
-  const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed), options, std::move(mesh));
-  const Registry& registry = *recipe.registry;
-  return recipe.model_preset().make({recipe.model, recipe.moe, vocabulary, source, registry});
-}
-
-int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {
-  return state_memory(recipe, count_parameters(recipe, vocabulary, ranks, rank)).total();
-}
-
+/// A dataset for a tensor that is laid out as what this rank owns of the parameter `name`: its master weights, a
+/// moment. owned: none of a frozen parameter, which lies as the model has it.
 CheckpointTensor checkpoint_tensor(const std::string& path, const at::Tensor& tensor, const moetrain::Model& model,
                                    const std::string& name, const parallel::Mesh& mesh,
-                                   const parallel::ElementRange& owned) {
+                                   const std::optional<parallel::ElementRange>& owned) {
   const auto found = model.placements().find(name);
-  if (mesh.sharding() != parallel::Sharding::kNone) {
+  if (owned && mesh.sharding() != parallel::Sharding::kNone) {
     const auto shape = model.named_parameters()[name].sizes().vec();
     const auto all = found == model.placements().end() ? parallel::whole_placement(shape) : found->second;
-    return {path, tensor, parallel::part_placement(all, owned, tensor.sizes().vec()), 0, 1};
+    return {path, tensor, parallel::part_placement(all, *owned, tensor.sizes().vec()), 0, 1};
   }
   if (found == model.placements().end()) return {path, tensor};
   const parallel::Communicator& group = *mesh.replicas(found->second.replicas);
   return {path, tensor, found->second, group.rank(), group.size()};
 }
 
+}  // namespace
+
+int64_t training_bytes(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {
+  return state_memory(recipe, count_parameters(recipe, vocabulary, ranks, rank)).total();
+}
+
 std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model) {
   std::vector<optim::NamedTensor> all;
   for (const auto& parameter : model.named_parameters()) all.push_back({parameter.key(), parameter.value()});
+  return all;
+}
+
+std::vector<TrainedParameter> trained_parameters(const moetrain::Model& model) {
+  const auto matrices = model.matrices();
+  std::vector<TrainedParameter> all;
+  size_t i = 0;
+  for (const auto& parameter : model.named_parameters()) {
+    if (parameter.value().requires_grad()) all.push_back({parameter.key(), parameter.value(), matrices[i]});
+    ++i;
+  }
   return all;
 }
 
@@ -64,18 +69,24 @@ std::unique_ptr<parallel::GradientReducer> build_reducer(const Recipe& recipe, c
   parallel::ReducerOptions options{
       .bucket_bytes = bucket_bytes, .sharding = mesh->sharding(), .schedule = mesh->schedule()};
   const optim::UpdateRule& rule = recipe.update_rule();
-  for (const auto& matrices : model.matrices()) options.units.push_back(unit_of(rule, matrices));
-  return std::make_unique<parallel::GradientReducer>(model.parameters(), gradient_groups(model, *mesh), options);
+  std::vector<at::Tensor> trained;
+  for (const TrainedParameter& parameter : trained_parameters(model)) {
+    options.units.push_back(unit_of(rule, parameter.matrices));
+    trained.push_back(parameter.tensor);
+  }
+  return std::make_unique<parallel::GradientReducer>(trained, gradient_groups(model, *mesh), options);
 }
 
 std::unique_ptr<optim::Optimizer> build_optimizer(const Recipe& recipe, const moetrain::Model& model,
                                                   const parallel::GradientReducer& reducer,
                                                   const optim::Schedule& schedule) {
-  const auto matrices = model.matrices();
+  const std::vector<TrainedParameter> trained = trained_parameters(model);
+  std::vector<std::string> names;
+  for (const TrainedParameter& each : trained) names.push_back(each.name);
+  const std::vector<double> factors = learning_rate_factors(recipe, names);
   std::vector<optim::Parameter> parameters;
-  for (const auto& parameter : model.named_parameters()) {
-    const size_t i = parameters.size();
-    parameters.push_back({parameter.key(), reducer.owned_part(i), matrices[i]});
+  for (size_t i = 0; i < trained.size(); ++i) {
+    parameters.push_back({names[i], reducer.owned_part(i), trained[i].matrices, factors[i]});
   }
   return std::make_unique<optim::Optimizer>(std::move(parameters), recipe.optimizer, schedule, recipe.update_rule());
 }
@@ -86,12 +97,31 @@ std::vector<CheckpointTensor> buffer_tensors(const moetrain::Model& model) {
   return all;
 }
 
+std::vector<CheckpointTensor> training_tensors(const moetrain::Model& model, const parallel::GradientReducer& reducer,
+                                               const optim::Optimizer& optimizer, const parallel::Mesh& mesh) {
+  std::vector<CheckpointTensor> tensors;
+  std::map<std::string, size_t> number;  // of those that are trained
+  for (const TrainedParameter& parameter : trained_parameters(model)) number.emplace(parameter.name, number.size());
+  const auto add = [&](const std::string& path, const at::Tensor& tensor, const std::string& name) {
+    const auto found = number.find(name);
+    const auto owned = found == number.end() ? std::nullopt : std::optional(reducer.owned(found->second));
+    tensors.push_back(checkpoint_tensor(path, tensor, model, name, mesh, owned));
+  };
+  for (const auto& [name, tensor] : optimizer.masters()) add("parameters/" + name, tensor, name);
+  for (const auto& [name, tensor] : named_parameters(model)) {
+    if (!number.contains(name)) add("parameters/" + name, tensor, name);
+  }
+  for (const auto& [slot, name, tensor] : optimizer.state()) add("optimizer/" + slot + "/" + name, tensor, name);
+  for (CheckpointTensor& buffer : buffer_tensors(model)) tensors.push_back(std::move(buffer));
+  return tensors;
+}
+
 std::vector<CheckpointTensor> parameter_tensors(const moetrain::Model& model, bool averaged) {
   std::vector<CheckpointTensor> all;
   const std::string averages = std::string("optimizer/") + optim::Optimizer::kAverage + "/";
   for (const auto& [name, tensor] : named_parameters(model)) all.push_back({"parameters/" + name, tensor});
   for (const auto& [name, tensor] : named_parameters(model)) {
-    if (averaged) all.push_back({averages + name, tensor});
+    if (averaged && tensor.requires_grad()) all.push_back({averages + name, tensor});
   }
   for (CheckpointTensor& buffer : buffer_tensors(model)) all.push_back(std::move(buffer));
   return all;

@@ -32,7 +32,8 @@ std::vector<HostAxis> host_axes(const MeshShape& mesh, const Cluster& cluster) {
   };
   for (const AxisRow& axis : parallel::axis_rows()) add(axis, GroupUse::kTokens, axis.carries);
   for (const AxisRow& axis : parallel::axis_rows()) {
-    const bool unused = axis.axis == Axis::kData && mesh.tensor == 1;  // then every rank holds the dense part whole
+    const bool unused = (axis.axis == Axis::kData && mesh.tensor == 1) ||  // every rank holds the dense part whole
+                        (axis.axis == Axis::kExpertParts && mesh.expert_tensor == 1);
     if (!unused) add(axis, GroupUse::kGradients, axis.gradients);
   }
   return axes;

@@ -40,11 +40,11 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
   const int64_t master = type == at::kBFloat16 ? wide : 0;
   const optim::UpdateRule& rule = recipe.update_rule();
   const UpdatedElements updated = parameters.updated(rule, recipe.mesh.zero > 0, wide);
-  const int64_t all = parameters.elements(), own = updated.total();
+  const int64_t trained = parameters.trained_elements(), own = updated.total();
   const int64_t slots = states(rule) * updated.by_rule + states(optim::adamw_rule()) * updated.by_adamw +
                         (recipe.optimizer.average > 0 ? own : 0);
-  StateMemory state{.weights = all * weight,
-                    .gradients = (recipe.mesh.zero < 2 ? all : 0) * wide + (recipe.mesh.zero > 0 ? own : 0) * wide};
+  StateMemory state{.weights = parameters.elements() * weight,
+                    .gradients = (recipe.mesh.zero < 2 ? trained : 0) * wide + (recipe.mesh.zero > 0 ? own : 0) * wide};
   if (recipe.optimizer.offload) {
     state.host = (own + slots) * wide;
   } else {

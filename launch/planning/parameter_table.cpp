@@ -4,7 +4,7 @@
 #include <map>
 #include <memory>
 
-#include "launch/recipe/precision.h"
+#include "launch/recipe/recipe_model.h"
 #include "moetrain/models/models.h"
 #include "moetrain/moe/expert_blocks.h"
 
@@ -20,9 +20,15 @@ bool unequal_experts(const Recipe& recipe) {
 
 }  // namespace
 
-int64_t ParameterTable::elements() const {
+int64_t ParameterTable::trained_elements() const {
   int64_t sum = 0;
   for (const ParameterShare& share : own) sum += share.elements;
+  return sum;
+}
+
+int64_t ParameterTable::elements() const {
+  int64_t sum = trained_elements();
+  for (const ParameterShare& share : frozen) sum += share.elements;
   return sum;
 }
 
@@ -39,8 +45,11 @@ int64_t ParameterTable::largest() const {
 }
 
 const ParameterShare* ParameterTable::find(const std::string& name) const {
-  const auto found = std::ranges::find(own, name, &ParameterShare::name);
-  return found == own.end() ? nullptr : &*found;
+  for (const std::vector<ParameterShare>* shares : {&own, &frozen}) {
+    const auto found = std::ranges::find(*shares, name, &ParameterShare::name);
+    if (found != shares->end()) return &*found;
+  }
+  return nullptr;
 }
 
 std::vector<parallel::GradientShape> ParameterTable::gradients(const optim::UpdateRule& rule) const {
@@ -78,13 +87,11 @@ UpdatedElements ParameterTable::updated(const optim::UpdateRule& rule, bool shar
 
 ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_t ranks, int64_t rank) {
   const auto mesh = std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, rank);
-  const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed),
-                                         at::TensorOptions(dtype_of(recipe.run.precision)).device(at::kMeta), mesh);
-  const Registry& registry = *recipe.registry;
-  const auto model = recipe.model_preset().make({recipe.model, recipe.moe, vocabulary, source, registry});
+  const auto model = build_model(recipe, vocabulary, at::kMeta, mesh);
   const moetrain::ParameterCount count = model->parameter_count();
-  ParameterTable table{.total = count.total, .active = count.active};
+  ParameterTable table{.total = count.total, .active = count.active, .trained = count.trained};
   const std::vector<std::optional<parallel::MatrixParts>> matrices = model->matrices();
+  size_t i = 0;
   for (const auto& parameter : model->named_parameters()) {
     ParameterShare share{.name = parameter.key(), .elements = parameter.value().numel()};
     share.whole = share.elements;
@@ -94,8 +101,8 @@ ParameterTable count_parameters(const Recipe& recipe, int64_t vocabulary, int64_
       share.replicas = found->second.replicas;
     }
     share.sharers = mesh->sharers(share.replicas);
-    share.matrices = matrices[table.own.size()];
-    table.own.push_back(std::move(share));
+    share.matrices = matrices[i++];
+    (parameter.value().requires_grad() ? table.own : table.frozen).push_back(std::move(share));
   }
   return table;
 }

@@ -29,11 +29,14 @@ struct UpdatedElements {
 };
 
 struct ParameterTable {
-  int64_t total = 0, active = 0;  // of the whole model, whatever of it lies on this rank
-  std::vector<ParameterShare> own;
+  int64_t total = 0, active = 0;       // of the whole model, whatever of it lies on this rank
+  int64_t trained = 0;                 // of those
+  std::vector<ParameterShare> own;     // that are trained
+  std::vector<ParameterShare> frozen;  // without gradient and state
 
-  int64_t elements() const;                                   // on this rank
-  int64_t whole(parallel::Replicas replicas) const;           // of the whole model, of those shared so
+  int64_t elements() const;                                   // on this rank, frozen ones too
+  int64_t trained_elements() const;                           // on this rank
+  int64_t whole(parallel::Replicas replicas) const;           // of the whole model, of those trained that are shared so
   int64_t largest() const;                                    // elements of the largest on this rank
   const ParameterShare* find(const std::string& name) const;  // null: there is none
 

@@ -171,8 +171,10 @@ nlohmann::ordered_json json_of(const parallel::MeshConfig& mesh) {
 nlohmann::ordered_json json_of(const LayoutPlan& plan) {
   nlohmann::ordered_json json;
   json["layout"] = plan.work.mesh.describe();
-  json["parameters"] = {
-      {"total", plan.parameters.total}, {"active", plan.parameters.active}, {"of_a_rank", plan.parameters.elements()}};
+  json["parameters"] = {{"total", plan.parameters.total},
+                        {"active", plan.parameters.active},
+                        {"trained", plan.parameters.trained},
+                        {"of_a_rank", plan.parameters.elements()}};
   for (const HostAxis& axis : plan.axes) {
     json["groups"].push_back({{"axis", axis.name}, {"ranks", axis.ranks}, {"between_hosts", axis.crosses}});
   }
@@ -219,9 +221,11 @@ std::string plan_table(const PlanRequest& request, const LayoutPlan& plan) {
   append_line(text, "%s, %lld hosts of %lld ranks", request.machine.name.c_str(), printed(request.cluster.hosts),
               printed(request.cluster.ranks_per_host));
   append_line(text, "%s, zero %lld", plan.work.mesh.describe().c_str(), printed(request.recipe.mesh.zero));
-  append_line(text, "parameters %lld, active for a token %lld, on the rank with most %lld; vocabulary %lld\n",
-              printed(plan.parameters.total), printed(plan.parameters.active), printed(plan.parameters.elements()),
-              printed(request.vocabulary));
+  const std::string trained =
+      plan.parameters.trained < plan.parameters.total ? parallel::concat(", trained ", plan.parameters.trained) : "";
+  append_line(text, "parameters %lld, active for a token %lld%s, on the rank with most %lld; vocabulary %lld\n",
+              printed(plan.parameters.total), printed(plan.parameters.active), trained.c_str(),
+              printed(plan.parameters.elements()), printed(request.vocabulary));
   append_groups(text, plan);
   text += '\n';
   append_memory(text, request, plan);

@@ -118,10 +118,14 @@ class StepCounter {
     (far ? costs_.exchanges_between : costs_.exchanges_inside) += 2 * seconds;
   }
 
+  static bool of_experts(const ParameterShare& share) {
+    return share.replicas == parallel::Replicas::kExpertData || share.replicas == parallel::Replicas::kExpertParts;
+  }
+
   void add_gradients(const std::string& prefix, bool except_experts) {
     for (const ParameterShare& share : parameters_.own) {
       if (!share.name.starts_with(prefix) || share.sharers == 1) continue;
-      if (except_experts && share.replicas == parallel::Replicas::kExpertData) continue;
+      if (except_experts && of_experts(share)) continue;
       open_.gradient_bytes += share.elements * work_.wide;
     }
   }
@@ -171,7 +175,7 @@ class StepCounter {
     close_layer(block);
     // Those of the experts are there when their backward ends, and go with what comes before the layer.
     for (const ParameterShare& share : parameters_.own) {
-      if (share.name.starts_with(name) && share.replicas == parallel::Replicas::kExpertData && share.sharers > 1) {
+      if (share.name.starts_with(name) && of_experts(share) && share.sharers > 1) {
         costs_.model.layers.back().dense_gradient_bytes += share.elements * work_.wide;
       }
     }

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
+#include <string>
 
 #include "parallel/mesh/axes.h"
 #include "parallel/mesh/expert_map.h"
@@ -14,12 +16,66 @@ using parallel::Axis;
 
 constexpr int64_t kNumber = 8;  // [bytes] counts, sums and indices travel as such
 
+/// Backward ends at the first parameter that is trained, in the order of computation: before it no layer has a
+/// gradient, and none of their exchanges goes back. Of several stacks as if they were one behind the other.
+class GradientFlow {
+ public:
+  GradientFlow(const ParameterTable& parameters, const Workload& work);
+
+  enum class Part { kAttention, kCross, kFeedForward };
+  /// Whether gradients come to a part's result, and go on to what it reads.
+  struct Reach {
+    bool input = true, result = true;
+  };
+  Reach of(const PlannedBlock& block, Part part) const;
+  /// Of a whole block.
+  Reach of(const PlannedBlock& block) const;
+  /// To the embedding.
+  bool all() const { return block_ < 0; }
+  /// To what the head reads.
+  bool to_head() const { return to_head_; }
+
+ private:
+  // Of the first trained parameter:
+  int64_t block_ = -1;  // its number; -1: it stands before all blocks
+  Part part_ = Part::kAttention;
+  bool norm_ = false;  // it is of the norm in front of the part
+  bool to_head_ = true;
+};
+
+GradientFlow::GradientFlow(const ParameterTable& parameters, const Workload& work) {
+  if (parameters.own.empty()) return;
+  const std::string& first = parameters.own.front().name;
+  for (const PlannedBlock& block : work.blocks) {
+    if (!first.starts_with(block.parameters)) continue;
+    const std::string rest = first.substr(block.parameters.size());
+    const bool attention = rest.starts_with("attention"), cross = rest.starts_with("cross");
+    block_ = block.number;
+    part_ = attention ? Part::kAttention : cross ? Part::kCross : Part::kFeedForward;
+    norm_ = rest.starts_with("attention_norm") || rest.starts_with("cross_norm") || rest.starts_with("ffn_norm");
+    return;
+  }
+  to_head_ = !first.starts_with("head.");
+  if (!to_head_ || first.starts_with("final_norm.")) block_ = std::numeric_limits<int64_t>::max();
+}
+
+GradientFlow::Reach GradientFlow::of(const PlannedBlock& block, Part part) const {
+  if (block.number != block_) return {block.number > block_, block.number > block_};
+  if (part != part_) return {part > part_, part > part_};
+  return {norm_, true};
+}
+
+GradientFlow::Reach GradientFlow::of(const PlannedBlock& block) const {
+  const bool reached = block.number >= block_;
+  return {reached && of(block, Part::kAttention).input, reached};
+}
+
 /// The forms, with the letters of parallel/README.md.
 class TrafficForms {
  public:
   TrafficForms(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
                const TrafficOptions& options)
-      : recipe_(recipe), parameters_(parameters), work_(work), options_(options) {}
+      : recipe_(recipe), parameters_(parameters), work_(work), options_(options), flow_(parameters, work) {}
 
   std::map<std::string, AxisTraffic> all() const {
     std::map<std::string, AxisTraffic> axes;
@@ -51,8 +107,12 @@ class TrafficForms {
   int64_t micro() const { return work_.micro_batches; }
   int64_t ranks() const { return work_.mesh.ranks(); }
   bool zero() const { return recipe_.mesh.zero > 0; }
-  /// How often rows go there and back: forward, backward, and forward again where it is recomputed.
-  int64_t ways() const { return recipe_.train.recompute == moetrain::Recompute::kNone ? 2 : 3; }
+  /// How often rows go there and back: forward, and where a gradient comes backward, and forward again where that is
+  /// recomputed.
+  int64_t ways(const PlannedBlock& block) const {
+    if (!flow_.of(block, GradientFlow::Part::kFeedForward).result) return 1;
+    return recipe_.train.recompute == moetrain::Recompute::kNone ? 2 : 3;
+  }
   bool drops(const moetrain::MoeConfig& moe) const { return recipe_.registry->capacities.at(moe.capacity).bounds(); }
   bool drops() const {
     return std::ranges::any_of(work_.blocks,
@@ -110,20 +170,26 @@ class TrafficForms {
     const int64_t t = work_.mesh.tensor, width = recipe_.model.width;
     if (t == 1) return 0;
     const bool translates = work_.source.world > 0;
-    int64_t rows = (work_.ends.embeds ? work_.tokens.world : 0) +
-                   (translates ? 2 * work_.source.world : 0);  // embeddings, the encoder's output
+    // A gather hands every row in once; a sum, in at least float32, by the other ranks. One is the other's gradient.
+    const int64_t gather = work_.element, sum = (t - 1) * work_.wide;
+    int64_t bytes = translates ? 2 * work_.source.world * (gather + sum) : 0;  // embedding, the encoder's output
+    if (work_.ends.embeds) bytes += work_.tokens.world * (sum + (flow_.all() ? gather : 0));
     for (const PlannedBlock& block : work_.blocks) {
-      const bool moves_sequences = block.experts && block.moe.rows == moetrain::Rows::kSequences;
-      const int64_t layers =
-          (moves_sequences ? 1 : 0) + (block.attention ? 1 : 0) + (block.cross ? 1 : 0) + (block.experts ? 0 : 1);
-      rows += (recipe_.train.recompute == moetrain::Recompute::kBlock ? 3 : 2) * layers * work_.side(block).world;
+      const auto add = [&](bool there, GradientFlow::Part part) {
+        if (!there) return;
+        const GradientFlow::Reach reach = flow_.of(block, part);
+        const bool again = recipe_.train.recompute == moetrain::Recompute::kBlock && flow_.of(block).result;
+        bytes += work_.side(block).world *
+                 ((again ? 2 : 1) * (gather + sum) + (reach.input ? sum : 0) + (reach.result ? gather : 0));
+      };
+      add(block.attention, GradientFlow::Part::kAttention);
+      add(block.cross, GradientFlow::Part::kCross);
+      add(!block.experts || block.moe.rows == moetrain::Rows::kSequences, GradientFlow::Part::kFeedForward);
     }
-    rows = work_.passes * (rows + (work_.ends.gathers ? work_.tokens.world : 0));  // the head
-    // Each exchange is a gather, in which every row is handed in once, and, one of the two being the other's gradient,
-    // a sum in at least float32, in which the other ranks hand it in.
-    const int64_t layers = rows * width * (work_.element + (t - 1) * work_.wide);
+    if (work_.ends.gathers) bytes += work_.tokens.world * (gather + (flow_.to_head() ? sum : 0));
+    const int64_t layers = work_.passes * bytes * width;
     const int64_t head = head_numbers() * t * work_.tokens.world * work_.wide;
-    return micro() * (layers + head) + (zero() ? 0 : kNumber * ranks()) + matrices(parallel::Replicas::kData);
+    return micro() * (layers + head) + norm(parallel::Replicas::kData) + matrices(parallel::Replicas::kData);
   }
 
   /// All-reduced numbers of a token: each softmax's largest logit and normaliser, the target's logit, and what else a
@@ -143,11 +209,11 @@ class TrafficForms {
       // As many of all tokens are on each rank of the axis, so as large a part of a rank's rows crosses as it has not.
       const double crossing = choices * choice_share(block) * (1 - 1 / static_cast<double>(work_.mesh.expert));
       expected += crossing;
-      elements += crossing * static_cast<double>(block.expert_width);
+      elements += static_cast<double>(ways(block)) * crossing * static_cast<double>(block.expert_width);
     }
     // Those that did cross are taken to be of each layer the part that was expected of it.
     if (options_.crossing >= 0 && expected > 0) elements *= static_cast<double>(options_.crossing) / expected;
-    return std::llround(static_cast<double>(2 * ways() * work_.element) * elements);
+    return std::llround(static_cast<double>(2 * work_.element) * elements) + norm(parallel::Replicas::kExpertParts);
   }
 
   int64_t expert_tensor() const {
@@ -156,12 +222,18 @@ class TrafficForms {
     double elements = 0;
     for (const PlannedBlock& block : work_.blocks) {
       if (!block.experts) continue;
-      elements +=
-          static_cast<double>(work_.routed(block).world * block.moe.top_k * block.expert_width) * choice_share(block);
+      elements += static_cast<double>(ways(block) * work_.routed(block).world * block.moe.top_k * block.expert_width) *
+                  choice_share(block);
     }
-    const double times = static_cast<double>(ways() * micro() * work_.passes);
+    const double times = static_cast<double>(micro() * work_.passes);
     return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide)) +
            matrices(parallel::Replicas::kExpertData);
+  }
+
+  /// The sum of squares of what is held so, for the gradient's norm.
+  int64_t norm(parallel::Replicas replicas) const {
+    const bool any = std::ranges::count(parameters_.own, replicas, &ParameterShare::replicas) > 0;
+    return any && !zero() ? kNumber * ranks() : 0;
   }
 
   /// How many ranks hold the same elements.
@@ -182,11 +254,11 @@ class TrafficForms {
 
   int64_t experts() const {
     if (work_.mesh.expert * work_.mesh.expert_tensor == 1) return 0;
-    int64_t numbers = zero() ? 0 : 1;
+    int64_t numbers = 0;
     for (const PlannedBlock& block : work_.blocks) {
-      if (block.experts) numbers += (ways() - 1) * micro() * work_.passes * block.kinds.ffn;
+      if (block.experts) numbers += std::max<int64_t>(1, ways(block) - 1) * micro() * work_.passes * block.kinds.ffn;
     }
-    return kNumber * ranks() * numbers;
+    return kNumber * ranks() * numbers + norm(parallel::Replicas::kExpertData);
   }
 
   /// `sharers` ranks hold each of `elements`, of the whole model.
@@ -200,6 +272,7 @@ class TrafficForms {
   const ParameterTable& parameters_;
   const Workload& work_;
   const TrafficOptions& options_;
+  GradientFlow flow_;
 };
 
 }  // namespace

@@ -170,7 +170,7 @@ std::vector<Given> read_entries(const std::vector<RecipeField>& fields, std::vec
 /// What a start decides.
 bool is_of_model(const RecipeField& field) {
   const std::string section = field.section.substr(0, field.section.find('.'));
-  return section == "model" || section == "attention" || section == "moe" || section == "layer";
+  return section == "model" || section == "attention" || section == "moe" || section == "layer" || section == "lora";
 }
 
 /// A recipe as entries and overrides give it, before what they leave out is settled.

@@ -5,6 +5,7 @@
 #include "launch/recipe/overlap_config.h"
 #include "launch/recipe/registry.h"
 #include "launch/recipe/train_config.h"
+#include "moetrain/config/lora_config.h"
 #include "moetrain/config/moe_config.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/objectives/objective_config.h"
@@ -20,6 +21,7 @@ struct Recipe {
   data::DataConfig data;
   moetrain::ModelConfig model;
   moetrain::MoeConfig moe;
+  moetrain::LoraConfig lora;
   moetrain::ObjectiveConfig objective;
   TrainConfig train;
   optim::OptimizerConfig optimizer;
@@ -45,6 +47,7 @@ void visit(Recipe& recipe, Visitor& section) {
   section("model", recipe.model);
   section("attention", recipe.model.attending);
   section("moe", recipe.moe);
+  section("lora", recipe.lora);
   section("objective", recipe.objective);
   section("train", recipe.train);
   section("optimizer", recipe.optimizer);

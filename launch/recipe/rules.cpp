@@ -187,13 +187,31 @@ void check_tensor(int64_t tensor, const moetrain::ModelConfig& model, const moet
 
 /// Whether two passes over one batch can differ.
 bool draws_in_training(const Recipe& recipe) {
-  if (recipe.model.dropout > 0) return true;
+  if (recipe.model.dropout > 0 || (recipe.lora.on() && recipe.lora.dropout > 0)) return true;
   return std::ranges::any_of(layers_of(recipe), [&](const std::optional<moetrain::MoeConfig>& moe) {
     if (!moe) return false;
     return recipe.registry->routers.at(moe->router).demands.draws || moe->jitter > 0 ||
            (recipe.registry->capacities.at(moe->capacity).bounds() &&
             moe->own<moetrain::BoundConfig>().drop == moetrain::Drop::kRandom);
   });
+}
+
+/// An adapter's dropout is drawn by a token's global index, which not every layer of every model knows.
+void check_lora(const Recipe& recipe) {
+  if (!recipe.lora.on() || recipe.lora.dropout == 0) return;
+  const auto refuse = [&](const std::string& with) {
+    user_error("lora.dropout = ", recipe.lora.dropout, " with ", with, "; legal: lora.dropout = 0");
+  };
+  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
+    if (stack.cross || stack.modulated) refuse(concat("model.kind = \"", recipe.model.kind, "\""));
+  }
+  for (const std::optional<moetrain::MoeConfig>& moe : layers_of(recipe)) {
+    if (!moe) continue;
+    if (moe->rows == moetrain::Rows::kSequences) refuse(concat(section_of(*moe), ".rows = \"sequences\""));
+    if (moe->latent > 0 && !recipe.registry->routers.at(moe->router).demands.causal_safe) {
+      refuse(concat(section_of(*moe), ".latent and ", section_of(*moe), ".router = \"", moe->router, "\""));
+    }
+  }
 }
 
 /// "next_token, two_pass": of images, or of what is no image.
@@ -287,6 +305,7 @@ void check_rules(const Recipe& recipe) {
   check_model(recipe);
   check_moe(recipe);
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
+  check_lora(recipe);
   check_objective(recipe);
   check_data(recipe);
   check_train(recipe);

@@ -27,6 +27,7 @@ struct RunConfig {
 struct TrainConfig {
   parallel::Span length{1000, parallel::Unit::kUpdates};
   std::string start;
+  std::string frozen;
   int64_t global_batch = 16;
   int64_t batch_tokens = 4096;
   int64_t micro_batches = 1;
@@ -68,7 +69,10 @@ void visit(TrainConfig& config, Visitor& field) {
   field("length", config.length, above(0), "how long to train");
   field("start", config.start, anything(),
         "run folder, checkpoint or Hugging Face folder whose weights the run starts with, and whose [model], "
-        "[attention] and [moe] hold where the recipe says nothing; empty: weights drawn from run.seed");
+        "[attention], [moe] and [lora] hold where the recipe says nothing; empty: weights drawn from run.seed");
+  field("frozen", config.frozen, anything(),
+        "parameters that are not trained, by patterns of their names: \"embedding.*, *.router.*\"; they have no "
+        "gradient and no optimizer state; empty: none");
   field("global_batch", config.global_batch, between(1, 1 << 24), "sequences of one update, over all ranks");
   field("batch_tokens", config.batch_tokens, between(6, 1 << 28),
         "translation: source and target tokens of one update at most, over all ranks, in place of global_batch");

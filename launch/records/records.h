@@ -21,7 +21,7 @@ using NamedNumbers = Named<double>;
 constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();
 
 struct ParametersRecord {
-  double total = kNoNumber, active = kNoNumber;
+  double total = kNoNumber, active = kNoNumber, trained = kNoNumber;
 };
 
 /// What began: a run, or a part of one after a resumption.
@@ -124,8 +124,9 @@ struct EndRecord {
 
 template <class Visitor>
 void visit(ParametersRecord& record, Visitor& field) {
-  field("total", record.total, "numbers that are trained");
+  field("total", record.total, "numbers");
   field("active", record.active, "those that a token meets");
+  field("trained", record.trained, "those that are not frozen");
 }
 
 template <class Visitor>

@@ -54,8 +54,9 @@ function fill_cards() {
     add_card('Held-out loss', [fixed(held_out.last.loss, 3), nats ? 'nats' : ''], nats && is_number(perplexity) ? `perplexity ${short_number(perplexity).join(' ')}` : '');
   }
   if (is_number(summary.tokens_per_second)) add_card('Tokens per second', short_number(summary.tokens_per_second), 'median, all ranks');
-  const {total_parameters: total, active_parameters: active} = run.start || {};
-  if (is_number(total)) add_card('Parameters', short_number(total), is_number(active) ? `${short_number(active).join(' ')} active per token` : '');
+  const {total_parameters: total, active_parameters: active, trained_parameters: trained} = run.start || {};
+  const frozen = is_number(trained) && trained < total ? `, ${short_number(trained).join(' ')} trained` : '';
+  if (is_number(total)) add_card('Parameters', short_number(total), is_number(active) ? `${short_number(active).join(' ')} active per token${frozen}` : '');
   if (is_number(summary.imbalance_max)) add_card('Worst imbalance', [fixed(summary.imbalance_max, 2), '×'], `mean ${fixed(summary.imbalance_mean, 2)} ×, 1 is even`);
   if (is_number(summary.dropped.count)) {
     const share = is_number(summary.dropped.share) ? summary.dropped.share * 100 : NaN;

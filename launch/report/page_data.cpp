@@ -306,7 +306,8 @@ Json start(const RunRecord& run) {
           {"ranks", run.start->ranks},
           {"threads", run.start->threads},
           {"total_parameters", run.start->parameters.total},
-          {"active_parameters", run.start->parameters.active}};
+          {"active_parameters", run.start->parameters.active},
+          {"trained_parameters", run.start->parameters.trained}};
 }
 
 /// Tokens read of each token file, as the last line of a step tells.

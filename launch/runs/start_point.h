@@ -17,7 +17,7 @@ namespace launch {
 /// A run's newest checkpoint, one of its files, or a Hugging Face folder.
 class StartPoint {
  public:
-  /// The model that it holds: [model], [attention] and [moe] of its run, or of config.json.
+  /// The model that it holds: [model], [attention], [moe] and [lora] of its run, or of config.json.
   const Recipe& recipe() const { return recipe_; }
   /// Empty where it has none.
   const std::string& tokenizer_hash() const { return tokenizer_hash_; }

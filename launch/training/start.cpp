@@ -16,6 +16,24 @@ void check_tokenizer(const StartPoint& start, const TrainingSetup& setup) {
                        "); legal: a token file that `moetrain prepare --tokenizer` made with the model's own");
 }
 
+/// What the start has something for. Adapters begin as drawn where it has none; its own may not be lost.
+std::vector<CheckpointTensor> held_by(const StartPoint& start, const TrainingSetup& setup,
+                                      std::vector<CheckpointTensor> tensors) {
+  const moetrain::LoraConfig &theirs = start.recipe().lora, &ours = setup.recipe.lora;
+  if (!theirs.on()) {
+    const moetrain::Adapters& adapters = setup.state.model->adapters();
+    std::erase_if(tensors, [&](const CheckpointTensor& tensor) {
+      return adapters.has_parameter(tensor.path.substr(tensor.path.find('/') + 1));
+    });
+  } else if (theirs != ours) {
+    parallel::user_error("train.start = \"", setup.recipe.train.start, "\" has adapters, lora.layers = \"",
+                         theirs.layers, "\", rank = ", theirs.rank, ", alpha = ", theirs.alpha,
+                         ", and this recipe says otherwise; legal: the same [lora], or as the start the folder that ",
+                         "`moetrain export` makes of that run, in which they are merged");
+  }
+  return tensors;
+}
+
 }  // namespace
 
 std::map<std::string, std::string> read_start(TrainingSetup& setup, const std::vector<CheckpointTensor>& tensors) {
@@ -24,7 +42,7 @@ std::map<std::string, std::string> read_start(TrainingSetup& setup, const std::v
   parallel::all_ranks(*setup.groups.control, [&] {
     const StartPoint start = open_start(setup.recipe.train.start, setup.recipe.registry);
     check_tokenizer(start, setup);
-    start.read(tensors);
+    start.read(held_by(start, setup, tensors));
     came_with = start.came_with();
   });
   setup.state.optimizer->begin();

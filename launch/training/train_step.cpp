@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "launch/checkpoint/checkpoint.h"
+#include "launch/models/model_builder.h"
 #include "moetrain/losses/routing_shares.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
@@ -96,7 +97,7 @@ class Tally {
 
 std::vector<at::Tensor> gradients_of(const TrainState& state) {
   std::vector<at::Tensor> gradients;
-  const size_t count = state.model->parameters().size();
+  const size_t count = trained_parameters(*state.model).size();
   for (size_t i = 0; i < count; ++i) gradients.push_back(state.reducer->gradient(i));
   return gradients;
 }
@@ -123,13 +124,14 @@ double gradient_norm(const TrainState& state, const std::vector<at::Tensor>& gra
   }
   std::array<std::vector<at::Tensor>, parallel::kAllReplicas.size()> alike;  // by who holds the same elements
   size_t i = 0;
-  for (const auto& parameter : state.model->named_parameters()) {
-    const auto found = state.model->placements().find(parameter.key());
+  for (const TrainedParameter& parameter : trained_parameters(*state.model)) {
+    const auto found = state.model->placements().find(parameter.name);
     const Replicas replicas = found == state.model->placements().end() ? Replicas::kWorld : found->second.replicas;
     alike[static_cast<size_t>(replicas)].push_back(gradients[i++]);
   }
   double squares = 0;
   for (const Replicas replicas : parallel::kAllReplicas) {
+    if (alike[static_cast<size_t>(replicas)].empty()) continue;  // nor has any other rank one
     const double own = optim::sum_of_squares(alike[static_cast<size_t>(replicas)]);
     const std::optional<parallel::Axis> parts = parallel::row_of(replicas).parts;
     squares += parts ? sum_over_parts(own, mesh.group(*parts), options) : own;
@@ -146,9 +148,9 @@ void check_finite(const TrainState& state, const std::vector<at::Tensor>& gradie
     }
   }
   size_t i = 0;
-  for (const auto& parameter : state.model->named_parameters()) {
+  for (const TrainedParameter& parameter : trained_parameters(*state.model)) {
     if (!all_finite(gradients[i++])) {
-      throw Diverged(parallel::concat(update, "the gradient of ", parameter.key(), " is not finite (loss ", loss, ")"));
+      throw Diverged(parallel::concat(update, "the gradient of ", parameter.name, " is not finite (loss ", loss, ")"));
     }
   }
 }

@@ -258,19 +258,8 @@ void Trainer::log(const StepReport& report) {
 }
 
 std::vector<CheckpointTensor> Trainer::checkpoint_tensors() const {
-  std::vector<CheckpointTensor> tensors;
-  std::map<std::string, size_t> number;
-  for (const auto& parameter : setup_.state.model->named_parameters()) number.emplace(parameter.key(), number.size());
-  const auto add = [&](const std::string& path, const at::Tensor& tensor, const std::string& name) {
-    tensors.push_back(checkpoint_tensor(path, tensor, *setup_.state.model, name, *groups_.mesh,
-                                        setup_.state.reducer->owned(number.at(name))));
-  };
-  for (const auto& [name, tensor] : setup_.state.optimizer->masters()) add("parameters/" + name, tensor, name);
-  for (const auto& [slot, name, tensor] : setup_.state.optimizer->state()) {
-    add("optimizer/" + slot + "/" + name, tensor, name);
-  }
-  for (CheckpointTensor& buffer : buffer_tensors(*setup_.state.model)) tensors.push_back(std::move(buffer));
-  return tensors;
+  const TrainState& state = setup_.state;
+  return training_tensors(*state.model, *state.reducer, *state.optimizer, *groups_.mesh);
 }
 
 void Trainer::save() {

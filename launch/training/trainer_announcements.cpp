@@ -29,10 +29,12 @@ void Trainer::announce(bool resumed) {
   const std::string model = describe(recipe_, setup_.state.model->vocabulary());
   progress_.say(parallel::concat(resumed ? "resuming at update " + std::to_string(update_) : "training", " in ",
                                  folder_.path.string(), ": ", model));
-  progress_.say(parallel::concat(
-      count.total, " parameters, ", count.active, " active for a token; ", groups_.mesh->shape().describe(),
-      "; threads each: ", recipe_.run.threads, ", on ", recipe_.run.device, "; ", setup_.length, " updates of ",
-      setup_.scale.tokens_per_update, " tokens; ", setup_.scale.tokens_per_epoch, " tokens an epoch"));
+  progress_.say(parallel::concat(count.total, " parameters, ", count.active, " active for a token",
+                                 count.trained < count.total ? parallel::concat(", ", count.trained, " trained") : "",
+                                 "; ", groups_.mesh->shape().describe(), "; threads each: ", recipe_.run.threads,
+                                 ", on ", recipe_.run.device, "; ", setup_.length, " updates of ",
+                                 setup_.scale.tokens_per_update, " tokens; ", setup_.scale.tokens_per_epoch,
+                                 " tokens an epoch"));
   if (recipe_.overlap.schedule != OverlapSchedule::kEager) progress_.say(overlap_->describe());
   for (const std::string& note : mesh_notes(recipe_, groups_.mesh->hosts(), setup_.scale.tokens_per_update)) {
     progress_.say(note);
@@ -52,7 +54,8 @@ void Trainer::write_start(bool resumed, const moetrain::ParameterCount& count, c
   std::vector<ChangedKey> changes;
   if (before_) changes = changed_keys(*before_, recipe_);
   ResumeRecord record{start_record(recipe_, groups_, update_, before_ ? &changes : nullptr)};
-  record.parameters = {static_cast<double>(count.total), static_cast<double>(count.active)};
+  record.parameters = {static_cast<double>(count.total), static_cast<double>(count.active),
+                       static_cast<double>(count.trained)};
   record.model = model;
   if (resumed) return metrics_->write(record);
   metrics_->write(static_cast<const StartRecord&>(record));

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "moetrain/attention/latent_attention.h"
+#include "moetrain/layers/no_tokens.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -30,8 +31,8 @@ Attention::Attention(const ParameterSource& source, const AttentionShape& shape,
       heads_(*this, source, shape, std, output_std) {}
 
 at::Tensor Attention::forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                              const parallel::TokenParts& parts) const {
-  if (sequences.tokens() == 0) return at::zeros_like(input_TD);  // nor has any other rank of the group
+                              const parallel::TokenParts& parts, const AdapterDraws& draws) const {
+  if (sequences.tokens() == 0) return zeros_of(*this, input_TD);  // nor has any other rank of the group
   const int64_t past = cache != nullptr ? cache->length() : 0;
   parallel::check_internal(past == 0 || sequences.longest() == 1, "Attention: ", sequences.longest(),
                            " places after a cache of ", past, "; one at a time");
@@ -39,9 +40,9 @@ at::Tensor Attention::forward(const at::Tensor& input_TD, const Sequences& seque
                            heads_.ranks());
   const at::Tensor all_TD = parts.gather(input_TD);
   const auto placed = [&](const at::Tensor& x_SHLd) { return shape_.rotary ? rotary_.rotate(x_SHLd, past) : x_SHLd; };
-  const at::Tensor query_SHLd = placed(heads_.query(all_TD, sequences, parts));
-  at::Tensor key_SGLd = placed(heads_.key(all_TD, sequences, parts));
-  at::Tensor value_SGLd = heads_.value(all_TD, sequences);
+  const at::Tensor query_SHLd = placed(heads_.query(all_TD, sequences, parts, draws));
+  at::Tensor key_SGLd = placed(heads_.key(all_TD, sequences, parts, draws));
+  at::Tensor value_SGLd = heads_.value(all_TD, sequences, draws);
   if (cache != nullptr) cache->extend(key_SGLd, value_SGLd);
   // Padding follows a sequence, so a causal token never sees it; its own rows are thrown away.
   AttentionHeads::Mask mask{.causal = shape_.causal && past == 0};
@@ -55,7 +56,7 @@ at::Tensor Attention::forward(const at::Tensor& input_TD, const Sequences& seque
       mask = {.seen = seen_in_window(keys, key_SGLd.device())};
     }
   }
-  return heads_.sum(heads_.mix(query_SHLd, key_SGLd, value_SGLd, sequences, mask), parts);
+  return heads_.sum(heads_.mix(query_SHLd, key_SGLd, value_SGLd, sequences, mask, draws), parts);
 }
 
 at::Tensor Attention::seen_in_window(int64_t length, at::Device device) const {

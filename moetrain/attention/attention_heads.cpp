@@ -56,31 +56,32 @@ AttentionHeads::AttentionHeads(torch::nn::Module& owner, const ParameterSource& 
   kv_H_ = at::arange(first, first + count, options).div(sharing, "floor") - first_kv_;
 }
 
-at::Tensor AttentionHeads::query(const at::Tensor& x_TD, const Sequences& sequences,
-                                 const parallel::TokenParts& parts) const {
-  at::Tensor query_TD = query_->forward(x_TD);
+at::Tensor AttentionHeads::query(const at::Tensor& x_TD, const Sequences& sequences, const parallel::TokenParts& parts,
+                                 const AdapterDraws& draws) const {
+  at::Tensor query_TD = query_->forward(x_TD, draws);
   if (query_norm_) query_TD = query_norm_->forward(query_TD, parts);
   return split_heads(clipped(query_TD), sequences, head_dim_);
 }
 
-at::Tensor AttentionHeads::key(const at::Tensor& x_TD, const Sequences& sequences,
-                               const parallel::TokenParts& parts) const {
-  if (!key_norm_) return kv_heads(clipped(needed_kv(*key_, x_TD)), sequences);
-  const at::Tensor key_TD = clipped(key_norm_->forward(key_->forward(x_TD), parts));
+at::Tensor AttentionHeads::key(const at::Tensor& x_TD, const Sequences& sequences, const parallel::TokenParts& parts,
+                               const AdapterDraws& draws) const {
+  if (!key_norm_) return kv_heads(clipped(needed_kv(*key_, x_TD, draws)), sequences);
+  const at::Tensor key_TD = clipped(key_norm_->forward(key_->forward(x_TD, draws), parts));
   return kv_heads(kv_H_.defined() ? key_TD.narrow(1, first_kv_ * head_dim_, kv_count_ * head_dim_) : key_TD, sequences);
 }
 
-at::Tensor AttentionHeads::value(const at::Tensor& x_TD, const Sequences& sequences) const {
-  return kv_heads(clipped(needed_kv(*value_, x_TD)), sequences);
+at::Tensor AttentionHeads::value(const at::Tensor& x_TD, const Sequences& sequences, const AdapterDraws& draws) const {
+  return kv_heads(clipped(needed_kv(*value_, x_TD, draws)), sequences);
 }
 
 at::Tensor AttentionHeads::clipped(const at::Tensor& projected_TD) const {
   return clip_ > 0 ? projected_TD.clamp(-clip_, clip_) : projected_TD;
 }
 
-at::Tensor AttentionHeads::needed_kv(const Linear& projection, const at::Tensor& x_TD) const {
-  if (!kv_H_.defined()) return projection.forward(x_TD);
-  return projection.forward(x_TD, first_kv_ * head_dim_, kv_count_ * head_dim_);
+at::Tensor AttentionHeads::needed_kv(const Linear& projection, const at::Tensor& x_TD,
+                                     const AdapterDraws& draws) const {
+  if (!kv_H_.defined()) return projection.forward(x_TD, draws);
+  return projection.forward(x_TD, first_kv_ * head_dim_, kv_count_ * head_dim_, draws);
 }
 
 at::Tensor AttentionHeads::kv_heads(const at::Tensor& kv_TD, const Sequences& sequences) const {
@@ -89,8 +90,8 @@ at::Tensor AttentionHeads::kv_heads(const at::Tensor& kv_TD, const Sequences& se
 }
 
 at::Tensor AttentionHeads::mix(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
-                               const Sequences& sequences, const Mask& mask) const {
-  return output_->forward(merge_heads(attend(query_SHLd, key_SGLd, value_SGLd, mask), sequences));
+                               const Sequences& sequences, const Mask& mask, const AdapterDraws& draws) const {
+  return output_->forward(merge_heads(attend(query_SHLd, key_SGLd, value_SGLd, mask), sequences), draws);
 }
 
 at::Tensor AttentionHeads::attend(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd,

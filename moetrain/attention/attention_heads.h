@@ -46,9 +46,11 @@ class AttentionHeads {
 
   // [T, D] -> [S, H, L, d]; [S, G, L, d], where G is H if key/value heads had to be repeated. Query and key are normed
   // where the options say so, over all heads (QkNorm::kAll) collectively over the tensor group that `parts` share.
-  at::Tensor query(const at::Tensor& x_TD, const Sequences& sequences, const parallel::TokenParts& parts) const;
-  at::Tensor key(const at::Tensor& x_TD, const Sequences& sequences, const parallel::TokenParts& parts) const;
-  at::Tensor value(const at::Tensor& x_TD, const Sequences& sequences) const;
+  at::Tensor query(const at::Tensor& x_TD, const Sequences& sequences, const parallel::TokenParts& parts,
+                   const AdapterDraws& draws = {}) const;
+  at::Tensor key(const at::Tensor& x_TD, const Sequences& sequences, const parallel::TokenParts& parts,
+                 const AdapterDraws& draws = {}) const;
+  at::Tensor value(const at::Tensor& x_TD, const Sequences& sequences, const AdapterDraws& draws = {}) const;
 
   struct Mask {
     std::optional<at::Tensor> seen;  // bool, broadcast to [S, H, L, keys]
@@ -58,7 +60,7 @@ class AttentionHeads {
   /// `sum`. The product itself is LibTorch's fused scaled_dot_product_attention, without dropout; with sinks, written
   /// out.
   at::Tensor mix(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
-                 const Sequences& sequences, const Mask& mask) const;
+                 const Sequences& sequences, const Mask& mask, const AdapterDraws& draws = {}) const;
   /// The group's summands -> this rank's tokens' output.
   at::Tensor sum(const at::Tensor& mixed_TD, const parallel::TokenParts& parts) const {
     return output_->with_bias(parts.sum(mixed_TD));
@@ -68,7 +70,7 @@ class AttentionHeads {
 
  private:
   /// What a key or value projection makes of tokens, [T, n d], of the heads that this rank needs.
-  at::Tensor needed_kv(const Linear& projection, const at::Tensor& x_TD) const;
+  at::Tensor needed_kv(const Linear& projection, const at::Tensor& x_TD, const AdapterDraws& draws) const;
   /// Those heads -> one for each query head where they are whole on every rank.
   at::Tensor kv_heads(const at::Tensor& kv_TD, const Sequences& sequences) const;
   /// Fused, or with sinks.

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "moetrain/layers/no_tokens.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -20,7 +21,9 @@ at::Tensor CrossAttention::forward(const at::Tensor& input_TD, const Sequences& 
                                    const parallel::TokenParts& parts) const {
   // Without tokens there is nothing to attend with, but backward must reach the encoder here as on the other ranks,
   // whose collectives wait for it.
-  if (sequences.tokens() == 0) return input_TD + 0 * (memory.key_SGLd.sum() + memory.value_SGLd.sum());
+  if (sequences.tokens() == 0) {
+    return zeros_of(*this, input_TD) + 0 * (memory.key_SGLd.sum() + memory.value_SGLd.sum());
+  }
   parallel::check_internal(parts.ranks() == heads_.ranks(), "CrossAttention: tokens of ", parts.ranks(),
                            " ranks, heads of ", heads_.ranks());
   const at::Tensor query_SHLd = heads_.query(parts.gather(input_TD), sequences, parts);

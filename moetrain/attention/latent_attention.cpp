@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "moetrain/layers/no_tokens.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -58,26 +59,28 @@ LatentAttention::LatentAttention(const ParameterSource& source, const AttentionS
   output_ = add("output", shape.heads * value, shape.width, output_std, Spread::kIn, bias);
 }
 
-at::Tensor LatentAttention::queries(const at::Tensor& all_TD, const Sequences& sequences, int64_t past) const {
+at::Tensor LatentAttention::queries(const at::Tensor& all_TD, const Sequences& sequences, int64_t past,
+                                    const AdapterDraws& draws) const {
   const at::Tensor query_TD =
-      query_ ? query_->forward(all_TD) : query_up_->forward(query_norm_->forward(query_down_->forward(all_TD)));
+      query_ ? query_->forward(all_TD, draws)
+             : query_up_->forward(query_norm_->forward(query_down_->forward(all_TD, draws)), draws);
   const at::Tensor query_SHLd = split_heads(query_TD, sequences, latent_.plain_width + latent_.turned_width);
   const at::Tensor turned_SHLr = rotary_.rotate(query_SHLd.narrow(3, latent_.plain_width, latent_.turned_width), past);
   return at::cat({query_SHLd.narrow(3, 0, latent_.plain_width), turned_SHLr}, 3);
 }
 
 at::Tensor LatentAttention::forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                                    const parallel::TokenParts& parts) const {
-  if (sequences.tokens() == 0) return at::zeros_like(input_TD);  // nor has any other rank of the group
+                                    const parallel::TokenParts& parts, const AdapterDraws& draws) const {
+  if (sequences.tokens() == 0) return zeros_of(*this, input_TD);  // nor has any other rank of the group
   const int64_t past = cache != nullptr ? cache->length() : 0;
   const at::Tensor all_TD = parts.gather(input_TD);
-  const at::Tensor query_SHLd = queries(all_TD, sequences, past);
-  const at::Tensor down_TC = kv_down_->forward(all_TD);
+  const at::Tensor query_SHLd = queries(all_TD, sequences, past, draws);
+  const at::Tensor down_TC = kv_down_->forward(all_TD, draws);
   const at::Tensor latent_TC = kv_norm_->forward(down_TC.narrow(1, 0, latent_.kv_rank));
   const at::Tensor turned_S1Lr = rotary_.rotate(
       split_heads(down_TC.narrow(1, latent_.kv_rank, latent_.turned_width), sequences, latent_.turned_width), past);
   const int64_t plain = latent_.plain_width, heads = shape_.heads / ranks_;
-  const at::Tensor up_SHLd = split_heads(kv_up_->forward(latent_TC), sequences, plain + latent_.value_width);
+  const at::Tensor up_SHLd = split_heads(kv_up_->forward(latent_TC, draws), sequences, plain + latent_.value_width);
   at::Tensor key_SHLd = at::cat({up_SHLd.narrow(3, 0, plain), turned_S1Lr.expand({-1, heads, -1, -1})}, 3);
   at::Tensor value_SHLd = up_SHLd.narrow(3, plain, latent_.value_width);
   if (cache != nullptr) cache->extend(key_SHLd, value_SHLd);
@@ -85,7 +88,7 @@ at::Tensor LatentAttention::forward(const at::Tensor& input_TD, const Sequences&
   if (!shape_.causal && !sequences.uniform()) seen = sequences.there_SL().unsqueeze(1).unsqueeze(1);
   const at::Tensor mixed_SHLd = at::scaled_dot_product_attention(query_SHLd, key_SHLd, value_SHLd, seen,
                                                                  /*dropout_p=*/0.0, shape_.causal && past == 0, scale_);
-  return output_->with_bias(parts.sum(output_->forward(merge_heads(mixed_SHLd, sequences))));
+  return output_->with_bias(parts.sum(output_->forward(merge_heads(mixed_SHLd, sequences), draws)));
 }
 
 }  // namespace moetrain

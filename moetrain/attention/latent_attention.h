@@ -15,11 +15,12 @@ class LatentAttention : public SelfAttention {
   LatentAttention(const ParameterSource& source, const AttentionShape& shape, double std, double output_std);
 
   at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                     const parallel::TokenParts& parts = {}) const override;
+                     const parallel::TokenParts& parts = {}, const AdapterDraws& draws = {}) const override;
 
  private:
   /// [S, H, L, plain + turned], the second part at its places from `past` on.
-  at::Tensor queries(const at::Tensor& all_TD, const Sequences& sequences, int64_t past) const;
+  at::Tensor queries(const at::Tensor& all_TD, const Sequences& sequences, int64_t past,
+                     const AdapterDraws& draws) const;
 
   AttentionShape shape_;
   LatentConfig latent_;

@@ -9,8 +9,9 @@
 
 namespace moetrain {
 
-/// E experts of one kind and width or of several. Parameters: the weights of each, [its experts, dims...]; of them
-/// this rank's experts in the source's mesh (perhaps none of a kind), and its part of their hidden units.
+/// E experts of one kind and width or of several. Parameters: the weights of each, [its experts, dims...], and of
+/// adapters (Adapters) "NAME_lora_a" and "NAME_lora_b" of matrix NAME; of them this rank's experts in the source's mesh
+/// (perhaps none of a kind), and its part of their hidden units.
 class DispatchedExperts : public torch::nn::Module {
  public:
   /// `shape`: but for the hidden width, which is that of each range. UserError where they cannot be laid out.
@@ -36,6 +37,10 @@ class DispatchedExperts : public torch::nn::Module {
  private:
   /// The experts of one range have it under its name.
   void add_weight(const ParameterSource& source, const ExpertRange& range, const ExpertWeight& weight);
+  /// Where the weight is a matrix and has one: whether it has.
+  bool add_adapter(const ParameterSource& source, const ExpertRange& range, const ExpertWeight& weight);
+  /// Of a range's experts those that this rank has.
+  parallel::DimPart own_experts(const ExpertRange& range) const;
 
   parallel::ExpertGroup group_;
   int64_t width_;  // of a token

@@ -28,9 +28,15 @@ at::Tensor draw_mask(at::IntArrayRef sizes, int64_t threshold, const parallel::R
 }  // namespace
 
 at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStream& stream, int64_t first_row) {
+  return dropout(x_TD, p, stream, first_row, {.first = 0, .all = x_TD.size(1)});
+}
+
+at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStream& stream, int64_t first_row,
+                   const Columns& columns) {
   const int64_t threshold = std::min<int64_t>(std::llround(p * kSteps), kSteps - 1);  // something is always kept
   if (threshold == 0) return x_TD;
-  const at::Tensor mask_TD = draw_mask(x_TD.sizes(), threshold, stream, first_row * x_TD.size(1));
+  const at::Tensor all_TD = draw_mask({x_TD.size(0), columns.all}, threshold, stream, first_row * columns.all);
+  const at::Tensor mask_TD = all_TD.narrow(1, columns.first, x_TD.size(1));
   // The factor is a number apart, so that no precision rounds it before it is multiplied: its mean over x stays 1.
   return x_TD * mask_TD.to(x_TD.device()).to(x_TD.scalar_type()) * (static_cast<double>(kSteps) / (kSteps - threshold));
 }

@@ -11,4 +11,11 @@ namespace moetrain {
 /// p = 0.
 at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStream& stream, int64_t first_row);
 
+/// The same of some columns: of D `all`, from `first` on.
+struct Columns {
+  int64_t first = 0, all = 0;
+};
+at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStream& stream, int64_t first_row,
+                   const Columns& columns);
+
 }  // namespace moetrain

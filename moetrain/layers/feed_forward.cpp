@@ -25,16 +25,19 @@ FeedForward::FeedForward(const ParameterSource& source, const Shape& shape, doub
   down_ = add("down", shape.hidden, shape.width, output_std, Spread::kIn);
 }
 
-at::Tensor FeedForward::forward(const at::Tensor& input_TD, const parallel::TokenParts& parts) const {
+at::Tensor FeedForward::forward(const at::Tensor& input_TD, const parallel::TokenParts& parts,
+                                const AdapterDraws& draws) const {
   parallel::check_internal(parts.ranks() == ranks_, "FeedForward: tokens of ", parts.ranks(),
                            " ranks, hidden units of ", ranks_);
-  return down_->with_bias(parts.sum(of_own_units(parts.gather(input_TD))));
+  return down_->with_bias(parts.sum(of_own_units(parts.gather(input_TD), draws)));
 }
 
-at::Tensor FeedForward::of_own_units(const at::Tensor& input_GD) const {
-  const at::Tensor up = up_->forward(input_GD);
-  if (activation_ == Activation::kSwiglu) return down_->forward(at::silu(gate_->forward(input_GD)) * up);
-  return down_->forward(activation_ == Activation::kGelu ? at::gelu(up) : at::relu(up));
+at::Tensor FeedForward::of_own_units(const at::Tensor& input_GD, const AdapterDraws& draws) const {
+  const at::Tensor up = up_->forward(input_GD, draws);
+  if (activation_ == Activation::kSwiglu) {
+    return down_->forward(at::silu(gate_->forward(input_GD, draws)) * up, draws);
+  }
+  return down_->forward(activation_ == Activation::kGelu ? at::gelu(up) : at::relu(up), draws);
 }
 
 }  // namespace moetrain

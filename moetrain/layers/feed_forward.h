@@ -31,10 +31,11 @@ class FeedForward : public torch::nn::Module {
   FeedForward(const ParameterSource& source, const Shape& shape, double std, double output_std);
   /// [T, width] -> [T, width]. Where hidden units are spread, `parts` are the tensor group's tokens. Collective over it
   /// then.
-  at::Tensor forward(const at::Tensor& input_TD, const parallel::TokenParts& parts = {}) const;
+  at::Tensor forward(const at::Tensor& input_TD, const parallel::TokenParts& parts = {},
+                     const AdapterDraws& draws = {}) const;
 
  private:
-  at::Tensor of_own_units(const at::Tensor& input_GD) const;
+  at::Tensor of_own_units(const at::Tensor& input_GD, const AdapterDraws& draws) const;
 
   Activation activation_;
   int64_t ranks_;                             // that share the hidden units

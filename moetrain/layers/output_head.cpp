@@ -133,10 +133,10 @@ ChunkLoss distillation_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk,
 
 class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
  public:
-  /// hidden_PGD: the passes' hidden states.
+  /// hidden_PGD: the passes' hidden states. of_weight: the weight wants its gradient too.
   static variable_list forward(AutogradContext* context, const Variable& hidden_PGD, const Variable& weight_WD,
                                const Vocabulary& vocabulary, const TargetTokens& targets, const ChunkFunction& function,
-                               bool with_gradient) {
+                               bool with_gradient, bool of_weight) {
     const int64_t passes = hidden_PGD.size(0), tokens = hidden_PGD.size(1);
     const at::ScalarType wide = at_least_float(hidden_PGD.scalar_type());
     // Of the largest part of the vocabulary: the same chunks on every rank.
@@ -149,7 +149,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     at::Tensor grad_hidden_PGD, grad_weight_WD;
     if (with_gradient) {
       grad_hidden_PGD = at::empty_like(hidden_PGD);
-      grad_weight_WD = at::zeros(weight_WD.sizes(), options);
+      if (of_weight) grad_weight_WD = at::zeros(weight_WD.sizes(), options);
     }
     for (int64_t begin = 0; begin < tokens; begin += size) {
       const int64_t count = std::min(size, tokens - begin);
@@ -176,11 +176,12 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
         grad_hidden_PGD[static_cast<int64_t>(p)]
             .narrow(0, begin, count)
             .copy_(at::mm(grad, weight_WD).masked_fill_(ignored, 0).mul_(targets.scale));
-        add_weight_gradient(grad, hidden.masked_fill(ignored, 0), targets.scale, grad_weight_WD);
+        if (of_weight) add_weight_gradient(grad, hidden.masked_fill(ignored, 0), targets.scale, grad_weight_WD);
       }
     }
     if (with_gradient) {
-      context->save_for_backward({grad_hidden_PGD, grad_weight_WD.to(weight_WD.scalar_type())});
+      context->save_for_backward(
+          {grad_hidden_PGD, of_weight ? grad_weight_WD.to(weight_WD.scalar_type()) : grad_weight_WD});
     }
     second.mul_(targets.scale);
     total.mul_(targets.scale).add_(second);
@@ -192,7 +193,8 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor factor = grad_outputs[0].to(saved[0].scalar_type());
-    return {saved[0] * factor, saved[1] * factor, Variable(), Variable(), Variable(), Variable()};
+    const Variable grad_weight_WD = saved[1].defined() ? saved[1] * factor : Variable();
+    return {saved[0] * factor, grad_weight_WD, Variable(), Variable(), Variable(), Variable(), Variable()};
   }
 
  private:
@@ -213,7 +215,8 @@ HeadLoss loss_of(const std::vector<at::Tensor>& hidden_PTD, const at::Tensor& we
   for (const at::Tensor& hidden_TD : hidden_PTD) all.push_back(parts.gather(hidden_TD));
   const at::Tensor hidden_PGD = all.size() == 1 ? all.front().unsqueeze(0) : at::stack(all);
   const variable_list result =
-      HeadLossFunction::apply(hidden_PGD, weight_WD, vocabulary, targets, function, at::GradMode::is_enabled());
+      HeadLossFunction::apply(hidden_PGD, weight_WD, vocabulary, targets, function,
+                              /*with_gradient=*/at::GradMode::is_enabled(), /*of_weight=*/weight_WD.requires_grad());
   HeadLoss loss{.share = result[0], .second = result[1], .nll_T = parts.own(result[2])};
   if (result[3].numel() == result[2].numel()) loss.correct_T = parts.own(result[3]);
   return loss;

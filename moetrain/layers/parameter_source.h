@@ -4,12 +4,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "moetrain/layers/adapters.h"
 #include "parallel/base/random.h"
 #include "parallel/mesh/mesh.h"
 
@@ -25,8 +27,9 @@ using VectorNames = std::set<std::string>;
 /// each element in the whole tensor, so any shard equals that slice of the whole.
 class ParameterSource {
  public:
-  /// `mesh`: the ranks that the model is spread over; null: this one.
-  ParameterSource(uint64_t seed, at::TensorOptions options, std::shared_ptr<const parallel::Mesh> mesh = nullptr);
+  /// `mesh`: the ranks that the model is spread over; null: this one. `lora`: which layers have adapters.
+  ParameterSource(uint64_t seed, at::TensorOptions options, std::shared_ptr<const parallel::Mesh> mesh = nullptr,
+                  const LoraConfig& lora = {});
 
   /// The source for a child module: names gain "child.".
   ParameterSource at(const std::string& child) const;
@@ -43,6 +46,19 @@ class ParameterSource {
   at::Tensor spread(const std::string& name, at::IntArrayRef shape, int64_t dim, double std) const;
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const;
 
+  /// Uniform in [-bound, bound), else as normal().
+  at::Tensor uniform(const std::string& name, const parallel::Placement& placement, double bound) const;
+  /// The placements that block() and spread() make.
+  parallel::Placement block_of(at::IntArrayRef shape, const std::vector<parallel::DimPart>& parts,
+                               parallel::Replicas replicas) const;
+  parallel::Placement spread_of(at::IntArrayRef shape, int64_t dim) const;
+
+  /// Says that `layer` is linear, a child of this source's or (empty) itself, whose weights have these names in this
+  /// source. Whether it gets an adapter.
+  bool adapts(const std::string& layer, Adapter names) const;
+  /// Of all linear layers that asked.
+  const std::shared_ptr<Adapters>& adapters() const { return adapters_; }
+
   /// Says of a parameter that its rows are looked up or compared one by one: it is a list of vectors and not a matrix
   /// that maps tokens (embeddings, output heads, prototypes). An optimizer of matrices leaves it alone.
   void call_vectors(const std::string& name) const { vectors_->insert(prefix_ + name); }
@@ -58,11 +74,16 @@ class ParameterSource {
   const std::shared_ptr<VectorNames>& vectors() const { return vectors_; }
 
  private:
+  /// value: of the element with that global index.
+  at::Tensor drawn(const std::string& name, const parallel::Placement& placement,
+                   const std::function<double(const parallel::RandomStream&, int64_t)>& value) const;
+
   uint64_t seed_;
   at::TensorOptions options_;
   std::shared_ptr<const parallel::Mesh> mesh_;
   std::shared_ptr<PlacementTable> placements_;
   std::shared_ptr<VectorNames> vectors_ = std::make_shared<VectorNames>();
+  std::shared_ptr<Adapters> adapters_;
   std::string prefix_;
 };
 

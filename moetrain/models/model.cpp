@@ -58,6 +58,7 @@ Model::Model(const ModelConfig& config, const MoeConfig& moe, const ParameterSou
       moe_config_(moe),
       placements_(source.placements()),
       vectors_(source.vectors()),
+      adapters_(source.adapters()),
       mesh_(source.mesh()) {}
 
 void Model::add_embedding(const ParameterSource& source, int64_t vocabulary) {

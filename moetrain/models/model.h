@@ -119,6 +119,8 @@ class Model : public torch::nn::Module {
   parallel::TokenParts parts(int64_t things) const;
   /// By the name of the parameter.
   const PlacementTable& placements() const { return *placements_; }
+  /// Which of its linear layers have adapters.
+  const Adapters& adapters() const { return *adapters_; }
   /// Of each parameter, in the order of named_parameters, that holds matrices which map tokens, one or many,
   /// [..., rows, columns]: how they become whole.
   std::vector<std::optional<parallel::MatrixParts>> matrices() const;
@@ -145,6 +147,7 @@ class Model : public torch::nn::Module {
   MoeConfig moe_config_;
   std::shared_ptr<const PlacementTable> placements_;
   std::shared_ptr<const VectorNames> vectors_;
+  std::shared_ptr<const Adapters> adapters_;
   std::shared_ptr<const parallel::Mesh> mesh_;
   std::shared_ptr<OutputHead> head_;
 };

@@ -88,7 +88,8 @@ at::Tensor TransformerBlock::attend(at::Tensor x_TD, const Context& context) con
     std::optional<Modulated> modulated;
     if (attention_modulation_) modulated = attention_modulation_->forward(context.condition_SD, scope);
     if (modulated) normed_TD = modulated->of(normed_TD);
-    at::Tensor attended_TD = attention_->forward(normed_TD, *scope.sequences, own, scope.parts);
+    at::Tensor attended_TD =
+        attention_->forward(normed_TD, *scope.sequences, own, scope.parts, AdapterDraws::of_group(scope));
     if (modulated) attended_TD = modulated->gate_TD * attended_TD;
     x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
   }
@@ -105,7 +106,7 @@ MixedTokens TransformerBlock::feed(const at::Tensor& x_TD, const Context& contex
   if (modulated) normed_TD = modulated->of(normed_TD);
   MixedTokens mixed;
   if (feed_forward_) {
-    mixed.out_TD = feed_forward_->forward(normed_TD, scope.parts);
+    mixed.out_TD = feed_forward_->forward(normed_TD, scope.parts, AdapterDraws::of_group(scope));
   } else {
     mixed = moe_->mix(normed_TD, scope, context.previous_logits_TE, injected);
   }

@@ -68,13 +68,14 @@ MixedTokens MoeLayer::mix(const at::Tensor& tokens_TD, const BatchScope& scope, 
   if (config_.rows == Rows::kSequences) return mix_sequences(tokens_TD, scope, previous_logits_TE, injected);
   RoutingDecision decision = router_->forward(
       tokens_TD, {.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE, .injected = injected});
+  const AdapterDraws draws = AdapterDraws::of_own(scope);
   at::Tensor out_TD;
   if (const std::optional<SlotMix> slots = std::exchange(decision.slots, std::nullopt)) {
-    out_TD = slots->combine(routed(slots->rows_RD, slots->assignment, nullptr));
+    out_TD = slots->combine(routed(slots->rows_RD, slots->assignment, nullptr, {}));
   } else {
-    out_TD = routed(tokens_TD, decision.assignment, nullptr);
+    out_TD = routed(tokens_TD, decision.assignment, nullptr, draws);
   }
-  if (shared_) out_TD = with_shared(tokens_TD, out_TD);
+  if (shared_) out_TD = with_shared(tokens_TD, out_TD, draws);
   return {std::move(out_TD), std::move(decision)};
 }
 
@@ -86,8 +87,8 @@ MixedTokens MoeLayer::mix_sequences(const at::Tensor& tokens_TD, const BatchScop
   RoutingDecision decision = router_->forward(
       rows.sequences().pooled(own_ND, seen),
       {.scope = rows.scope(), .layer = layer_, .previous_logits_TE = previous_logits_RE, .injected = injected});
-  at::Tensor out_TD = rows.back(routed(own_ND, decision.assignment, &rows));
-  if (shared_) out_TD = with_shared(tokens_TD, out_TD);
+  at::Tensor out_TD = rows.back(routed(own_ND, decision.assignment, &rows, {}));
+  if (shared_) out_TD = with_shared(tokens_TD, out_TD, AdapterDraws::of_own(scope));
   return {std::move(out_TD), std::move(decision)};
 }
 
@@ -100,20 +101,21 @@ LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& sc
 }
 
 at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment,
-                            const SequenceRows* rows) const {
-  const at::Tensor narrow = latent_down_ ? latent_down_->forward(tokens_TD) : tokens_TD;
+                            const SequenceRows* rows, const AdapterDraws& draws) const {
+  const at::Tensor narrow = latent_down_ ? latent_down_->forward(tokens_TD, draws) : tokens_TD;
   const parallel::Assignment dispatched = dispatched_choices(assignment, config_.experts);
   at::Tensor out_TD = rows != nullptr ? rows->unpack(experts_->forward(rows->pack(narrow), dispatched))
                                       : experts_->forward(narrow, dispatched);
-  if (latent_up_) out_TD = latent_up_->forward(out_TD);
+  if (latent_up_) out_TD = latent_up_->forward(out_TD, draws);
   if (!local_) return out_TD;
   return out_TD + local_->forward(tokens_TD, rows != nullptr ? rows->of_tokens(assignment) : assignment);
 }
 
-at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD) const {
-  at::Tensor shared_TD = shared_->forward(tokens_TD);
+at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD,
+                                 const AdapterDraws& draws) const {
+  at::Tensor shared_TD = shared_->forward(tokens_TD, {}, draws);
   if (residual_mix_) return residual_mix_->forward(tokens_TD, routed_TD, shared_TD);
-  if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD));
+  if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD, draws));
   return routed_TD + shared_TD;
 }
 
@@ -127,7 +129,9 @@ ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTa
   ParameterCount count;
   for (const auto& parameter : model.named_parameters()) {
     const auto found = placements.find(parameter.key());
-    count.total += found == placements.end() ? parameter.value().numel() : found->second.global_elements();
+    const int64_t elements = found == placements.end() ? parameter.value().numel() : found->second.global_elements();
+    count.total += elements;
+    if (parameter.value().requires_grad()) count.trained += elements;
   }
   count.active = count.total;
   for (const auto& module : model.modules(/*include_self=*/false)) {

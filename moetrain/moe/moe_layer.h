@@ -26,7 +26,8 @@ struct MixedTokens {
 
 struct ParameterCount {
   int64_t total = 0;
-  int64_t active = 0;  // used by one token: top_k of a layer's dispatched experts, everything else whole
+  int64_t active = 0;   // used by one token: top_k of a layer's dispatched experts, everything else whole
+  int64_t trained = 0;  // that have a gradient
 };
 
 /// Of a whole model, whatever of it lies on this rank.
@@ -78,9 +79,9 @@ class MoeLayer : public torch::nn::Module {
                             const RoutingChoices* injected) const;
   /// The router's choices of all kinds, weighted and summed. `rows`: where those are of whole sequences, of which
   /// these are the tokens; else null.
-  at::Tensor routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment,
-                    const SequenceRows* rows) const;
-  at::Tensor with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD) const;
+  at::Tensor routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment, const SequenceRows* rows,
+                    const AdapterDraws& draws) const;
+  at::Tensor with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD, const AdapterDraws& draws) const;
 
   MoeConfig config_;
   int64_t layer_;

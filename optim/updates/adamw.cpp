@@ -2,13 +2,14 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
 #include <optional>
 #include <utility>
 
 namespace optim {
 namespace {
 
-/// The lists that the kernel takes, for the tensors that share a decay.
+/// The lists that the kernel takes, for the tensors that share a decay and a learning rate.
 struct Group {
   std::vector<at::Tensor> weights, gradients, first, second, steps;
 };
@@ -33,24 +34,24 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, const UpdateStep& ste
   const bool scaled_apart = any.scalar_type() == at::kDouble && step.gradient_scale != 1.0;
   std::optional<at::Tensor> divisor;
   if (!scaled_apart && step.gradient_scale != 1.0) divisor = at::full({}, 1.0 / step.gradient_scale, options);
-  Group decayed, plain;
+  // By decay and learning rate.
+  std::map<std::pair<double, double>, Group> groups;
   for (size_t i = 0; i < gradients.size(); ++i) {
     const at::Tensor& weight = parameters()[i].tensor;
-    Group& group = weight.dim() >= 2 ? decayed : plain;
+    const double decay = weight.dim() >= 2 ? config_.weight_decay : 0.0;
+    Group& group = groups[{decay, step.learning_rate * parameters()[i].factor}];
     group.weights.push_back(weight);
     group.gradients.push_back(scaled_apart ? gradients[i] * step.gradient_scale : gradients[i]);
     group.first.push_back(state(0)[i]);
     group.second.push_back(state(1)[i]);
     group.steps.push_back(steps);
   }
-  const auto run = [&](Group& group, double decay) {
-    if (group.weights.empty()) return;
-    at::_fused_adamw_(group.weights, group.gradients, group.first, group.second, {}, group.steps, step.learning_rate,
+  for (auto& [rates, group] : groups) {
+    const auto [decay, learning_rate] = rates;
+    at::_fused_adamw_(group.weights, group.gradients, group.first, group.second, {}, group.steps, learning_rate,
                       config_.beta1, config_.beta2, decay, config_.epsilon, /*amsgrad=*/false, /*maximize=*/false,
                       divisor, /*found_inf=*/{});
-  };
-  run(decayed, config_.weight_decay);
-  run(plain, 0.0);
+  }
 }
 
 UpdateRule adamw_rule() { return {.make = make_adamw, .slots = {"first_moment", "second_moment"}}; }

@@ -67,7 +67,8 @@ void Muon::step(const std::vector<at::Tensor>& gradients, const UpdateStep& step
     const parallel::MatrixParts& matrices = *parameters()[i].matrices;
     const double scale = own.rms * std::sqrt(static_cast<double>(std::max(matrices.rows(), matrices.columns())));
     const at::Tensor update = matrices.own(nearly_orthogonal(direction_NRC, own.steps)).reshape(weight.sizes());
-    weight.mul_(1 - step.learning_rate * config_.weight_decay).add_(update, -step.learning_rate * scale);
+    const double learning_rate = step.learning_rate * parameters()[i].factor;
+    weight.mul_(1 - learning_rate * config_.weight_decay).add_(update, -learning_rate * scale);
   }
 }
 

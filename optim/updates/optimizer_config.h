@@ -16,6 +16,7 @@ struct OptimizerConfig : parallel::HasOwnKeys {
   double weight_decay = 0.1;
   double clip_norm = 1.0;
   double average = 0.0;
+  std::string learning_rate_factors;
   bool offload = false;
 };
 
@@ -32,6 +33,9 @@ void visit(OptimizerConfig& config, Visitor& field) {
   field("clip_norm", config.clip_norm, at_least(0), "largest global gradient norm; 0: no clipping");
   field("average", config.average, half_open(0, 1),
         "decay of a running mean of the weights, which a trained model is loaded with; 0: none, DiT: 0.9999");
+  field("learning_rate_factors", config.learning_rate_factors, anything(),
+        "on the learning rate of parameters, by patterns of their names, of which the first that fits holds: "
+        "\"*lora_b: 16, embedding.*: 0.1\"; 0: they stay as they are, but see train.frozen");
   field("offload", config.offload, anything(),
         "of a CUDA run: moments and float32 master weights lie in the host's memory, and are updated there");
 }

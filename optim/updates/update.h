@@ -21,11 +21,12 @@ struct Parameter {
   at::Tensor tensor;  // this rank's part of it
   /// How the part becomes whole matrices; none: its numbers have nothing to do with each other.
   std::optional<parallel::MatrixParts> matrices = {};
+  double factor = 1;  // on the learning rate
 };
 
 /// What one update is told.
 struct UpdateStep {
-  double learning_rate = 0;
+  double learning_rate = 0;   // times Parameter::factor
   double gradient_scale = 1;  // the gradients count times so much (clipping)
   int64_t number = 1;         // of the update, from 1
 };

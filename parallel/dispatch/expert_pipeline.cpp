@@ -163,10 +163,14 @@ class PipelineNode : public torch::autograd::Node {
       grad_RD.mul_(weight_R1);
       weight_R1 = at::Tensor();
     }
+    // Frozen weights have no gradient; of some that are trained, all of a layer's are made.
+    trained_ = false;
+    for (size_t i = 2; i < num_outputs(); ++i) trained_ = trained_ || task_should_compute_output(i);
     at::Tensor rows_RD;
     Weights gradients = experts_backward(grad_RD, weight_R1, cut, weights, rows_RD);
     variable_list result{combine_rows(rows_RD, {}, wire), grad_weight_TK};
     result.insert(result.end(), gradients.begin(), gradients.end());
+    result.resize(num_outputs());
     return result;
   }
 
@@ -211,7 +215,7 @@ class PipelineNode : public torch::autograd::Node {
 
   /// weight_R1: still to be multiplied in, where it is defined; until then a token's gradients are equal, so that they
   /// cross to another host once. rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the
-  /// weights.
+  /// weights, none where they are frozen.
   Weights experts_backward(const at::Tensor& grad_RD, const at::Tensor& weight_R1, const RowChunks& cut,
                            const Weights& weights, at::Tensor& rows_RD) {
     Weights all;
@@ -241,7 +245,9 @@ class PipelineNode : public torch::autograd::Node {
     const RowTensors kept =
         places(compute_->kept_widths(rows.rows_ND.size(1), weights), rows_in(pass), rows.rows_ND.options());
     Weights gradients;
-    for (const at::Tensor& weight : weights) gradients.push_back(at::empty_like(weight));
+    if (trained_) {
+      for (const at::Tensor& weight : weights) gradients.push_back(at::empty_like(weight));
+    }
     at::Tensor grad_out_ND;
     int64_t expert = 0, row = 0, seen = 0;  // experts whose weights are done, and their rows
     for (size_t c = 0; c < pass.chunks.size(); ++c) {
@@ -255,6 +261,7 @@ class PipelineNode : public torch::autograd::Node {
                                              grad_ND, chunk.rows_per_expert, weights, narrowed(kept, first, count));
       }
       departures.send(c, grad_in_ND, rows_RD);
+      if (!trained_) continue;
       // Nobody waits for the weights' gradients: those of experts that now have all their rows.
       const ComputeSpan span(trace, TaskKind::kWeightGradient, chunk, static_cast<int64_t>(c));
       seen += count;
@@ -291,6 +298,7 @@ class PipelineNode : public torch::autograd::Node {
   SavedVariable tokens_TD_;  // where there are further passes
   SavedVariable weight_TK_;
   std::vector<SavedVariable> weights_;
+  bool trained_ = true;  // some of the weights are
 };
 
 }  // namespace

@@ -58,6 +58,11 @@ const std::array<AxisRow, kAxes>& axis_rows() {
        .ranks = [](const MeshShape& shape) { return shape.expert * shape.expert_tensor; },
        .group = [](const MeshShape&, const MeshPlace& place) { return place.expert_data; },
        .carries = "counts of rows"},
+      {.axis = Axis::kExpertParts,
+       .name = "expert_parts",
+       .ranks = [](const MeshShape& shape) { return shape.expert_data * shape.expert_tensor; },
+       .group = [](const MeshShape&, const MeshPlace& place) { return place.expert; },
+       .gradients = "gradients of experts' adapters that all parts of an expert hold"},
   }};
   return kRows;
 }
@@ -73,6 +78,7 @@ const ReplicasRow& row_of(Replicas replicas) {
       {.sharers = Axis::kWorld},
       {.sharers = Axis::kData, .parts = Axis::kTensor, .cut = Axis::kTensor},
       {.sharers = Axis::kExpertData, .parts = Axis::kExperts, .cut = Axis::kExpertTensor},
+      {.sharers = Axis::kExpertParts, .parts = Axis::kExpert},
   }};
   return kRows[static_cast<size_t>(replicas)];
 }

@@ -12,10 +12,11 @@
 
 namespace parallel {
 
-/// Ranks that exchange something: all, those of one axis, or (kExperts) those that together hold every expert once.
-enum class Axis { kWorld, kData, kTensor, kExpertData, kExpert, kExpertTensor, kExperts };
+/// Ranks that exchange something: all, those of one axis, (kExperts) those that together hold every expert once, or
+/// (kExpertParts) those that have the same experts.
+enum class Axis { kWorld, kData, kTensor, kExpertData, kExpert, kExpertTensor, kExperts, kExpertParts };
 
-inline constexpr size_t kAxes = 7;
+inline constexpr size_t kAxes = 8;
 
 /// Traffic classes: what forward and backward exchange, and what is summed behind them.
 enum class GroupUse { kTokens, kGradients };
@@ -48,6 +49,7 @@ struct ReplicasRow {
 };
 const ReplicasRow& row_of(Replicas replicas);
 
-inline constexpr std::array kAllReplicas{Replicas::kWorld, Replicas::kData, Replicas::kExpertData};
+inline constexpr std::array kAllReplicas{Replicas::kWorld, Replicas::kData, Replicas::kExpertData,
+                                         Replicas::kExpertParts};
 
 }  // namespace parallel

@@ -48,7 +48,11 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
     } else if (axis.carries != nullptr || axis.axis == Axis::kData) {
       here = group_of(axis, GroupUse::kTokens, shape_, place_, tokens);
     }
-    if (axis.gradients != nullptr) {
+    // Where experts are whole, what all parts of an expert hold is what a rank has of the others.
+    const bool experts_whole = axis.axis == Axis::kExpertParts && shape_.expert_tensor == 1;
+    if (experts_whole) {
+      sums = gradients_[static_cast<size_t>(Axis::kExpertData)];
+    } else if (axis.gradients != nullptr) {
       sums = all ? gradients : group_of(axis, GroupUse::kGradients, shape_, place_, gradients);
       // Tokens of experts and gradients share the wire between hosts: each chunk has it whole, and gradients give way.
       sums->take_lane({Link::kBetweenHosts, /*yields=*/true});

@@ -6,8 +6,9 @@
 
 namespace parallel {
 
-/// Which ranks hold the same elements: those over whom a gradient is summed.
-enum class Replicas { kWorld, kData, kExpertData };
+/// Which ranks hold the same elements: those over whom a gradient is summed. kExpertParts: those that have the same
+/// experts, each its part of their hidden units, of what does not count hidden units.
+enum class Replicas { kWorld, kData, kExpertData, kExpertParts };
 
 /// ZeRO (Rajbhandari et al. 2020) over the ranks that share a parameter. kState: each rank has the summed gradients of
 /// its own part only, and so updates and keeps optimizer state for that part alone. kGradients: gradients too are kept

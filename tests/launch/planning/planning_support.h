@@ -41,6 +41,9 @@ inline std::vector<LayoutCase> small_cases() {
       {"mixture", changed([](auto& r) { r.moe.layers = "odd"; })},
       {"untied", changed([](auto& r) { r.model.tie_embeddings = false, r.model.kv_heads = 12; })},
       {"shared", changed([](auto& r) { r.moe.shared_hidden = 20; })},
+      {"adapters", changed([](auto& r) { r.lora.layers = "*", r.moe.shared_hidden = 20; })},
+      {"frozen",
+       changed([](auto& r) { r.train.frozen = "embedding.*, *.router.*, blocks.1.*", r.moe.layers = "odd"; })},
       {"latent", changed([](auto& r) { r.moe.latent = 8; })},
       {"pyramid", changed([](auto& r) {
          r.moe.experts_by_layer = {6, 6, 12, 12};

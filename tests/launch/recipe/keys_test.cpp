@@ -45,9 +45,9 @@ TEST(Keys, FitInOneHundredColumns) {
 
 TEST(Keys, ColumnsAreAligned) {
   const std::string text = describe_keys(builtin_registry());
-  EXPECT_NE(text.find("\n  key                 type      default         legal\n"), std::string::npos) << text;
-  EXPECT_NE(text.find("\n  top_k               integer   2               1 to 1024\n"), std::string::npos) << text;
-  EXPECT_NE(text.find("\n                      experts per token\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n  key                    type      default         legal\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n  top_k                  integer   2               1 to 1024\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n                         experts per token\n"), std::string::npos) << text;
 }
 
 TEST(Keys, LegalRangesAreWords) {

@@ -195,5 +195,15 @@ TEST(Rules, WarmupAndDecayFitIntoTheLength) {
             "(\"1000u\"); nearest legal: decay = \"900u\" or length = \"1050u\"");
 }
 
+TEST(Rules, AnAdapterHasARankAndDropsWhatHasAPlace) {
+  const std::string rank = recipe_fault("[lora]\nrank = 0\n");
+  EXPECT_NE(rank.find("rank = 0"), std::string::npos) << rank;
+  EXPECT_NE(rank.find("1 to 65536"), std::string::npos) << rank;
+  EXPECT_EQ(broken_rule({"lora.layers=*.query", "lora.dropout=0.1"}), "no fault");
+  EXPECT_EQ(
+      broken_rule({"lora.layers=*.query", "lora.dropout=0.1", "model.kind=encoder_decoder", "model.encoder_layers=2"}),
+      "lora.dropout = 0.1 with model.kind = \"encoder_decoder\"; legal: lora.dropout = 0");
+}
+
 }  // namespace
 }  // namespace launch

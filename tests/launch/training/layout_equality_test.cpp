@@ -130,6 +130,30 @@ const LayoutCase kLayoutCases[] = {
        for (const std::string& loss : r.registry->losses.names()) r.moe.losses[loss] = 0.1;
        r.moe.own<moetrain::LoadBalanceConfig>().over = "sequence";
      }},
+    {"frozen_but_for_one_block_with_factors",
+     [](launch::Recipe& r) {
+       r.train.frozen = "embedding.*, blocks.0.*, *.router.*, *.experts.up";
+       r.optimizer.learning_rate_factors = "*.experts.*: 3, *norm*: 0.25";
+     }},
+    {"adapters_everywhere",
+     [](launch::Recipe& r) { r.lora.layers = "*", r.moe.shared_hidden = 20, r.train.micro_batches = 2; }},
+    {"adapters_with_dropout",
+     [](launch::Recipe& r) {
+       r.lora = {"*.attention.*, *.feed_forward.*, *.shared*, *.latent_*", 3, 5, 0.3};
+       r.train.recompute = "block", r.train.micro_batches = 2, r.moe.layers = "odd", r.moe.shared_hidden = 20,
+       r.moe.latent = 10;
+     }},
+    {"adapters_of_recomputed_experts",
+     [](launch::Recipe& r) {
+       r.lora = {"*.experts.*", 3, 5}, r.train.recompute = "moe", bound_experts(r.moe, 0.9);
+     }},
+    // Ranks without tokens take part in the backward of a block before which nothing is trained.
+    {"adapters_of_attention_and_one_sequence",
+     [](launch::Recipe& r) { r.lora.layers = "*.attention.*", r.train.global_batch = 1, r.moe.layers = "odd"; }},
+    {"adapters_of_one_recomputed_attention",
+     [](launch::Recipe& r) {
+       r.lora.layers = "blocks.0.*.query", r.train.global_batch = 1, r.train.recompute = "block";
+     }},
     {"recomputed_blocks_of_one_sequence",
      [](launch::Recipe& r) { r.train.recompute = "block", r.train.global_batch = 1, r.moe.experts = 40; }},
 };

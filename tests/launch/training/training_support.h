@@ -201,7 +201,7 @@ inline UpdateTrace run_updates(launch::Recipe recipe, const launch::Groups& grou
     groups.control->all_reduce(targets, parallel::ReduceOp::kSum).wait();
     trace.reports.push_back(launch::train_step(state, read, targets.item<int64_t>(), groups));
     if (update > 0 || !options.gradients || groups.mesh->sharding() != parallel::Sharding::kNone) continue;
-    for (size_t i = 0; const auto& parameter : launch::named_parameters(*state.model)) {
+    for (size_t i = 0; const auto& parameter : launch::trained_parameters(*state.model)) {
       trace.gradients.push_back(whole_parameter(state.reducer->gradient(i++), *state.model, parameter.name, groups));
     }
   }

@@ -1,0 +1,44 @@
+// defines: AdaptedExperts: experts of any kind, some of whose matrices have an adapter
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "parallel/dispatch/expert_pipeline.h"
+
+namespace moetrain {
+
+/// Computes as its kind does, with W + scale A B in place of W: a layer's matrices are added up for each pass over
+/// them, and of their gradient G, which the kind gives, A's is scale G B^T and B's scale A^T G. Its weights are the
+/// kind's and, behind them, A [E, in, rank] and B [E, rank, out] of each adapted one.
+class AdaptedExperts : public parallel::ExpertCompute {
+ public:
+  /// weights: how many the kind has; adapted: those with an adapter, by number.
+  AdaptedExperts(std::shared_ptr<const ExpertCompute> kind, size_t weights, std::vector<size_t> adapted, double scale)
+      : kind_(std::move(kind)), weights_(weights), adapted_(std::move(adapted)), scale_(scale) {}
+
+  std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override {
+    return kind_->saved_widths(row_width, of_kind(weights));
+  }
+  std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const override {
+    return kind_->kept_widths(row_width, of_kind(weights));
+  }
+  at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
+                     const parallel::RowTensors& saved) const override;
+  at::Tensor backward_rows(const at::Tensor& rows_RD, const parallel::RowTensors& saved, const at::Tensor& grad_RD,
+                           const Counts& counts, const Weights& weights,
+                           const parallel::RowTensors& kept) const override;
+  void backward_weights(const at::Tensor& rows_RD, const parallel::RowTensors& saved, const at::Tensor& grad_RD,
+                        const parallel::RowTensors& kept, const Counts& counts, const Weights& weights,
+                        const Weights& gradients) const override;
+
+ private:
+  Weights of_kind(const Weights& weights) const;
+  Weights merged(const Weights& weights) const;
+
+  std::shared_ptr<const ExpertCompute> kind_;
+  size_t weights_;
+  std::vector<size_t> adapted_;
+  double scale_;
+};
+
+}  // namespace moetrain
