@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/recipe/device.h"
+#include "launch/recipe/run_config.h"
 #include "parallel/base/enum.h"
 #include "parallel/links/link_probe.h"
 #include "parallel/process/launcher.h"

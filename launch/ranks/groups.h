@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "data/shard.h"
-#include "launch/recipe/checks.h"
-#include "launch/recipe/device.h"
+#include "launch/recipe/run_config.h"
 #include "parallel/comm/mpi_communicator.h"
 #include "parallel/comm/traffic_ledger.h"
 #include "parallel/mesh/mesh.h"

@@ -4,6 +4,7 @@
 #include "data/datasets/data_config.h"
 #include "launch/recipe/overlap_config.h"
 #include "launch/recipe/registry.h"
+#include "launch/recipe/run_config.h"
 #include "launch/recipe/train_config.h"
 #include "moetrain/config/lora_config.h"
 #include "moetrain/config/moe_config.h"

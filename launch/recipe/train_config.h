@@ -1,27 +1,13 @@
-// defines: RunConfig, TrainConfig, CheckpointConfig, EvaluateConfig, visit
+// defines: TrainConfig, CheckpointConfig, EvaluateConfig, visit
 #pragma once
 #include <cstdint>
 #include <string>
 
-#include "launch/recipe/checks.h"
-#include "launch/recipe/device.h"
-#include "launch/recipe/precision.h"
 #include "moetrain/config/recompute.h"
 #include "parallel/base/field.h"
 #include "parallel/base/span.h"
 
 namespace launch {
-
-/// Where and on what a run runs.
-struct RunConfig {
-  std::string folder = "runs/run";
-  int64_t seed = 1;
-  parallel::Enum<Device> device = Device::kCpu;
-  parallel::Enum<Precision> precision = Precision::kFloat32;
-  int64_t threads = 1;
-  bool deterministic = false;
-  parallel::Enum<Checks> checks = Checks::kOff;
-};
 
 /// The batch is fixed here and never by the layout.
 struct TrainConfig {
@@ -48,20 +34,6 @@ struct EvaluateConfig {
   int64_t beam = 5;
   double length_penalty = 1.0;
 };
-
-template <class Visitor>
-void visit(RunConfig& config, Visitor& field) {
-  using namespace parallel;
-  field("folder", config.folder, anything(), "run folder; made by the run, must not exist unless --resume");
-  field("seed", config.seed, at_least(0), "of every random draw");
-  field("device", config.device, anything(), "cpu: MPI between ranks; cuda: one GPU a rank, NCCL between them");
-  field("precision", config.precision, anything(), "of weights and activations; bf16 keeps float32 master weights");
-  field("threads", config.threads, between(1, 1024), "compute threads of a rank");
-  field("deterministic", config.deterministic, anything(),
-        "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
-  field("checks", config.checks, anything(),
-        "collectives: ranks agree on each collective before it starts, so that a mismatch is an error and no hang");
-}
 
 template <class Visitor>
 void visit(TrainConfig& config, Visitor& field) {

@@ -7,9 +7,9 @@
 
 #include "launch/profiles/profile.h"
 #include "launch/ranks/groups.h"
-#include "launch/recipe/device.h"
 #include "launch/recipe/overlap_config.h"
 #include "launch/recipe/precision.h"
+#include "launch/recipe/run_config.h"
 #include "launch/runs/run_folder.h"
 #include "parallel/schedule/simulate.h"
 

@@ -1,0 +1,45 @@
+// defines: RunConfig, Device, Checks, visit
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "launch/recipe/precision.h"
+#include "parallel/base/field.h"
+
+namespace launch {
+
+/// kCpu: MPI between ranks; kCuda: one GPU a rank, NCCL between them.
+enum class Device { kCpu, kCuda };
+constexpr std::array<const char*, 2> names_of(Device) { return {"cpu", "cuda"}; }
+
+/// kCollectives: ranks agree on each collective before it starts (parallel/comm/checked_communicator.h).
+enum class Checks { kOff, kCollectives };
+constexpr std::array<const char*, 2> names_of(Checks) { return {"off", "collectives"}; }
+
+/// Where and on what a run runs.
+struct RunConfig {
+  std::string folder = "runs/run";
+  int64_t seed = 1;
+  parallel::Enum<Device> device = Device::kCpu;
+  parallel::Enum<Precision> precision = Precision::kFloat32;
+  int64_t threads = 1;
+  bool deterministic = false;
+  parallel::Enum<Checks> checks = Checks::kOff;
+};
+
+template <class Visitor>
+void visit(RunConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("folder", config.folder, anything(), "run folder; made by the run, must not exist unless --resume");
+  field("seed", config.seed, at_least(0), "of every random draw");
+  field("device", config.device, anything(), "cpu: MPI between ranks; cuda: one GPU a rank, NCCL between them");
+  field("precision", config.precision, anything(), "of weights and activations; bf16 keeps float32 master weights");
+  field("threads", config.threads, between(1, 1024), "compute threads of a rank");
+  field("deterministic", config.deterministic, anything(),
+        "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
+  field("checks", config.checks, anything(),
+        "collectives: ranks agree on each collective before it starts, so that a mismatch is an error and no hang");
+}
+
+}  // namespace launch
