@@ -80,6 +80,9 @@ def draw_weights(model, dtype, seed):
             tensor.copy_(draw(name, tensor.shape, generator, model.config.model_type))
             if "e_score_correction_bias" not in name:  # float32 in every folder
                 tensor.data = tensor.data.to(dtype)
+        if model.config.is_encoder_decoder:  # each stack may hold its copy of the one table
+            for stack in (model.encoder, model.decoder):
+                stack.embed_tokens.weight.data.copy_(model.shared.weight.data)
 
 
 def prompts(vocabulary, seed=0):
