@@ -19,7 +19,7 @@ struct TokenBatch {
 struct PairBatch {
   std::vector<int64_t> source_tokens;   // of each pair: "<2target>", tokens, end_of_text
   std::vector<int64_t> source_lengths;  // [P]
-  std::vector<int64_t> target_inputs;   // of each pair: end_of_text, tokens
+  std::vector<int64_t> target_inputs;   // of each pair: end_of_text or another start, tokens
   std::vector<int64_t> targets;         // of each pair: tokens, end_of_text
   std::vector<int64_t> target_lengths;  // [P], of inputs and targets alike
   std::vector<int32_t> directions;      // [P], index into ParallelText::directions()

@@ -208,14 +208,15 @@ std::vector<std::vector<int64_t>> evaluation_batches(const ParallelText& text, i
   return batches;
 }
 
-PairBatch read_pairs(const ParallelText& text, const std::vector<int64_t>& indices) {
+PairBatch read_pairs(const ParallelText& text, const std::vector<int64_t>& indices, int64_t start) {
+  if (start < 0) start = text.corpus().tokenizer().end_of_text();
   PairBatch batch;
   for (const int64_t index : indices) {
     const ParallelText::Pair& pair = text.pair(index);
     text.append_source(index, batch.source_tokens);
     const size_t begin = batch.targets.size();
     text.append_target(index, batch.targets);
-    batch.target_inputs.push_back(text.corpus().tokenizer().end_of_text());
+    batch.target_inputs.push_back(start);
     batch.target_inputs.insert(batch.target_inputs.end(), batch.targets.begin() + static_cast<int64_t>(begin),
                                batch.targets.end() - 1);
     batch.source_lengths.push_back(pair.source_length);

@@ -77,7 +77,8 @@ PairTokens count_tokens(const ParallelText& text, std::span<const int64_t> indic
 /// evaluation reads, in order. A pair that is longer is a batch of its own.
 std::vector<std::vector<int64_t>> evaluation_batches(const ParallelText& text, int64_t batch_tokens);
 
-/// The pairs with these indices, in this order; may be none.
-PairBatch read_pairs(const ParallelText& text, const std::vector<int64_t>& indices);
+/// The pairs with these indices, in this order; may be none. `start`: what each target's input begins with; -1: the end
+/// of text.
+PairBatch read_pairs(const ParallelText& text, const std::vector<int64_t>& indices, int64_t start = -1);
 
 }  // namespace data

@@ -10,13 +10,13 @@
 namespace launch {
 namespace {
 
-/// This rank's part of `pairs`; `before`: what lies before them in the text, in evaluation.
+/// This rank's part of `pairs`; `before`: what lies before them in the text, in evaluation; `start`: of each target.
 MicroBatch micro_batch(const data::ParallelText& text, std::span<const int64_t> pairs, data::Shard shard,
-                       const PairPlace& before) {
+                       const PairPlace& before, int64_t start) {
   const data::IndexRange own = data::split_range(static_cast<int64_t>(pairs.size()), shard);
   const auto begin = static_cast<size_t>(own.begin);
   const data::PairTokens all = data::count_tokens(text, pairs), earlier = data::count_tokens(text, pairs.first(begin));
-  const data::PairBatch read = data::read_pairs(text, {pairs.begin() + own.begin, pairs.begin() + own.end});
+  const data::PairBatch read = data::read_pairs(text, {pairs.begin() + own.begin, pairs.begin() + own.end}, start);
   data::PairTokens longest;
   for (const int64_t pair : pairs) {
     const data::PairTokens one = data::count_tokens(text, std::span(&pair, 1));
@@ -54,7 +54,8 @@ PairBatches::PairBatches(const data::TokenCorpus& corpus, const Recipe& recipe, 
       sampler_(text_, {.batch_tokens = recipe.train.batch_tokens, .temperature = recipe.data.temperature},
                static_cast<uint64_t>(recipe.run.seed)),
       shard_(shard),
-      micro_batches_(recipe.train.micro_batches) {}
+      micro_batches_(recipe.train.micro_batches),
+      start_(recipe.model.start_token) {}
 
 parallel::SpanScale PairBatches::scale() const {
   const data::PairTokens tokens = sampler_.tokens_in_epoch(0);
@@ -82,7 +83,7 @@ std::vector<MicroBatch> PairBatches::read(int64_t update) const {
     if (part.begin == part.end) continue;
     batches.push_back(micro_batch(
         text_, std::span(pairs).subspan(static_cast<size_t>(part.begin), static_cast<size_t>(part.end - part.begin)),
-        shard_, {}));
+        shard_, {}, start_));
   }
   return batches;
 }
@@ -90,7 +91,8 @@ std::vector<MicroBatch> PairBatches::read(int64_t update) const {
 HeldOutPairs::HeldOutPairs(const data::TokenCorpus& corpus, const Recipe& recipe, data::Shard shard)
     : text_(corpus, data::Split::kHeldOut, pair_selection(recipe, data::Split::kHeldOut)),
       batches_(data::evaluation_batches(text_, recipe.train.batch_tokens)),
-      shard_(shard) {
+      shard_(shard),
+      start_(recipe.model.start_token) {
   PairPlace place;
   for (const std::vector<int64_t>& batch : batches_) {
     places_.push_back(place);
@@ -102,7 +104,7 @@ HeldOutPairs::HeldOutPairs(const data::TokenCorpus& corpus, const Recipe& recipe
 
 MicroBatch HeldOutPairs::read(int64_t index) const {
   const auto i = static_cast<size_t>(index);
-  return micro_batch(text_, batches_[i], shard_, places_[i]);
+  return micro_batch(text_, batches_[i], shard_, places_[i], start_);
 }
 
 std::vector<HeldOutGroup> HeldOutPairs::groups() const {

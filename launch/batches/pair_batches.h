@@ -29,7 +29,7 @@ class PairBatches : public TrainingBatches {
   data::ParallelText text_;
   data::PairSampler sampler_;
   data::Shard shard_;
-  int64_t micro_batches_;
+  int64_t micro_batches_, start_;
 };
 
 /// Validation pairs in order of length.
@@ -46,6 +46,7 @@ class HeldOutPairs : public HeldOutBatches {
   /// Of each batch among all held-out pairs, so that a stochastic router's draws are the same for any batch.
   std::vector<PairPlace> places_;
   data::Shard shard_;
+  int64_t start_;  // token of each target
 };
 
 }  // namespace launch

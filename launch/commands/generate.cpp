@@ -98,6 +98,21 @@ std::vector<int64_t> end_tokens(const std::string& run, const data::Tokenizer& t
   return ends;
 }
 
+/// What --temperature and the like say of a tokenizer's tokens.
+moetrain::SamplingOptions sampling_options(const GenerateArguments& arguments, const data::Tokenizer& tokenizer,
+                                           const std::vector<int64_t>& ends) {
+  moetrain::SamplingOptions sampling = arguments.sampling;
+  if (arguments.greedy) sampling.temperature = 0;
+  sampling.end_tokens = ends;
+  sampling.vocabulary = tokenizer.vocabulary_size();
+  return sampling;
+}
+
+std::vector<int64_t> without_end(std::vector<int64_t> tokens, const std::vector<int64_t>& ends) {
+  if (!tokens.empty() && std::ranges::count(ends, tokens.back()) > 0) tokens.pop_back();
+  return tokens;
+}
+
 /// What follows the prompt, without the token that ends it. `option`: what gave the prompt.
 std::vector<int64_t> sampled(const TrainedModel& trained, moetrain::DecoderLm& model,
                              const GenerateArguments& arguments, const std::vector<int32_t>& encoded,
@@ -105,20 +120,33 @@ std::vector<int64_t> sampled(const TrainedModel& trained, moetrain::DecoderLm& m
   const data::Tokenizer& tokenizer = tokenizer_of(trained);
   std::vector<int64_t> prompt(encoded.begin(), encoded.end());
   if (prompt.empty()) prompt.push_back(tokenizer.end_of_text());  // what precedes every document
-  moetrain::SamplingOptions sampling = arguments.sampling;
-  if (arguments.greedy) sampling.temperature = 0;
-  sampling.end_tokens = ends;
-  sampling.vocabulary = tokenizer.vocabulary_size();
+  const moetrain::SamplingOptions sampling = sampling_options(arguments, tokenizer, ends);
   const auto given = static_cast<int64_t>(prompt.size());
   given > trained.longest ? note_long_text(trained, option, given)
                           : note_long_text(trained, option + " with --tokens", given + sampling.tokens - 1);
-  std::vector<int64_t> tokens = moetrain::generate(model, prompt, sampling);
-  const bool ended = !tokens.empty() && std::ranges::count(sampling.end_tokens, tokens.back()) > 0;
-  if (ended) tokens.pop_back();
-  return tokens;
+  return without_end(moetrain::generate(model, prompt, sampling), ends);
+}
+
+/// What an imported encoder and decoder, which know no tags of languages, make of the prompt.
+void answer_source(const TrainedModel& trained, moetrain::EncoderDecoder& model, const GenerateArguments& arguments) {
+  const data::Tokenizer& tokenizer = tokenizer_of(trained);
+  const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
+  std::vector<int64_t> source(encoded.begin(), encoded.end());
+  if (source.empty() || source.back() != tokenizer.end_of_text()) source.push_back(tokenizer.end_of_text());
+  const std::vector<int64_t> ends = end_tokens(arguments.run, tokenizer);
+  const int64_t start = trained.recipe.model.start_token;
+  const std::vector<int64_t> tokens =
+      without_end(moetrain::generate(model, source, start >= 0 ? start : tokenizer.end_of_text(),
+                                     sampling_options(arguments, tokenizer, ends)),
+                  ends);
+  print_line(tokenizer.decode({tokens.begin(), tokens.end()}));
 }
 
 void continue_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
+  auto* pairs = dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get());
+  if (pairs != nullptr && data::tagged_languages(tokenizer_of(trained)).empty()) {
+    return answer_source(trained, *pairs, arguments);
+  }
   auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
   const data::Tokenizer& tokenizer = tokenizer_of(trained);
   const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
@@ -188,7 +216,9 @@ void add_generate_command(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("generate", "continue a prompt, or draw images, with a run's checkpoint");
   moetrain::SamplingOptions& sampling = arguments->sampling;
   command->add_option("run", arguments->run, "run folder")->required();
-  command->add_option("--prompt", arguments->prompt, "text to continue; empty: the start of a document");
+  command->add_option(
+      "--prompt", arguments->prompt,
+      "text to continue, or to answer by a decoder whose encoder reads it; empty: the start of a document");
   command->add_option("--chat", arguments->chat, "what a user says, to be answered, instead of a prompt");
   command
       ->add_option("--chat-template", arguments->form.name,

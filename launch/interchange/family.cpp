@@ -101,8 +101,7 @@ void check_legal(const ConfigKeys& keys, ModelShape& shape) {
 void check_architecture(const Family& family, ConfigKeys& keys) {
   const Json* listed = keys.given("architectures");
   if (listed == nullptr) return;
-  const std::string ending = "ForCausalLM";
-  const std::string base = family.architecture.substr(0, family.architecture.size() - ending.size()) + "Model";
+  const std::string base = family.architecture.substr(0, family.architecture.rfind("For")) + "Model";
   const bool fits = listed->is_array() && std::ranges::all_of(*listed, [&](const Json& name) {
                       return name == family.architecture || name == base;
                     });
@@ -113,8 +112,9 @@ void check_architecture(const Family& family, ConfigKeys& keys) {
 }  // namespace
 
 const std::vector<Family>& known_families() {
-  static const std::vector<Family> kAll = {llama(),     mistral(),   qwen2(),   qwen3(),       mixtral(),    olmoe(),
-                                           qwen3_moe(), qwen2_moe(), gpt_oss(), deepseek_v2(), deepseek_v3()};
+  static const std::vector<Family> kAll = {llama(),   mistral(),     qwen2(),       qwen3(),
+                                           mixtral(), olmoe(),       qwen3_moe(),   qwen2_moe(),
+                                           gpt_oss(), deepseek_v2(), deepseek_v3(), switch_transformers()};
   return kAll;
 }
 

@@ -42,6 +42,15 @@ bool says(const Json& config, const ExportSource& source, const Family& family) 
   }
 }
 
+/// What an encoder's decoder begins with, and what batches are filled up with.
+void set_decoder_tokens(Json& config, const ExportSource& source) {
+  const moetrain::ModelConfig& model = source.shape.model;
+  if (model.encoder_layers == 0) return;
+  const int64_t end_of_text = source.tokenizer->end_of_text();
+  config["decoder_start_token_id"] = model.start_token >= 0 ? model.start_token : end_of_text;
+  config["pad_token_id"] = end_of_text;
+}
+
 /// As the model came in where it is the same still; else what the family says of it.
 Json config_with(const ExportSource& source, const Family& family, const std::string& dtype) {
   const auto came = source.came_with.find("config.json");
@@ -56,6 +65,7 @@ Json config_with(const ExportSource& source, const Family& family, const std::st
   if (source.tokenizer != nullptr) {
     config["bos_token_id"] = source.tokenizer->end_of_text();  // what stands before the first document
     config["eos_token_id"] = source.tokenizer->end_of_text();
+    set_decoder_tokens(config, source);
   }
   config["attention_dropout"] = 0.0;
   config["dtype"] = dtype;
@@ -69,8 +79,9 @@ std::string generation_config(const ExportSource& source) {
   const int64_t end_of_text = source.tokenizer->end_of_text();
   Json ends = end_of_text;
   if (source.answer_end >= 0 && source.answer_end != end_of_text) ends = {end_of_text, source.answer_end};
-  const Json config = {
+  Json config = {
       {"bos_token_id", end_of_text}, {"eos_token_id", ends}, {"pad_token_id", end_of_text}, {"do_sample", false}};
+  set_decoder_tokens(config, source);
   return config.dump(2) + "\n";
 }
 
@@ -142,7 +153,7 @@ std::vector<TensorToWrite> tensors_to_write(const std::vector<TensorRule>& rules
   std::vector<TensorToWrite> tensors;
   std::set<std::string> listed;
   for (const TensorRule& first : rules) {
-    if (!listed.insert(first.target).second) continue;
+    if (first.again == Again::kAccepted || !listed.insert(first.target).second) continue;
     // Zeros take the type of the embedding, which every model has.
     const std::string& dtype = parameters.at(first.source.empty() ? "embedding.weight" : first.source).dtype;
     const std::string kept = dtype == "F64" ? "F32" : dtype;  // and what is no weight keeps its type

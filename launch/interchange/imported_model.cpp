@@ -90,7 +90,9 @@ void ImportedModel::check_tensors() const {
   for (const auto& [target, rules] : by_target_) {
     const std::vector<int64_t>& shape = rules.front()->target_shape;
     const std::string name = stored(target);
-    if (!tensors_.holds(name) && !blocks_->holds(name)) {
+    const bool there_is = tensors_.holds(name) || blocks_->holds(name);
+    if (!there_is && rules.front()->again == Again::kAccepted) continue;
+    if (!there_is) {
       const auto other = spare();
       parallel::user_error(folder_.string(), ": tensor '", name, "' is missing: a model of its config.json has it, ",
                            shape_text(shape),
@@ -105,6 +107,7 @@ void ImportedModel::check_tensors() const {
       parallel::user_error(folder_.string(), ": tensor '", name, "' is of type ", there.dtype,
                            "; legal for weights: F64, F32, F16, BF16");
     }
+    if (rules.front()->again != Again::kNo) check_again(*rules.front());
   }
 }
 
@@ -115,20 +118,20 @@ std::optional<std::string> ImportedModel::spare() const {
     const std::optional<std::string> whole = blocks_->whole_of(name);
     if (wanted.contains(name) || (whole && wanted.contains(*whole)) || is_made_anew(name)) continue;
     if (family_->ignores != nullptr && family_->ignores(bare_ ? "model." + name : name, shape_)) continue;
-    if (name != "lm_head.weight" || !shape_.model.tie_embeddings) return name;
-    check_tied_head();
+    return name;
   }
   return std::nullopt;
 }
 
-/// Embeddings that the config calls tied may be written twice; they must be the same.
-void ImportedModel::check_tied_head() const {
-  const TensorView head = tensors_.view("lm_head.weight"), table = tensors_.view(stored("model.embed_tokens.weight"));
+void ImportedModel::check_again(const TensorRule& rule) const {
+  const std::string name = stored(rule.target), first = stored(by_source_.at(rule.source).front()->target);
+  if (!tensors_.holds(first)) return;  // is missing, as its own rule says
+  const TensorView again = tensors_.view(name), table = tensors_.view(first);
   const auto bytes = static_cast<size_t>(element_count(table.shape) * element_bytes(table.dtype));
-  if (head.dtype == table.dtype && head.shape == table.shape && std::memcmp(head.data, table.data, bytes) == 0) return;
-  parallel::user_error(folder_.string(),
-                       ": 'lm_head.weight' differs from 'model.embed_tokens.weight', but config.json ",
-                       "says tie_word_embeddings = true");
+  const bool same = again.dtype == table.dtype && again.shape == table.shape;
+  if (same && std::memcmp(again.data, table.data, bytes) == 0) return;
+  parallel::user_error(folder_.string(), ": '", name, "' differs from '", first, "', but this model has one for both",
+                       rule.again == Again::kAccepted ? ": config.json says tie_word_embeddings = true" : "");
 }
 
 void ImportedModel::read(const std::string& parameter, const parallel::ElementRange& elements, const std::string& dtype,

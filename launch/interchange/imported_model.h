@@ -46,7 +46,8 @@ class ImportedModel {
   void check_tensors() const;
   /// A tensor that no model of this shape has; nullopt: none.
   std::optional<std::string> spare() const;
-  void check_tied_head() const;
+  /// UserError where it is not what the other tensor of its parameter is.
+  void check_again(const TensorRule& rule) const;
 
   std::filesystem::path folder_;
   std::string config_text_;

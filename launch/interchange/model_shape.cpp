@@ -7,9 +7,7 @@
 #include "moetrain/moe/expert_blocks.h"
 
 namespace launch::interchange {
-namespace {
 
-/// "all", "none" or "0,2,5".
 std::string spelt_out(const std::vector<bool>& blocks) {
   if (std::ranges::count(blocks, false) == 0) return "all";
   std::string text;
@@ -18,6 +16,8 @@ std::string spelt_out(const std::vector<bool>& blocks) {
   }
   return text.empty() ? "none" : text;
 }
+
+namespace {
 
 /// A model whose layers have names, but are of one kind, as one that says so.
 void join_alike(ModelShape& shape) {
@@ -60,7 +60,8 @@ void settle_experts(ModelShape& shape) {
 
 bool in_training_alone(const std::string& key) {
   static const std::vector<std::string> kKeys = {"model.dropout",    "model.init_std", "model.max_positions",
-                                                 "model.vocabulary", "moe.jitter",     "moe.sigmoid_bias.bias_rate"};
+                                                 "model.vocabulary", "moe.jitter",     "moe.sigmoid_bias.bias_rate",
+                                                 "model.start_token"};
   return std::ranges::count(kKeys, key) > 0 || key.starts_with("moe.losses.");
 }
 

@@ -95,7 +95,8 @@ const data::Tokenizer& tokenizer_of(const TrainedModel& trained) {
 moetrain::BeamOptions beam_options(const TrainedModel& trained) {
   return {.beam = trained.recipe.evaluate.beam,
           .length_penalty = trained.recipe.evaluate.length_penalty,
-          .end_token = tokenizer_of(trained).end_of_text()};
+          .end_token = tokenizer_of(trained).end_of_text(),
+          .start_token = trained.recipe.model.start_token};
 }
 
 }  // namespace launch

@@ -44,6 +44,12 @@ class StageCounter {
     stage.in_backward = grads_of_input(tokens) + tokens.group * 2 * query * b_ + 2 * keys_from.group * kv * b_ +
                         (cross ? keys_from.group * D_ * b_ : 0) + D_ * query * b_;
     stage.weights = 2 * D_ * (query + kv) * b_;
+    if (!cross && written_out()) {  // softmax and what is multiplied; the logits before it
+      const int64_t products = tokens.group * tokens.length * heads;
+      stage.kept += products * (w_ + (b_ < w_ ? b_ : 0));
+      stage.in_forward += 2 * products * w_;
+      stage.in_backward += 2 * products * w_;
+    }
     stage.again = tokens.own * D_ * b_;
     return stage;
   }
@@ -128,6 +134,12 @@ class StageCounter {
     return (model.kv_heads % t_ == 0 ? model.kv_heads : model.heads) * model.head_width() / t_;
   }
 
+  /// Whether attention to the own side is no fused product.
+  bool written_out() const {
+    const moetrain::AttentionConfig& attention = recipe_.model.attending;
+    return attention.sinks || attention.positions == moetrain::Positions::kRelative;
+  }
+
   int64_t decision(const PlannedBlock& block, int64_t T) const {
     const int64_t wide_copy = b_ < w_ ? T * D_ * w_ : 0;  // of the tokens, for the router
     return T * (3 * block.kinds.total() * w_ + block.moe.top_k * (16 + 2 * w_ + b_)) + wide_copy;
@@ -204,6 +216,7 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
         stages.push_back(counter.embedding(work.tokens, "embedding"));
       }
       if (block.attention) add(counter.attention(tokens, tokens, name + ", attention"), {"attention"});
+      if (!parts.empty() && !block.of_stack.empty()) parts.back().parameters.push_back(block.of_stack);
       if (block.cross) add(counter.attention(tokens, work.source, name + ", cross-attention"), {"cross"});
       add(block.experts ? counter.experts(block, name + ", experts")
                         : counter.feed_forward(tokens, name + ", feed-forward"),

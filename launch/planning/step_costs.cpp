@@ -154,6 +154,7 @@ class StepCounter {
     if (block.attention) add_attention(tokens, tokens, block.causal);
     if (block.cross) add_attention(tokens, work_.source, /*causal=*/false);
     const std::string& name = block.parameters;
+    if (!block.of_stack.empty()) add_gradients(block.of_stack, /*except_experts=*/false);
     if (!block.experts) {
       const double hidden = static_cast<double>(recipe_.model.ffn_hidden) / static_cast<double>(work_.mesh.tensor);
       add_multiplications(static_cast<int64_t>(matrices), matrices * rows * width_ * hidden);

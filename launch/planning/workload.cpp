@@ -50,7 +50,8 @@ PlannedBlock planned_block(const Recipe& recipe, const moetrain::StackShape& sta
                      .attention = attends,
                      .cross = stack.cross,
                      .experts = experts.has_value(),
-                     .parameters = parallel::concat(stack.name, '.', i, '.')};
+                     .parameters = parallel::concat(stack.name, '.', i, '.'),
+                     .of_stack = i == 0 ? stack.name + ".position_bias." : ""};
   if (!block.experts) return block;
   block.moe = *experts;
   block.kinds = moetrain::expert_kinds(block.moe);

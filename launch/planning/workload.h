@@ -20,7 +20,8 @@ struct PlannedBlock {
   int64_t number = 0;
   moetrain::Side side = moetrain::Side::kTokens;
   bool causal = true, attention = true, cross = false, experts = false;
-  std::string parameters;   // how their names begin, such as "blocks.3."
+  std::string parameters;  // how their names begin, such as "blocks.3."
+  std::string of_stack;    // likewise, of what all blocks of a stack share, which backward is through with at its first
   moetrain::MoeConfig moe;  // this layer's
   moetrain::ExpertKinds kinds;
   int64_t expert_width = 0;      // of the rows that travel

@@ -160,6 +160,10 @@ void append_choices(std::vector<RecipeField>& all, const Registry&, moetrain::At
                    {.condition = "attention.kind = \"latent\"", .chosen = &attention.kind, .taken = [&attention] {
                       return attention.kind == moetrain::AttentionKind::kLatent;
                     }});
+  append_own_table(all, "attention.relative", own_keys_of<moetrain::RelativeConfig>(attention.own_keys),
+                   {.condition = "attention.positions = \"relative\"",
+                    .chosen = &attention.positions,
+                    .taken = [&attention] { return attention.positions == moetrain::Positions::kRelative; }});
   append(RopeKind::kLinear, own_keys_of<moetrain::LinearRopeConfig>(attention.own_keys));
   append(RopeKind::kLlama3, own_keys_of<moetrain::Llama3RopeConfig>(attention.own_keys));
   append(RopeKind::kYarn, own_keys_of<moetrain::YarnConfig>(attention.own_keys));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/datasets/token_mixture.h"
+#include "moetrain/attention/position_bias.h"
 #include "moetrain/attention/rope_scaling.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
@@ -46,6 +47,10 @@ void check_stacks(const Recipe& recipe) {
       user_error("attention.window = ", attention.window, ", but the blocks \"", stack.name, "\" of model.kind = \"",
                  recipe.model.kind, "\" see whole sequences; legal: attention.window = 0");
     }
+    if (stack.modulated && attention.positions == moetrain::Positions::kRelative) {
+      user_error("attention.positions = \"relative\", but model.kind = \"", recipe.model.kind,
+                 "\" has its positions in its input; legal: attention.positions = \"rotary\"");
+    }
     if (stack.cross && (attention.norm == moetrain::QkNorm::kAll || attention.sinks)) {
       user_error("attention.", attention.sinks ? "sinks = true" : "norm = \"all\"", ", but model.kind = \"",
                  recipe.model.kind, "\" attends to a source too; legal: attention.norm = \"none\" or \"head\", ",
@@ -71,6 +76,10 @@ void check_latent(const Recipe& recipe) {
   if (attention.norm != moetrain::QkNorm::kNone) user_error("attention.norm = ", attention.norm, with, "; legal: none");
   if (attention.bias == moetrain::ProjectionBias::kQkv) user_error("attention.bias = qkv", with, "; legal: none, all");
   if (attention.window > 0) user_error("attention.window = ", attention.window, with, "; legal: 0");
+  if (!attention.scaled) user_error("attention.scaled = false", with, "; legal: true");
+  if (attention.positions != moetrain::Positions::kRotary) {
+    user_error("attention.positions = \"", attention.positions, "\"", with, "; legal: \"rotary\"");
+  }
   if (attention.sinks) user_error("attention.sinks = true", with, "; legal: false");
   if (attention.clip > 0) user_error("attention.clip = ", attention.clip, with, "; legal: 0");
   if (attention.head_width > 0) user_error("attention.head_width = ", attention.head_width, with, "; legal: 0");
@@ -85,26 +94,55 @@ void check_latent(const Recipe& recipe) {
   }
 }
 
-void check_model(const Recipe& recipe) {
-  const moetrain::ModelConfig& model = recipe.model;
+/// Where positions turn pairs of a head's numbers; else those widths are free, and no frequencies are there.
+void check_rotary(const moetrain::ModelConfig& model) {
   const moetrain::AttentionConfig& attention = model.attending;
+  if (attention.positions != moetrain::Positions::kRotary) {
+    moetrain::check_relative(attention);
+    if (attention.rope != moetrain::RopeKind::kPlain) {
+      user_error("attention.rope = \"", attention.rope, "\" with attention.positions = \"", attention.positions,
+                 "\", which turns nothing; legal: rope = \"plain\"");
+    }
+    if (attention.head_width > 0 || model.width % model.heads == 0) return;
+    user_error("model.width (", model.width, ") must be a multiple of model.heads (", model.heads,
+               "); nearest legal width: ", nearest_multiples(model.width, model.heads),
+               ", or say attention.head_width");
+  }
   if (attention.head_width % 2 != 0) {
     user_error("attention.head_width (", attention.head_width,
                ") must be even, because rotary positions turn pairs; nearest legal: ",
                nearest_multiples(attention.head_width, 2));
   }
   const bool latent = attention.kind == moetrain::AttentionKind::kLatent;
-  if (latent) check_latent(recipe);
   if (!latent && attention.head_width == 0 && model.width % (2 * model.heads) != 0) {
     user_error("model.width (", model.width, ") must be an even multiple of model.heads (", model.heads,
                "), because rotary positions turn pairs; nearest legal width: ",
                nearest_multiples(model.width, 2 * model.heads), ", or say attention.head_width");
   }
   moetrain::check_rope(attention);
+}
+
+/// What only some models' heads and decoders may be told.
+void check_ends(const moetrain::ModelConfig& model, const moetrain::ModelPreset& preset) {
+  using moetrain::Reads;
+  if (model.scaled_head && preset.reads != Reads::kText && preset.reads != Reads::kPairs) {
+    user_error("model.scaled_head = true, but model.kind = \"", model.kind,
+               "\" predicts no tokens; legal: scaled_head = false");
+  }
+  if (model.start_token < 0 || preset.reads == Reads::kPairs) return;
+  user_error("model.start_token = ", model.start_token, ", but model.kind = \"", model.kind,
+             "\" has no encoder whose decoder would begin with it; legal: start_token = -1");
+}
+
+void check_model(const Recipe& recipe) {
+  const moetrain::ModelConfig& model = recipe.model;
+  if (model.attending.kind == moetrain::AttentionKind::kLatent) check_latent(recipe);
+  check_rotary(model);
   moetrain::windowed_blocks(model);
   check_stacks(recipe);
   const moetrain::ModelPreset& preset = recipe.model_preset();
   if (preset.check != nullptr) preset.check(model);
+  check_ends(model, preset);
   moetrain::attention_blocks(model);
   if (model.heads % model.kv_heads != 0) {
     user_error("model.kv_heads (", model.kv_heads, ") must divide model.heads (", model.heads,
@@ -256,8 +294,8 @@ void check_objective(const Recipe& recipe) {
 }
 
 void check_data(const Recipe& recipe) {
-  if (recipe.data.packing == data::DocumentPacking::kStream) return;
-  if (recipe.model_preset().reads == moetrain::Reads::kText) return;
+  if (recipe.data.packing == data::DocumentPacking::kStream || recipe.model_preset().reads == moetrain::Reads::kText)
+    return;
   user_error("data.packing = \"", recipe.data.packing, "\" with model.kind = \"", recipe.model.kind,
              "\", which reads no running text; legal: data.packing = \"stream\", the default");
 }
@@ -272,15 +310,6 @@ void check_train(const Recipe& recipe) {
                "); nearest legal: global_batch = ", nearest_multiples(train.global_batch, train.micro_batches),
                ", or micro_batches = ", nearest_divisors(train.micro_batches, train.global_batch));
   }
-}
-
-/// Which checkpoint is the best, and when none is any more, only evaluations can say.
-void check_best(const Recipe& recipe) {
-  if (recipe.evaluate.every.count > 0) return;
-  const bool best = recipe.checkpoint.keep_best;
-  if (!best && recipe.evaluate.patience == 0) return;
-  user_error(best ? "checkpoint.keep_best = true" : "evaluate.patience > 0", ", but evaluate.every = \"0u\", so ",
-             "no loss is known to go by; legal: evaluate.every such as \"100u\"");
 }
 
 void check_offload(bool offload, parallel::Enum<Device> device) {
@@ -309,7 +338,7 @@ void check_rules(const Recipe& recipe) {
   check_objective(recipe);
   check_data(recipe);
   check_train(recipe);
-  check_best(recipe);
+  check_best(recipe.checkpoint, recipe.evaluate);
   const optim::ScheduleRule& schedule = recipe.schedule_rule();
   if (schedule.check != nullptr) schedule.check(recipe.schedule);
   optim::check_lengths(recipe.schedule, schedule, recipe.train.length);

@@ -1,9 +1,10 @@
-// defines: TrainConfig, CheckpointConfig, EvaluateConfig, visit
+// defines: TrainConfig, CheckpointConfig, EvaluateConfig, visit, check_best
 #pragma once
 #include <cstdint>
 #include <string>
 
 #include "moetrain/config/recompute.h"
+#include "parallel/base/fault.h"
 #include "parallel/base/field.h"
 #include "parallel/base/span.h"
 
@@ -77,6 +78,14 @@ void visit(EvaluateConfig& config, Visitor& field) {
   field("beam", config.beam, between(1, 1000), "translation: hypotheses of a sentence that are followed");
   field("length_penalty", config.length_penalty, at_least(0),
         "translation: hypotheses compete by log p / length^length_penalty");
+}
+
+/// Which checkpoint is the best, and when none is any more, only evaluations can say. UserError where there are none.
+inline void check_best(const CheckpointConfig& checkpoint, const EvaluateConfig& evaluate) {
+  if (evaluate.every.count > 0 || (!checkpoint.keep_best && evaluate.patience == 0)) return;
+  parallel::user_error(checkpoint.keep_best ? "checkpoint.keep_best = true" : "evaluate.patience > 0",
+                       ", but evaluate.every = \"0u\", so no loss is known to go by; legal: evaluate.every such as ",
+                       "\"100u\"");
 }
 
 }  // namespace launch

@@ -73,7 +73,7 @@ Recipe recipe_of(const interchange::ImportedModel& model, std::shared_ptr<const 
   recipe.model = model.shape().model;
   recipe.model.vocabulary = model.shape().vocabulary_size;
   recipe.moe = model.shape().moe;
-  for (const std::string& loss : recipe.registry->losses.names()) recipe.moe.losses[loss] = {};
+  for (const std::string& loss : recipe.registry->losses.names()) recipe.moe.losses.try_emplace(loss);
   return recipe;
 }
 

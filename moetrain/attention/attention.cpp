@@ -31,7 +31,8 @@ Attention::Attention(const ParameterSource& source, const AttentionShape& shape,
       heads_(*this, source, shape, std, output_std) {}
 
 at::Tensor Attention::forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                              const parallel::TokenParts& parts, const AdapterDraws& draws) const {
+                              const parallel::TokenParts& parts, const AdapterDraws& draws,
+                              const at::Tensor& bias_1HLK) const {
   if (sequences.tokens() == 0) return zeros_of(*this, input_TD);  // nor has any other rank of the group
   const int64_t past = cache != nullptr ? cache->length() : 0;
   parallel::check_internal(past == 0 || sequences.longest() == 1, "Attention: ", sequences.longest(),
@@ -45,15 +46,16 @@ at::Tensor Attention::forward(const at::Tensor& input_TD, const Sequences& seque
   at::Tensor value_SGLd = heads_.value(all_TD, sequences, draws);
   if (cache != nullptr) cache->extend(key_SGLd, value_SGLd);
   // Padding follows a sequence, so a causal token never sees it; its own rows are thrown away.
-  AttentionHeads::Mask mask{.causal = shape_.causal && past == 0};
+  AttentionHeads::Mask mask{.causal = shape_.causal && past == 0, .bias_1HLK = bias_1HLK};
   if (!shape_.causal && !sequences.uniform()) mask.seen = sequences.there_SL().unsqueeze(1).unsqueeze(1);
   const int64_t keys = key_SGLd.size(2);
   if (shape_.window > 0 && keys > shape_.window) {
     if (past > 0) {  // one place, which is the last
       key_SGLd = key_SGLd.narrow(2, keys - shape_.window, shape_.window);
       value_SGLd = value_SGLd.narrow(2, keys - shape_.window, shape_.window);
+      if (bias_1HLK.defined()) mask.bias_1HLK = bias_1HLK.narrow(3, keys - shape_.window, shape_.window);
     } else {
-      mask = {.seen = seen_in_window(keys, key_SGLd.device())};
+      mask = {.seen = seen_in_window(keys, key_SGLd.device()), .bias_1HLK = bias_1HLK};
     }
   }
   return heads_.sum(heads_.mix(query_SHLd, key_SGLd, value_SGLd, sequences, mask, draws), parts);

@@ -22,9 +22,11 @@ class SelfAttention : public torch::nn::Module {
  public:
   /// [T, D] -> [T, D]. With a cache: the places follow those in it (one place a sequence, or an empty cache and
   /// sequences of one length), and are added to it. Where a tensor group shares the heads, `sequences` and `parts` are
-  /// of all its tokens, T of them this rank's. Collective over it then. draws: of the group's tokens.
+  /// of all its tokens, T of them this rank's. Collective over it then. draws: of the group's tokens. The bias, of this
+  /// rank's heads, is PositionBias' for these places; undefined: none.
   virtual at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                             const parallel::TokenParts& parts = {}, const AdapterDraws& draws = {}) const = 0;
+                             const parallel::TokenParts& parts = {}, const AdapterDraws& draws = {},
+                             const at::Tensor& bias_1HLK = {}) const = 0;
 };
 
 /// Of shape.options.kind.
@@ -36,7 +38,8 @@ class Attention : public SelfAttention {
  public:
   Attention(const ParameterSource& source, const AttentionShape& shape, double std, double output_std);
   at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                     const parallel::TokenParts& parts = {}, const AdapterDraws& draws = {}) const override;
+                     const parallel::TokenParts& parts = {}, const AdapterDraws& draws = {},
+                     const at::Tensor& bias_1HLK = {}) const override;
 
  private:
   /// bool [L, L]: a token, and the window - 1 before it. @pre causal

@@ -1,6 +1,6 @@
 // What an attention may be beyond its heads, as published models have it.
-// defines: AttentionConfig, AttentionKind, QkNorm, ProjectionBias, RopeKind, RopePairs, LatentConfig, LinearRopeConfig,
-// Llama3RopeConfig, YarnConfig, visit
+// defines: AttentionConfig, AttentionKind, QkNorm, ProjectionBias, Positions, RopeKind, RopePairs, LatentConfig,
+// RelativeConfig, LinearRopeConfig, Llama3RopeConfig, YarnConfig, visit
 #pragma once
 #include <array>
 #include <cstdint>
@@ -24,6 +24,11 @@ constexpr std::array<const char*, 3> names_of(QkNorm) { return {"none", "head", 
 enum class ProjectionBias { kNone, kQkv, kAll };
 constexpr std::array<const char*, 3> names_of(ProjectionBias) { return {"none", "qkv", "all"}; }
 
+/// How an attention to the own side knows where tokens stand: queries and keys are turned (Rotary), or what they say to
+/// each other is shifted by their distance (PositionBias).
+enum class Positions { kRotary, kRelative };
+constexpr std::array<const char*, 2> names_of(Positions) { return {"rotary", "relative"}; }
+
 /// How rotary frequencies are stretched for sequences longer than those first trained on (rope_frequencies).
 enum class RopeKind { kPlain, kLinear, kLlama3, kYarn };
 constexpr std::array<const char*, 4> names_of(RopeKind) { return {"plain", "linear", "llama3", "yarn"}; }
@@ -37,6 +42,8 @@ struct AttentionConfig : parallel::HasOwnKeys {
   int64_t window = 0;
   std::string windowed = "all";
   bool sinks = false;
+  bool scaled = true;
+  parallel::Enum<Positions> positions = Positions::kRotary;
   parallel::Enum<RopeKind> rope = RopeKind::kPlain;
 };
 
@@ -56,6 +63,11 @@ void visit(AttentionConfig& config, Visitor& field) {
         "with window > 0: blocks with that window, as moe.layers names those with experts");
   field("sinks", config.sinks, anything(),
         "a learned number for each head that takes part in the softmax and stands for no token (GPT-OSS)");
+  field("scaled", config.scaled, anything(),
+        "products of queries and keys are divided by the root of the head's width; T5's are not");
+  field("positions", config.positions, anything(),
+        "queries and keys are turned by their place, or their products shifted by their distance, with one learned "
+        "table for all blocks of a stack (T5)");
   field("rope", config.rope, anything(), "how rotary frequencies are stretched for long sequences");
 }
 
@@ -83,6 +95,20 @@ void visit(LatentConfig& config, Visitor& field) {
   field("turned_width", config.turned_width, between(2, 1 << 14), "what is turned to its position; even");
   field("value_width", config.value_width, between(1, 1 << 14), "of a head's value");
   field("pairs", config.pairs, anything(), "which numbers turn together: i and i + half of them, or 2 i and 2 i + 1");
+}
+
+/// Distances of T5 (Raffel et al. 2020).
+struct RelativeConfig {
+  int64_t buckets = 32;
+  int64_t longest = 128;
+};
+
+template <class Visitor>
+void visit(RelativeConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("buckets", config.buckets, between(2, 1 << 20),
+        "rows of the table; where a token sees both sides, half of them for each");
+  field("longest", config.longest, between(2, 1 << 30), "[tokens] from this distance on, all are one");
 }
 
 /// Positions divided by a factor (Chen et al. 2023).

@@ -21,7 +21,10 @@ at::Tensor merge_heads(const at::Tensor& x_SHLd, const Sequences& sequences) {
 
 AttentionHeads::AttentionHeads(torch::nn::Module& owner, const ParameterSource& source, const AttentionShape& shape,
                                double std, double output_std)
-    : head_dim_(shape.head_width()), ranks_(source.mesh()->shape().tensor), clip_(shape.options.clip) {
+    : head_dim_(shape.head_width()),
+      ranks_(source.mesh()->shape().tensor),
+      clip_(shape.options.clip),
+      scale_(shape.options.scaled ? 1.0 / std::sqrt(static_cast<double>(head_dim_)) : 1.0) {
   parallel::check_internal(shape.heads % ranks_ == 0, "AttentionHeads: ", shape.heads, " heads over ", ranks_);
   const bool whole_kv = shape.kv_heads % ranks_ != 0;
   const int64_t query_width = shape.heads * head_dim_, kv_width = shape.kv_heads * head_dim_;
@@ -96,18 +99,24 @@ at::Tensor AttentionHeads::mix(const at::Tensor& query_SHLd, const at::Tensor& k
 
 at::Tensor AttentionHeads::attend(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd,
                                   const at::Tensor& value_SGLd, const Mask& mask) const {
-  const int64_t heads = query_SHLd.size(1), shared = heads / key_SGLd.size(1);
-  if (!sinks_H_.defined()) {
-    return at::scaled_dot_product_attention(query_SHLd, key_SGLd, value_SGLd, mask.seen, /*dropout_p=*/0.0, mask.causal,
-                                            /*scale=*/std::nullopt, /*enable_gqa=*/shared > 1);
+  if (sinks_H_.defined() || mask.bias_1HLK.defined()) {
+    return attend_written_out(query_SHLd, key_SGLd, value_SGLd, mask);
   }
-  // The fused product has no place for a logit without a key. Softmax in at least float32, as it has.
+  return at::scaled_dot_product_attention(query_SHLd, key_SGLd, value_SGLd, mask.seen, /*dropout_p=*/0.0, mask.causal,
+                                          scale_, /*enable_gqa=*/query_SHLd.size(1) > key_SGLd.size(1));
+}
+
+// The fused product has no place for a logit without a key, nor a gradient for what is added to logits. Softmax in at
+// least float32, as it has.
+at::Tensor AttentionHeads::attend_written_out(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd,
+                                              const at::Tensor& value_SGLd, const Mask& mask) const {
+  const int64_t heads = query_SHLd.size(1), shared = heads / key_SGLd.size(1);
   const auto each_query_heads = [&](const at::Tensor& kv_SGLd) {
     return shared > 1 ? kv_SGLd.repeat_interleave(shared, 1) : kv_SGLd;
   };
   const auto wide = query_SHLd.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor scaled_SHLd = query_SHLd * (1.0 / std::sqrt(static_cast<double>(head_dim_)));
-  at::Tensor logits_SHLK = at::matmul(scaled_SHLd, each_query_heads(key_SGLd).transpose(2, 3)).to(wide);
+  at::Tensor logits_SHLK = at::matmul(query_SHLd * scale_, each_query_heads(key_SGLd).transpose(2, 3)).to(wide);
+  if (mask.bias_1HLK.defined()) logits_SHLK = logits_SHLK + mask.bias_1HLK.to(wide);
   const double never = -std::numeric_limits<double>::infinity();
   if (mask.seen) logits_SHLK = logits_SHLK.masked_fill(mask.seen->logical_not(), never);
   if (mask.causal) {
@@ -115,10 +124,13 @@ at::Tensor AttentionHeads::attend(const at::Tensor& query_SHLd, const at::Tensor
     const at::Tensor later_LK = at::ones({logits_SHLK.size(2), logits_SHLK.size(3)}, bools).triu(1);
     logits_SHLK = logits_SHLK.masked_fill(later_LK, never);
   }
+  const auto mixed = [&](const at::Tensor& share_SHLK) {
+    return at::matmul(share_SHLK.to(query_SHLd.scalar_type()), each_query_heads(value_SGLd));
+  };
+  if (!sinks_H_.defined()) return mixed(logits_SHLK.softmax(3));
   const at::Tensor sink_SHL1 =
       sinks_H_.to(wide).view({1, heads, 1, 1}).expand({logits_SHLK.size(0), heads, logits_SHLK.size(2), 1});
-  const at::Tensor share_SHLK = at::cat({logits_SHLK, sink_SHL1}, 3).softmax(3).narrow(3, 0, logits_SHLK.size(3));
-  return at::matmul(share_SHLK.to(query_SHLd.scalar_type()), each_query_heads(value_SGLd));
+  return mixed(at::cat({logits_SHLK, sink_SHL1}, 3).softmax(3).narrow(3, 0, logits_SHLK.size(3)));
 }
 
 }  // namespace moetrain

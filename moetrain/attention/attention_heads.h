@@ -55,10 +55,11 @@ class AttentionHeads {
   struct Mask {
     std::optional<at::Tensor> seen;  // bool, broadcast to [S, H, L, keys]
     bool causal = false;             // besides
+    at::Tensor bias_1HLK = {};       // added to the logits; undefined: nothing
   };
   /// What the queries see of the values, through the output weight -> [T, D], a summand of each rank of the group, for
-  /// `sum`. The product itself is LibTorch's fused scaled_dot_product_attention, without dropout; with sinks, written
-  /// out.
+  /// `sum`. The product itself is LibTorch's fused scaled_dot_product_attention, without dropout; with sinks or a
+  /// bias, written out.
   at::Tensor mix(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
                  const Sequences& sequences, const Mask& mask, const AdapterDraws& draws = {}) const;
   /// The group's summands -> this rank's tokens' output.
@@ -73,15 +74,17 @@ class AttentionHeads {
   at::Tensor needed_kv(const Linear& projection, const at::Tensor& x_TD, const AdapterDraws& draws) const;
   /// Those heads -> one for each query head where they are whole on every rank.
   at::Tensor kv_heads(const at::Tensor& kv_TD, const Sequences& sequences) const;
-  /// Fused, or with sinks.
+  /// Fused, or written out.
   at::Tensor attend(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
                     const Mask& mask) const;
+  at::Tensor attend_written_out(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
+                                const Mask& mask) const;
 
   /// Within the clip of 0, where there is one.
   at::Tensor clipped(const at::Tensor& projected_TD) const;
 
   int64_t head_dim_, ranks_;
-  double clip_;
+  double clip_, scale_;
   std::shared_ptr<Linear> query_, key_, value_, output_;
   std::shared_ptr<HeadNorm> query_norm_, key_norm_;  // null without QkNorm
   at::Tensor sinks_H_;                               // undefined without

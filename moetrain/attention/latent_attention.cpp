@@ -70,7 +70,8 @@ at::Tensor LatentAttention::queries(const at::Tensor& all_TD, const Sequences& s
 }
 
 at::Tensor LatentAttention::forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                                    const parallel::TokenParts& parts, const AdapterDraws& draws) const {
+                                    const parallel::TokenParts& parts, const AdapterDraws& draws,
+                                    const at::Tensor&) const {
   if (sequences.tokens() == 0) return zeros_of(*this, input_TD);  // nor has any other rank of the group
   const int64_t past = cache != nullptr ? cache->length() : 0;
   const at::Tensor all_TD = parts.gather(input_TD);

@@ -15,7 +15,8 @@ class LatentAttention : public SelfAttention {
   LatentAttention(const ParameterSource& source, const AttentionShape& shape, double std, double output_std);
 
   at::Tensor forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
-                     const parallel::TokenParts& parts = {}, const AdapterDraws& draws = {}) const override;
+                     const parallel::TokenParts& parts = {}, const AdapterDraws& draws = {},
+                     const at::Tensor& bias_1HLK = {}) const override;
 
  private:
   /// [S, H, L, plain + turned], the second part at its places from `past` on.

@@ -66,9 +66,10 @@ class BeamSearch {
   /// One row for each beam of each open sentence, in order.
   Proposals propose(int64_t place) {
     std::vector<int64_t> last, numbers;
+    const int64_t start = options_.start_token >= 0 ? options_.start_token : options_.end_token;
     for (const Sentence& sentence : open_) {
       for (const Beam& beam : sentence.beams) {
-        last.push_back(beam.tokens.empty() ? options_.end_token : beam.tokens.back());
+        last.push_back(beam.tokens.empty() ? start : beam.tokens.back());
         numbers.push_back(sentence.number + source_.first_sequence);
       }
     }

@@ -11,7 +11,8 @@ struct BeamOptions {
   double length_penalty = 1.0;  // a finished hypothesis' score is log p / length^length_penalty, its end counted
   double longest_ratio = 1.5;   // a hypothesis ends at longest_ratio * source tokens + longest_extra
   int64_t longest_extra = 10;
-  int64_t end_token = 0;  // what the target starts from, and what ends it
+  int64_t end_token = 0;
+  int64_t start_token = -1;  // what the target starts from; -1: end_token
 };
 
 /// The best hypothesis of each source sentence, without its end. A sentence is done when `beam` hypotheses have ended

@@ -32,22 +32,26 @@ int64_t draw(const at::Tensor& logits_V, const SamplingOptions& options, double 
   return token[chosen];
 }
 
-}  // namespace
-
-std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prompt, const SamplingOptions& options) {
-  parallel::check_internal(!prompt.empty(), "generate: the prompt has no token");
-  const at::NoGradGuard no_gradient;
+TokenSide one_sequence(const Model& model, const std::vector<int64_t>& tokens) {
   const at::Device device = model.parameters().front().device();
+  return TokenSide::whole(at::tensor(tokens, at::kLong).to(device).unsqueeze(0));
+}
+
+/// The hidden states of the places that come next.
+using Decode = std::function<at::Tensor(const TokenSide& tokens, const PassScope& pass)>;
+
+/// What comes after `first`.
+std::vector<int64_t> sample(const Model& model, const std::vector<int64_t>& first, const SamplingOptions& options,
+                            const Decode& decode) {
   parallel::LocalCommunicator alone;
-  std::vector<BlockCache> caches;
-  std::vector<int64_t> generated, next = prompt;
+  std::vector<int64_t> generated, next = first;
   const parallel::RandomStream stream(options.seed, "sampling");
   int64_t position = 0;  // of the next tokens: a stochastic router draws again for each
   while (static_cast<int64_t>(generated.size()) < options.tokens) {
-    TokenSide tokens = TokenSide::whole(at::tensor(next, at::kLong).to(device).unsqueeze(0));
+    TokenSide tokens = one_sequence(model, next);
     tokens.first_token = position;
     position += tokens.global_tokens;
-    const at::Tensor hidden_TD = model.decode(tokens, {.group = alone, .draws = {.seed = options.seed}}, caches);
+    const at::Tensor hidden_TD = decode(tokens, {.group = alone, .draws = {.seed = options.seed}});
     at::Tensor logits_V = model.head().logits(hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1)).squeeze(0);
     if (options.vocabulary > 0) logits_V = logits_V.narrow(0, 0, options.vocabulary);
     if (!at::isfinite(logits_V).all().item<bool>()) {
@@ -61,6 +65,28 @@ std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prom
     next = {token};
   }
   return generated;
+}
+
+}  // namespace
+
+std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prompt, const SamplingOptions& options) {
+  parallel::check_internal(!prompt.empty(), "generate: the prompt has no token");
+  const at::NoGradGuard no_gradient;
+  std::vector<BlockCache> caches;
+  return sample(model, prompt, options,
+                [&](const TokenSide& tokens, const PassScope& pass) { return model.decode(tokens, pass, caches); });
+}
+
+std::vector<int64_t> generate(EncoderDecoder& model, const std::vector<int64_t>& source, int64_t start,
+                              const SamplingOptions& options) {
+  parallel::check_internal(!source.empty(), "generate: the source has no token");
+  const at::NoGradGuard no_gradient;
+  parallel::LocalCommunicator alone;
+  const Memory memory = model.encode(one_sequence(model, source), {.group = alone, .draws = {.seed = options.seed}});
+  std::vector<BlockCache> caches;
+  return sample(model, {start}, options, [&](const TokenSide& tokens, const PassScope& pass) {
+    return model.decode(tokens, pass, memory, caches);
+  });
 }
 
 }  // namespace moetrain

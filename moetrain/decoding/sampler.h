@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "moetrain/models/decoder_lm.h"
+#include "moetrain/models/encoder_decoder.h"
 
 namespace moetrain {
 
@@ -19,5 +20,8 @@ struct SamplingOptions {
 
 /// Continues `prompt` (not empty); returns the new tokens only. UserError where logits are not finite.
 std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prompt, const SamplingOptions& options);
+/// What a decoder says to a source (not empty), beginning with `start`, which is not returned.
+std::vector<int64_t> generate(EncoderDecoder& model, const std::vector<int64_t>& source, int64_t start,
+                              const SamplingOptions& options);
 
 }  // namespace moetrain

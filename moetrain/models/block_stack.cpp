@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "moetrain/config/expert_kinds.h"
@@ -31,17 +32,36 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
         name, std::make_shared<TransformerBlock>(source.at(name), config, own.value_or(moe), block, tables)));
     if (own) previous_experts = expert_kinds(*own).total();
   }
+  const auto first = attends.begin() + shape.first_layer;
+  const bool any = std::find(first, first + shape.blocks, true) != first + shape.blocks;
+  if (!any || config.attending.positions != Positions::kRelative) return;
+  position_bias_ =
+      register_module("position_bias",
+                      std::make_shared<PositionBias>(source.at("position_bias"), config.attending.own<RelativeConfig>(),
+                                                     config.heads, shape.causal, config.init_std));
+}
+
+at::Tensor BlockStack::position_bias(const Context& context) const {
+  const Sequences& sequences = *context.scope.sequences;
+  if (!position_bias_ || sequences.tokens() == 0) return {};
+  int64_t past = 0;  // of those blocks that attend, all the same
+  if (context.caches != nullptr) {
+    for (const BlockCache& cache : *context.caches) past = std::max(past, cache.own.length());
+  }
+  return position_bias_->forward(sequences.longest(), past);
 }
 
 at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOutput& output) {
   const auto& [scope, memory, caches, recompute, condition_SD] = context;
   if (caches != nullptr) caches->resize(blocks_.size());
+  const at::Tensor bias_1HLK = position_bias(context);
   at::Tensor previous_logits_TE;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     auto [out_TD, moe] = blocks_[i]->forward(x_TD, {.scope = scope,
                                                     .memory = memory,
                                                     .cache = caches != nullptr ? &(*caches)[i] : nullptr,
                                                     .condition_SD = condition_SD,
+                                                    .position_bias_1HLK = bias_1HLK,
                                                     .previous_logits_TE = previous_logits_TE,
                                                     .recompute = recompute});
     x_TD = out_TD;

@@ -3,12 +3,14 @@
 #include <memory>
 #include <vector>
 
+#include "moetrain/attention/position_bias.h"
 #include "moetrain/models/model.h"
 #include "moetrain/models/transformer_block.h"
 
 namespace moetrain {
 
-/// Blocks named "0", "1", ...; which of them hold what experts is layer_configs', over all blocks of the model.
+/// Blocks named "0", "1", ..., and the one table "position_bias" of those that attend by distance; which of them hold
+/// what experts is layer_configs', over all blocks of the model.
 class BlockStack : public torch::nn::Module {
  public:
   BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe, const StackShape& shape,
@@ -27,9 +29,13 @@ class BlockStack : public torch::nn::Module {
   at::Tensor forward(at::Tensor x_TD, const Context& context, ModelOutput& output);
 
  private:
+  /// Of the places that come next in each sequence; undefined without a table, or where there are none.
+  at::Tensor position_bias(const Context& context) const;
+
   int64_t first_layer_;
   Side side_;
   std::vector<std::shared_ptr<TransformerBlock>> blocks_;
+  std::shared_ptr<PositionBias> position_bias_;  // null without
 };
 
 }  // namespace moetrain

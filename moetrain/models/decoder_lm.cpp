@@ -32,7 +32,7 @@ ModelOutput DecoderLm::run(const TokenSide& tokens, const PassScope& pass, std::
   const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
   const BlockStack::Context context{
       .scope = scope, .caches = caches, .recompute = caches == nullptr ? pass.recompute : Recompute::kNone};
-  output.hidden_TD = final_norm_->forward(blocks_->forward(x_TD, context, output));
+  output.hidden_TD = for_head(blocks_->forward(x_TD, context, output));
   return output;
 }
 

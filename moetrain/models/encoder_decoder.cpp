@@ -12,6 +12,10 @@ namespace moetrain {
 EncoderDecoder::EncoderDecoder(const ModelConfig& config, const MoeConfig& moe, int64_t vocabulary,
                                const ParameterSource& source, const MoeTables& tables)
     : Model(config, moe, source) {
+  if (config.start_token >= vocabulary) {
+    parallel::user_error("model.start_token (", config.start_token, ") is no token of the model's ", vocabulary,
+                         "; legal: -1 to ", vocabulary - 1);
+  }
   add_embedding(source, vocabulary);
   const auto stack = [&](const StackShape& shape) {
     return register_module(shape.name, std::make_shared<BlockStack>(source.at(shape.name), config, moe, shape, tables));
@@ -48,7 +52,7 @@ ModelOutput EncoderDecoder::forward(const ModelInputs& inputs, const PassScope& 
   const BatchScope scope = scope_of(inputs.tokens, pass);
   const at::Tensor x_TD = embedding_->forward(inputs.tokens.ids_T, scope, "dropout, embedding");
   const BlockStack::Context context{.scope = scope, .memory = &memory, .recompute = pass.recompute};
-  output.hidden_TD = final_norm_->forward(decoder_->forward(x_TD, context, output));
+  output.hidden_TD = for_head(decoder_->forward(x_TD, context, output));
   return output;
 }
 
@@ -58,7 +62,7 @@ at::Tensor EncoderDecoder::decode(const TokenSide& tokens, const PassScope& pass
   const BatchScope scope = scope_of(tokens, pass);
   const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
   const BlockStack::Context context{.scope = scope, .memory = &memory, .caches = &caches};
-  return final_norm_->forward(decoder_->forward(x_TD, context, unused));
+  return for_head(decoder_->forward(x_TD, context, unused));
 }
 
 namespace {

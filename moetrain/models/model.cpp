@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "moetrain/layers/dropout.h"
 #include "parallel/base/fault.h"
@@ -73,6 +74,11 @@ const OutputHead& Model::head() const {
 std::shared_ptr<Norm> Model::add_norm(const ParameterSource& source, const std::string& name) {
   return register_module(name,
                          std::make_shared<Norm>(source.at(name), config_.norm, config_.width, config_.norm_epsilon));
+}
+
+at::Tensor Model::for_head(const at::Tensor& x_TD) const {
+  const at::Tensor normed_TD = final_norm_->forward(x_TD);
+  return config_.scaled_head ? normed_TD * (1.0 / std::sqrt(static_cast<double>(config_.width))) : normed_TD;
 }
 
 void Model::add_head(const ParameterSource& source) {

@@ -135,6 +135,8 @@ class Model : public torch::nn::Module {
   void add_head(const ParameterSource& source);
   /// Likewise, a head of its own for so many classes.
   void add_head(const ParameterSource& source, int64_t classes);
+  /// What the blocks put out, as the head is to see it: normed, and scaled where the config says so.
+  at::Tensor for_head(const at::Tensor& x_TD) const;
   std::shared_ptr<Norm> add_norm(const ParameterSource& source, const std::string& name);
   /// What a layer may know of the micro-batch around this rank's tokens.
   BatchScope scope_of(const TokenSide& side, const PassScope& pass) const;

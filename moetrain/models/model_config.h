@@ -29,6 +29,8 @@ struct ModelConfig : parallel::HasOwnKeys {
   double rope_theta = 10000.0;
   double dropout = 0.0;
   bool tie_embeddings = true;
+  bool scaled_head = false;
+  int64_t start_token = -1;
   double init_std = 0.02;
   int64_t vocabulary = 0;
   int64_t max_positions = 0;
@@ -76,6 +78,10 @@ void visit(ModelConfig& config, Visitor& field) {
   field("dropout", config.dropout, half_open(0, 1), "in training, of embeddings and of what each layer adds; 0: none");
   field("tie_embeddings", config.tie_embeddings, anything(),
         "output head shares the embedding's weight, where it predicts tokens");
+  field("scaled_head", config.scaled_head, anything(),
+        "what the output head sees is divided by the root of the width, as T5's tied head has it");
+  field("start_token", config.start_token, between(-1, 1 << 30),
+        "what an encoder's decoder begins with; -1: the end of text (T5: 0, its fill token)");
   field("init_std", config.init_std, above(0),
         "standard deviation of initial weights; residual outputs get it / sqrt(2 layers)");
   field("vocabulary", config.vocabulary, between(0, 1 << 30),

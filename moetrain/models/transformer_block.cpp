@@ -24,7 +24,7 @@ TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelCon
                                  .kv_heads = config.kv_heads,
                                  .rope_theta = config.rope_theta,
                                  .causal = shape.causal,
-                                 .rotary = !shape.modulated,
+                                 .rotary = !shape.modulated && config.attending.positions == Positions::kRotary,
                                  .options = config.attending,
                                  .window = shape.windowed ? config.attending.window : 0,
                                  .norm_epsilon = config.norm_epsilon};
@@ -88,8 +88,8 @@ at::Tensor TransformerBlock::attend(at::Tensor x_TD, const Context& context) con
     std::optional<Modulated> modulated;
     if (attention_modulation_) modulated = attention_modulation_->forward(context.condition_SD, scope);
     if (modulated) normed_TD = modulated->of(normed_TD);
-    at::Tensor attended_TD =
-        attention_->forward(normed_TD, *scope.sequences, own, scope.parts, AdapterDraws::of_group(scope));
+    at::Tensor attended_TD = attention_->forward(normed_TD, *scope.sequences, own, scope.parts,
+                                                 AdapterDraws::of_group(scope), context.position_bias_1HLK);
     if (modulated) attended_TD = modulated->gate_TD * attended_TD;
     x_TD = x_TD + dropped(attended_TD, "dropout, attention", scope);
   }
@@ -143,10 +143,12 @@ MixedTokens TransformerBlock::all_recomputed(const at::Tensor& x_TD, const Conte
         const Context again{.scope = scope,
                             .memory = read ? &*read : nullptr,
                             .condition_SD = inputs[3],
+                            .position_bias_1HLK = inputs[4],
                             .previous_logits_TE = inputs[1]};
         return self->feed(self->attend(inputs[0], again), again, injected);
       },
-      {x_TD, context.previous_logits_TE, memory != nullptr ? memory->hidden_TD : at::Tensor(), context.condition_SD},
+      {x_TD, context.previous_logits_TE, memory != nullptr ? memory->hidden_TD : at::Tensor(), context.condition_SD,
+       context.position_bias_1HLK},
       parameters());
 }
 

@@ -41,6 +41,7 @@ class TransformerBlock : public torch::nn::Module {
     const Memory* memory = nullptr;      // where the block attends to one
     BlockCache* cache = nullptr;         // in decoding
     at::Tensor condition_SD = {};        // of all sequences of the tensor group, where the block is modulated
+    at::Tensor position_bias_1HLK = {};  // of the stack, where it has one
     at::Tensor previous_logits_TE = {};  // of the MoE block before in the same stack; undefined: none
     Recompute recompute = Recompute::kNone;
   };

@@ -9,15 +9,6 @@
 namespace launch::interchange {
 namespace {
 
-/// "none", or the blocks as a recipe lists them.
-std::string listed(const std::vector<bool>& blocks) {
-  std::string text;
-  for (size_t block = 0; block < blocks.size(); ++block) {
-    if (blocks[block]) text += (text.empty() ? "" : ",") + std::to_string(block);
-  }
-  return text.empty() ? "none" : text;
-}
-
 /// Before lists of that length are made.
 void check_layers(const ConfigKeys& keys, const ModelShape& shape) {
   constexpr int64_t kMost = 1000;  // model.layers
@@ -113,7 +104,7 @@ void layer_types_key(ConfigKeys& keys, ModelShape& shape, const std::vector<bool
     keys.refuse("layer_types", "has sliding_attention, but no sliding_window is in use");
   }
   if (!any) shape.model.attending.window = 0;
-  if (any && std::ranges::count(windowed, false) > 0) shape.model.attending.windowed = listed(windowed);
+  if (any && std::ranges::count(windowed, false) > 0) shape.model.attending.windowed = spelt_out(windowed);
 }
 
 void sparse_keys(ConfigKeys& keys, ModelShape& shape) {
@@ -138,7 +129,7 @@ void sparse_keys(ConfigKeys& keys, ModelShape& shape) {
       if (block.get<uint64_t>() < sparse.size()) sparse[block.get<size_t>()] = false;
     }
   }
-  shape.moe.layers = std::ranges::count(sparse, false) == 0 ? "all" : listed(sparse);
+  shape.moe.layers = spelt_out(sparse);
 }
 
 void norm_topk_key(ConfigKeys& keys, ModelShape& shape) {
@@ -256,7 +247,9 @@ void decoder_tensors(TensorRules& rules, const ModelShape& shape, const MoeNames
     }
   }
   rules.copy("model.norm.weight", "final_norm.weight", {width});
-  if (!shape.model.tie_embeddings) rules.copy("lm_head.weight", "head.weight", {shape.vocabulary_size, width});
+  const std::vector<int64_t> table = {shape.vocabulary_size, width};
+  if (shape.model.tie_embeddings) return rules.again("lm_head.weight", "embedding.weight", table, Again::kAccepted);
+  rules.copy("lm_head.weight", "head.weight", table);
 }
 
 }  // namespace launch::interchange

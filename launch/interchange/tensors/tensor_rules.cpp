@@ -19,6 +19,12 @@ void TensorRules::copy(const std::string& target, const std::string& source, con
        .target_strides = {1}});
 }
 
+void TensorRules::again(const std::string& target, const std::string& source, const std::vector<int64_t>& shape,
+                        Again kind) {
+  copy(target, source, shape);
+  rules_.back().again = kind;
+}
+
 void TensorRules::transposed(const std::string& target, const std::string& source, const ExpertMatrix& matrix) {
   const auto& [experts, expert, rows, columns] = matrix;
   add({.target = target,
@@ -65,7 +71,7 @@ RuleMap rules_by_target(const std::vector<TensorRule>& rules) {
 RuleMap rules_by_source(const std::vector<TensorRule>& rules) {
   RuleMap all;
   for (const TensorRule& rule : rules) {
-    if (!rule.source.empty()) all[rule.source].push_back(&rule);
+    if (!rule.source.empty() && rule.again == Again::kNo) all[rule.source].push_back(&rule);
   }
   for (auto& [source, of] : all) {
     std::ranges::sort(of, {}, &TensorRule::source_offset);

@@ -1,5 +1,5 @@
 // How moetrain's parameters and the tensors of a Hugging Face architecture hold the same numbers, read in both
-// directions. defines: TensorRule, ExpertsStored, TensorRules, rules_by_target, rules_by_source
+// directions. defines: TensorRule, Again, ExpertsStored, TensorRules, rules_by_target, rules_by_source
 #pragma once
 #include <cstdint>
 #include <limits>
@@ -8,6 +8,10 @@
 #include <vector>
 
 namespace launch::interchange {
+
+/// A tensor that holds the numbers of another one once more, as folders have it of tables that are tied: not one, one
+/// that is written and must be there, or one that may be there. What is there must be the same.
+enum class Again { kNo, kWritten, kAccepted };
 
 /// Consecutive elements of a parameter, as a block of `size`, and where they lie in a tensor of the folder. Multiplied
 /// by `scale` on the way out, divided on the way in.
@@ -21,7 +25,8 @@ struct TensorRule {
   int64_t target_offset = 0;            // likewise,
   std::vector<int64_t> target_strides;  // [elements] and of its dimensions
   bool buffer = false;                  // the source is no weight
-  float scale = 1;                      // a power of two, so that nothing is rounded
+  Again again = Again::kNo;
+  float scale = 1;  // a power of two, so that nothing is rounded
 
   int64_t elements() const;
 };
@@ -47,6 +52,8 @@ class TensorRules {
     int64_t experts = 0, expert = 0, rows = 0, columns = 0;
   };
   void transposed(const std::string& target, const std::string& source, const ExpertMatrix& matrix);
+  /// What another tensor is of that parameter already.
+  void again(const std::string& target, const std::string& source, const std::vector<int64_t>& shape, Again kind);
   void zeros(const std::string& target, const std::vector<int64_t>& shape);
   void add(TensorRule rule);  // UserError for one too many
   /// Of the rule added last.
@@ -64,7 +71,7 @@ class TensorRules {
 /// The rules of each tensor of the folder, and of each parameter in the order of its elements.
 using RuleMap = std::map<std::string, std::vector<const TensorRule*>>;
 RuleMap rules_by_target(const std::vector<TensorRule>& rules);
-/// InternalError where a parameter's rules do not cover it exactly once.
+/// Without those that are there again. InternalError where a parameter's rules do not cover it exactly once.
 RuleMap rules_by_source(const std::vector<TensorRule>& rules);
 
 }  // namespace launch::interchange

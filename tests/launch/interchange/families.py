@@ -2,7 +2,7 @@
 
 families.py list
 families.py make FOLDER --family NAME [--variant V] [--dtype float32|float16|bfloat16] [--seed N] [--shards N]
-                 [--format fp8|mxfp4] [--spelling published] [--layout fused|bare|next_token]
+                 [--format fp8|mxfp4] [--spelling published] [--layout fused|bare|next_token|copies]
 families.py ids FOLDER --out FILE.npy                 token ids that reach every expert
 families.py logits FOLDER --ids FILE.npy --out FILE.npy [--decoder-ids FILE.npy]    float32; the decoder's if any
 families.py compare A.npy B.npy [--tolerance X]       the largest difference; exits 1 beyond the tolerance
@@ -80,6 +80,9 @@ def draw_weights(model, dtype, seed):
             tensor.copy_(draw(name, tensor.shape, generator, model.config.model_type))
             if "e_score_correction_bias" not in name:  # float32 in every folder
                 tensor.data = tensor.data.to(dtype)
+        if model.config.is_encoder_decoder:  # each stack may hold its copy of the one table
+            for stack in (model.encoder, model.decoder):
+                stack.embed_tokens.weight.data.copy_(model.shared.weight.data)
 
 
 def prompts(vocabulary, seed=0):
@@ -136,12 +139,8 @@ def make_family(name, folder, dtype="float32", seed=0, shards=1, variant="plain"
         model.generation_config.decoder_start_token_id = 0
     model.save_pretrained(folder)
     tensors = raw_safetensors.read_folder(folder)
-    if layout == "fused":
-        tensors = published_layouts.fuse_experts(tensors)
-    elif layout == "bare":
-        tensors = published_layouts.without_prefix(tensors)
-    elif layout == "next_token":
-        tensors = published_layouts.with_next_token_layer(tensors, config.num_hidden_layers)
+    if layout != "single":
+        tensors = published_layouts.LAYOUTS[layout](tensors, config)
     if blocks:
         assert FORMATS[blocks] == name, f"{blocks} is the format of {FORMATS[blocks]}, not of {name}"
         tensors = block_formats.to_float8(tensors) if blocks == "fp8" else block_formats.to_mxfp4(tensors)
@@ -286,7 +285,7 @@ def parse():
     make.add_argument("--shards", type=int, default=1)
     make.add_argument("--format", choices=FORMATS)
     make.add_argument("--spelling", default="current", choices=("current", "published"))
-    make.add_argument("--layout", default="single", choices=("single", "fused", "bare", "next_token"))
+    make.add_argument("--layout", default="single", choices=("single", *published_layouts.LAYOUTS))
     ids = commands.add_parser("ids")
     logits = commands.add_parser("logits")
     logits.add_argument("folder")

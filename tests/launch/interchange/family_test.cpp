@@ -95,6 +95,46 @@ TEST(Family, WhatAConfigSaysIsReadAgainAsTheSame) {
   }
 }
 
+ModelShape switch_shape() {
+  return edited([](ModelShape& s) {
+    s.model.kind = "encoder_decoder", s.model.encoder_layers = 3, s.model.layers = 2;
+    s.model.kv_heads = s.model.heads, s.model.activation = "relu", s.model.scaled_head = s.model.tie_embeddings = true;
+    s.model.attending.positions = "relative", s.model.attending.scaled = false;
+    s.moe.router = "switch", s.moe.gate = "raw", s.moe.top_k = 1, s.moe.layers = "1,3,4";
+    s.moe.hidden = s.model.ffn_hidden;
+    s.moe.losses["load_balance"] = 0.02;
+  });
+}
+
+TEST(Family, SwitchIsADistanceAndOneExpert) {
+  const Json config = config_of(switch_shape());
+  EXPECT_EQ(config["model_type"], "switch_transformers");
+  EXPECT_EQ(config["encoder_sparse_step"], 2);  // of three blocks the second
+  EXPECT_EQ(config["num_sparse_encoder_layers"], 1);
+  EXPECT_EQ(config["decoder_sparse_step"], 1);
+  EXPECT_EQ(config["router_aux_loss_coef"], 0.02);
+  const ModelShape again = shape_from(family_for(switch_shape()), config, "config.json");
+  EXPECT_EQ(said_of(canonical(again)), said_of(canonical(switch_shape())));
+  EXPECT_EQ(again.moe.losses.at("load_balance").value, 0.02);
+  EXPECT_EQ(again.model.start_token, 0);
+  const auto other = [](const Edit& edit) {
+    ModelShape shape = switch_shape();
+    edit(shape);
+    return shape;
+  };
+  // The same by another name; what trains it otherwise.
+  EXPECT_EQ(type_of(other([](ModelShape& s) { s.moe.router = "top_k"; })), "switch_transformers");
+  EXPECT_EQ(type_of(other([](ModelShape& s) { s.model.start_token = 5; })), "switch_transformers");
+  const auto refused = [&](const Edit& edit, const std::string& key) {
+    expect_user_error([&] { family_for(other(edit)); }, {key, "SwitchTransformersForConditionalGeneration"});
+  };
+  refused([](ModelShape& s) { s.moe.layers = "0,3,4"; }, "moe.layers");  // no step gives the first block alone
+  refused([](ModelShape& s) { s.moe.hidden += 1; }, "moe.hidden");
+  refused([](ModelShape& s) { s.model.scaled_head = false; }, "model.scaled_head");
+  refused([](ModelShape& s) { s.model.attending.scaled = true; }, "attention.scaled");
+  refused([](ModelShape& s) { s.moe.capacity = "factor"; }, "moe.capacity");
+}
+
 TEST(Family, WhatTransformersLacksIsRefusedByKey) {
   const auto refused = [](const Edit& edit, const std::vector<std::string>& words) {
     expect_user_error([&] { family_for(edited(edit)); }, words);

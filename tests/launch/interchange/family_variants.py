@@ -97,9 +97,9 @@ VARIANTS = {
         "plain": dict(SWITCH),
         "untied": dict(SWITCH, tie_word_embeddings=False, router_bias=True),
         "all_sparse": dict(SWITCH, num_layers=2, num_decoder_layers=2, num_sparse_encoder_layers=2,
-                           num_sparse_decoder_layers=2, dense_act_fn="gelu_new"),
+                           num_sparse_decoder_layers=2, dense_act_fn="gelu"),
         "one_decoder_layer": dict(SWITCH, num_layers=3, num_decoder_layers=1, num_sparse_decoder_layers=0,
-                                  num_sparse_encoder_layers=1, dense_act_fn="silu"),
+                                  num_sparse_encoder_layers=1),
     },
 }
 CONFIG_CLASSES = dict(llama="LlamaConfig", qwen2="Qwen2Config", qwen3="Qwen3Config", mixtral="MixtralConfig",

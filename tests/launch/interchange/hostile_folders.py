@@ -148,11 +148,13 @@ def drop(tensor):
     return both(tensors_of(tensor, lambda tensors: tensors.pop(tensor)), index(lambda files: files.pop(tensor)))
 
 
-def spare(folder):
-    name = "model.layers.9.input_layernorm.weight"
-    tensors_of(NORM, lambda tensors: tensors.update({name: tensors[NORM]}))(folder)
-    file = file_of(folder, NORM).name
-    index(lambda weight_map: weight_map.update({name: file}))(folder)
+def spare(name, like):
+    """Another tensor beside the one that it is a copy of."""
+    def case(folder):
+        tensors_of(like, lambda tensors: tensors.update({name: tensors[like]}))(folder)
+        file = file_of(folder, like).name
+        index(lambda weight_map: weight_map.update({name: file}))(folder)
+    return case
 
 
 def in_two_shards(folder):
@@ -224,7 +226,7 @@ CASES = [
     ("expert_missing", drop(EXPERT), [EXPERT]),
     ("embedding_missing", drop("model.embed_tokens.weight"), ["model.embed_tokens.weight"]),
     ("head_missing", drop("lm_head.weight"), ["lm_head.weight"]),
-    ("tensor_spare", spare, ["model.layers.9.input_layernorm.weight"]),
+    ("tensor_spare", spare("model.layers.9.input_layernorm.weight", NORM), ["model.layers.9.input_layernorm.weight"]),
     ("tensor_misnamed", misnamed(NORM, NORM.replace("layernorm", "layer_norm")), [NORM]),
     ("expert_number_with_zero", misnamed(EXPERT, EXPERT.replace("experts.2.", "experts.02.")), ["experts.02."]),
     ("layer_number_huge", misnamed(NORM, NORM.replace("layers.1.", "layers.18446744073709551617.")),

@@ -1,4 +1,5 @@
 // Logits of a run or a Hugging Face folder on any layout, as float32 [S, L, V], native bytes:
+// of an encoder and a decoder, which read them and, behind the start token, are told them,
 // `[mpirun -n N] logits_tool START IDS SEQUENCES LENGTH OUT [section.key=value ...]`, IDS int64 [S, L].
 #include <ATen/ATen.h>
 #include <fcntl.h>
@@ -60,6 +61,11 @@ void write_columns(const std::string& path, const at::Tensor& logits_TW, int64_t
   ::close(file);
 }
 
+/// [S, L], a place later.
+at::Tensor behind_start(const at::Tensor& ids_SL, int64_t start) {
+  return at::cat({at::full({ids_SL.size(0), 1}, start, at::kLong), ids_SL.narrow(1, 0, ids_SL.size(1) - 1)}, 1);
+}
+
 int run(const Arguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
   const at::NoGradGuard no_gradient;
   const launch::StartPoint start = launch::open_start(arguments.start, launch::builtin_registry());
@@ -83,7 +89,12 @@ int run(const Arguments& arguments, std::shared_ptr<parallel::MpiCommunicator> w
   side.global_sequences = arguments.sequences;
   side.first_sequence = own.begin;
   side.longest = arguments.length;
-  const auto output = model->forward({.tokens = side}, {.group = *groups.tokens});
+  moetrain::ModelInputs inputs{.tokens = side};
+  if (recipe.model_preset().reads == moetrain::Reads::kPairs) {
+    inputs.source = side;
+    inputs.tokens.ids_T = behind_start(ids_SL, recipe.model.start_token).slice(0, own.begin, own.end).flatten();
+  }
+  const auto output = model->forward(inputs, {.group = *groups.tokens});
   const at::Tensor hidden_GD = model->parts(side.sequences.tokens()).gather(output.hidden_TD);
   const auto parameters = model->named_parameters();
   const at::Tensor table_WD = parameters[recipe.model.tie_embeddings ? "embedding.weight" : "head.weight"];

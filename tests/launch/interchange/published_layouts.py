@@ -82,3 +82,16 @@ def with_next_token_layer(tensors, layers):
     width = norm.shape[0]
     extra[f"model.layers.{layers}.eh_proj.weight"] = Tensor(norm.dtype, [width, 2 * width], norm.data * (2 * width))
     return {**tensors, **extra}
+
+
+def with_copies(tensors):
+    """The one table of a tied encoder and decoder under each of its names."""
+    names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+    return {**tensors, **{name: tensors["shared.weight"] for name in names}}
+
+
+# How a folder may lay out its tensors -> what makes it of (tensors, config)
+LAYOUTS = dict(fused=lambda tensors, config: fuse_experts(tensors),
+               bare=lambda tensors, config: without_prefix(tensors),
+               next_token=lambda tensors, config: with_next_token_layer(tensors, config.num_hidden_layers),
+               copies=lambda tensors, config: with_copies(tensors))

@@ -65,8 +65,8 @@ TEST(Reader, UnknownKeyOffersTheNearestOrAll) {
   EXPECT_EQ(recipe_fault("# first\n[moe]\ntop_kk = 2\n"),
             "recipe.toml:3: unknown key 'moe.top_kk'; did you mean 'top_k'?");
   EXPECT_EQ(recipe_fault("[data]\nxyzzy_xyzzy = 2\n"),
-            "recipe.toml:2: unknown key 'data.xyzzy_xyzzy'; known keys of [data]: file, sequence_length, directions, "
-            "longest, rows, temperature");
+            "recipe.toml:2: unknown key 'data.xyzzy_xyzzy'; known keys of [data]: file, sequence_length, packing, "
+            "directions, longest, rows, temperature");
   EXPECT_EQ(recipe_fault("[model]\ntop_k = 2\n"), "recipe.toml:2: unknown key 'model.top_k'; 'top_k' is a key of: moe");
   EXPECT_EQ(recipe_fault("[moe]\n\"\" = 2\n").substr(0, 35), "recipe.toml:2: unknown key 'moe.'; ");
 }

@@ -56,6 +56,21 @@ TEST(Rules, AttentionFitsTheModel) {
             "attention.llama3.low_frequency (4) must be below attention.llama3.high_frequency (4)");
 }
 
+TEST(Rules, PositionsByDistanceTurnNothing) {
+  const std::string relative = "attention.positions=relative";
+  EXPECT_EQ(broken_rule({relative, "attention.head_width=33", "model.scaled_head=true"}), "no fault");
+  EXPECT_EQ(broken_rule({relative, "attention.rope=yarn"}).substr(0, 23), "attention.rope = \"yarn\"");
+  EXPECT_EQ(broken_rule({relative, "attention.relative.buckets=5"}),
+            "attention.relative.buckets = 5; legal: an even number, at least 4");
+  EXPECT_EQ(broken_rule({relative, "attention.relative.longest=16"}).substr(0, 36),
+            "attention.relative.longest (16) must");
+  EXPECT_EQ(broken_rule({"attention.kind=latent", "model.kv_heads=6", relative}).substr(0, 34),
+            "attention.positions = \"relative\" w");
+  EXPECT_EQ(broken_rule({"attention.kind=latent", "model.kv_heads=6", "attention.scaled=false"}).substr(0, 26),
+            "attention.scaled = false w");
+  EXPECT_EQ(broken_rule({"model.start_token=0"}).substr(0, 21), "model.start_token = 0");
+}
+
 TEST(Rules, LatentAttentionHasNeitherSharedHeadsNorWindows) {
   EXPECT_EQ(broken_rule({"attention.kind=latent", "model.kv_heads=6"}), "no fault");
   EXPECT_EQ(

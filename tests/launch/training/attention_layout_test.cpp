@@ -34,6 +34,12 @@ const AttentionCase kAttentionCases[] = {
      [](launch::Recipe& r) { r.model.attending.window = 5, r.model.attending.windowed = "odd"; }},
     {"sinks_and_a_window_of_one",
      [](launch::Recipe& r) { r.model.attending.sinks = true, r.model.attending.window = 1; }},
+    {"positions_by_distance_in_a_window_with_sinks",
+     [](launch::Recipe& r) {
+       r.model.attending.positions = "relative", r.model.attending.scaled = false, r.model.attending.sinks = true;
+       r.model.attending.window = 5, r.model.attending.windowed = "odd", r.model.scaled_head = true;
+       r.model.attending.own<moetrain::RelativeConfig>() = {.buckets = 6, .longest = 9};
+     }},
     {"stretched_positions",
      [](launch::Recipe& r) {
        r.model.attending.rope = "yarn", r.model.attending.head_width = 8;

@@ -25,6 +25,15 @@ void use_two_passes(launch::Recipe& recipe) {
   recipe.objective.own<moetrain::TwoPassConfig>().consistency = 5.0;
 }
 
+/// Distances in place of turned pairs, heads of odd width, nothing scaled, one expert by its raw probability.
+void use_t5(launch::Recipe& recipe) {
+  moetrain::ModelConfig& model = recipe.model;
+  model.attending.positions = "relative", model.attending.scaled = false, model.attending.head_width = 3;
+  model.attending.own<moetrain::RelativeConfig>() = {.buckets = 8, .longest = 12};
+  model.kv_heads = model.heads, model.activation = "relu", model.scaled_head = true, model.start_token = 3;
+  recipe.moe.router = "switch", recipe.moe.top_k = 1, recipe.moe.gate = "raw", recipe.moe.jitter = 0.01;
+}
+
 void use_decoder_lm(launch::Recipe& recipe) {
   recipe.model.kind = "decoder_lm";
   recipe.model.encoder_layers = 0;
@@ -40,6 +49,11 @@ const TranslationCase kTranslationCases[] = {
     {"switch_router",
      [](launch::Recipe& r) {
        r.moe.router = "switch", r.moe.top_k = 1, r.moe.gate = "raw", r.moe.jitter = 0.01, r.moe.capacity = "factor";
+     }},
+    {"switch_transformers", [](launch::Recipe& r) { use_t5(r), r.moe.layers = "odd", r.moe.router_bias = true; }},
+    {"switch_transformers_dense_recomputed_with_dropout",
+     [](launch::Recipe& r) {
+       use_t5(r), r.moe.layers = "none", r.train.recompute = "block", r.model.dropout = 0.1, r.train.micro_batches = 2;
      }},
     {"capacity_two_micro_batches",
      [](launch::Recipe& r) { bound_experts(r.moe, 0.9), r.train.micro_batches = 2, r.train.batch_tokens = 600; }},

@@ -57,6 +57,22 @@ TEST(EncoderDecoder, GradientEqualsFiniteDifferences) {
   }
 }
 
+/// T5's: positions by distance, in heads of odd width, and a head whose input is scaled.
+ModelConfig t5_config() {
+  ModelConfig config = small_translator_config();
+  config.attending.positions = "relative", config.attending.scaled = false, config.attending.head_width = 3;
+  config.attending.own<RelativeConfig>() = {.buckets = 4, .longest = 5};
+  config.scaled_head = true, config.activation = "relu";
+  return config;
+}
+
+TEST(EncoderDecoder, GradientOfDistancesEqualsFiniteDifferences) {
+  const auto model = translator_of(t5_config(), small_moe("1,2"));
+  EXPECT_TRUE(model->named_parameters().contains("encoder.position_bias.weight"));
+  EXPECT_TRUE(model->named_parameters().contains("decoder.position_bias.weight"));
+  expect_gradients([&] { return training_loss(*model, small_pairs()); }, model->parameters(), 2e-6, /*samples=*/3);
+}
+
 TEST(EncoderDecoder, GradientOfTheObjectivesEqualsFiniteDifferences) {
   ModelConfig config = small_translator_config();
   config.dropout = 0.2;
@@ -112,21 +128,28 @@ TEST(EncoderDecoder, LaterTargetTokensDoNotReachBackAndEverySourceTokenReachesAl
   }
 }
 
-TEST(EncoderDecoder, DecodingPlaceByPlaceEqualsTheFullForward) {
+void expect_decoding_equals_forward(EncoderDecoder& model) {
   const at::NoGradGuard no_gradient;
-  const auto model = translator_of(small_translator_config(), small_moe("odd"));
   SentencePairs pairs = small_pairs();
   for (auto& target : pairs.targets) target.resize(4, 3);
-  const at::Tensor full = hidden_of(*model, pairs).view({4, 4, -1});
+  const at::Tensor full = hidden_of(model, pairs).view({4, 4, -1});
   parallel::LocalCommunicator alone;
-  const Memory memory = model->encode(side_of(pairs.sources), {.group = alone});
+  const Memory memory = model.encode(side_of(pairs.sources), {.group = alone});
   std::vector<BlockCache> caches;
   for (int64_t place = 0; place < 4; ++place) {
     std::vector<std::vector<int64_t>> column;
     for (const auto& target : pairs.targets) column.push_back({target[static_cast<size_t>(place)]});
-    const at::Tensor step = model->decode(side_of(column), {.group = alone}, memory, caches);
+    const at::Tensor step = model.decode(side_of(column), {.group = alone}, memory, caches);
     EXPECT_TRUE(at::allclose(step, full.select(1, place), 1e-11, 1e-12)) << place;
   }
+}
+
+TEST(EncoderDecoder, DecodingPlaceByPlaceEqualsTheFullForward) {
+  expect_decoding_equals_forward(*translator_of(small_translator_config(), small_moe("odd")));
+  ModelConfig config = t5_config();
+  expect_decoding_equals_forward(*translator_of(config, small_moe("odd")));
+  config.attention = "odd";  // the first block of the decoder keeps nothing
+  expect_decoding_equals_forward(*translator_of(config, small_moe("odd")));
 }
 
 // As in DecoderLm's test: attention 192, norms 8 each, dense 240, expert 144, what is always on 112, embedding 88.

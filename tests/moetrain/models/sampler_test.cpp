@@ -8,7 +8,7 @@
 #include <set>
 
 #include "parallel/base/fault.h"
-#include "tests/moetrain/models/small_model.h"
+#include "tests/moetrain/models/small_translator.h"
 #include "tests/support/bounded_experts.h"
 
 namespace moetrain {
@@ -151,6 +151,28 @@ TEST(Generate, CapacityDropsNothingInDecoding) {
   const auto model = model_of(small_config(), bounded), dropless = model_of(small_config(), small_moe());
   const SamplingOptions greedy{.tokens = 10, .temperature = 0};
   EXPECT_EQ(generate(*model, kPrompt, greedy), generate(*dropless, kPrompt, greedy));
+}
+
+TEST(GenerateFromASource, GreedyEqualsTheArgmaxOfRepeatedFullForwards) {
+  const at::NoGradGuard no_gradient;
+  ModelConfig config = small_translator_config();
+  config.attending.positions = "relative", config.attending.scaled = false, config.scaled_head = true;
+  const auto model = translator_of(config, small_moe("odd"));
+  parallel::LocalCommunicator alone;
+  const std::vector<std::vector<int64_t>> source = {kPrompt};
+  std::vector<std::vector<int64_t>> said = {{2}};
+  std::vector<int64_t> expected;
+  for (int i = 0; i < 8; ++i) {
+    const ModelInputs inputs{.tokens = side_of(said), .source = side_of(source)};
+    const at::Tensor hidden = model->forward(inputs, {.group = alone}).hidden_TD;
+    expected.push_back(at::argmax(model->head().logits(hidden.narrow(0, i, 1))).item<int64_t>());
+    said.front().push_back(expected.back());
+  }
+  EXPECT_EQ(generate(*model, kPrompt, /*start=*/2, {.tokens = 8, .temperature = 0}), expected);
+  const std::vector<int64_t> ended =
+      generate(*model, kPrompt, 2, {.tokens = 8, .temperature = 0, .end_tokens = {expected[1]}});
+  EXPECT_LE(ended.size(), 2u);
+  EXPECT_EQ(ended.back(), expected[1]);
 }
 
 }  // namespace
