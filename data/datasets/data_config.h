@@ -1,9 +1,10 @@
-// defines: DocumentPacking, DataConfig, visit
+// defines: DocumentPacking, DataConfig, visit, check_packing
 #pragma once
 #include <array>
 #include <cstdint>
 #include <string>
 
+#include "parallel/base/fault.h"
 #include "parallel/base/field.h"
 
 namespace data {
@@ -45,6 +46,13 @@ void visit(DataConfig& config, Visitor& field) {
   field("rows", config.rows, at_least(0), "translation: train on the first so many aligned rows; 0: all");
   field("temperature", config.temperature, above(0),
         "translation: a direction of n pairs is drawn in proportion to n^(1 / temperature)");
+}
+
+/// UserError where documents are packed for a model that reads no running text.
+inline void check_packing(const DataConfig& config, bool running_text, const std::string& model) {
+  if (config.packing == DocumentPacking::kStream || running_text) return;
+  parallel::user_error("data.packing = \"", config.packing, "\" with model.kind = \"", model,
+                       "\", which reads no running text; legal: data.packing = \"stream\", the default");
 }
 
 }  // namespace data

@@ -293,13 +293,6 @@ void check_objective(const Recipe& recipe) {
   if (preset.check != nullptr) preset.check(recipe.objective);
 }
 
-void check_data(const Recipe& recipe) {
-  if (recipe.data.packing == data::DocumentPacking::kStream || recipe.model_preset().reads == moetrain::Reads::kText)
-    return;
-  user_error("data.packing = \"", recipe.data.packing, "\" with model.kind = \"", recipe.model.kind,
-             "\", which reads no running text; legal: data.packing = \"stream\", the default");
-}
-
 void check_train(const Recipe& recipe) {
   const TrainConfig& train = recipe.train;
   if (recipe.model_preset().reads == moetrain::Reads::kPairs)
@@ -336,7 +329,7 @@ void check_rules(const Recipe& recipe) {
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
   check_lora(recipe);
   check_objective(recipe);
-  check_data(recipe);
+  data::check_packing(recipe.data, recipe.model_preset().reads == moetrain::Reads::kText, recipe.model.kind);
   check_train(recipe);
   check_best(recipe.checkpoint, recipe.evaluate);
   const optim::ScheduleRule& schedule = recipe.schedule_rule();

@@ -40,7 +40,7 @@ double peak_of(double receive_bound, bool hot) {
       test_mpi_world()->duplicate());
   const moetrain::ParameterSource source(3, at::TensorOptions(at::kFloat), mesh);
   const moetrain::DispatchedExperts experts(source, moetrain::builtin_experts(), {.width = kWidth, .hidden = kHidden},
-                                            {.experts = kExperts});
+                                            {.experts = kExperts, .hidden = kHidden});
   const std::string place = std::to_string(world->rank());
   const at::Tensor tokens_TD = random_tensor("tokens" + place, {kTokens, kWidth}).to(at::kFloat).requires_grad_(true);
   const at::Tensor weight_TK = at::full({kTokens, kTopK}, 0.5, at::kFloat).requires_grad_(true);
