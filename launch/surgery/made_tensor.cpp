@@ -22,13 +22,19 @@ std::vector<int64_t> own_strides(const std::vector<int64_t>& dims) {
 }
 
 bool lies_as_wanted(const Taken& taken, const std::vector<int64_t>& dims) {
-  return taken.rows_averaged == 1 && (taken.strides.empty() || taken.strides == own_strides(dims));
+  return taken.rows_averaged == 1 && taken.chosen.empty() &&
+         (taken.strides.empty() || taken.strides == own_strides(dims));
 }
 
-int64_t offset_of(const std::vector<int64_t>& strides, const std::vector<int64_t>& dims, int64_t element) {
+/// Index i of dim k of a slab, as an index of the parent's.
+int64_t index_there(const Taken& taken, size_t k, int64_t i) {
+  return taken.chosen.empty() || k != taken.chosen_dim ? i : taken.chosen[static_cast<size_t>(i)];
+}
+
+int64_t offset_of(const Taken& taken, const std::vector<int64_t>& dims, int64_t element) {
   int64_t offset = 0;
   for (size_t k = dims.size(); k-- > 0;) {
-    offset += element % dims[k] * strides[k];
+    offset += index_there(taken, k, element % dims[k]) * taken.strides[k];
     element /= dims[k];
   }
   return offset;
@@ -39,7 +45,8 @@ int64_t extent(const Taken& taken, const std::vector<int64_t>& dims) {
   if (product_of(dims) == 0) return 0;
   if (taken.strides.empty()) return product_of(dims);
   int64_t last = 0;
-  for (size_t k = 0; k < dims.size(); ++k) last += (dims[k] - 1) * taken.strides[k];
+  for (size_t k = 0; k < dims.size(); ++k)
+    last += index_there(taken, k, dims[k] - 1) * taken.strides[k];  // the chosen ascend
   return last + 1;
 }
 
@@ -87,6 +94,10 @@ const TensorMaker::Held& TensorMaker::held(const Taken& taken, int64_t first, in
   if (there) return held;
   const StoredWeights& parent = *parents_[taken.parent];
   held = {taken, first, std::vector<double>(static_cast<size_t>(count), 0.0)};
+  if (!taken.chosen.empty()) {
+    parent.read(taken.name, {first, count}, held.values.data());
+    return held;
+  }
   if (taken.rows_averaged == 1) {  // all of it: its other experts' parts are asked for next
     const int64_t whole = tensor_named(parent, taken.name).elements();
     held.first = 0;
@@ -114,7 +125,7 @@ void TensorMaker::take(const Taken& taken, const std::vector<int64_t>& dims, con
   const Held& from = averaged ? held(taken, taken.first, row, row) : held(taken, taken.first, extent(taken, dims), 0);
   for (int64_t i = 0; i < elements.count; ++i) {
     const int64_t element = elements.begin + i;
-    const int64_t place = averaged ? element % row : taken.first - from.first + offset_of(taken.strides, dims, element);
+    const int64_t place = averaged ? element % row : taken.first - from.first + offset_of(taken, dims, element);
     out[i] = from.values[static_cast<size_t>(place)];
   }
 }

@@ -18,6 +18,9 @@ struct Taken {
   std::vector<int64_t> strides = {};  // of each dim of the slab; empty: the tensor's own, the slab is rows of it
   /// Above 1: the mean of so many consecutive rows of it, of which one index of the slab is the column.
   int64_t rows_averaged = 1;
+  /// Not empty: index i of dim `chosen_dim` of the slab is index chosen[i] there; they ascend. With strides.
+  size_t chosen_dim = 0;
+  std::vector<int64_t> chosen = {};
 };
 
 /// Consecutive rows (indices of dim 0) of a tensor: scale x (mean of what is taken) + constant + noise.

@@ -148,7 +148,7 @@ std::vector<int64_t> kept_of(const Choosing& c) {
   const int64_t top_k = c.config.top_k > 0 ? c.config.top_k : c.block.moe->top_k;
   if (top_k > count) {
     user_error("prune would leave ", block, " with ", count, " experts, and ", section_of(*c.block.moe), ".top_k is ",
-               top_k, "; legal: at least ", top_k, " kept, or --set top_k=1 to ", count);
+               top_k, "; legal: at least ", top_k, " kept, or --set top_k=", count);
   }
   kept.resize(static_cast<size_t>(count));
   std::ranges::sort(kept);
