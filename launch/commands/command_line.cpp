@@ -51,6 +51,7 @@ parallel::NameTable<CommandMaker> builtin_commands() {
            {"generate", add_generate_command},
            {"export", add_export_command},
            {"import", add_import_command},
+           {"transform", add_transform_command},
            {"verify", add_verify_command},
            {"diff", add_diff_command},
            {"inspect", add_inspect_command},

@@ -6,7 +6,9 @@
 
 #include "data/datasets/token_corpus.h"
 #include "launch/runs/imported_run.h"
+#include "launch/runs/run_chat.h"
 #include "launch/runs/run_folder.h"
+#include "launch/runs/run_tokenizer.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -69,6 +71,16 @@ void StartPoint::read(const std::vector<CheckpointTensor>& tensors) const {
   for (const CheckpointTensor& tensor : weights) read_imported(*imported_, tensor);
 }
 
+std::shared_ptr<const data::Tokenizer> StartPoint::tokenizer() const {
+  if (imported_ != nullptr) return own_tokenizer(folder_, vocabulary_);
+  if (tokenizer_hash_.empty()) return nullptr;
+  return read_tokenizer({folder_}, tokenizer_hash_, recipe_.registry->tokenizers);
+}
+
+std::optional<data::ChatForm> StartPoint::chat() const {
+  return imported_ != nullptr ? std::nullopt : read_chat({folder_});
+}
+
 StartPoint open_start(const fs::path& named, std::shared_ptr<const Registry> registry) {
   StartPoint start;
   const fs::path path = fs::absolute(named);
@@ -77,7 +89,10 @@ StartPoint open_start(const fs::path& named, std::shared_ptr<const Registry> reg
   if (is_file(RunFolder{run}.recipe())) {
     start.recipe_ = read_run_recipe({run}, {}, std::move(registry));
     start.checkpoint_ = is_checkpoint ? path : chosen_checkpoint(run);
-    start.tokenizer_hash_ = read_checkpoint_info(start.checkpoint_).tokenizer_hash;
+    const CheckpointInfo info = read_checkpoint_info(start.checkpoint_);
+    start.tokenizer_hash_ = info.tokenizer_hash;
+    start.vocabulary_ = info.vocabulary;
+    start.folder_ = run;
     start.came_with_ = came_with(run);
     return start;
   }
@@ -88,6 +103,8 @@ StartPoint open_start(const fs::path& named, std::shared_ptr<const Registry> reg
   }
   start.imported_ = std::make_shared<const interchange::ImportedModel>(path);
   start.recipe_ = recipe_of(*start.imported_, std::move(registry));
+  start.vocabulary_ = start.recipe_.model.vocabulary;
+  start.folder_ = path;
   start.came_with_ = files_of(path);
   const auto tokenizer = own_tokenizer(path, start.recipe_.model.vocabulary);
   if (tokenizer != nullptr) start.tokenizer_hash_ = data::tokenizer_hash(*tokenizer);

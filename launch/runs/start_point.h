@@ -5,9 +5,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "data/chat/chat_template.h"
+#include "data/tokenizers/tokenizer.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/interchange/imported_model.h"
 #include "launch/recipe/recipe.h"
@@ -21,6 +24,12 @@ class StartPoint {
   const Recipe& recipe() const { return recipe_; }
   /// Empty where it has none.
   const std::string& tokenizer_hash() const { return tokenizer_hash_; }
+  /// Null where it has none, or an older run did not keep it.
+  std::shared_ptr<const data::Tokenizer> tokenizer() const;
+  /// How its run's conversations are written, if it has any.
+  std::optional<data::ChatForm> chat() const;
+  /// Rows of its embedding.
+  int64_t vocabulary() const { return vocabulary_; }
   /// Fills parameters and buffers, whatever else is among `tensors`; each rank reads what it holds. UserError, naming
   /// it, for one that is not there or has another shape; a buffer of a Hugging Face folder that it lacks stays.
   void read(const std::vector<CheckpointTensor>& tensors) const;
@@ -33,6 +42,8 @@ class StartPoint {
   Recipe recipe_;
   std::string tokenizer_hash_;
   std::map<std::string, std::string> came_with_;
+  int64_t vocabulary_ = 0;
+  std::filesystem::path folder_;  // of the run, or the Hugging Face folder
   std::filesystem::path checkpoint_;
   std::shared_ptr<const interchange::ImportedModel> imported_;  // null where it is a checkpoint
 };

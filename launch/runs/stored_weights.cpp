@@ -23,10 +23,10 @@ constexpr int64_t kPiece = 1 << 20;  // elements that are looked at together
 class CheckpointWeights : public StoredWeights {
  public:
   explicit CheckpointWeights(const fs::path& path) : path_(path), file_(path) {
-    for (const char* const group : {"parameters", "buffers"}) {
+    for (const std::string group : {"parameters", "buffers"}) {
       for (StoredTensor& stored : stored_tensors(path, group)) {
-        const std::string name = stored.path.substr(std::string(group).size() + 1);
-        tensors_.push_back({name, stored.shape, dtype_name(stored.type)});
+        const std::string name = stored.path.substr(group.size() + 1);
+        tensors_.push_back({name, stored.shape, dtype_name(stored.type), group == "buffers"});
         stored_.emplace(name, std::move(stored));
       }
     }
@@ -60,7 +60,7 @@ class FolderWeights : public StoredWeights {
  public:
   explicit FolderWeights(const fs::path& folder) : model_(folder) {
     for (const auto& parameter : model_.parameters()) {
-      tensors_.push_back({parameter.name, parameter.shape, parameter.dtype});
+      tensors_.push_back({parameter.name, parameter.shape, parameter.dtype, parameter.is_buffer});
     }
   }
   const std::vector<Tensor>& tensors() const override { return tensors_; }

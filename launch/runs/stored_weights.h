@@ -20,6 +20,7 @@ class StoredWeights {
     std::string name;
     std::vector<int64_t> shape;  // global
     std::string dtype;           // "F64", "F32", "F16", "BF16"
+    bool is_buffer = false;      // no weight: what a router's balance has learned
     int64_t elements() const;
   };
 

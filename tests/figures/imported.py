@@ -25,11 +25,12 @@ def call(*words, ranks=1):
 
 
 def logits(start, ids, folder, layout=(), ranks=1):
-    """[S, L, V] of a run or a Hugging Face folder."""
+    """[S, L, V] of a run or a Hugging Face folder; float64 where the layout says run.precision=float64."""
     import numpy
 
     source, target = folder / "ids.bin", folder / "logits.bin"
     ids.numpy().astype(numpy.int64).tofile(source)
     target.unlink(missing_ok=True)
     call(TOOL, start, source, *ids.shape, target, *layout, ranks=ranks)
-    return numpy.fromfile(target, dtype=numpy.float32).reshape(*ids.shape, -1)
+    dtype = numpy.float64 if "run.precision=float64" in layout else numpy.float32
+    return numpy.fromfile(target, dtype=dtype).reshape(*ids.shape, -1)

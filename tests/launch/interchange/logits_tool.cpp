@@ -1,5 +1,5 @@
-// Logits of a run or a Hugging Face folder on any layout, as float32 [S, L, V], native bytes:
-// of an encoder and a decoder, which read them and, behind the start token, are told them,
+// Logits of a run or a Hugging Face folder on any layout, as float32 [S, L, V] (of run.precision=float64 as float64),
+// native bytes; of an encoder and a decoder, which read them and, behind the start token, are told them:
 // `[mpirun -n N] logits_tool START IDS SEQUENCES LENGTH OUT [section.key=value ...]`, IDS int64 [S, L].
 #include <ATen/ATen.h>
 #include <fcntl.h>
@@ -52,9 +52,11 @@ void apply(launch::Recipe& recipe, const std::vector<std::string>& overrides) {
 void write_columns(const std::string& path, const at::Tensor& logits_TW, int64_t first_token, int64_t first_column,
                    int64_t vocabulary) {
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT, 0666);
-  const at::Tensor wide = logits_TW.to(at::kFloat).contiguous();
+  const bool is_double = logits_TW.scalar_type() == at::kDouble;
+  const at::Tensor wide = logits_TW.to(is_double ? at::kDouble : at::kFloat).contiguous();
+  const int64_t size = wide.element_size();
   for (int64_t token = 0; token < wide.size(0); ++token) {
-    const int64_t bytes = wide.size(1) * 4, at = ((first_token + token) * vocabulary + first_column) * 4;
+    const int64_t bytes = wide.size(1) * size, at = ((first_token + token) * vocabulary + first_column) * size;
     if (::pwrite(file, wide[token].const_data_ptr(), static_cast<size_t>(bytes), at) != bytes)
       throw std::runtime_error(path);
   }
@@ -72,7 +74,7 @@ int run(const Arguments& arguments, std::shared_ptr<parallel::MpiCommunicator> w
   launch::Recipe recipe = start.recipe();
   apply(recipe, arguments.overrides);
   const launch::Groups groups = launch::make_groups(world, at::kCPU, recipe.run.checks, recipe.mesh);
-  const int64_t vocabulary = recipe.model.vocabulary;
+  const int64_t vocabulary = start.vocabulary();
   const auto model = launch::build_model(recipe, vocabulary, at::kCPU, groups.mesh);
   std::vector<launch::CheckpointTensor> tensors = launch::buffer_tensors(*model);
   for (const auto& [name, tensor] : launch::named_parameters(*model)) {

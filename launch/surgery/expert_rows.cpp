@@ -1,0 +1,153 @@
+#include "launch/surgery/expert_rows.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numeric>
+
+#include "moetrain/config/expert_kinds.h"
+#include "moetrain/moe/expert_blocks.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+namespace {
+
+using parallel::user_error;
+
+/// The routed experts of one layer by kind, as moe.expert spells them.
+std::string spelt_kinds(const std::vector<moetrain::ExpertRange>& kinds, const std::vector<int64_t>& numbers) {
+  std::string text;
+  for (size_t k = 0; k < kinds.size(); ++k) {
+    if (numbers[k] == 0) continue;
+    text += (text.empty() ? "" : ",") + kinds[k].kind;
+    if (!kinds[k].suffix.empty()) text += "(" + std::to_string(kinds[k].hidden) + ")";
+    if (kinds.size() > 1) text += ":" + std::to_string(numbers[k]);
+  }
+  return text;
+}
+
+std::vector<int64_t> numbers_of_kinds(const std::vector<moetrain::ExpertRange>& kinds,
+                                      const std::vector<int64_t>& chosen) {
+  std::vector<int64_t> numbers(kinds.size(), 0);
+  for (const int64_t expert : chosen) {
+    size_t kind = kinds.size() - 1;
+    for (size_t k = 0; expert >= 0 && k < kinds.size(); ++k) {
+      if (kinds[k].first <= expert && expert < kinds[k].first + kinds[k].count) kind = k;
+    }
+    ++numbers[kind];
+  }
+  return numbers;
+}
+
+void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen) {
+  std::vector<int64_t> experts;
+  std::optional<std::string> expert;
+  for (const ExpertBlock& block : blocks) {
+    if (!block.moe || block.moe->name != config.name) continue;
+    const std::vector<int64_t>& own = chosen.at(block.number);
+    experts.push_back(std::ssize(own));
+    const std::string text = spelt_kinds(block.kinds, numbers_of_kinds(block.kinds, own));
+    if (expert && *expert != text) {
+      user_error("block ", block.number, " would have the experts \"", text, "\", and a block before \"", *expert,
+                 "\", but ", section_of(config), ".expert says one text for all; legal: as many of each kind in each");
+    }
+    expert = text;
+  }
+  if (!expert) return;
+  config.expert = *expert;
+  const bool equal = std::ranges::count(experts, experts.front()) == std::ssize(experts);
+  config.experts = experts.front();
+  config.experts_by_layer = equal ? std::vector<int64_t>() : experts;
+}
+
+}  // namespace
+
+std::vector<ExpertBlock> expert_blocks_of(const Recipe& recipe) {
+  const auto layers = moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model));
+  std::vector<ExpertBlock> blocks;
+  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
+    for (int64_t i = 0; i < stack.blocks; ++i) {
+      ExpertBlock block{.number = stack.first_layer + i,
+                        .prefix = stack.name + "." + std::to_string(i) + ".",
+                        .moe = layers.at(static_cast<size_t>(stack.first_layer + i)),
+                        .kinds = {}};
+      if (block.moe) block.kinds = moetrain::expert_ranges(*block.moe, recipe.registry->experts);
+      blocks.push_back(std::move(block));
+    }
+  }
+  return blocks;
+}
+
+std::vector<ExpertTensor> expert_tensors(const Parent& parent, const ExpertBlock& block) {
+  const std::string router = block.prefix + "moe.router.", experts = block.prefix + "moe.experts.";
+  const moetrain::ModelConfig& model = parent.recipe.model;
+  const bool latent = block.moe->latent > 0;
+  // As TransformerBlock has it: what writes to the residual stream begins smaller.
+  const double output_std = model.init_std / std::sqrt(2.0 * static_cast<double>(model.layers));
+  const moetrain::ExpertShape shape{.width = latent ? block.moe->latent : model.width,
+                                    .activation = model.activation,
+                                    .std = model.init_std,
+                                    .output_std = latent ? model.init_std : output_std};
+  struct OfRange {
+    const moetrain::ExpertRange* range;
+    double std;
+  };
+  std::map<std::string, OfRange> range_of;
+  for (const moetrain::ExpertRange& range : block.kinds) {
+    for (const auto& weight : range.preset->weights(moetrain::part_of(range, shape), *block.moe)) {
+      range_of[experts + weight.name + range.suffix] = {&range, weight.std};
+    }
+  }
+  std::vector<ExpertTensor> all;
+  for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
+    if (const auto found = range_of.find(tensor.name); found != range_of.end()) {
+      const OfRange& of = found->second;
+      all.push_back({.tensor = &tensor, .first = of.range->first, .count = of.range->count, .std = of.std});
+    } else if (tensor.name.starts_with(router)) {
+      const std::string name = tensor.name.substr(router.size());
+      if (name != "weight" && name != "bias" && name != "noise_weight") {
+        user_error("block ", block.number, ": the router \"", block.moe->router, "\" has '", tensor.name,
+                   "', whose rows are not experts'; legal: a router of linear scores, without gating_residual");
+      }
+      all.push_back({.tensor = &tensor, .count = block.moe->experts, .of_router = true});
+    }
+  }
+  return all;
+}
+
+void set_experts(Recipe& recipe, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen) {
+  set_experts_of(recipe.moe, blocks, chosen);
+  for (moetrain::MoeConfig& layer : recipe.moe.named) set_experts_of(layer, blocks, chosen);
+}
+
+MadeTensor same_tensor(const StoredWeights::Tensor& tensor, size_t parent) {
+  return {tensor, {rows_of(tensor, 0, tensor.shape.front(), parent)}};
+}
+
+Slab rows_of(const StoredWeights::Tensor& tensor, int64_t first, int64_t count, size_t parent) {
+  const int64_t row = tensor.elements() / tensor.shape.front();
+  return {.rows = count, .mean_of = {{.parent = parent, .name = tensor.name, .first = first * row}}};
+}
+
+std::vector<int64_t> number_list(const std::string& text, int64_t end, const std::string& place) {
+  std::vector<int64_t> numbers;
+  const char* at = text.data();
+  const char* const last = at + text.size();
+  while (true) {
+    while (at != last && *at == ' ') ++at;
+    int64_t number = 0;
+    const auto [next, error] = std::from_chars(at, last, number);
+    const bool comma = next != last && *next == ',';
+    if (error != std::errc() || (next != last && !comma))
+      user_error(place, ": \"", text, "\" is no list such as 0,2,5");
+    if (number < 0 || number >= end) user_error(place, ": there is no ", number, "; legal: 0 to ", end - 1);
+    if (std::ranges::count(numbers, number) > 0) user_error(place, ": ", number, " stands there twice");
+    numbers.push_back(number);
+    if (!comma) break;
+    at = next + 1;
+  }
+  std::ranges::sort(numbers);
+  return numbers;
+}
+
+}  // namespace launch

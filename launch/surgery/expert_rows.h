@@ -1,0 +1,52 @@
+// Which rows of which tensors belong to which expert: what operations on single experts walk.
+// defines: ExpertBlock, expert_blocks_of, ExpertTensor, expert_tensors, ChosenExperts, set_experts, same_tensor,
+// rows_of, number_list
+#pragma once
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/surgery/operation.h"
+
+namespace launch {
+
+struct ExpertBlock {
+  int64_t number = 0;                        // of the model's blocks
+  std::string prefix;                        // of its tensors' names: "blocks.3."
+  std::optional<moetrain::MoeConfig> moe;    // nullopt: a dense one
+  std::vector<moetrain::ExpertRange> kinds;  // of its routed experts
+};
+
+/// All blocks of the model.
+std::vector<ExpertBlock> expert_blocks_of(const Recipe& recipe);
+
+/// A tensor whose dim 0 counts routed experts first to first + count of its block; behind them, of a router's, come
+/// those that compute nothing.
+struct ExpertTensor {
+  const StoredWeights::Tensor* tensor = nullptr;
+  int64_t first = 0, count = 0;
+  bool of_router = false;
+  double std = 0;  // of initial weights
+};
+
+/// Those of one block. UserError for a router of which nobody knows which rows are experts'.
+std::vector<ExpertTensor> expert_tensors(const Parent& parent, const ExpertBlock& block);
+
+/// By number of the block, the routed experts of the parent that it has afterwards, in order.
+using ChosenExperts = std::map<int64_t, std::vector<int64_t>>;
+
+/// Says in [moe], and in each [layer.NAME], how many of each kind there are afterwards; -1 among the chosen: a new one,
+/// of the last kind.
+void set_experts(Recipe& recipe, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen);
+
+/// The tensor as the parent has it.
+MadeTensor same_tensor(const StoredWeights::Tensor& tensor, size_t parent = 0);
+
+/// Rows first to first + count of it.
+Slab rows_of(const StoredWeights::Tensor& tensor, int64_t first, int64_t count, size_t parent = 0);
+
+/// "0,2,5" as numbers below `end`, none twice, in order. UserError beginning with `place`.
+std::vector<int64_t> number_list(const std::string& text, int64_t end, const std::string& place);
+
+}  // namespace launch

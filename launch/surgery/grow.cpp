@@ -1,0 +1,129 @@
+// Experts are added to a mixture (ModuleFormer's insertion, Shen et al. 2023).
+#include <algorithm>
+#include <numeric>
+
+#include "launch/surgery/expert_rows.h"
+#include "parallel/base/fault.h"
+
+namespace launch {
+namespace {
+
+using parallel::user_error;
+
+struct GrowConfig {
+  int64_t experts = 1;
+  std::string copies;
+  double noise = 0.0;
+  double router_std = 0.02;
+  bool closed = false;
+};
+
+template <class Visitor>
+void visit(GrowConfig& config, Visitor& field) {
+  using namespace parallel;
+  field("experts", config.experts, between(1, 1 << 16), "how many more in each block that has some");
+  field("copies", config.copies, anything(),
+        "of which experts the new ones are copies, in turn, such as \"0,2\"; empty: drawn as those of a new model");
+  field("noise", config.noise, at_least(0), "standard deviation of what is added to each weight of a copy");
+  field("router_std", config.router_std, at_least(0), "of their router rows, which are drawn");
+  field("closed", config.closed, anything(),
+        "their router rows are 0 and their bias so low that no token chooses them: the same function, until the bias "
+        "is raised");
+}
+
+// exp of it is 0 in every type, and float16 holds it.
+constexpr double kClosed = -30000;
+
+/// New rows for one tensor of a block's experts.
+std::vector<Slab> new_rows(const ExpertTensor& from, const ExpertBlock& block, const GrowConfig& config) {
+  const StoredWeights::Tensor& tensor = *from.tensor;
+  if (from.of_router) {
+    const bool bias = tensor.shape.size() == 1;
+    return {{.rows = config.experts,
+             .constant = bias && config.closed ? kClosed : 0.0,
+             .std = bias || config.closed ? 0.0 : config.router_std}};
+  }
+  if (!config.copies.empty()) {
+    const auto copied = number_list(config.copies, from.count, parallel::concat("copies, block ", block.number));
+    std::vector<Slab> rows;
+    for (int64_t i = 0; i < config.experts; ++i) {
+      rows.push_back(rows_of(tensor, copied[static_cast<size_t>(i) % copied.size()], 1));
+      rows.back().std = config.noise;
+    }
+    return rows;
+  }
+  return {{.rows = config.experts, .std = from.std}};
+}
+
+MadeTensor grown(const ExpertTensor& from, const ExpertBlock& block, const GrowConfig& config) {
+  MadeTensor made{*from.tensor, {rows_of(*from.tensor, 0, from.count)}};
+  for (Slab& rows : new_rows(from, block, config)) made.slabs.push_back(std::move(rows));
+  const int64_t behind = from.tensor->shape.front() - from.count;
+  if (behind > 0) made.slabs.push_back(rows_of(*from.tensor, from.count, behind));
+  made.of.shape.front() += config.experts;
+  return made;
+}
+
+/// Of a router that had none: 0 for all but the new ones.
+MadeTensor new_bias(const MadeTensor& weight, const ExpertTensor& from, const ExpertBlock& block,
+                    const GrowConfig& config) {
+  MadeTensor bias{weight.of, {{.rows = from.count}, {.rows = config.experts, .constant = kClosed}}};
+  bias.of.name = block.prefix + "moe.router.bias";
+  bias.of.shape = {weight.of.shape.front()};
+  const int64_t behind = weight.of.shape.front() - from.count - config.experts;
+  if (behind > 0) bias.slabs.push_back({.rows = behind});
+  return bias;
+}
+
+Offspring plan_grow(const std::vector<Parent>& parents, const parallel::OwnKeys& keys) {
+  const auto& config = keys.get<GrowConfig>();
+  const Parent& parent = parents.front();
+  const std::vector<ExpertBlock> blocks = expert_blocks_of(parent.recipe);
+  Offspring made{.recipe = parent.recipe, .tensors = {}};
+  ChosenExperts experts;
+  std::map<std::string, std::vector<MadeTensor>> changed;
+  for (const ExpertBlock& block : blocks) {
+    if (!block.moe) continue;
+    if (block.kinds.size() > 1) {
+      user_error("block ", block.number, " of ", parent.place, " has experts of several kinds, \"", block.moe->expert,
+                 "\"; grow knows not of which the new ones are; legal: a model with one kind in each block");
+    }
+    std::vector<int64_t>& own = experts[block.number];
+    own.resize(static_cast<size_t>(block.moe->experts + config.experts), -1);
+    std::iota(own.begin(), own.begin() + block.moe->experts, int64_t{0});
+    const std::vector<ExpertTensor> tensors = expert_tensors(parent, block);
+    const bool has_bias = std::ranges::any_of(
+        tensors, [](const ExpertTensor& each) { return each.of_router && each.tensor->shape.size() == 1; });
+    for (const ExpertTensor& tensor : tensors) {
+      std::vector<MadeTensor>& of = changed[tensor.tensor->name];
+      of.push_back(grown(tensor, block, config));
+      const bool is_weight = tensor.of_router && tensor.tensor->name.ends_with(".weight");
+      if (config.closed && is_weight && !has_bias) of.push_back(new_bias(of.front(), tensor, block, config));
+    }
+    if (config.closed && !has_bias) {
+      made.recipe.moe.router_bias = true;
+      for (moetrain::MoeConfig& named : made.recipe.moe.named) named.router_bias = true;
+    }
+  }
+  if (experts.empty()) user_error(parent.place, " has no block with experts; legal: a mixture, or --operation copy");
+  set_experts(made.recipe, blocks, experts);
+  for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
+    const auto found = changed.find(tensor.name);
+    if (found == changed.end()) {
+      made.tensors.push_back(same_tensor(tensor));
+    } else {
+      for (MadeTensor& one : found->second) made.tensors.push_back(std::move(one));
+    }
+  }
+  return made;
+}
+
+}  // namespace
+
+Operation grow_operation() {
+  return {.sentence = "more experts, copied or drawn, and router rows for them",
+          .keys = parallel::own_keys_of<GrowConfig>,
+          .plan = plan_grow};
+}
+
+}  // namespace launch
