@@ -68,13 +68,14 @@ TEST(PositionBias, IsAddedToProductsThatNothingScales) {
   const at::Tensor later = at::ones({kLength, kLength}, at::kBool).triu(1);
   const at::Tensor share = logits.masked_fill(later, -1e300).softmax(2);
   const at::Tensor mixed = at::matmul(share, heads_of("value.weight")).transpose(0, 1).reshape({kLength, kWidth});
-  const at::Tensor found = attention->forward(x, one, nullptr, {}, bias->forward(kLength, 0));
+  const at::Tensor found = attention->forward(x, one, nullptr, {}, {}, bias->forward(kLength, 0));
   EXPECT_TRUE(at::allclose(found, at::mm(mixed, named["output.weight"].t()), 1e-12, 1e-13));
   std::vector<at::Tensor> parameters = attention->parameters();
   parameters.push_back(bias->parameters().front());
   const at::Tensor weight = random_tensor("w", {kLength, kWidth});
-  expect_gradients([&] { return (attention->forward(x, one, nullptr, {}, bias->forward(kLength, 0)) * weight).sum(); },
-                   parameters, 2e-6, /*samples=*/8);
+  expect_gradients(
+      [&] { return (attention->forward(x, one, nullptr, {}, {}, bias->forward(kLength, 0)) * weight).sum(); },
+      parameters, 2e-6, /*samples=*/8);
 }
 
 TEST(PositionBias, BucketsWithoutADistanceAreRefused) {
