@@ -42,10 +42,10 @@ void walk(const TensorRule& rule, const parallel::ElementRange& own, const Move&
     const int64_t rows = std::min(kTile, last_row - row);
     for (int64_t i = 0; i < rows; ++i) starts[static_cast<size_t>(i)] = row_start(row + i);
     for (int64_t column0 = 0; column0 < columns; column0 += kTile) {
-      for (int64_t column = column0; column < std::min(column0 + kTile, columns); ++column) {
-        for (int64_t i = 0; i < rows; ++i) {
-          move(starts[static_cast<size_t>(i)] + column * stride, (row + i) * columns + column);
-        }
+      const int64_t column1 = std::min(column0 + kTile, columns);
+      for (int64_t i = 0; i < rows; ++i) {
+        const int64_t start = starts[static_cast<size_t>(i)], here = (row + i) * columns;
+        for (int64_t column = column0; column < column1; ++column) move(start + column * stride, here + column);
       }
     }
   }
