@@ -102,8 +102,8 @@ def forward(model, ids, decoder_ids=None):
         return model(input_ids=ids).logits.float()
 
 
-def check_every_expert(model, ids):
-    """Every expert of every block has a token; without one, a wrong import of it would go unseen."""
+def experts_without_token(model, ids):
+    """Every expert of every block should have one; without, a wrong import of it would go unseen."""
     unused, handles = {}, []
 
     def note(name):
@@ -120,8 +120,7 @@ def check_every_expert(model, ids):
     forward(model, ids)
     for handle in handles:
         handle.remove()
-    assert not any(unused.values()), f"experts without a token: {unused}"
-    return len(unused)
+    return {name: experts for name, experts in unused.items() if experts}
 
 
 def make_family(name, folder, dtype="float32", seed=0, shards=1, variant="plain", blocks=None, spelling="current",
@@ -131,8 +130,14 @@ def make_family(name, folder, dtype="float32", seed=0, shards=1, variant="plain"
     config = getattr(transformers, CONFIG_CLASSES[name])(**VARIANTS[name][variant])
     config._attn_implementation = config._experts_implementation = "eager"
     model = auto_class(config).from_config(config).eval()
-    draw_weights(model, torch.float32, seed)
-    check_every_expert(model, prompts(config.vocab_size))
+    for attempt in range(10):  # with one expert a token a draw may leave one out
+        seed += 1000 * (attempt > 0)
+        draw_weights(model, torch.float32, seed)
+        unused = experts_without_token(model, prompts(config.vocab_size))
+        if not unused:
+            break
+    else:
+        raise AssertionError(f"experts without a token: {unused}")
     draw_weights(model, getattr(torch, dtype), seed)
     model.config.dtype = getattr(torch, dtype)
     if config.is_encoder_decoder:
@@ -241,7 +246,8 @@ def self_test():
             assert size < 2e6, f"{family} {variant}: {size} bytes"
             model = load(made)
             ids = prompts(model.config.vocab_size)
-            blocks, logits = check_every_expert(model, ids), forward(model, ids)
+            assert not experts_without_token(model, ids)
+            logits = forward(model, ids)
             assert logits.isfinite().all()
             others = dict(published=dict(spelling="published"))
             if family != "switch":
@@ -258,7 +264,7 @@ def self_test():
                     assert differences(made, again)[0] == [], differences(made, again)[0]
             narrow = load(make_family(family, folder / "b", "bfloat16", shards=2, variant=variant))
             drift = (forward(narrow, ids) - logits).abs().max().item()
-            print(f"{family} {variant}: {size} bytes, {blocks} mixtures, deviation {logits.std():.2f}, "
+            print(f"{family} {variant}: {size} bytes, deviation {logits.std():.2f}, "
                   f"bfloat16 weights differ by {drift:.2f}", flush=True)
     for blocks, family in FORMATS.items():
         with tempfile.TemporaryDirectory() as temporary:
