@@ -130,14 +130,11 @@ def make_family(name, folder, dtype="float32", seed=0, shards=1, variant="plain"
     config = getattr(transformers, CONFIG_CLASSES[name])(**VARIANTS[name][variant])
     config._attn_implementation = config._experts_implementation = "eager"
     model = auto_class(config).from_config(config).eval()
-    for attempt in range(10):  # with one expert a token a draw may leave one out
-        seed += 1000 * (attempt > 0)
+    for seed in range(seed, seed + 5000, 1000):  # with one expert a token a draw may leave one out
         draw_weights(model, torch.float32, seed)
-        unused = experts_without_token(model, prompts(config.vocab_size))
-        if not unused:
+        if not (unused := experts_without_token(model, prompts(config.vocab_size))):
             break
-    else:
-        raise AssertionError(f"experts without a token: {unused}")
+    assert not unused, f"experts without a token: {unused}"
     draw_weights(model, getattr(torch, dtype), seed)
     model.config.dtype = getattr(torch, dtype)
     if config.is_encoder_decoder:
