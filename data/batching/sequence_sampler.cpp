@@ -21,10 +21,14 @@ int64_t item_at(uint64_t seed, int64_t position, int64_t items) {
 int64_t SequenceSampler::window_at(uint64_t seed, int64_t position) const { return item_at(seed, position, windows_); }
 
 std::vector<int64_t> SequenceSampler::windows_at(uint64_t seed, int64_t begin, int64_t count) const {
-  std::vector<int64_t> windows;
-  windows.reserve(static_cast<size_t>(count));
-  for (int64_t position = begin; position < begin + count; ++position) windows.push_back(window_at(seed, position));
-  return windows;
+  return items_at(seed, begin, count, windows_);
+}
+
+std::vector<int64_t> items_at(uint64_t seed, int64_t begin, int64_t count, int64_t items) {
+  std::vector<int64_t> all;
+  all.reserve(static_cast<size_t>(count));
+  for (int64_t position = begin; position < begin + count; ++position) all.push_back(item_at(seed, position, items));
+  return all;
 }
 
 int64_t evaluation_windows(const TokenStream& stream, int64_t sequence_length) {

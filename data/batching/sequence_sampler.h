@@ -1,4 +1,4 @@
-// defines: SequenceSampler, item_at, evaluation_windows, empty_windows, read_windows
+// defines: SequenceSampler, item_at, items_at, evaluation_windows, empty_windows, read_windows
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -30,6 +30,9 @@ class SequenceSampler {
 /// What stands at `position` >= 0 of a run that visits `items` things once an epoch, in a shuffled order that is a
 /// function of (seed, epoch) alone.
 int64_t item_at(uint64_t seed, int64_t position, int64_t items);
+
+/// What stands at positions [begin, begin + count).
+std::vector<int64_t> items_at(uint64_t seed, int64_t begin, int64_t count, int64_t items);
 
 /// Windows that cover every target of the stream, the last one possibly padded: what an evaluation reads in order.
 int64_t evaluation_windows(const TokenStream& stream, int64_t sequence_length);

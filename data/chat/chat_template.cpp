@@ -3,16 +3,10 @@
 #include <algorithm>
 
 #include "parallel/base/fault.h"
+#include "parallel/base/text_list.h"
 
 namespace data {
 namespace {
-
-std::string_view trimmed(std::string_view text) {
-  constexpr const char* kSpace = " \t\n\r\v\f";
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
-}
 
 void write_chatml(const Conversation& conversation, bool ask, ChatWriter& out) {
   for (const ChatMessage& message : conversation) {
@@ -40,7 +34,7 @@ void write_llama3(const Conversation& conversation, bool ask, ChatWriter& out) {
   for (const ChatMessage& message : conversation) {
     header(message.role);
     const size_t begin = out.place();
-    out.say(trimmed(message.content));
+    out.say(parallel::trimmed(message.content, " \t\n\r\v\f"));
     out.control("<|eot_id|>");
     if (message.learned) out.learn_from(begin);
   }

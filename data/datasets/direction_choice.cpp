@@ -5,6 +5,7 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
+#include "parallel/base/text_list.h"
 
 namespace data {
 namespace {
@@ -38,16 +39,6 @@ std::string list_offer(const std::vector<Direction>& known, const std::vector<bo
   return parallel::list_names(names) + (found > kMostListed ? parallel::concat(", ... (", found, " in all)") : "");
 }
 
-std::vector<std::string_view> split_list(std::string_view list) {
-  std::vector<std::string_view> items;
-  for (size_t begin = 0; begin <= list.size();) {
-    const size_t end = std::min(list.find(',', begin), list.size());
-    items.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return items;
-}
-
 }  // namespace
 
 std::vector<Direction> choose_directions(const std::string& list, const DirectionOffer& offer) {
@@ -57,7 +48,7 @@ std::vector<Direction> choose_directions(const std::string& list, const Directio
     const auto place = static_cast<size_t>(direction.source) * offer.groups.size();
     has_pairs.push_back(offer.pairs_GG[place + static_cast<size_t>(direction.target)] > 0);
   }
-  for (const std::string_view item : split_list(list)) {
+  for (const std::string_view item : parallel::split(list, ',')) {
     bool is_known = false, is_offered = false;
     for (size_t i = 0; i < known.size(); ++i) {
       if (!means(item, known[i], offer.groups)) continue;

@@ -3,19 +3,12 @@
 #include <algorithm>
 
 #include "data/datasets/corpus_contents.h"
-#include "parallel/base/fault.h"
 
 namespace data {
 
-DocumentSet::DocumentSet(const TokenCorpus& corpus, Split split, int64_t longest) : corpus_(corpus), longest_(longest) {
-  const CorpusContents& stored = *corpus.shared_contents();
-  for (int64_t d = 0; d < stored.documents(); ++d) {
-    if (stored.split[static_cast<size_t>(d)] == static_cast<uint8_t>(split)) documents_.push_back(d);
-  }
-  if (documents_.empty()) {
-    parallel::user_error(stored.path, ", split '", to_string(split), "', has no documents; prepare it with ",
-                         split == Split::kHeldOut ? "--heldout above 0" : "more text");
-  }
+DocumentSet::DocumentSet(const TokenCorpus& corpus, Split split, int64_t longest)
+    : corpus_(corpus), longest_(longest), documents_(corpus.documents_of(split)) {
+  corpus.require_documents(split);
   for (int64_t i = 0; i < size(); ++i) cut_ += whole_length(i) > longest ? 1 : 0;
 }
 

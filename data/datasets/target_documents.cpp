@@ -21,14 +21,11 @@ int64_t targets_of(const CorpusContents& stored, int64_t begin, int64_t end, int
 
 }  // namespace
 
-TargetDocuments::TargetDocuments(const TokenCorpus& corpus, Split split, int64_t longest)
-    : corpus_(corpus), longest_(longest) {
+TargetDocuments::TargetDocuments(const TokenCorpus& corpus, Split split, int64_t longest) : corpus_(corpus) {
+  corpus.require_documents(split);
   const CorpusContents& stored = *corpus.shared_contents();
-  int64_t found = 0;
-  for (int64_t d = 0; d < stored.documents(); ++d) {
+  for (const int64_t d : corpus.documents_of(split)) {
     const auto i = static_cast<size_t>(d);
-    if (stored.split[i] != static_cast<uint8_t>(split)) continue;
-    ++found;
     const int64_t begin = stored.offsets[i], end = stored.offsets[i + 1];
     const int64_t length = targets_of(stored, begin, end, longest);
     if (length == 0) {
@@ -40,13 +37,9 @@ TargetDocuments::TargetDocuments(const TokenCorpus& corpus, Split split, int64_t
     lengths_.push_back(length);
   }
   if (!documents_.empty()) return;
-  if (found > 0) {
-    parallel::user_error(stored.path, ", split '", to_string(split), "': none of its ", found,
-                         " documents has anything to learn within data.sequence_length = ", longest, " tokens",
-                         "; legal: a longer one");
-  }
-  parallel::user_error(stored.path, ", split '", to_string(split), "', has no documents; prepare it with ",
-                       split == Split::kHeldOut ? "--heldout above 0" : "more text");
+  parallel::user_error(stored.path, ", split '", to_string(split), "': none of its ", left_,
+                       " documents has anything to learn within data.sequence_length = ", longest, " tokens",
+                       "; legal: a longer one");
 }
 
 int64_t TargetDocuments::first_token(int64_t index) const {

@@ -33,7 +33,7 @@ class TargetDocuments {
   int64_t first_token(int64_t index) const;  // of the file
 
   TokenCorpus corpus_;
-  int64_t longest_, cut_ = 0, left_ = 0;
+  int64_t cut_ = 0, left_ = 0;
   std::vector<int64_t> documents_;  // indices into the corpus
   std::vector<int64_t> lengths_;
 };

@@ -244,12 +244,20 @@ int64_t TokenCorpus::aligned_document(int64_t row, int64_t group) const {
   return contents_->aligned_document(row, group);
 }
 
-TokenStream TokenCorpus::stream(Split split) const {
+TokenStream TokenCorpus::stream(Split split) const { return {contents_, documents_of(split)}; }
+
+std::vector<int64_t> TokenCorpus::documents_of(Split split) const {
   std::vector<int64_t> chosen;
   for (int64_t d = 0; d < documents(); ++d) {
     if (contents_->split[static_cast<size_t>(d)] == static_cast<uint8_t>(split)) chosen.push_back(d);
   }
-  return {contents_, std::move(chosen)};
+  return chosen;
+}
+
+void TokenCorpus::require_documents(Split split) const {
+  if (std::ranges::count(contents_->split, static_cast<uint8_t>(split)) > 0) return;
+  parallel::user_error(contents_->path, ", split '", to_string(split), "', has no documents; prepare it with ",
+                       split == Split::kHeldOut ? "--heldout above 0" : "more text");
 }
 
 }  // namespace data

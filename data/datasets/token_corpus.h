@@ -58,6 +58,10 @@ class TokenCorpus {
   DocumentInfo document(int64_t index) const;      // UserError outside [0, documents())
   std::string document_text(int64_t index) const;  // UserError outside [0, documents())
   TokenStream stream(Split split) const;
+  /// Numbers of the split's documents, ascending.
+  std::vector<int64_t> documents_of(Split split) const;
+  /// UserError for a split that has none.
+  void require_documents(Split split) const;
 
   /// Rows of documents that are translations of each other; 0 for a file without an alignment.
   int64_t aligned_rows() const;

@@ -7,6 +7,7 @@
 
 #include "data/hdf5/checksum.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/text_list.h"
 
 namespace data {
 namespace {
@@ -17,17 +18,12 @@ namespace {
                        "\"work/a.h5:3,work/b.h5:1\"");
 }
 
-std::string_view without_blanks(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t"), last = text.find_last_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view() : text.substr(first, last - first + 1);
-}
-
 TokenFile parse_token_file(const std::string& text, std::string_view item) {
   const size_t colon = item.rfind(':');
-  TokenFile file{std::string(without_blanks(item.substr(0, colon)))};
+  TokenFile file{std::string(parallel::trimmed(item.substr(0, colon)))};
   if (file.path.empty()) refuse_files(text, "a file's name is missing");
   if (colon == std::string_view::npos) return file;
-  const std::string_view weight = without_blanks(item.substr(colon + 1));
+  const std::string_view weight = parallel::trimmed(item.substr(colon + 1));
   const auto [end, error] = std::from_chars(weight.data(), weight.data() + weight.size(), file.weight);
   if (error != std::errc{} || end != weight.data() + weight.size() || !std::isfinite(file.weight) || file.weight <= 0) {
     refuse_files(text, parallel::concat(file.path, " has the weight '", weight, "'"));
@@ -58,16 +54,14 @@ std::string fingerprint_of(const std::vector<TokenMixture::Source>& sources) {
 std::vector<TokenFile> parse_token_files(const std::string& text) {
   if (text.find(',') == std::string::npos) return {{text}};
   std::vector<TokenFile> files;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    TokenFile file = parse_token_file(text, std::string_view(text).substr(begin, end - begin));
+  for (const std::string_view item : parallel::split(text, ',')) {
+    TokenFile file = parse_token_file(text, item);
     const auto same = [&](const TokenFile& other) {
       return std::filesystem::path(other.path).lexically_normal() ==
              std::filesystem::path(file.path).lexically_normal();
     };
     if (std::ranges::any_of(files, same)) refuse_files(text, file.path + " comes twice");
     files.push_back(std::move(file));
-    begin = end + 1;
   }
   return files;
 }

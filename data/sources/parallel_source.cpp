@@ -10,6 +10,7 @@
 #include "data/sources/text_source.h"
 #include "data/text/utf8.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/text_list.h"
 
 namespace data {
 namespace {
@@ -92,12 +93,7 @@ void require_equal_lines(const std::vector<ParallelFile>& files) {
 
 }  // namespace
 
-std::string_view strip_line(std::string_view line) {
-  constexpr std::string_view kBlank = " \t\r\v\f";
-  const size_t begin = std::min(line.find_first_not_of(kBlank), line.size());
-  line.remove_prefix(begin);
-  return line.substr(0, line.find_last_not_of(kBlank) + 1);
-}
+std::string_view strip_line(std::string_view line) { return parallel::trimmed(line, " \t\r\v\f"); }
 
 bool is_language_name(std::string_view name) {
   const auto legal = [](char c) {

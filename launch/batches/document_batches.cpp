@@ -133,8 +133,7 @@ std::vector<MicroBatch> DocumentBatches::read(int64_t update) const {
   std::vector<MicroBatch> batches;
   for (int64_t m = 0; m < micro_batches_; ++m) {
     const int64_t first = (update * micro_batches_ + m) * micro_sequences_;
-    std::vector<int64_t> all;
-    for (int64_t i = 0; i < micro_sequences_; ++i) all.push_back(data::item_at(seed_, first + i, documents_.size()));
+    const std::vector<int64_t> all = data::items_at(seed_, first, micro_sequences_, documents_.size());
     batches.push_back(micro_batch(documents_, all, shard_, {}, images_));
   }
   return batches;

@@ -83,9 +83,7 @@ std::vector<MicroBatch> RowBatches::read(int64_t update) const {
   std::vector<MicroBatch> batches;
   for (int64_t m = 0; m < micro_batches_; ++m) {
     const int64_t first = (update * micro_batches_ + m) * micro_rows_;
-    std::vector<int64_t> all;
-    for (int64_t i = 0; i < micro_rows_; ++i) all.push_back(data::item_at(seed_, first + i, packed_.rows()));
-    batches.push_back(packed_.batch(all, shard_, {}));
+    batches.push_back(packed_.batch(data::items_at(seed_, first, micro_rows_, packed_.rows()), shard_, {}));
   }
   return batches;
 }

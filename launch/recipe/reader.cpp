@@ -16,6 +16,7 @@
 #include "launch/toml/toml_text.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
+#include "parallel/base/text_list.h"
 
 namespace launch {
 namespace {
@@ -96,11 +97,6 @@ const RecipeField& find_field(const std::vector<RecipeField>& fields, const Docu
              owners.empty() ? "known sections: " + list_names(sections) : "it is a key of: " + owners);
 }
 
-std::string trimmed(const std::string& text) {
-  const size_t first = text.find_first_not_of(" \t");
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
 /// Of a name such as "moe.top_k"; a section may have dots itself. @pre there is a dot
 std::pair<std::string, std::string> section_and_key(const std::string& name) {
   const size_t dot = name.rfind('.');
@@ -130,7 +126,7 @@ struct Given {
 Given apply_override(const std::vector<RecipeField>& fields, const std::string& text) {
   const std::string place = "--set " + shortened(text);
   const size_t equals = text.find('=');
-  const std::string name = trimmed(text.substr(0, equals));
+  const std::string name(parallel::trimmed(std::string_view(text).substr(0, equals)));
   if (equals == std::string::npos || name.find('.') == std::string::npos) {
     user_error(place, ": wanted section.key=value, such as --set moe.top_k=2");
   }

@@ -8,6 +8,7 @@
 #include "launch/surgery/expert_rows.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
+#include "parallel/base/text_list.h"
 
 namespace launch {
 namespace {
@@ -32,32 +33,20 @@ struct Choosing {
 };
 using Worth = std::vector<double> (*)(const Choosing& choosing);
 
-std::vector<std::string> pieces_of(const std::string& text, char between) {
-  std::vector<std::string> pieces{""};
-  for (const char c : text) {
-    if (c == between) {
-      pieces.emplace_back();
-    } else {
-      pieces.back() += c;
-    }
-  }
-  return pieces;
-}
-
 int64_t layers_with_experts(const std::vector<ExpertBlock>& blocks) {
   return std::ranges::count_if(blocks, [](const ExpertBlock& block) { return block.moe.has_value(); });
 }
 
 std::vector<double> worth_by_list(const Choosing& c) {
-  const std::vector<std::string> lists = pieces_of(c.config.list, ';');
+  const std::vector<std::string_view> lists = parallel::split(c.config.list, ';');
   const int64_t layers = layers_with_experts(c.blocks);
   if (std::ssize(lists) != 1 && std::ssize(lists) != layers) {
     user_error("list = \"", c.config.list, "\" is ", lists.size(), " lists, and ", layers,
                " blocks have experts; legal: one for all, or one for each with semicolons between");
   }
-  const std::string& own = lists.size() == 1 ? lists.front() : lists[static_cast<size_t>(c.layer)];
+  const std::string own(lists.size() == 1 ? lists.front() : lists[static_cast<size_t>(c.layer)]);
   std::vector<double> worth(static_cast<size_t>(c.block.moe->experts), 0.0);
-  if (own.find_first_not_of(' ') == std::string::npos) return worth;
+  if (parallel::trimmed(own, " ").empty()) return worth;
   const std::string place = parallel::concat("list, block ", c.block.number);
   for (const int64_t expert : number_list(own, c.block.moe->experts, place)) worth[static_cast<size_t>(expert)] = 1;
   return worth;

@@ -102,6 +102,7 @@ void Trainer::begin(const Loaded& loaded) {
     metrics_ = std::make_unique<MetricsFile>(folder_.metrics());
     write_file(folder_.recipe(), write_recipe(recipe_));
     keep_came_with(folder_.path, came_with_);
+    keep_chat(folder_, setup_.corpus->chat());
     for (const Loaded::Passed& passed : loaded.passed) set_aside(passed.checkpoint);
   });
   if (measure) measure_plan();
@@ -276,9 +277,7 @@ void Trainer::save() {
                             .build = build_id(),
                             .best = best_};
   parallel::all_ranks(*groups_.control, [&] {
-    if (groups_.control->rank() != 0) return;
-    keep_tokenizer(folder_, setup_.corpus->tokenizer());
-    keep_chat(folder_, setup_.corpus->chat());
+    if (groups_.control->rank() == 0) keep_tokenizer(folder_, setup_.corpus->tokenizer());
   });
   const int64_t bytes =
       write_checkpoint(checkpoint_path(folder_.path, update_), info, checkpoint_tensors(), *groups_.control);

@@ -6,6 +6,7 @@
 #include "moetrain/config/block_list.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
+#include "parallel/base/text_list.h"
 
 namespace moetrain {
 namespace {
@@ -17,10 +18,7 @@ using ConfigOfBlock = std::vector<const MoeConfig*>;  // null: dense
 
 constexpr const char* kUnnamed = "moe";  // [moe] itself, in a placement
 
-std::string without_spaces(std::string_view text) {
-  const size_t first = std::min(text.find_first_not_of(' '), text.size());
-  return std::string(text.substr(first, text.find_last_not_of(' ') + 1 - first));
-}
+std::string without_spaces(std::string_view text) { return std::string(parallel::trimmed(text, " ")); }
 
 /// Reads MoeConfig::placement; every refusal names it.
 class Placement {
@@ -33,13 +31,8 @@ class Placement {
       user_error("moe.layers = \"", config_.layers, "\" with moe.placement = \"", config_.placement,
                  "\": both say which blocks hold experts; legal: one of them");
     }
-    std::string_view rest = config_.placement;
-    while (true) {
-      const size_t end = rest.find(';');
-      place(rest.substr(0, end));
-      if (end == std::string_view::npos) return of_block_;
-      rest.remove_prefix(end + 1);
-    }
+    for (const std::string_view piece : parallel::split(config_.placement, ';')) place(piece);
+    return of_block_;
   }
 
  private:

@@ -9,15 +9,12 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
+#include "parallel/base/text_list.h"
 
 namespace parallel {
 namespace {
 
-std::string trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(' ');
-  if (begin == std::string_view::npos) return {};
-  return std::string(text.substr(begin, text.find_last_not_of(' ') - begin + 1));
-}
+std::string without_spaces(std::string_view text) { return std::string(trimmed(text, " ")); }
 
 [[noreturn]] void refuse_list(const std::string& key, const std::string& text, PatternValues values) {
   const bool numbers = values == PatternValues::kNumbers;
@@ -54,17 +51,14 @@ std::string of_any_block(const std::string& name) {
 
 std::vector<NamePattern> name_patterns(const std::string& key, const std::string& text, PatternValues values) {
   std::vector<NamePattern> patterns;
-  if (trimmed(text).empty()) return patterns;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    const std::string item = text.substr(begin, end - begin);
+  if (without_spaces(text).empty()) return patterns;
+  for (const std::string_view item : split(text, ',')) {
     const size_t colon = item.find(':');
-    NamePattern pattern{.pattern = trimmed(item.substr(0, colon))};
-    const bool numbered = colon != std::string::npos;
+    NamePattern pattern{.pattern = without_spaces(item.substr(0, colon))};
+    const bool numbered = colon != std::string_view::npos;
     if (pattern.pattern.empty() || numbered != (values == PatternValues::kNumbers)) refuse_list(key, text, values);
-    if (numbered) pattern.value = number_behind(trimmed(item.substr(colon + 1)), key, text);
+    if (numbered) pattern.value = number_behind(without_spaces(item.substr(colon + 1)), key, text);
     patterns.push_back(std::move(pattern));
-    begin = end + 1;
   }
   return patterns;
 }
