@@ -141,6 +141,10 @@ const Family& family_for(const ModelShape& shape) {
                          "\" cannot be exported: it is layers of experts of several ",
                          "kinds, and every architecture of transformers that is known here has one kind");
   }
+  if (!moe.expert_weights.empty()) {
+    parallel::user_error("moe.expert_weights cannot be exported: no architecture of transformers that is known here ",
+                         "has experts that share weights; `transform --operation separate` gives each its own");
+  }
   const Family* nearest = nullptr;
   std::vector<Difference> least;
   for (const Family& family : known_families()) {

@@ -82,7 +82,8 @@ class StageCounter {
     // Its own node runs after that of the shared expert, whose tensors are gone by then.
     const int64_t travelling = R * W + N * ((alone ? 2 : 3) * W + block.expert.in_backward);
     const double share = most_experts(recipe_, block);
-    const auto experts = static_cast<int64_t>(std::llround(share * static_cast<double>(block.kinds.ffn)));
+    const auto experts =
+        static_cast<int64_t>(std::llround(share * static_cast<double>(moetrain::weight_sets(block.moe))));
     const int64_t weights = experts * block.expert.parameters * b_;
     stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + weights;
     stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(block, T));

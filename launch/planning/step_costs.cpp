@@ -200,7 +200,7 @@ class StepCounter {
     load.matrices = block.expert.matrices;
     load.multiply_adds = at_experts * block.expert.multiply_adds;
     // One multiplication for each of a rank's experts.
-    const double experts = most_experts(recipe_, block) * static_cast<double>(block.kinds.ffn);
+    const double experts = most_experts(recipe_, block) * static_cast<double>(moetrain::weight_sets(block.moe));
     const double starts = (experts - 1) * multiply_.alpha * static_cast<double>(load.matrices);
     load.dense_forward_seconds = open_.forward + starts;
     load.dense_backward_seconds = open_.backward + 2 * starts + multiply_.beta * at_experts * block.expert.made_again;

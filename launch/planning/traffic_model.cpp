@@ -256,7 +256,8 @@ class TrafficForms {
     if (work_.mesh.expert * work_.mesh.expert_tensor == 1) return 0;
     int64_t numbers = 0;
     for (const PlannedBlock& block : work_.blocks) {
-      if (block.experts) numbers += std::max<int64_t>(1, ways(block) - 1) * micro() * work_.passes * block.kinds.ffn;
+      if (block.experts)
+        numbers += std::max<int64_t>(1, ways(block) - 1) * micro() * work_.passes * moetrain::weight_sets(block.moe);
     }
     return kNumber * ranks() * numbers + norm(parallel::Replicas::kExpertData);
   }

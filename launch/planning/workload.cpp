@@ -27,7 +27,7 @@ namespace {
 moetrain::ExpertCosts largest_costs(const Recipe& recipe, const moetrain::MoeConfig& layer,
                                     const moetrain::ExpertShape& shape, int64_t parts) {
   const std::vector<moetrain::ExpertRange> ranges = moetrain::expert_ranges(layer, recipe.registry->experts);
-  const parallel::ExpertMap map = parallel::expert_map(recipe.mesh, layer.experts);
+  const parallel::ExpertMap map = parallel::expert_map(recipe.mesh, moetrain::weight_sets(layer));
   moetrain::ExpertCosts most;
   double multiplied = -1;
   for (int64_t rank = 0; rank < std::ssize(map.counts); ++rank) {
@@ -119,7 +119,7 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
 }
 
 double most_experts(const Recipe& recipe, const PlannedBlock& block) {
-  const parallel::ExpertMap map = parallel::expert_map(recipe.mesh, block.kinds.ffn);
+  const parallel::ExpertMap map = parallel::expert_map(recipe.mesh, moetrain::weight_sets(block.moe));
   return static_cast<double>(*std::ranges::max_element(map.counts)) / static_cast<double>(map.experts());
 }
 

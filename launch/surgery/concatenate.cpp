@@ -14,11 +14,6 @@ namespace {
 
 using parallel::user_error;
 
-struct NoKeys {};
-
-template <class Visitor>
-void visit(NoKeys&, Visitor&) {}
-
 /// All parents have it, in this shape.
 MadeTensor mean_tensor(const StoredWeights::Tensor& tensor, size_t parents) {
   MadeTensor made = same_tensor(tensor);

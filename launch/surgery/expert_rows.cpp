@@ -44,6 +44,10 @@ void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>&
   std::optional<std::string> expert;
   for (const ExpertBlock& block : blocks) {
     if (!block.moe || block.moe->name != config.name) continue;
+    if (!config.expert_weights.empty()) {
+      user_error("the experts of block ", block.number, " share weights (", section_of(config),
+                 ".expert_weights); legal: --operation separate before");
+    }
     const std::vector<int64_t>& own = chosen.at(block.number);
     experts.push_back(std::ssize(own));
     const std::string text = spelt_kinds(block.kinds, numbers_of_kinds(block.kinds, own));

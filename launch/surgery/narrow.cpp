@@ -97,7 +97,7 @@ Offspring plan_narrow(const std::vector<Parent>& parents, const parallel::OwnKey
     if (!block.moe) continue;
     check_block(parent, block, config);
     const std::vector<ExpertTensor> tensors = expert_tensors(parent, block);
-    const auto kept = kept_units(parent, tensors, block.moe->experts, config.hidden);
+    const auto kept = kept_units(parent, tensors, block.kinds.front().count, config.hidden);
     for (const ExpertTensor& tensor : tensors) {
       if (!tensor.of_router) changed[tensor.tensor->name] = narrowed(*tensor.tensor, kept);
     }

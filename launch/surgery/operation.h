@@ -1,5 +1,5 @@
 // What can be done to a model's weights, as rows of a table.
-// defines: Parent, Offspring, Operation, builtin_operations
+// defines: Parent, Offspring, NoKeys, Operation, builtin_operations
 #pragma once
 #include <memory>
 #include <string>
@@ -26,6 +26,12 @@ struct Offspring {
   std::vector<MadeTensor> tensors;
 };
 
+/// Of an operation that is told nothing.
+struct NoKeys {};
+
+template <class Visitor>
+void visit(NoKeys&, Visitor&) {}
+
 struct Operation {
   const char* sentence = nullptr;
   /// What it may be told, by --set KEY=VALUE.
@@ -44,6 +50,8 @@ Operation copy_operation();
 Operation prune_operation();
 Operation grow_operation();
 Operation narrow_operation();
+Operation share_operation();
+Operation separate_operation();
 Operation widen_vocabulary_operation();
 Operation concatenate_operation();
 Operation average_operation();

@@ -8,6 +8,8 @@ parallel::NameTable<Operation> builtin_operations() {
            {"prune", prune_operation()},
            {"grow", grow_operation()},
            {"narrow", narrow_operation()},
+           {"share", share_operation()},
+           {"separate", separate_operation()},
            {"widen_vocabulary", widen_vocabulary_operation()},
            {"concatenate", concatenate_operation()},
            {"average", average_operation()}}};

@@ -1,5 +1,7 @@
 #include "moetrain/config/expert_kinds.h"
 
+#include <algorithm>
+
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -26,6 +28,22 @@ ExpertKinds expert_kinds(const MoeConfig& config) {
           .copy = config.copy_experts,
           .zero = config.zero_experts,
           .null = config.null_experts};
+}
+
+int64_t weight_sets(const MoeConfig& config) {
+  const std::vector<int64_t>& set_E = config.expert_weights;
+  if (set_E.empty()) return config.experts;
+  if (std::ssize(set_E) != config.experts) {
+    parallel::user_error(section_of(config), ".expert_weights has ", set_E.size(), " numbers, and a layer has ",
+                         config.experts, " experts; legal: ", config.experts, " numbers, or none");
+  }
+  const int64_t sets = *std::ranges::max_element(set_E) + 1;
+  for (int64_t set = 0; set < sets; ++set) {
+    if (std::ranges::count(set_E, set) > 0) continue;
+    parallel::user_error(section_of(config), ".expert_weights names set ", sets - 1, ", and no expert has set ", set,
+                         "; legal: sets numbered from 0 without gaps");
+  }
+  return sets;
 }
 
 int64_t first_of_kind(const ExpertKinds& kinds, int64_t ExpertKinds::*count) {

@@ -42,6 +42,7 @@ struct MoeConfig : parallel::HasOwnKeys {
   int64_t top_k = 2;
   std::vector<int64_t> experts_by_layer;
   std::string expert = "feed_forward";
+  std::vector<int64_t> expert_weights;
   parallel::Enum<Rows> rows = Rows::kTokens;
   int64_t latent = 0;
   int64_t hidden = 256;
@@ -120,6 +121,10 @@ void visit(LayerKeys& keys, Visitor& field) {
       "expert", config.expert, anything(),
       "what the routed experts are: one kind for all, or several with their numbers, such as \"gru:1,feed_forward:3\"; "
       "a width of their own in brackets: \"feed_forward:4,feed_forward(128):4\"");
+  field(
+      "expert_weights", config.expert_weights, between(0, 1 << 16),
+      "of each routed expert the number of the set of weights that it computes with, such as [0, 0, 1], where several "
+      "share one, as merging leaves them; moe.expert then counts sets; empty: each has its own");
   field("rows", config.rows, anything(),
         "what is routed and dispatched: each token alone, or, of blocks that see whole sequences, these");
   field("latent", config.latent, between(0, 1 << 20),

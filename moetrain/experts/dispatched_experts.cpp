@@ -5,6 +5,7 @@
 #include <functional>
 #include <numeric>
 
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/experts/adapted_experts.h"
 #include "moetrain/experts/expert_mix.h"
 #include "moetrain/layers/sequence_rows.h"
@@ -16,7 +17,7 @@ DispatchedExperts::DispatchedExperts(const ParameterSource& source, const parall
                                      const ExpertShape& shape, const MoeConfig& config)
     : width_(shape.width), of_sequences_(config.rows == Rows::kSequences) {
   const parallel::Mesh& mesh = *source.mesh();
-  group_ = {source.mesh(), parallel::expert_map(mesh.config(), config.experts), mesh.schedule()->add_layer()};
+  group_ = {source.mesh(), parallel::expert_map(mesh.config(), weight_sets(config)), mesh.schedule()->add_layer()};
   const int64_t shared_by = mesh.shape().expert_tensor, rank = mesh.place().expert;
   const std::vector<ExpertRange> ranges = expert_ranges(config, kinds);
   std::vector<ExpertMix::Part> parts;

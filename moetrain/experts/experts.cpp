@@ -96,6 +96,7 @@ int64_t number_of(const MoeConfig& config, const std::string& text, const char* 
 
 std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::NameTable<ExpertPreset>& table) {
   const auto items = items_of(config.expert);
+  const int64_t sets = weight_sets(config);
   std::vector<ExpertRange> ranges;
   int64_t first = 0;
   for (const auto& [kind, width, number] : items) {
@@ -109,7 +110,7 @@ std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::
                       .hidden = config.hidden,
                       .section = section_of(config)};
     if (width) range.hidden = number_of(config, *width, "hidden width"), range.suffix = "_" + *width;
-    range.count = alone ? config.experts : number_of(config, number.value_or(""), "number of experts");
+    range.count = alone ? sets : number_of(config, number.value_or(""), "number of experts");
     for (const ExpertRange& before : ranges) {
       if (before.kind != kind || before.hidden != range.hidden) continue;
       refuse(config, parallel::concat("'", kind, "' ", width ? "of width " + *width + " " : "", "is named twice"));
@@ -117,8 +118,10 @@ std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::
     first += range.count;
     ranges.push_back(std::move(range));
   }
-  if (first != config.experts) {
-    refuse(config, parallel::concat("these are ", first, " experts, and moe.experts is ", config.experts));
+  if (first != sets) {
+    refuse(config, parallel::concat("these are ", first, " experts, and ",
+                                    config.expert_weights.empty() ? "moe.experts is " : "moe.expert_weights has ", sets,
+                                    config.expert_weights.empty() ? "" : " sets of weights"));
   }
   return ranges;
 }

@@ -33,6 +33,9 @@ void MoeLayer::add_experts(const ParameterSource& source, const Shape& shape, co
                            .output_std = latent > 0 ? shape.std : shape.output_std};
   experts_ = register_module(
       "experts", std::make_shared<DispatchedExperts>(source.at("experts"), tables.experts, expert, config_));
+  if (!config_.expert_weights.empty()) {
+    shared_weights_.emplace(config_.expert_weights, source.options().device());
+  }
   if (latent > 0) {
     latent_up_ = register_module(
         "latent_up", std::make_shared<Linear>(source.at("latent_up"), latent, shape.width, shape.output_std));
@@ -103,7 +106,8 @@ LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& sc
 at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment,
                             const SequenceRows* rows, const AdapterDraws& draws) const {
   const at::Tensor narrow = latent_down_ ? latent_down_->forward(tokens_TD, draws) : tokens_TD;
-  const parallel::Assignment dispatched = dispatched_choices(assignment, config_.experts);
+  parallel::Assignment dispatched = dispatched_choices(assignment, config_.experts);
+  if (shared_weights_) dispatched = shared_weights_->of_sets(dispatched);
   at::Tensor out_TD = rows != nullptr ? rows->unpack(experts_->forward(rows->pack(narrow), dispatched))
                                       : experts_->forward(narrow, dispatched);
   if (latent_up_) out_TD = latent_up_->forward(out_TD, draws);
@@ -120,9 +124,8 @@ at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& 
 }
 
 int64_t MoeLayer::idle_parameters() const {
-  const int64_t idle = config_.experts - std::min(config_.top_k, config_.experts);
-  return experts_->parameters_of_all() / config_.experts * idle +
-         experts_->parameters_of_all() % config_.experts * idle / config_.experts;
+  const int64_t sets = weight_sets(config_), idle = sets - std::min(config_.top_k, sets);
+  return experts_->parameters_of_all() / sets * idle + experts_->parameters_of_all() % sets * idle / sets;
 }
 
 ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTable& placements) {

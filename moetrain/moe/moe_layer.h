@@ -5,6 +5,7 @@
 
 #include "moetrain/experts/dispatched_experts.h"
 #include "moetrain/experts/local_experts.h"
+#include "moetrain/experts/shared_weights.h"
 #include "moetrain/layers/feed_forward.h"
 #include "moetrain/layers/sequence_rows.h"
 #include "moetrain/moe/moe_tables.h"
@@ -89,10 +90,11 @@ class MoeLayer : public torch::nn::Module {
   std::shared_ptr<Router> router_;
   std::shared_ptr<Linear> latent_down_, latent_up_;  // null where experts work in the model's width
   std::shared_ptr<DispatchedExperts> experts_;
-  std::shared_ptr<LocalExperts> local_;        // null where no kind of them gives more than 0
-  std::shared_ptr<FeedForward> shared_;        // null where there is none
-  std::shared_ptr<Linear> shared_gate_;        // null where it is not gated
-  std::shared_ptr<ResidualMix> residual_mix_;  // null where it is added
+  std::optional<SharedWeights> shared_weights_;  // none where each expert has its own
+  std::shared_ptr<LocalExperts> local_;          // null where no kind of them gives more than 0
+  std::shared_ptr<FeedForward> shared_;          // null where there is none
+  std::shared_ptr<Linear> shared_gate_;          // null where it is not gated
+  std::shared_ptr<ResidualMix> residual_mix_;    // null where it is added
 };
 
 }  // namespace moetrain

@@ -1,5 +1,6 @@
 // Layers of several kinds in one model, and experts of several widths in one layer, give the same numbers on any ranks.
 #include "tests/launch/training/trainer_fixture.h"
+#include "tests/support/bounded_experts.h"
 
 namespace {
 
@@ -38,6 +39,18 @@ const KindsCase kKindsCases[] = {
     {"experts_of_three_widths",
      [](launch::Recipe& r) {
        r.moe.expert = "feed_forward(24):1,feed_forward:2,feed_forward(8):3", r.train.micro_batches = 2;
+     }},
+    {"experts_that_share_weights",
+     [](launch::Recipe& r) {
+       r.moe.expert_weights = {0, 1, 0, 2, 1, 3}, r.moe.top_k = 3, r.train.micro_batches = 2;
+       bound_experts(r.moe, 0.9);
+     }},
+    {"shared_weights_of_two_widths_recomputed",
+     [](launch::Recipe& r) {
+       r.train.recompute = "block";
+       add_other(r, "moe:0; other:1", [](moetrain::MoeConfig& c) {
+         c.expert_weights = {2, 1, 0, 0, 1, 0}, c.expert = "feed_forward(24):2,feed_forward:1";
+       });
      }},
     {"widths_in_one_of_two_kinds_recomputed_by_muon",
      [](launch::Recipe& r) {

@@ -16,6 +16,7 @@
 #include "launch/models/model_builder.h"
 #include "launch/ranks/groups.h"
 #include "launch/training/train_step.h"
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "moetrain/objectives/distillation.h"
 #include "moetrain/objectives/two_pass.h"
@@ -72,8 +73,8 @@ inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch
   bool divides = true, alike = true;
   for (const auto& layer : moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
     if (!layer) continue;
-    divides = divides && layer->experts % expert == 0;
-    alike = alike && layer->experts == recipe.moe.experts;
+    divides = divides && moetrain::weight_sets(*layer) % expert == 0;
+    alike = alike && moetrain::weight_sets(*layer) == moetrain::weight_sets(recipe.moe);
   }
   if (!alike && !divides) {
     expert_tensor *= recipe.moe.hidden % expert == 0 ? expert : 1;
@@ -84,7 +85,7 @@ inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch
   mesh.receive_bound = 1.5;
   if (divides || !alike) return mesh;
   mesh.experts_by_rank.assign(static_cast<size_t>(expert), 1);
-  mesh.experts_by_rank.front() += recipe.moe.experts - expert;
+  mesh.experts_by_rank.front() += moetrain::weight_sets(recipe.moe) - expert;
   return mesh;
 }
 
