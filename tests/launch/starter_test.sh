@@ -162,6 +162,13 @@ speaks() {  # WHAT PATTERN: of the last code_of
 expect "a component that is not there" 1 "$(OMPI_MCA_plm=nosuch code_of "$run" -n 2 -- exit0 "$folder/run")"
 speaks "what it is" 'Component: nosuch'
 speaks "where it comes from" '^launch/run: .*OMPI_MCA_plm=nosuch'
+mkdir "$folder/told"
+printf '#!/bin/sh\necho "$*" >"%s/told/words"\n' "$folder" >"$folder/told/mpirun"
+chmod +x "$folder/told/mpirun"
+expect "an mpirun that is told what to hand on" 0 \
+  "$(PATH=$folder/told:$PATH NCCL_SOCKET_IFNAME=eth0 UCX_TLS=tcp code_of "$run" -n 2 -- exit0 "$folder/run")"
+expect "variables for libraries" 2 "$(grep -oE -e '-x (NCCL_SOCKET_IFNAME|UCX_TLS) ' "$folder/told/words" | wc -l)"
+expect "threads, once" 1 "$(grep -oE -e '-x OMP_NUM_THREADS ' "$folder/told/words" | wc -l)"
 mkdir "$folder/mute"
 printf '#!/bin/sh\nexit 213\n' >"$folder/mute/mpirun"
 chmod +x "$folder/mute/mpirun"
