@@ -13,6 +13,7 @@
 #include "launch/evaluation/evaluation.h"
 #include "launch/evaluation/translation.h"
 #include "launch/models/trained_model.h"
+#include "launch/ranks/processor.h"
 #include "launch/records/record_json.h"
 #include "launch/runs/run_folder.h"
 #include "launch/runs/token_file.h"
@@ -150,7 +151,7 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
   parallel::all_ranks(*world, [&] {
     trained = load_trained_model(arguments.run, update, device,
                                  {arguments.data_file, arguments.overrides, arguments.average, arguments.registry});
-    use_threads(*trained);
+    use_processor(trained->recipe.run);
     mixture =
         open_token_file(arguments.run, trained->recipe, trained->info, arguments.data_file, data::Verify::kTokens);
     Recipe scored = trained->recipe;

@@ -1,9 +1,9 @@
 #include "launch/models/trained_model.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include "launch/models/model_builder.h"
+#include "launch/ranks/processor.h"
 #include "launch/runs/run_folder.h"
 #include "launch/runs/run_tokenizer.h"
 #include "launch/runs/token_file.h"
@@ -77,11 +77,9 @@ TrainedModel load_whole_model(const std::filesystem::path& run_folder, const std
   parallel::LocalCommunicator alone;
   TrainedModel trained = load_trained_model(run_folder, chosen_update(run_folder, update, alone), at::kCPU,
                                             {.data_file = data_file, .registry = std::move(registry)});
-  use_threads(trained);
+  use_processor(trained.recipe.run);
   return trained;
 }
-
-void use_threads(const TrainedModel& trained) { at::set_num_threads(static_cast<int>(trained.recipe.run.threads)); }
 
 const data::Tokenizer& tokenizer_of(const TrainedModel& trained) {
   if (trained.tokenizer == nullptr) {

@@ -1,4 +1,4 @@
-// defines: TrainedModel, load_trained_model, load_whole_model, use_threads, model_as, tokenizer_of: checkpoint ->
+// defines: TrainedModel, load_trained_model, load_whole_model, model_as, tokenizer_of: checkpoint ->
 // model
 #pragma once
 #include <filesystem>
@@ -33,7 +33,8 @@ struct LoadOptions {
 
 /// `update`: which checkpoint, as newest_update() gives it. UserError where the folder holds no run or no checkpoint
 /// (or fewer than `average`), or the tokenizer is another one. The token file is looked for only where it is named, or
-/// where an older run folder keeps no tokenizer.
+/// where an older run folder keeps no tokenizer. Threads and memory stay as they are: a teacher does not decide for its
+/// student.
 TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
                                 const LoadOptions& options = {});
 
@@ -41,9 +42,6 @@ TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t
 /// `update`: as chosen_update takes it.
 TrainedModel load_whole_model(const std::filesystem::path& run_folder, const std::string& data_file,
                               std::shared_ptr<const Registry> registry, const std::string& update = {});
-
-/// As many compute threads as the run's recipe says. Loading changes none: a teacher does not decide for its student.
-void use_threads(const TrainedModel& trained);
 
 /// The model as one of a kind. UserError, naming what is needed, where it is of another kind.
 template <class Kind>

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "moetrain/layers/output_head.h"
+
 namespace launch {
 namespace {
 
@@ -101,8 +103,7 @@ class StageCounter {
     for (int64_t pass = 0; pass < P; ++pass) stage.kept += normed(work_.tokens, gathers);
     stage.kept += P * G * D_ * b_ + table * b_;
     const bool cpu = recipe_.run.device == Device::kCpu;
-    const int64_t chunk =
-        std::min(G, std::max<int64_t>(cpu ? 64 : 1, (int64_t{1} << (cpu ? 18 : 22)) / std::max<int64_t>(1, V * P)));
+    const int64_t chunk = std::min(G, moetrain::OutputHead::tokens_of_chunk(cpu, V * P));
     const int64_t tables =
         (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 && shared ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
     stage.head_chunk = chunk * (V * tables * w_ + 2 * D_ * b_);

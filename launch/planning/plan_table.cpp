@@ -8,6 +8,7 @@
 
 #include "launch/profiles/plan_file.h"
 #include "parallel/base/fault.h"
+#include "parallel/memory/kept_memory.h"
 
 namespace launch {
 namespace {
@@ -62,6 +63,11 @@ void append_memory(std::string& text, const PlanRequest& request, const LayoutPl
   }
   append_line(text, "%-16s %14.2f %14.2f  of %.2f; peak in %s", "all", mebi(plan.memory.total()),
               mebi(plan.bounded.total()), request.machine.memory_gib * 1024, plan.memory.peak.c_str());
+  if (request.recipe.run.keep_memory && request.recipe.run.device == Device::kCpu) {
+    constexpr double kSurplus = parallel::KeptMemory::kSurplus;
+    append_line(text, "%-16s %14.2f %14.2f  at most, beside it (run.keep_memory)", "kept",
+                kSurplus * mebi(plan.memory.total()), kSurplus * mebi(plan.bounded.total()));
+  }
   if (plan.memory.state.host > 0) {
     append_line(text, "%-16s %14.2f %14s  moments and masters of a rank (optimizer.offload)", "on the host",
                 mebi(plan.memory.state.host), "");

@@ -24,6 +24,7 @@ struct RunConfig {
   parallel::Enum<Device> device = Device::kCpu;
   parallel::Enum<Precision> precision = Precision::kFloat32;
   int64_t threads = 1;
+  bool keep_memory = true;
   bool deterministic = false;
   parallel::Enum<Checks> checks = Checks::kOff;
 };
@@ -36,6 +37,9 @@ void visit(RunConfig& config, Visitor& field) {
   field("device", config.device, anything(), "cpu: MPI between ranks; cuda: one GPU a rank, NCCL between them");
   field("precision", config.precision, anything(), "of weights and activations; bf16 keeps float32 master weights");
   field("threads", config.threads, between(1, 1024), "compute threads of a rank");
+  field("keep_memory", config.keep_memory, anything(),
+        "on the CPU: memory that tensors gave back is kept for the next ones, up to a quarter of the most that was in "
+        "use; false: the system has it back at once, and each fresh page of it costs time");
   field("deterministic", config.deterministic, anything(),
         "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
   field("checks", config.checks, anything(),

@@ -62,6 +62,7 @@ struct StepRecord {
   std::vector<LayerRecord> layers = {};
   NamedNumbers bytes = {};
   double mpi_thread_share = kNoNumber;
+  double page_faults = kNoNumber;
   std::optional<NamedNumbers> sources = std::nullopt;
 };
 
@@ -167,6 +168,8 @@ void visit(StepRecord& record, Visitor& field) {
   field("bytes", record.bytes,
         "what the first rank handed to others in an update by axis, means since the line before");
   field("mpi_thread_share", record.mpi_thread_share, "processor share of the thread that carries MPI");
+  field("page_faults", record.page_faults,
+        "pages that the system had to hand to the first rank in an update, mean since the line before");
   field("sources", record.sources,
         "tokens read of each token file since the start of the run, where there are several");
 }

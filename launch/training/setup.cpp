@@ -1,13 +1,14 @@
 #include "launch/training/setup.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "launch/models/model_builder.h"
 #include "launch/models/trained_model.h"
+#include "launch/ranks/processor.h"
 #include "launch/recipe/rules.h"
 #include "launch/runs/run_folder.h"
 #include "launch/runs/token_file.h"
@@ -19,7 +20,9 @@ namespace launch {
 
 TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device device_)
     : recipe(recipe_), groups(std::move(groups_)), device(device_) {
-  at::set_num_threads(static_cast<int>(recipe.run.threads));
+  use_processor(recipe.run);
+  // Read at the first multiplication on a GPU, which LibTorch refuses without it.
+  if (recipe.run.deterministic && device.is_cuda()) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
   at::globalContext().setDeterministicAlgorithms(recipe.run.deterministic, /*warn_only=*/false);
   parallel::all_ranks(*groups.control, [&] {
     // One rank reads every token once to check them; the file is the same for all.

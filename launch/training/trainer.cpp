@@ -19,6 +19,7 @@
 #include "launch/training/step_recording.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/comm/stream_work.h"
+#include "parallel/memory/kept_memory.h"
 
 namespace launch {
 
@@ -248,6 +249,9 @@ void Trainer::log(const StepReport& report) {
     for (const auto& [axis, sum] : bytes_) record.bytes.emplace_back(axis, static_cast<double>(sum / updates));
     const double engine = groups_.engine != nullptr ? groups_.engine->cpu_seconds() : 0;
     record.mpi_thread_share = (engine - std::exchange(engine_seconds_, engine)) / seconds;
+    const int64_t faults = parallel::page_faults();
+    record.page_faults =
+        static_cast<double>(faults - std::exchange(page_faults_, faults)) / static_cast<double>(updates);
     record.dropped = static_cast<double>(dropped_);
     record.sources = tokens_by_source(setup_.batches->source_tokens(update_));
     metrics_->write(record);

@@ -90,6 +90,7 @@ class Trainer {
   std::map<std::string, int64_t> bytes_;  // of updates, by axis
   int64_t logged_update_ = 0;
   double engine_seconds_ = 0;
+  int64_t page_faults_ = 0;
 };
 
 }  // namespace launch

@@ -17,13 +17,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-/// Tokens whose logits are at hand together: on a CPU as many as its second cache holds with what is made of them, but
-/// enough for the matrix multiplications; on a GPU 16 MiB of float32.
-int64_t tokens_of_chunk(const at::Tensor& hidden, int64_t logits_per_token) {
-  const bool cpu = hidden.device().is_cpu();
-  return std::max<int64_t>(cpu ? 64 : 1, (int64_t{1} << (cpu ? 18 : 22)) / logits_per_token);
-}
-
 at::ScalarType at_least_float(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
 
 // C tokens of a chunk, P passes over them
@@ -141,7 +134,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     const at::ScalarType wide = at_least_float(hidden_PGD.scalar_type());
     // Of the largest part of the vocabulary: the same chunks on every rank.
     const int64_t columns = (vocabulary.size() + vocabulary.ranks() - 1) / vocabulary.ranks();
-    const int64_t size = tokens_of_chunk(hidden_PGD, columns * passes);
+    const int64_t size = OutputHead::tokens_of_chunk(hidden_PGD.device().is_cpu(), columns * passes);
     const auto options = hidden_PGD.options().dtype(wide);
     const at::Tensor correct_G = at::zeros({with_gradient ? 0 : tokens}, options.dtype(at::kBool));
     const at::Tensor nll_G = at::zeros({tokens}, options), total = at::zeros({}, options),
@@ -223,6 +216,10 @@ HeadLoss loss_of(const std::vector<at::Tensor>& hidden_PTD, const at::Tensor& we
 }
 
 }  // namespace
+
+int64_t OutputHead::tokens_of_chunk(bool cpu, int64_t logits_per_token) {
+  return std::max<int64_t>(256, (int64_t{1} << (cpu ? 18 : 26)) / std::max<int64_t>(1, logits_per_token));
+}
 
 OutputHead::OutputHead(const ParameterSource& source, int64_t width, int64_t vocabulary, double std)
     : vocabulary_(vocabulary, source.mesh()),

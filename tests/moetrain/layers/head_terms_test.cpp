@@ -146,17 +146,18 @@ TEST(HeadTerms, ATeacherGetsNoGradientAndItselfTeachesNothing) {
   EXPECT_NEAR(itself.second.item<double>(), 0.0, 1e-14);
 }
 
-// 2^20 entries and two passes leave 2 tokens a chunk.
 TEST(HeadTerms, ChunksMakeNoDifferenceToTwoPassesAndTeachers) {
-  const int64_t vocabulary = int64_t{1} << 20;
+  const int64_t vocabulary = int64_t{1} << 11, chunk = OutputHead::tokens_of_chunk(/*cpu=*/true, 2 * vocabulary);
+  ASSERT_LE(chunk, 256);
+  const int64_t tokens = 2 * chunk + 1;
   const at::Tensor weight = term_weight(vocabulary, 2), teacher_weight = random_tensor("its head", {vocabulary, 2});
   const OutputHead head(weight), teacher(teacher_weight);
-  const at::Tensor p = term_hidden(5, 2), q = random_tensor("second pass", {5, 2}).requires_grad_(true);
-  at::Tensor wanted = (at::arange(5, at::kLong) * 123457).remainder(vocabulary);
+  const at::Tensor p = term_hidden(tokens, 2), q = random_tensor("second pass", {tokens, 2}).requires_grad_(true);
+  at::Tensor wanted = (at::arange(tokens, at::kLong) * 123457).remainder(vocabulary);
   wanted[2] = OutputHead::kIgnored;
   const TargetTokens targets{wanted, 0.25, 0.1};
   expect_same_terms(head.two_pass(p, q, targets, 5.0), naive_two_pass(p, q, weight, targets, 5.0), {p, q, weight});
-  const at::Tensor taught = random_tensor("teacher", {5, 2});
+  const at::Tensor taught = random_tensor("teacher", {tokens, 2});
   expect_same_terms(head.distillation(p, {taught, teacher, 0.7, 2.0}, targets),
                     naive_distillation(p, weight, at::mm(taught, teacher_weight.t()), targets, 0.7, 2.0), {p, weight});
 }
