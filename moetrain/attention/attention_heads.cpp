@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -102,8 +103,14 @@ at::Tensor AttentionHeads::attend(const at::Tensor& query_SHLd, const at::Tensor
   if (sinks_H_.defined() || mask.bias_1HLK.defined()) {
     return attend_written_out(query_SHLd, key_SGLd, value_SGLd, mask);
   }
+  const int64_t sharing = query_SHLd.size(1) / std::max<int64_t>(1, key_SGLd.size(1));
+  const bool fused_alike = query_SHLd.is_cuda() && query_SHLd.scalar_type() == at::kFloat;
+  if (sharing > 1 &&
+      fused_alike) {  // LibTorch's float32 kernel for GPUs knows no shared heads; its fall-back keeps scores
+    return attend(query_SHLd, key_SGLd.repeat_interleave(sharing, 1), value_SGLd.repeat_interleave(sharing, 1), mask);
+  }
   return at::scaled_dot_product_attention(query_SHLd, key_SGLd, value_SGLd, mask.seen, /*dropout_p=*/0.0, mask.causal,
-                                          scale_, /*enable_gqa=*/query_SHLd.size(1) > key_SGLd.size(1));
+                                          scale_, /*enable_gqa=*/sharing > 1);
 }
 
 // The fused product has no place for a logit without a key, nor a gradient for what is added to logits. Softmax in at

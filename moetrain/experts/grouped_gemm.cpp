@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <numeric>
+
 #include "parallel/dispatch/permutation.h"
 
 namespace moetrain {
@@ -15,8 +17,12 @@ bool has_grouped_kernel(const at::Tensor& rows, int64_t out_dim) {
          rows.stride(0) % kAligned == 0 && out_dim % kAligned == 0;
 }
 
+/// Of a GPU. From pinned memory, or the host would wait for all that the stream holds.
 at::Tensor end_offsets(const std::vector<int64_t>& rows_per_expert, at::Device device) {
-  return at::tensor(rows_per_expert, at::kLong).cumsum(0).to(at::kInt).to(device);
+  const auto experts = static_cast<int64_t>(rows_per_expert.size());
+  at::Tensor end_E = at::empty({experts}, at::TensorOptions(at::kInt).pinned_memory(true));
+  std::partial_sum(rows_per_expert.begin(), rows_per_expert.end(), end_E.data_ptr<int32_t>());
+  return end_E.to(device, /*non_blocking=*/true);
 }
 
 void multiply(at::Tensor& out, const at::Tensor& rows, const at::Tensor& weight_E,

@@ -5,9 +5,15 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 #include <nccl.h>
+#include <pthread.h>
 
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
+#include <set>
+#include <thread>
 #include <utility>
 
 #include "parallel/base/fault.h"
@@ -49,6 +55,56 @@ ncclUniqueId share_unique_id(Communicator& bootstrap) {
   return id;
 }
 
+/// What NCCL meets while nobody calls it (a peer that died, a link that broke) it tells who asks, and all that wait for
+/// that peer wait for ever. So a thread asks, of every communicator that is there.
+class ErrorWatch {
+ public:
+  static ErrorWatch& instance() {
+    static auto* const watch = new ErrorWatch;  // its thread may outlive every static
+    return *watch;
+  }
+
+  void add(ncclComm_t comm) {
+    const std::lock_guard lock(mutex_);
+    comms_.insert(comm);
+  }
+
+  /// Before it is destroyed.
+  void remove(ncclComm_t comm) {
+    const std::lock_guard lock(mutex_);
+    comms_.erase(comm);
+  }
+
+ private:
+  ErrorWatch() {
+    std::thread([this] {
+      pthread_setname_np(pthread_self(), "nccl_errors");
+      while (true) {
+        std::this_thread::sleep_for(std::chrono::seconds(1));
+        look();
+      }
+    }).detach();
+  }
+
+  void look() {
+    const std::lock_guard lock(mutex_);
+    for (ncclComm_t comm : comms_) {
+      ncclResult_t error = ncclSuccess;
+      if (ncclCommGetAsyncError(comm, &error) != ncclSuccess) continue;
+      if (error == ncclSuccess || error == ncclInProgress) continue;
+      int rank = -1;
+      ncclCommUserRank(comm, &rank);
+      std::fprintf(stderr, "moetrain: internal fault on rank %d of a group on GPUs: NCCL met an error: %s: %s\n", rank,
+                   ncclGetErrorString(error), ncclGetLastError(comm));
+      std::fflush(nullptr);
+      std::_Exit(2);  // an internal fault's exit code; mpirun and srun then end the other ranks
+    }
+  }
+
+  std::mutex mutex_;
+  std::set<ncclComm_t> comms_;
+};
+
 class NcclCommunicator : public Communicator {
  public:
   explicit NcclCommunicator(Communicator& bootstrap)
@@ -57,13 +113,13 @@ class NcclCommunicator : public Communicator {
         stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true)) {
     const ncclUniqueId id = share_unique_id(bootstrap);
     check_nccl(ncclCommInitRank(&comm_, static_cast<int>(size_), id, static_cast<int>(rank_)), "ncclCommInitRank");
+    begin();
   }
   ~NcclCommunicator() override {
-    if (std::uncaught_exceptions() > 0) {
-      ncclCommAbort(comm_);
-    } else {
-      ncclCommDestroy(comm_);
-    }
+    ErrorWatch::instance().remove(comm_);
+    // Where an error is on its way out, it is to be printed: both ways of ending a communicator may wait for other
+    // ranks, and this process is about to end with all that it has.
+    if (std::uncaught_exceptions() == 0) ncclCommDestroy(comm_);
   }
   NcclCommunicator(const NcclCommunicator&) = delete;
   NcclCommunicator& operator=(const NcclCommunicator&) = delete;
@@ -169,6 +225,20 @@ class NcclCommunicator : public Communicator {
     check_nccl(ncclCommCount(comm_, &size), "ncclCommCount");
     rank_ = rank;
     size_ = size;
+    begin();
+  }
+
+  /// NCCL connects to a peer at first use, and waits for it: two communicators that would do so in the middle of a
+  /// step, in other orders on other ranks, would wait for each other. All ranks make them in one order; so here.
+  void begin() {
+    ErrorWatch::instance().add(comm_);
+    const auto options = at::TensorOptions(at::Device(at::kCUDA, c10::cuda::current_device())).dtype(at::kFloat);
+    const at::Tensor own = at::zeros({1}, options), all = at::zeros({size_}, options);
+    const RowCounts one(static_cast<size_t>(size_), 1);
+    all_reduce(own, ReduceOp::kSum).wait();
+    all_gather(all, own).wait();
+    all_to_all(at::zeros_like(all), all, one, one, {}).wait();
+    stream_.synchronize();
   }
 
   static void check_on_gpu(const at::Tensor& tensor) {
@@ -190,6 +260,8 @@ at::Device open_device(int64_t local_rank) {
     user_error("run.device = \"cuda\": rank ", local_rank, " of this host needs a GPU of its own, and ", count,
                " are visible; legal: at most one rank for each GPU, or run.device = \"cpu\"");
   }
+  // Kernels of several communicators start in the order in which the host calls, which is the same on every rank.
+  setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*replace=*/0);
   check_internal(at::detail::getCUDAHooks().hasCUDA(), "LibTorch was asked for CUDA before its CUDA half was loaded");
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};

@@ -45,11 +45,14 @@ Permutation sort_on_host(const at::Tensor& expert_TK, int64_t num_experts) {
   return result;
 }
 
-/// Stable sort on the device; one transfer of E + 1 counts to the host.
+/// Stable sort on the device; one transfer of E + 1 counts to the host, which alone waits for it.
 Permutation sort_on_device(const at::Tensor& expert_TK, int64_t num_experts) {
   const at::Tensor key = at::where(expert_TK == Assignment::kDropped, num_experts, expert_TK).flatten();
-  const at::Tensor order = std::get<1>(at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false));
-  const at::Tensor counts = at::bincount(key, {}, num_experts + 1).to(at::kCPU);
+  const auto [sorted, order] = at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  // bincount would wait for the largest key, and then for the counts.
+  const at::Tensor end_E = at::searchsorted(sorted, at::arange(num_experts + 1, key.options()), /*out_int32=*/false,
+                                            /*right=*/true);
+  const at::Tensor counts = at::diff(end_E, 1, 0, at::zeros({1}, end_E.options())).to(at::kCPU);
   Permutation result;
   const int64_t* count = counts.const_data_ptr<int64_t>();
   result.rows_per_expert.assign(count, count + num_experts);

@@ -15,7 +15,11 @@ at::Tensor count_choices(const at::Tensor& chosen_TK, int64_t experts) {
   const int64_t top_k = chosen_TK.size(1);
   const at::Tensor place_K = at::arange(top_k, chosen_TK.options()) * experts;
   const at::Tensor place_TK = (chosen_TK + place_K).masked_fill(chosen_TK < 0, top_k * experts);  // no choice: behind
-  return at::bincount(place_TK.flatten(), {}, top_k * experts + 1).narrow(0, 0, top_k * experts).view({top_k, experts});
+  // Not bincount, which on a GPU has the host wait for the largest.
+  const at::Tensor place = place_TK.flatten();
+  const at::Tensor counts =
+      at::zeros({top_k * experts + 1}, place.options()).scatter_add_(0, place, at::ones_like(place));
+  return counts.narrow(0, 0, top_k * experts).view({top_k, experts});
 }
 
 int64_t drop_by_priority(at::Tensor& expert_TK, const Choices& chosen, const std::vector<int64_t>& capacity_E,
