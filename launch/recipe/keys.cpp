@@ -89,11 +89,11 @@ std::string describe_keys(std::shared_ptr<const Registry> registry) {
       "On the command line: --set section.key=value, for example --set moe.top_k=4\n"
       "[layer.NAME], one for each name in moe.placement, has the keys of [moe] but layers and placement;\n"
       "[layer.NAME.losses], [layer.NAME.thor] and so on likewise. What it does not say is as [moe] says.\n"
-      "[stage.NAME], one for each name in train.stages, says by their whole names what that stage of the run has\n"
-      "otherwise: train.length = \"200u\", and whatever else of: " +
-      list_differing() +
-      ".\n"
-      "What it does not say is as the run says. Schedules and windows of weights count from the stage's beginning.\n\n";
+      "[stage.NAME], one for each name in train.stages, says by whole names what that stage of the run has\n"
+      "otherwise, such as train.length = \"200u\"; what it does not say is as the run says. Schedules and\n"
+      "windows of weights count from its beginning. What it may say:\n";
+  for (const std::string& line : wrapped(list_differing(), kColumns - kIndent)) text += "  " + line + "\n";
+  text += "\n";
   rows.front().sentence = "what it means";
   std::string section;
   for (const KeyRow& row : rows) {

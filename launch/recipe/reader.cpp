@@ -260,7 +260,9 @@ StageOverlay read_stage(const Recipe& run, const StageSection& section, bool any
   std::vector<RecipeField> fields = list_fields(recipe);
   const std::vector<RecipeField> of_run = list_fields(plain);
   for (RecipeField& field : surgery_fields(surgery, *run.registry)) fields.push_back(std::move(field));
-  std::vector<Given> given = read_entries(fields, section.entries, any_version);
+  std::vector<DocumentEntry> entries = section.entries;
+  std::erase_if(entries, [](const auto& each) { return each.kind == EntryKind::kSection && each.section == "layer"; });
+  std::vector<Given> given = read_entries(fields, std::move(entries), any_version);
   for (const auto& [text, place] : section.overrides) given.push_back(apply_override(fields, text, place));
   std::unordered_set<const RecipeField*> said;
   for (const Given& one : given) {

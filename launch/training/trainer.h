@@ -112,6 +112,7 @@ class Trainer {
   std::unique_ptr<Overlap> overlap_;
   const Interrupt& interrupt_;
   ProgressDisplay progress_;
+  std::vector<std::string> said_notes_;   // on the layout, which most stages share
   std::unique_ptr<MetricsFile> metrics_;  // of rank 0; null elsewhere
 
   int64_t update_ = 0;                                // updates done

@@ -56,9 +56,9 @@ void Trainer::announce(bool resumed) {
 
 void Trainer::announce_data() {
   if (recipe().overlap.schedule != OverlapSchedule::kEager) progress_.say(overlap_->describe());
-  for (const std::string& note : mesh_notes(recipe(), groups().mesh->hosts(), setup_->scale.tokens_per_update)) {
-    progress_.say(note);
-  }
+  const auto notes = mesh_notes(recipe(), groups().mesh->hosts(), setup_->scale.tokens_per_update);
+  for (size_t i = 0; i < notes.size() && notes != said_notes_; ++i) progress_.say(notes[i]);
+  said_notes_ = notes;
   for (const SourceTokens& source : setup_->batches->source_tokens(setup_->length)) progress_.say(describe(source));
   if (const std::string left_out = setup_->batches->left_out(); !left_out.empty()) progress_.say(left_out);
   const int64_t tensor = groups().mesh->shape().tensor;

@@ -35,7 +35,7 @@ train.frozen = ""
 [stage.router]
 surgery.operation = "grow"
 surgery.grow.experts = 2
-train.frozen = "embedding.*, *.feed_forward.*, *.attention.*, *norm*, head.*, *.experts.*"
+train.frozen = "embedding.*, *.attention.*, *norm*, *.experts.*"
 optimizer.learning_rate = 0.001
 [stage.rest]
 train.frozen = "*.router.*"

@@ -198,12 +198,20 @@ TEST_F(Stages, SurgeryGivesWhatTransformWrites) {
                          .settings = {"layers=1", "experts=5", "noise=0.02"},
                          .registry = recipe.registry},
                         *world_);
+  // Before the first stage, on what the run starts from.
+  launch::Recipe first = three("surgery_first");
+  first.stages = recipe.stages;
+  first.schedule = steady();
+  first.train.stages = "mixed";
+  first.train.start = launch::checkpoint_path(recipe.run.folder, 3);
+  ASSERT_EQ(run(first), launch::Trainer::End::kDone);
   if (world_->rank() != 0) return;
   const launch::TrainedModel there = launch::load_trained_model(out, 0, at::kCPU);
-  const Result here = result_of(recipe);
+  const Result here = result_of(recipe), at_once = result_of(first);
   ASSERT_EQ(here.parameters.size(), there.model->named_parameters().size());
   for (const auto& [name, tensor] : launch::named_parameters(*there.model)) {
     EXPECT_TRUE(at::equal(here.parameters.at(name), tensor.detach())) << name;
+    EXPECT_TRUE(at::equal(at_once.parameters.at(name), tensor.detach())) << name;
   }
   EXPECT_EQ(launch::load_trained_model(recipe.run.folder, 3, at::kCPU).recipe.moe.layers, "none") << "as of that stage";
   EXPECT_EQ(there.recipe.moe.experts, 5);
