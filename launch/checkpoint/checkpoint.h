@@ -47,10 +47,11 @@ struct CheckpointInfo {
   int64_t vocabulary = 0;
   std::string tokenizer_hash;  // of the vocabulary it was trained with
   std::string corpus;          // fingerprint of the token file: what the data position counts in
-  std::string recipe;          // the resolved recipe
+  std::string recipe;          // the resolved recipe, of a run of stages that of the stage at hand
   std::string plan;            // the plan followed, as JSON; empty in older files
   std::string build;
-  BestScore best = {};  // so far, of a run that evaluates
+  BestScore best = {};      // so far, of a run that evaluates
+  std::string stages = {};  // of a run of stages those begun (StageHistory)
 };
 
 /// A file that is no whole checkpoint any more, or one of a run that had diverged. what() goes on to name an older

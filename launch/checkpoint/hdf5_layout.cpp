@@ -65,6 +65,7 @@ void write_info(hid_t file, const CheckpointInfo& info) {
   }
   write_long_text(file, "recipe", info.recipe);
   if (!info.plan.empty()) write_long_text(file, "plan", info.plan);
+  if (!info.stages.empty()) write_long_text(file, "stages", info.stages);
 }
 
 void create_dataset(hid_t file, hid_t link_properties, hid_t creation, DatasetPlan& plan) {

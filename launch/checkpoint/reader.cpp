@@ -160,6 +160,8 @@ std::set<std::string> names_below(const File& from, const std::string& group_nam
 
 /// Every parameter of the file must be wanted, where parameters are read at all.
 void check_no_spare(const File& from, const std::vector<CheckpointTensor>& tensors) {
+  const auto is_parameter = [](const CheckpointTensor& tensor) { return tensor.path.starts_with("parameters/"); };
+  if (std::ranges::none_of(tensors, is_parameter)) return;
   std::set<std::string> names = names_below(from, "parameters");
   for (const CheckpointTensor& tensor : tensors) names.erase(tensor.path);
   if (!names.empty()) {
@@ -243,7 +245,8 @@ CheckpointInfo read_info(const std::filesystem::path& path) {
           .recipe = read_long_text(from, "recipe"),
           .plan = read_plan_text(from),
           .build = read_text(from, "build"),
-          .best = read_best(from)};
+          .best = read_best(from),
+          .stages = H5Lexists(from.id.id(), "stages", H5P_DEFAULT) > 0 ? read_long_text(from, "stages") : ""};
 }
 
 /// The checkpoint before this one in its folder that opens, or -1. Its tensors are not read.

@@ -169,9 +169,10 @@ void make_file(const std::filesystem::path& path, const CheckpointInfo& info, st
   std::error_code folder_error;
   std::filesystem::create_directories(path.parent_path(), folder_error);
   agree(group, path, temporary, folder_error ? folder_error.message() : "");
-  const int room_error = group.rank() == 0 ? try_room(temporary, std::ssize(plans), data_bytes,
-                                                      std::ssize(info.recipe) + std::ssize(info.plan))
-                                           : 0;
+  const int room_error = group.rank() == 0
+                             ? try_room(temporary, std::ssize(plans), data_bytes,
+                                        std::ssize(info.recipe) + std::ssize(info.plan) + std::ssize(info.stages))
+                             : 0;
   agree(group, path, temporary, room_error != 0 ? std::strerror(room_error) : "");
   agree(group, path, temporary, create_layout(temporary, info, plans, group));
   const int write_error = fill(temporary);

@@ -9,6 +9,7 @@
 #include "launch/commands/job.h"
 #include "launch/commands/options/number_option.h"
 #include "launch/ranks/same_start.h"
+#include "launch/stages/stage_plan.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 #include "parallel/comm/agreement.h"
@@ -19,6 +20,7 @@ namespace {
 struct BenchArguments {
   std::string recipe;
   std::vector<std::string> overrides;
+  std::string stage;
   BenchOptions options{.schedules = {"sequential", "tutel", "planned"}};
   bool json = false;
   double start_limit = JobStart{}.limit;
@@ -26,9 +28,10 @@ struct BenchArguments {
 };
 
 int run_bench(const BenchArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
-  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, arguments.registry, *world,
-                                         {{"--schedules", parallel::list_names(arguments.options.schedules)},
-                                          {"--rounds", std::to_string(arguments.options.rounds)}});
+  Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, arguments.registry, *world,
+                                   {{"--schedules", parallel::list_names(arguments.options.schedules)},
+                                    {"--rounds", std::to_string(arguments.options.rounds)}});
+  parallel::all_ranks(*world, [&] { recipe = stage_alone(recipe, arguments.stage, /*vocabulary=*/0, world->size()); });
   at::Device device(at::kCPU);
   parallel::all_ranks(*world, [&] {
     for (const std::string& schedule : arguments.options.schedules) check_schedule_name(schedule);
@@ -58,6 +61,7 @@ void add_bench_command(CLI::App& app, Invocation& invocation) {
       ->delimiter(',');
   command->add_option("--rounds", arguments->options.rounds, "counted updates of each")
       ->check(whole_number_between(1, 100000));
+  add_stage_option(*command, arguments->stage);
   command->add_flag("--json", arguments->json, "print JSON");
   add_start_limit(*command, arguments->start_limit);
   command->callback([arguments, &invocation] {

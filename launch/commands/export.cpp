@@ -73,9 +73,10 @@ std::string written_dtype(const ExportArguments& arguments, const Recipe& recipe
 void export_run(const ExportArguments& arguments) {
   check_apart(arguments.run, arguments.folder);
   const RunFolder run{arguments.run};
-  const Recipe recipe = read_run_recipe(run, {}, arguments.registry);
+  read_run_recipe(run, {}, arguments.registry);  // whether it is a run at all
   const std::filesystem::path path = chosen_checkpoint(run.path, arguments.update);
   const CheckpointInfo info = read_checkpoint_info(path);
+  const Recipe recipe = read_recipe_at(run, info, {}, arguments.registry);
   const data::MappedFile file(path);
   interchange::ExportSource source{.shape = {.model = recipe.model,
                                              .moe = recipe.moe,

@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -11,13 +12,14 @@
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
 #include "launch/runs/start_point.h"
+#include "launch/stages/stage_plan.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
 namespace {
 
 struct PlanArguments {
-  std::string recipe, machine;
+  std::string recipe, machine, stage;
   std::vector<std::string> overrides;
   int64_t hosts = 1, ranks_per_host = 0, vocabulary = 0;
   double imbalance = 1;
@@ -67,7 +69,9 @@ PlanRequest request_of(const PlanArguments& arguments) {
     parallel::user_error("--vocabulary ", arguments.vocabulary, "; legal: 1 to ", kMostTokens);
   }
   request.imbalance = arguments.imbalance;
-  request.vocabulary = vocabulary_of(arguments, request.recipe);
+  const int64_t vocabulary = vocabulary_of(arguments, request.recipe);
+  request.recipe = stage_alone(request.recipe, arguments.stage, vocabulary, request.cluster.ranks());
+  request.vocabulary = std::max(vocabulary, request.recipe.model.vocabulary);  // surgery may have widened it
   return request;
 }
 
@@ -99,6 +103,7 @@ void add_plan_command(CLI::App& app, Invocation& invocation) {
   command->add_option("--ranks-per-host", arguments->ranks_per_host, "ranks of each (all that the machine has)");
   command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
       ->allow_extra_args(false);
+  add_stage_option(*command, arguments->stage);
   command->add_option("--vocabulary", arguments->vocabulary,
                       "tokens of the vocabulary, where data.file is not at hand");
   command->add_option("--imbalance", arguments->imbalance,

@@ -20,6 +20,7 @@
 #include "launch/profiles/profile_plan.h"
 #include "launch/ranks/same_start.h"
 #include "launch/runs/run_folder.h"
+#include "launch/stages/stage_plan.h"
 #include "launch/training/setup.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
@@ -33,6 +34,7 @@ struct ProfileArguments {
   std::string recipe;
   std::vector<std::string> overrides;
   std::string machine;  // file to write
+  std::string stage;
   bool json = false;
   double limit = 600;  // [s]
   double start_limit = JobStart{}.limit;
@@ -103,7 +105,8 @@ void write_machine_file(const std::string& path, const Profile& profile, const T
 }
 
 int profile(const ProfileArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
-  const Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, arguments.registry, *world);
+  Recipe recipe = read_same_recipe(arguments.recipe, arguments.overrides, arguments.registry, *world);
+  parallel::all_ranks(*world, [&] { recipe = stage_alone(recipe, arguments.stage, /*vocabulary=*/0, world->size()); });
   at::Device device(at::kCPU);
   const int64_t rank = world->rank();
   parallel::all_ranks(*world, [&] {
@@ -141,6 +144,7 @@ void add_profile_command(CLI::App& app, Invocation& invocation) {
       ->required();
   command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
       ->allow_extra_args(false);
+  add_stage_option(*command, arguments->stage);
   command->add_option("--write-machine", arguments->machine,
                       "a machine file of these ranks' measured lines, for `moetrain plan --machine`");
   command->add_flag("--json", arguments->json, "print the profile and the plans as JSON");

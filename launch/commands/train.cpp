@@ -12,6 +12,7 @@
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
 #include "launch/runs/token_file.h"
+#include "launch/training/stage_checks.h"
 #include "launch/training/trainer.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
@@ -19,6 +20,8 @@
 
 namespace launch {
 namespace {
+
+using parallel::concat;
 
 struct TrainArguments {
   std::string recipe;
@@ -30,32 +33,45 @@ struct TrainArguments {
   std::shared_ptr<const Registry> registry;
 };
 
-/// What would run: the resolved recipe, the model's size and how the batch is spread.
-void print_dry_run(const Recipe& recipe, const std::vector<int64_t>& hosts) {
+/// The model's size and how the batch is spread.
+std::string describe_part(const Recipe& recipe, const std::vector<int64_t>& hosts, data::Verify verify) {
   const auto ranks = static_cast<int64_t>(hosts.size());
-  const auto corpus = data::TokenMixture::open(recipe.data.file, data::Verify::kTokens, recipe.registry->tokenizers);
+  const auto corpus = data::TokenMixture::open(recipe.data.file, verify, recipe.registry->tokenizers);
   const parallel::SpanScale scale = make_training_batches(corpus, recipe, {.index = 0, .count = 1})->scale();
   check_lengths(recipe, scale);
   const auto model = build_model(recipe, model_vocabulary(recipe, corpus.tokenizer()), at::kMeta,
                                  std::make_shared<const parallel::Mesh>(recipe.mesh, ranks, 0));
   const moetrain::ParameterCount count = model->parameter_count();
-  std::printf("%s\n# parameters: %lld, active for a token: %lld", write_recipe(recipe).c_str(),
-              static_cast<long long>(count.total), static_cast<long long>(count.active));
-  if (count.trained < count.total) std::printf(", trained: %lld", static_cast<long long>(count.trained));
-  std::printf("\n");
+  std::string text = concat("# parameters: ", count.total, ", active for a token: ", count.active);
+  if (count.trained < count.total) text += concat(", trained: ", count.trained);
   const parallel::MeshShape mesh = parallel::mesh_shape(recipe.mesh, ranks);
-  std::printf("# %s\n", mesh.describe().c_str());
-  for (const std::string& note : mesh_notes(recipe, hosts, scale.tokens_per_update))
-    std::printf("# %s\n", note.c_str());
-  if (recipe.model_preset().reads == moetrain::Reads::kPairs) return;  // an update's pairs are counted in tokens
+  text += concat("\n# ", mesh.describe(), "\n");
+  for (const std::string& note : mesh_notes(recipe, hosts, scale.tokens_per_update)) text += concat("# ", note, "\n");
+  if (recipe.model_preset().reads == moetrain::Reads::kPairs) return text;  // an update's pairs are counted in tokens
   const int64_t micro = recipe.train.global_batch / recipe.train.micro_batches;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     const auto own = data::split_range(micro, {.index = mesh.place(rank).data, .count = mesh.data});
-    std::printf("# rank %lld: sequences [%lld, %lld) of each micro-batch of %lld\n", static_cast<long long>(rank),
-                static_cast<long long>(own.begin), static_cast<long long>(own.end), static_cast<long long>(micro));
+    text +=
+        concat("# rank ", rank, ": sequences [", own.begin, ", ", own.end, ") of each micro-batch of ", micro, "\n");
   }
   const int64_t idle = (mesh.data - micro) * mesh.tensor;
-  if (idle > 0) std::printf("# warning: %lld ranks have no sequence\n", static_cast<long long>(idle));
+  if (idle > 0) text += concat("# warning: ", idle, " ranks have no sequence\n");
+  return text;
+}
+
+/// What would run: the resolved recipe, and each of its stages.
+void print_dry_run(const Recipe& recipe, at::Device device, const std::vector<int64_t>& hosts,
+                   const parallel::Communicator& world) {
+  std::vector<PlannedStage> stages = plan_stages(recipe, first_text(recipe), world.size());
+  const bool staged = !stages.front().name.empty();
+  if (staged) check_stages(stages, device, world);
+  std::string text;
+  for (const PlannedStage& stage : stages) {
+    const std::string surgery = stage.surgery.any() ? stage.surgery.operation + ", then " : "";
+    if (staged) text += concat("# stage ", stage.title, ": ", surgery, stage.updates, " updates\n");
+    text += describe_part(stage.recipe, hosts, staged ? data::Verify::kIndexOnly : data::Verify::kTokens);
+  }
+  std::printf("%s\n%s", write_recipe(recipe).c_str(), text.c_str());
 }
 
 int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world,
@@ -67,7 +83,7 @@ int train(const TrainArguments& arguments, std::shared_ptr<parallel::MpiCommunic
   if (arguments.dry_run) {
     const std::vector<int64_t> hosts = world->host_leaders();
     parallel::all_ranks(*world, [&] {
-      if (world->rank() == 0) print_dry_run(recipe, hosts);
+      if (world->rank() == 0) print_dry_run(recipe, device, hosts, *world);
     });
     return kDone;
   }

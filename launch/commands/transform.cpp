@@ -47,7 +47,7 @@ void add_transform_command(CLI::App& app, Invocation& invocation) {
   CLI::Option* seed = command->add_option("--seed", arguments->seed, "of the draws; run.seed of OUT, else that of IN")
                           ->check(whole_number_between(0));
   add_start_limit(*command, arguments->start_limit);
-  command->footer("Operations:\n" + describe_operations(arguments->options.operations));
+  command->footer("Operations:\n" + describe_operations(arguments->options.registry->operations));
   command->callback([arguments, seed, &invocation] {
     arguments->options.in = arguments->in;
     arguments->options.out = arguments->out;

@@ -79,14 +79,16 @@ std::unique_ptr<parallel::GradientReducer> build_reducer(const Recipe& recipe, c
 
 std::unique_ptr<optim::Optimizer> build_optimizer(const Recipe& recipe, const moetrain::Model& model,
                                                   const parallel::GradientReducer& reducer,
-                                                  const optim::Schedule& schedule) {
+                                                  const optim::Schedule& schedule,
+                                                  const std::function<int64_t(const std::string&)>& begun) {
   const std::vector<TrainedParameter> trained = trained_parameters(model);
   std::vector<std::string> names;
   for (const TrainedParameter& each : trained) names.push_back(each.name);
   const std::vector<double> factors = learning_rate_factors(recipe, names);
   std::vector<optim::Parameter> parameters;
   for (size_t i = 0; i < trained.size(); ++i) {
-    parameters.push_back({names[i], reducer.owned_part(i), trained[i].matrices, factors[i]});
+    parameters.push_back(
+        {names[i], reducer.owned_part(i), trained[i].matrices, factors[i], begun ? begun(names[i]) : 0});
   }
   return std::make_unique<optim::Optimizer>(std::move(parameters), recipe.optimizer, schedule, recipe.update_rule());
 }

@@ -1,6 +1,7 @@
 // defines: training_bytes, build_reducer, build_optimizer, named_parameters, TrainedParameter,
 // trained_parameters, buffer_tensors, training_tensors, parameter_tensors
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,10 +24,11 @@ std::unique_ptr<parallel::GradientReducer> build_reducer(const Recipe& recipe, c
                                                          int64_t bucket_bytes = parallel::kBucketBytes);
 
 /// The optimizer of what this rank updates of each trained parameter: all of it, or with sharding the part that it
-/// owns.
+/// owns. begun: by a parameter's name optim::Parameter::begun; null: 0 for all.
 std::unique_ptr<optim::Optimizer> build_optimizer(const Recipe& recipe, const moetrain::Model& model,
                                                   const parallel::GradientReducer& reducer,
-                                                  const optim::Schedule& schedule);
+                                                  const optim::Schedule& schedule,
+                                                  const std::function<int64_t(const std::string&)>& begun = {});
 
 /// The model's parameters by their global names, in the order in which they were registered.
 std::vector<optim::NamedTensor> named_parameters(const moetrain::Model& model);

@@ -62,13 +62,14 @@ std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::filesystem::path&
 
 TrainedModel load_trained_model(const std::filesystem::path& run_folder, int64_t update, at::Device device,
                                 const LoadOptions& options) {
-  Recipe recipe = read_run_recipe({run_folder}, options.overrides, options.registry);
+  read_run_recipe({run_folder}, {}, options.registry);  // whether it is a run at all
   if (update < 0) parallel::user_error(run_folder.string(), " holds no checkpoint yet");
   CheckpointInfo info = read_checkpoint_info(checkpoint_path(run_folder, update));
+  Recipe recipe = read_recipe_at({run_folder}, info, options.overrides, options.registry);
   auto tokenizer = tokenizer_of(run_folder, recipe, info, options.data_file);
   auto model = build_model(recipe, info.vocabulary, device);
   read_average(*model, recipe, run_folder, newest_updates(run_folder, update, options.average));
-  const int64_t longest = longest_sequence(read_run_recipe({run_folder}, {}, options.registry));
+  const int64_t longest = longest_sequence(read_recipe_at({run_folder}, info, {}, options.registry));
   return {std::move(recipe), std::move(info), std::move(tokenizer), std::move(model), longest};
 }
 

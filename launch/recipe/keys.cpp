@@ -4,7 +4,7 @@
 #include <sstream>
 #include <vector>
 
-#include "launch/recipe/fields.h"
+#include "launch/recipe/stage_sections.h"
 #include "launch/toml/toml_text.h"
 
 namespace launch {
@@ -76,13 +76,24 @@ std::string describe_keys(std::shared_ptr<const Registry> registry) {
   recipe.registry = std::move(registry);
   std::vector<KeyRow> rows = {{.section = "", .key = "key", .type = "type", .value = "default", .legal = "legal"}};
   for (const RecipeField& field : list_fields(recipe)) rows.push_back(row_of(field));
+  SurgeryConfig surgery;
+  for (RecipeField& field : surgery_fields(surgery, *recipe.registry)) {
+    if (field.of) field.of->condition = "stage.NAME." + field.of->condition;
+    field.section = "stage.NAME." + field.section;
+    rows.push_back(row_of(field));
+  }
   const ColumnWidths widths(rows);
 
   std::string text =
       "Every key of a recipe. A span is a count with its unit: \"2000u\" updates, \"5e6t\" tokens, \"3e\" epochs.\n"
       "On the command line: --set section.key=value, for example --set moe.top_k=4\n"
       "[layer.NAME], one for each name in moe.placement, has the keys of [moe] but layers and placement;\n"
-      "[layer.NAME.losses], [layer.NAME.thor] and so on likewise. What it does not say is as [moe] says.\n\n";
+      "[layer.NAME.losses], [layer.NAME.thor] and so on likewise. What it does not say is as [moe] says.\n"
+      "[stage.NAME], one for each name in train.stages, says by whole names what that stage of the run has\n"
+      "otherwise, such as train.length = \"200u\"; what it does not say is as the run says. Schedules and\n"
+      "windows of weights count from its beginning. What it may say:\n";
+  for (const std::string& line : wrapped(list_differing(), kColumns - kIndent)) text += "  " + line + "\n";
+  text += "\n";
   rows.front().sentence = "what it means";
   std::string section;
   for (const KeyRow& row : rows) {

@@ -12,6 +12,7 @@
 
 #include "launch/recipe/moved_keys.h"
 #include "launch/recipe/named_layers.h"
+#include "launch/recipe/stage_sections.h"
 #include "launch/toml/document.h"
 #include "launch/toml/toml_text.h"
 #include "parallel/base/fault.h"
@@ -123,8 +124,8 @@ struct Given {
   std::string place;
 };
 
-Given apply_override(const std::vector<RecipeField>& fields, const std::string& text) {
-  const std::string place = "--set " + shortened(text);
+/// text: "section.key=value".
+Given apply_override(const std::vector<RecipeField>& fields, const std::string& text, const std::string& place) {
   const size_t equals = text.find('=');
   const std::string name(parallel::trimmed(std::string_view(text).substr(0, equals)));
   if (equals == std::string::npos || name.find('.') == std::string::npos) {
@@ -180,7 +181,8 @@ class RecipeText {
     fields_ = list_fields(recipe_);
     given_ = read_entries(fields_, entries, reading.any_version);
     if (reading.any_version) unchecked_ = given_.size();  // versions before gave the keys of every choice
-    for (const std::string& text : overrides) given_.push_back(apply_override(fields_, text));
+    for (const std::string& text : overrides)
+      given_.push_back(apply_override(fields_, text, "--set " + shortened(text)));
     for (const Given& one : given_) said_.insert(one.field);
   }
   RecipeText(const RecipeText&) = delete;  // fields point into the recipe
@@ -227,10 +229,11 @@ Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::str
   return parse_recipe(read_text(file), file.string(), overrides, reading);
 }
 
-Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
-                    const RecipeReading& reading) {
-  if (text.size() > kLargestRecipe) user_error(name, ": is larger than ", kLargestRecipe, " bytes; is it a recipe?");
-  std::vector<DocumentEntry> entries = parse_document(text, name);
+namespace {
+
+/// The recipe without what is of its stages.
+Recipe read_run(std::vector<DocumentEntry>& entries, const std::vector<std::string>& overrides,
+                const RecipeReading& reading) {
   std::vector<std::string> layers = take_layer_names(entries, overrides);
   RecipeText alone(entries, overrides, reading, layers);
   if (!reading.start || alone.recipe().train.start.empty()) return alone.settled();
@@ -242,6 +245,53 @@ Recipe parse_recipe(const std::string& text, const std::string& name, const std:
   RecipeText started(entries, overrides, reading, layers);
   started.start_from(std::move(start));
   return started.settled();
+}
+
+void require_may_differ(const std::string& stage, const std::string& key, const std::string& place) {
+  if (may_differ(key) || key.starts_with("surgery.")) return;
+  user_error(place, ": [stage.", stage, "] may not say ", key, ", which is the whole run's; legal: ", list_differing(),
+             ", surgery");
+}
+
+/// What the section says, and of choices that it makes anew their whole tables.
+StageOverlay read_stage(const Recipe& run, const StageSection& section, bool any_version) {
+  Recipe recipe = run, plain = run;
+  SurgeryConfig surgery;
+  std::vector<RecipeField> fields = list_fields(recipe);
+  const std::vector<RecipeField> of_run = list_fields(plain);
+  for (RecipeField& field : surgery_fields(surgery, *run.registry)) fields.push_back(std::move(field));
+  std::vector<DocumentEntry> entries = section.entries;
+  std::erase_if(entries, [](const auto& each) { return each.kind == EntryKind::kSection && each.section == "layer"; });
+  std::vector<Given> given = read_entries(fields, std::move(entries), any_version);
+  for (const auto& [text, place] : section.overrides) given.push_back(apply_override(fields, text, place));
+  std::unordered_set<const RecipeField*> said;
+  for (const Given& one : given) {
+    require_may_differ(section.name, one.field->name(), one.place);
+    require_taken(*one.field, one.place);
+    said.insert(one.field);
+  }
+  StageOverlay stage{.name = section.name, .keys = {}};
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const bool newly_taken =
+        fields[i].taken() && (i >= of_run.size() ? surgery.any() && fields[i].of : !of_run[i].taken());
+    if (said.contains(&fields[i]) || newly_taken) stage.keys.emplace_back(fields[i].name(), toml_text(fields[i].value));
+  }
+  return stage;
+}
+
+}  // namespace
+
+Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
+                    const RecipeReading& reading) {
+  if (text.size() > kLargestRecipe) user_error(name, ": is larger than ", kLargestRecipe, " bytes; is it a recipe?");
+  std::vector<DocumentEntry> entries = parse_document(text, name);
+  std::vector<std::string> of_run = overrides;
+  const std::vector<StageSection> sections = take_stage_sections(entries, of_run);
+  Recipe recipe = read_run(entries, of_run, reading);
+  for (const StageSection& section : sections) {
+    recipe.stages.push_back(read_stage(recipe, section, reading.any_version));
+  }
+  return recipe;
 }
 
 std::vector<std::string> read_fields(const std::vector<RecipeField>& fields, const std::string& text,

@@ -26,6 +26,8 @@ struct RecipeReading {
 /// after `--set`: "moe.top_k=4". Their value is TOML, or else a bare word: "run.folder=runs/x", "train.length=5e6t".
 /// Checks each field by itself; rules across fields are check_rules().
 ///
+/// Sections [stage.NAME] are read against the keys of the recipe as it then stands (Recipe::stages).
+///
 /// UserError: no such file, a directory, not readable, more than 1 MiB; TOML syntax or a key set twice (file, line and
 /// column); unknown section or key (with the nearest known one); a key of a choice that is not taken; wrong type, value
 /// out of range, unknown name (with file and line, or the override's text).

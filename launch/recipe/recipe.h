@@ -1,6 +1,10 @@
-// One recipe is one whole run: a member per owner's config, and what its names mean.
-// defines: Recipe, visit
+// One recipe is one whole run: a member per owner's config, what its stages say otherwise, and what its names mean.
+// defines: StageOverlay, Recipe, visit
 #pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "data/datasets/data_config.h"
 #include "launch/recipe/overlap_config.h"
 #include "launch/recipe/registry.h"
@@ -14,6 +18,13 @@
 #include "parallel/mesh/mesh_config.h"
 
 namespace launch {
+
+/// [stage.NAME]: keys of the recipe by their names there ("train.length"), and those of its surgery
+/// ("surgery.operation"), in the recipe's order, with values as TOML writes them.
+struct StageOverlay {
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> keys;
+};
 
 struct Recipe {
   RunConfig run;
@@ -29,6 +40,7 @@ struct Recipe {
   optim::ScheduleConfig schedule;
   CheckpointConfig checkpoint;
   EvaluateConfig evaluate;
+  std::vector<StageOverlay> stages;  // in the order of the file; train.stages says when each has its turn
 
   std::shared_ptr<const Registry> registry = builtin_registry();  // never null
   const moetrain::ModelPreset& model_preset() const { return registry->models.at(model.kind); }

@@ -13,6 +13,7 @@ namespace launch {
 /// The batch is fixed here and never by the layout.
 struct TrainConfig {
   parallel::Span length{1000, parallel::Unit::kUpdates};
+  std::string stages;
   std::string start;
   std::string frozen;
   int64_t global_batch = 16;
@@ -39,7 +40,10 @@ struct EvaluateConfig {
 template <class Visitor>
 void visit(TrainConfig& config, Visitor& field) {
   using namespace parallel;
-  field("length", config.length, above(0), "how long to train");
+  field("length", config.length, above(0), "how long to train; each stage has its own");
+  field("stages", config.stages, anything(),
+        "what the run consists of, one after another, each a section [stage.NAME]: \"dense, 3 x (router, backbone)\"; "
+        "empty: of this recipe as it stands");
   field("start", config.start, anything(),
         "run folder, checkpoint or Hugging Face folder whose weights the run starts with, and whose [model], "
         "[attention], [moe] and [lora] hold where the recipe says nothing; empty: weights drawn from run.seed");

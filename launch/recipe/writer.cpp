@@ -30,13 +30,29 @@ std::string toml_document(const std::vector<RecipeField>& fields) {
 
 std::string write_recipe(const Recipe& recipe) {
   Recipe copy = recipe;  // visit() hands out mutable references
-  return toml_document(taken_fields(copy));
+  std::string text = toml_document(taken_fields(copy));
+  for (const StageOverlay& stage : recipe.stages) {
+    std::string section;
+    if (stage.keys.empty()) text += "\n[stage." + stage.name + "]\n";
+    for (const auto& [name, value] : stage.keys) {
+      const size_t dot = name.rfind('.');
+      if (name.substr(0, dot) != section) {
+        section = name.substr(0, dot);
+        text += "\n[stage." + stage.name + "." + section + "]\n";
+      }
+      text += name.substr(dot + 1) + " = " + value + "\n";
+    }
+  }
+  return text;
 }
 
 std::vector<std::pair<std::string, std::string>> written_keys(const Recipe& recipe) {
   Recipe copy = recipe;
   std::vector<std::pair<std::string, std::string>> keys;
   for (const RecipeField& field : taken_fields(copy)) keys.emplace_back(field.name(), toml_text(field.value));
+  for (const StageOverlay& stage : recipe.stages) {
+    for (const auto& [name, value] : stage.keys) keys.emplace_back("stage." + stage.name + "." + name, value);
+  }
   return keys;
 }
 

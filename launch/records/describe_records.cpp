@@ -63,6 +63,7 @@ std::string describe_records() {
   std::string text = "metrics.jsonl has an object a line; a number that is not finite is null.\n";
   append_event<StartRecord>(text);
   append_event<ResumeRecord>(text);
+  append_event<StageRecord>(text);
   append_event<StepRecord>(text);
   append_event<TraceRecord>(text);
   append_event<EvaluationRecord>(text);

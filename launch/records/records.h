@@ -1,7 +1,7 @@
 // What a run writes of itself: every event of metrics.jsonl, and evaluation.json, each declared once. Who writes and
 // who reads them go by these lists. A number that is not finite is null, and one that is absent or null a NaN. defines:
-// Named, NamedNumbers, StartRecord, StepRecord, TraceRecord, EvaluationRecord, EvaluationFile, CheckpointRecord,
-// ResumeRecord, EndRecord and their parts, visit
+// Named, NamedNumbers, StartRecord, StageRecord, StepRecord, TraceRecord, EvaluationRecord, EvaluationFile,
+// CheckpointRecord, ResumeRecord, EndRecord and their parts, visit
 #pragma once
 #include <array>
 #include <cstdint>
@@ -39,6 +39,19 @@ struct StartRecord {
 
 struct ResumeRecord : StartRecord {
   static constexpr const char* kEvent = "resume";
+};
+
+/// A stage of a run begins.
+struct StageRecord {
+  static constexpr const char* kEvent = "stage";
+  int64_t step = 0;
+  int64_t number = 0, stages = 0;
+  std::string name = {};
+  double updates = kNoNumber;
+  std::string surgery = {};
+  std::string model = {};
+  ParametersRecord parameters = {};
+  double carried = kNoNumber;
 };
 
 /// One MoE layer in one step line.
@@ -142,6 +155,19 @@ void visit(StartRecord& record, Visitor& field) {
   field("parameters", record.parameters, "of the model");
   field("model", record.model, "in words");
   field("changed", record.changed, "of a resumption: keys of the recipe that changed, each then and now");
+}
+
+template <class Visitor>
+void visit(StageRecord& record, Visitor& field) {
+  field("step", record.step, "updates done before");
+  field("number", record.number, "of the stage, from 1");
+  field("stages", record.stages, "of the run");
+  field("name", record.name, "as train.stages has it");
+  field("updates", record.updates, "that it takes");
+  field("surgery", record.surgery, "operation on the model before it, if any");
+  field("model", record.model, "in words, from here on");
+  field("parameters", record.parameters, "of the model");
+  field("carried", record.carried, "trained weights whose optimizer state goes on from the stage before");
 }
 
 template <class Visitor>

@@ -165,7 +165,7 @@ function place_lines(panel_id, lines, {zero = false} = {}) {
       };
     });
     const entries = kept.map((line) => ({label: line.label, colour: line.colour(), shape: (line.dots ? 'dot' : '') + (line.opacity ? ' pale' : '')}));
-    return {entries, config: {type: 'line', data: {datasets}, options: {
+    return {entries, config: {type: 'line', data: {datasets}, plugins: run.stages.length ? [seam_marks(panel_id === 'loss')] : [], options: {
       animation: false, responsive: true, maintainAspectRatio: false, parsing: false, normalized: true,
       interaction: {mode: 'nearest', axis: 'x', intersect: false},
       scales: {
@@ -176,6 +176,28 @@ function place_lines(panel_id, lines, {zero = false} = {}) {
         ...tooltip((items) => items.length ? `step ${grouped(items[0].parsed.x)}` : ''), filter: (item) => !item.dataset.quiet}},
     }}};
   });
+}
+
+/// Dashed lines where a stage begins, above the first; with its name where `named`.
+function seam_marks(named) {
+  return {id: 'seams', afterDatasetsDraw: (chart) => {
+    const {ctx, chartArea: {left, right, top, bottom}, scales: {x}} = chart;
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = style_value('--muted');
+    ctx.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    ctx.textBaseline = 'top';
+    let free = -Infinity;  // names that would stand on each other are left out
+    for (const {step, name} of run.stages) {
+      const at = Math.max(x.getPixelForValue(step), left);
+      if (at > right) continue;
+      ctx.setLineDash([4, 3]);
+      ctx.beginPath();
+      if (step > 0) ctx.moveTo(at, top), ctx.lineTo(at, bottom), ctx.stroke();
+      const width = ctx.measureText(name).width;
+      if (named && at + 4 > free && at + 4 + width < right) ctx.fillText(name, at + 4, top + 2), free = at + 8 + width;
+    }
+    ctx.restore();
+  }};
 }
 
 function ends(lines) {

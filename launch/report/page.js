@@ -6,7 +6,7 @@ function fill_header() {
   document.title = `${run.name} · moetrain run report`;
   by_id('name').textContent = run.name;
   const start = run.start || {};
-  by_id('model').textContent = start.model || '';
+  by_id('model').textContent = (run.stages.length ? run.stages[run.stages.length - 1] : start).model || '';
   const state = by_id('state');
   state.textContent = run.end ? run.end.reason || 'ended' : 'not ended';
   state.classList.add(run.end ? (run.end.reason === 'done' ? 'done' : 'interrupted') : 'open');
@@ -54,7 +54,7 @@ function fill_cards() {
     add_card('Held-out loss', [fixed(held_out.last.loss, 3), nats ? 'nats' : ''], nats && is_number(perplexity) ? `perplexity ${short_number(perplexity).join(' ')}` : '');
   }
   if (is_number(summary.tokens_per_second)) add_card('Tokens per second', short_number(summary.tokens_per_second), 'median, all ranks');
-  const {total_parameters: total, active_parameters: active, trained_parameters: trained} = run.start || {};
+  const {total_parameters: total, active_parameters: active, trained_parameters: trained} = (run.stages.length ? run.stages[run.stages.length - 1] : run.start) || {};
   const frozen = is_number(trained) && trained < total ? `, ${short_number(trained).join(' ')} trained` : '';
   if (is_number(total)) add_card('Parameters', short_number(total), is_number(active) ? `${short_number(active).join(' ')} active per token${frozen}` : '');
   if (is_number(summary.imbalance_max)) add_card('Worst imbalance', [fixed(summary.imbalance_max, 2), '×'], `mean ${fixed(summary.imbalance_mean, 2)} ×, 1 is even`);
@@ -94,6 +94,18 @@ function fill_learning() {
   place_lines('gradient-norm', [{label: 'gradient norm', pairs: run.curves.gradient_norm, colour: blue, width: 1.2}], {zero: true});
   place_lines('learning-rate', [{label: 'learning rate', pairs: run.curves.learning_rate, colour: blue}], {zero: true});
   auxiliary.forEach(add_auxiliary);
+}
+
+/// One row for each stage; the lines in the curves are where they begin.
+function fill_stages() {
+  if (run.stages.length === 0) return hide('stages');
+  const head = ['', 'Stage', 'After step', 'Updates', 'Before it', 'Trained', 'Of', 'Optimizer state kept'];
+  const rows = run.stages.map((one) => element('tr', {}, element('th', {scope: 'row'}, `${one.number}`),
+    ...[one.name, grouped(one.step), grouped(one.updates), one.surgery || '–', short_number(one.trained_parameters).join(' ').trim(),
+        short_number(one.total_parameters).join(' ').trim(), one.step > 0 ? `${grouped(one.carried)} weights` : '–'].map((text) => element('td', {}, text))));
+  by_id('stage-table').append(element('div', {class: 'scroll'}, element('table', {class: 'scores'},
+    element('thead', {}, element('tr', {}, ...head.map((name) => element('th', {scope: 'col'}, name)))), element('tbody', {}, ...rows))));
+  drawn.stages = rows;
 }
 
 function score_row(group, colour, longest) {
@@ -248,6 +260,7 @@ function describe_drawn() {
     hidden: Object.fromEntries([...document.querySelectorAll('section')].map((section) => [section.id, section.hidden])),
     exposed: drawn.exposed.map((row) => texts(row.querySelectorAll('th, td'))),
     routing_maps: drawn.routing_maps.map(({layer, group, begin, cells}) => ({layer, group, begin, cells: texts(cells)})),
+    stages: (drawn.stages || []).map((row) => texts(row.querySelectorAll('th, td'))),
     translation: (drawn.translation || []).map((row) => texts(row.querySelectorAll('th, td'))),
     scores: drawn.scores.map((row) => texts(row.querySelectorAll('th, td:not(.bar)'))),
     cards: Object.fromEntries([...document.querySelectorAll('.card')].map((card) => texts(card.children)).map(([label, ...rest]) => [label, rest])),
@@ -256,7 +269,7 @@ function describe_drawn() {
 
 function fill_page() {
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-  for (const fill of [fill_header, fill_cards, fill_learning, fill_held_out, fill_translation, fill_balance, fill_specialisation, fill_speed, fill_timeline, fill_rest]) fill();
+  for (const fill of [fill_header, fill_cards, fill_learning, fill_stages, fill_held_out, fill_translation, fill_balance, fill_specialisation, fill_speed, fill_timeline, fill_rest]) fill();
   draw_legends();
   redraws.push(draw_legends);
   const holder = element('script', {type: 'application/json', id: 'drawn'});

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "launch/report/page_notes.h"
+#include "launch/report/stage_data.h"
 #include "launch/report/thinning.h"
 #include "launch/report/timeline_data.h"
 
@@ -328,6 +329,7 @@ nlohmann::ordered_json page_data(const RunRecord& run) {
   if (run.end) data["end"] = {{"step", run.end->step}, {"reason", run.end->reason}};
   data["summary"] = summary(run);
   data["sources"] = sources(run);
+  data["stages"] = stage_data(run);
   data["losses"] = losses(run);
   data["held_out"] = held_out(run);
   data["curves"] = {{"gradient_norm", curve(&StepRecord::gradient_norm)},

@@ -45,6 +45,7 @@ class Collector {
     const Json event = line.value("event", Json());
     if (!event.is_string()) throw BadRecord("'event' is missing");
     if (event == StartRecord::kEvent) start(record_from_json<StartRecord>(line));
+    if (event == StageRecord::kEvent) add(stages_, record_from_json<StageRecord>(line));
     if (event == StepRecord::kEvent) add(steps_, to_step(line));
     if (event == EvaluationRecord::kEvent) add(evaluations_, record_from_json<EvaluationRecord>(line));
     if (event == CheckpointRecord::kEvent) add(checkpoints_, record_from_json<CheckpointRecord>(line));
@@ -55,6 +56,7 @@ class Collector {
   void add_cut_line(int64_t number) { run_.cut_lines.push_back(number); }
 
   RunRecord finish() && {
+    for (auto& [step, record] : stages_) run_.stages.push_back(std::move(record));
     for (auto& [step, record] : steps_) run_.steps.push_back(std::move(record));
     for (auto& [step, record] : evaluations_) run_.evaluations.push_back(std::move(record));
     for (auto& [step, record] : checkpoints_) run_.checkpoints.push_back(record);
@@ -70,6 +72,7 @@ class Collector {
 
   /// What an attempt left that never reached a checkpoint is gone.
   void start(const StartRecord& record) {
+    stages_.clear();
     steps_.clear();
     evaluations_.clear();
     checkpoints_.clear();
@@ -78,6 +81,7 @@ class Collector {
   }
 
   void resume(int64_t step) {
+    stages_.erase(stages_.upper_bound(step), stages_.end());
     steps_.erase(steps_.upper_bound(step), steps_.end());
     evaluations_.erase(evaluations_.upper_bound(step), evaluations_.end());
     checkpoints_.erase(checkpoints_.upper_bound(step), checkpoints_.end());
@@ -86,6 +90,7 @@ class Collector {
   }
 
   RunRecord run_;
+  std::map<int64_t, StageRecord> stages_;
   std::map<int64_t, StepRecord> steps_;
   std::map<int64_t, EvaluationRecord> evaluations_;
   std::map<int64_t, CheckpointRecord> checkpoints_;

@@ -15,6 +15,7 @@ namespace launch::run_report {
 struct RunRecord {
   std::string name;  // of the folder
   std::optional<StartRecord> start;
+  std::vector<StageRecord> stages;            // by the step before them; none in a run without stages
   std::vector<StepRecord> steps;              // by step, each once
   std::vector<EvaluationRecord> evaluations;  // by step, each once
   std::vector<CheckpointRecord> checkpoints;

@@ -42,12 +42,14 @@ double learning_rate_at(const Recipe& recipe, int64_t update, const parallel::Sp
 }  // namespace
 
 Loaded load_newest_usable(const std::filesystem::path& run_folder, parallel::Communicator& group,
+                          const std::function<void(const std::filesystem::path&)>& prepare,
                           const std::function<void(const std::filesystem::path&)>& load) {
   Loaded loaded;
   std::exception_ptr first;
   std::vector<int64_t> there = checkpoint_updates(run_folder, group);
   for (; !there.empty(); there.pop_back()) {
     const std::filesystem::path checkpoint = checkpoint_path(run_folder, there.back());
+    prepare(checkpoint);
     std::exception_ptr fault;
     const std::string reason = failure_of(
         group, [&] { load(checkpoint); }, fault);

@@ -23,12 +23,14 @@ struct Loaded {
 };
 
 /// Calls `load` with the newest checkpoint of the run, and with the one before where that throws UserError, and so on.
-/// Where none can be loaded, the newest one's error is thrown. `load` calls no collective. Collective over `group`.
+/// Where none can be loaded, the newest one's error is thrown. `load` calls no collective; `prepare`, before it, may,
+/// and leaves what is wrong with the checkpoint to it. Collective over `group`.
 Loaded load_newest_usable(const std::filesystem::path& run_folder, parallel::Communicator& group,
+                          const std::function<void(const std::filesystem::path&)>& prepare,
                           const std::function<void(const std::filesystem::path&)>& load);
 
-/// A sentence where the update after `update` takes another learning rate than it would have by the run's recipe so
-/// far, with both and the keys that did it; else empty.
+/// A sentence where the update after `update` of a recipe's own takes another learning rate than it would have by the
+/// run's recipe so far, with both and the keys that did it; else empty.
 std::string describe_learning_rate_jump(const Recipe& then, const Recipe& now, int64_t update,
                                         const parallel::SpanScale& scale);
 

@@ -5,7 +5,6 @@
 #include <map>
 #include <sstream>
 
-#include "launch/checkpoint/checkpoint.h"
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
 #include "launch/recipe/writer.h"
@@ -41,6 +40,7 @@ const std::vector<std::string> kMayChange{"run.folder",
                                           "mesh.dispatch",
                                           "mesh.zero",
                                           "train.length",
+                                          "train.stages",
                                           "train.start",
                                           "train.log_every",
                                           "train.recompute",
@@ -54,8 +54,16 @@ const std::vector<std::string> kMayChange{"run.folder",
                                           "evaluate.length_penalty",
                                           "data.file"};
 
+/// "train.length" of "stage.first.train.length": a stage's key may change as the run's may. (Of stages that have begun,
+/// names and order may not; checkpoints know.)
+std::string key_of_run(const std::string& key) {
+  if (!key.starts_with("stage.")) return key;
+  return key.substr(key.find('.', std::string_view("stage.").size()) + 1);
+}
+
 /// What moves the weights may be told otherwise; another rule would need another state.
-bool may_change(const std::string& key) {
+bool may_change(const std::string& name) {
+  const std::string key = key_of_run(name);
   if (key.starts_with("schedule.")) return true;
   if (key.starts_with("optimizer.")) return key != "optimizer.kind";
   return std::ranges::find(kMayChange, key) != kMayChange.end();
@@ -120,7 +128,7 @@ std::vector<ChangedKey> changed_keys(const Recipe& then, const Recipe& now) {
   std::vector<ChangedKey> changed;
   for (const auto& [name, value] : of_now) {
     const auto found = before.find(name);
-    if (found == before.end()) continue;  // of another choice, which is a change of its own
+    if (found == before.end()) continue;  // of another choice or stage, which is a change of its own
     if (name != "run.folder" && found->second != value) changed.push_back({name, found->second, value});
   }
   return changed;
@@ -155,6 +163,15 @@ Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& 
     parallel::user_error(folder.path.string(), " is no run folder (no recipe.toml in it)");
   }
   Recipe recipe = read_recipe(folder.recipe(), overrides, {.registry = std::move(registry), .any_version = true});
+  check_rules(recipe);
+  return recipe;
+}
+
+Recipe read_recipe_at(const RunFolder& folder, const CheckpointInfo& info, const std::vector<std::string>& overrides,
+                      std::shared_ptr<const Registry> registry) {
+  if (info.stages.empty()) return read_run_recipe(folder, overrides, std::move(registry));
+  const std::string place = "the recipe in " + checkpoint_path(folder.path, info.update).string();
+  Recipe recipe = parse_recipe(info.recipe, place, overrides, {.registry = std::move(registry), .any_version = true});
   check_rules(recipe);
   return recipe;
 }

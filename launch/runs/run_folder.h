@@ -1,11 +1,12 @@
-// defines: RunFolder, ChangedKey, changed_keys, check_run_folder, forget_attempt, read_run_recipe, write_file: the
-// files of one run, and what may go on in it
+// defines: RunFolder, ChangedKey, changed_keys, check_run_folder, forget_attempt, read_run_recipe, read_recipe_at,
+// write_file: the files of one run, and what may go on in it
 #pragma once
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "launch/checkpoint/checkpoint.h"
 #include "launch/recipe/recipe.h"
 
 namespace launch {
@@ -45,6 +46,10 @@ void forget_attempt(const RunFolder& folder);
 /// The resolved recipe of a run, with section.key=value overrides. UserError where the folder is none.
 Recipe read_run_recipe(const RunFolder& folder, const std::vector<std::string>& overrides,
                        std::shared_ptr<const Registry> registry);
+
+/// The recipe of one of its checkpoints: the run's, or of a run of stages that of the stage which the checkpoint is of.
+Recipe read_recipe_at(const RunFolder& folder, const CheckpointInfo& info, const std::vector<std::string>& overrides,
+                      std::shared_ptr<const Registry> registry);
 
 /// Writes a whole file under a temporary name, then renames it; a device or pipe is written into. UserError where that
 /// fails.

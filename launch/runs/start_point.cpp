@@ -87,9 +87,9 @@ StartPoint open_start(const fs::path& named, std::shared_ptr<const Registry> reg
   const bool is_checkpoint = is_file(path) && update_of(path) >= 0;
   const fs::path run = is_checkpoint ? path.parent_path().parent_path() : path;
   if (is_file(RunFolder{run}.recipe())) {
-    start.recipe_ = read_run_recipe({run}, {}, std::move(registry));
     start.checkpoint_ = is_checkpoint ? path : chosen_checkpoint(run);
     const CheckpointInfo info = read_checkpoint_info(start.checkpoint_);
+    start.recipe_ = read_recipe_at({run}, info, {}, std::move(registry));
     start.tokenizer_hash_ = info.tokenizer_hash;
     start.vocabulary_ = info.vocabulary;
     start.folder_ = run;

@@ -1,14 +1,16 @@
-// What can be done to a model's weights, as rows of a table.
-// defines: Parent, Offspring, NoKeys, Operation, builtin_operations
+// What an operation (launch/recipe/registry.h) is given and makes.
+// defines: Parent, parent_of, weights_of, Offspring, NoKeys, check_offspring and the operations
 #pragma once
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "launch/planning/parameter_table.h"
 #include "launch/recipe/recipe.h"
+#include "launch/runs/start_point.h"
 #include "launch/surgery/made_tensor.h"
-#include "parallel/base/name_table.h"
-#include "parallel/base/own_keys.h"
 
 namespace launch {
 
@@ -19,6 +21,11 @@ struct Parent {
   std::string tokenizer_hash;
   std::shared_ptr<const StoredWeights> weights;
 };
+
+/// The model at `path`, opened as `start`. seed: in place of its run.seed.
+Parent parent_of(const std::filesystem::path& path, const StartPoint& start, const std::optional<int64_t>& seed);
+
+std::vector<const StoredWeights*> weights_of(const std::vector<Parent>& parents);
 
 /// The model that is made of it: recipe and, of each tensor, of what.
 struct Offspring {
@@ -32,18 +39,9 @@ struct NoKeys {};
 template <class Visitor>
 void visit(NoKeys&, Visitor&) {}
 
-struct Operation {
-  const char* sentence = nullptr;
-  /// What it may be told, by --set KEY=VALUE.
-  parallel::OwnKeyList keys = nullptr;
-  /// Whether it takes --with: other parents, whose shapes are the operation's to check.
-  bool several_parents = false;
-  /// UserError: what does not fit, where, and what would. Reads of weights no more than it chooses by.
-  Offspring (*plan)(const std::vector<Parent>& parents, const parallel::OwnKeys& keys) = nullptr;
-};
-
-/// transform --operation -> what it does. A program outside the tree adds its own rows.
-parallel::NameTable<Operation> builtin_operations();
+/// What its model counts. UserError: tensors that the changed recipe's model would not have, or lacks; what no parent
+/// has.
+ParameterTable check_offspring(const Offspring& made, const std::vector<Parent>& parents);
 
 // One file each.
 Operation copy_operation();

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <map>
 
-#include "launch/interchange/tensors/safetensors.h"
-#include "launch/planning/parameter_table.h"
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
 #include "launch/runs/new_run.h"
@@ -52,39 +50,6 @@ parallel::OwnKeys read_settings(const std::string& name, const Operation& operat
   return keys;
 }
 
-Parent parent_of(const std::filesystem::path& path, const StartPoint& start, const TransformOptions& options) {
-  Parent parent{.place = path.string(),
-                .recipe = start.recipe(),
-                .tokenizer_hash = start.tokenizer_hash(),
-                .weights = open_stored_weights(path)};
-  parent.recipe.model.vocabulary = start.vocabulary();
-  if (options.seed) parent.recipe.run.seed = *options.seed;
-  return parent;
-}
-
-/// That the changed recipe's model has these parameters and no others.
-ParameterTable check_model(const Offspring& made, const std::vector<const StoredWeights*>& parents) {
-  ParameterTable table = count_parameters(made.recipe, made.recipe.model.vocabulary, /*ranks=*/1, /*rank=*/0);
-  size_t weights = 0;
-  for (const MadeTensor& tensor : made.tensors) {
-    check_made(tensor, parents);
-    if (tensor.of.is_buffer) continue;
-    ++weights;
-    const ParameterShare* share = table.find(tensor.of.name);
-    if (share != nullptr && share->whole == tensor.of.elements()) continue;
-    user_error("the operation makes '", tensor.of.name, "' ", interchange::shape_text(tensor.of.shape),
-               ", and the changed recipe's model ",
-               share == nullptr ? "has none of that name" : parallel::concat("has ", share->whole, " numbers there"));
-  }
-  if (weights == table.own.size()) return table;
-  for (const ParameterShare& share : table.own) {
-    const bool is_made = std::ranges::any_of(
-        made.tensors, [&](const MadeTensor& tensor) { return !tensor.of.is_buffer && tensor.of.name == share.name; });
-    if (!is_made) user_error("the operation makes nothing for '", share.name, "' of the changed recipe's model");
-  }
-  return table;
-}
-
 /// Everything that a transformation reads while it writes.
 struct Surgery {
   std::vector<Parent> parents;
@@ -112,27 +77,25 @@ Transformed transform_run(const TransformOptions& options, parallel::Communicato
   Surgery surgery;
   Transformed transformed;
   const auto prepare = [&] {
-    const Operation& operation = options.operations.at(options.operation);
+    const Operation& operation = options.registry->operations.at(options.operation);
     const parallel::OwnKeys keys = read_settings(options.operation, operation, options.settings);
     if (!options.with.empty() && !operation.several_parents) {
       user_error("--with ", options.with.front().string(), ": ", options.operation,
                  " has one parent; legal: without it");
     }
     const StartPoint start = open_start(options.in, options.registry);
-    surgery.parents.push_back(parent_of(options.in, start, options));
+    surgery.parents.push_back(parent_of(options.in, start, options.seed));
     for (const std::filesystem::path& path : options.with) {
-      surgery.parents.push_back(parent_of(path, open_start(path, options.registry), options));
+      surgery.parents.push_back(parent_of(path, open_start(path, options.registry), options.seed));
     }
     surgery.made = operation.plan(surgery.parents, keys);
     Recipe& recipe = surgery.made.recipe;
     recipe.mesh = {};
     recipe.train.start.clear();
     check_rules(recipe);
-    std::vector<const StoredWeights*> weights;
-    for (const Parent& parent : surgery.parents) weights.push_back(parent.weights.get());
-    const ParameterTable table = check_model(surgery.made, weights);
+    const ParameterTable table = check_offspring(surgery.made, surgery.parents);
     transformed = {.total = table.total, .active = table.active};
-    surgery.maker = std::make_unique<TensorMaker>(weights, static_cast<uint64_t>(recipe.run.seed));
+    surgery.maker = std::make_unique<TensorMaker>(weights_of(surgery.parents), static_cast<uint64_t>(recipe.run.seed));
     NewRun run{.recipe = recipe};
     for (const MadeTensor& tensor : surgery.made.tensors) run.tensors.push_back(surgery.stream(tensor));
     run.keep_tokenizer(start.tokenizer());

@@ -18,7 +18,6 @@ struct TransformOptions {
   std::vector<std::string> settings = {};        // "key=value"
   std::vector<std::filesystem::path> with = {};  // further parents
   std::optional<int64_t> seed = {};              // nullopt: the parent's run.seed
-  parallel::NameTable<Operation> operations = builtin_operations();
   std::shared_ptr<const Registry> registry;
 };
 

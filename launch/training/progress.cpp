@@ -27,11 +27,12 @@ std::string duration(double seconds) {
 
 std::string numbers(const ProgressLine& line) {
   char text[200], load[40] = "";
+  const std::string stage = line.stage.empty() ? "" : "  stage " + line.stage;
   if (line.imbalance > 0) std::snprintf(load, sizeof(load), "load max/mean %.2f  ", line.imbalance);
   std::snprintf(text, sizeof(text), "%lld/%lld  loss %.4f  |g| %.3g  %s%.0f tokens/s  %s left",
                 static_cast<long long>(line.update), static_cast<long long>(line.length), line.loss, line.gradient_norm,
                 load, line.tokens_per_second, duration(line.seconds_left).c_str());
-  return text;
+  return text + stage;
 }
 
 std::string numbers(const WorkLine& line) {

@@ -7,6 +7,7 @@ namespace launch {
 
 struct ProgressLine {
   int64_t update = 0, length = 1;
+  std::string stage = {};  // "2 of 3, router"; empty: there are none
   double loss = 0, gradient_norm = 0;
   double imbalance = 0;  // 0: no experts, not shown
   double tokens_per_second = 0;

@@ -1,6 +1,7 @@
 #include "launch/training/start.h"
 
 #include "launch/runs/start_point.h"
+#include "launch/stages/seam.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 
@@ -36,13 +37,18 @@ std::vector<CheckpointTensor> held_by(const StartPoint& start, const TrainingSet
 
 }  // namespace
 
-std::map<std::string, std::string> read_start(TrainingSetup& setup, const std::vector<CheckpointTensor>& tensors) {
+std::map<std::string, std::string> read_start(TrainingSetup& setup, const PlannedStage& first,
+                                              const std::vector<CheckpointTensor>& tensors) {
   if (setup.recipe.train.start.empty()) return {};
   std::map<std::string, std::string> came_with;
   parallel::all_ranks(*setup.groups.control, [&] {
     const StartPoint start = open_start(setup.recipe.train.start, setup.recipe.registry);
     check_tokenizer(start, setup);
-    start.read(held_by(start, setup, tensors));
+    if (first.surgery.any()) {
+      operate_on(setup.recipe.train.start, first, start.tokenizer_hash(), tensors);
+    } else {
+      start.read(held_by(start, setup, tensors));
+    }
     came_with = start.came_with();
   });
   setup.state.optimizer->begin();

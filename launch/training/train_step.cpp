@@ -168,7 +168,7 @@ void make_gradients(TrainState& state, const std::vector<MicroBatch>& batches, i
     const moetrain::PassScope pass{.group = *groups.tokens,
                                    .training = true,
                                    .draws = {state.seed, update * state.micro_batches + m},
-                                   .update = update,
+                                   .update = update - state.begin,
                                    .earlier_choices = tally.choices(),
                                    .recompute = state.recompute};
     const auto output = state.objective->forward(*state.model, batches[static_cast<size_t>(m)].batch, pass,

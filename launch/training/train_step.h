@@ -51,6 +51,7 @@ struct TrainState {
   uint64_t seed = 1;          // of the draws made in forward
   int64_t micro_batches = 1;  // of the recipe; an update may have fewer that hold something
   moetrain::Recompute recompute = moetrain::Recompute::kNone;
+  int64_t begin = 0;  // updates of the run before this recipe's first: windows of weights count from there
 };
 
 struct Rehearsal {

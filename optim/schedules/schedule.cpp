@@ -38,6 +38,7 @@ Schedule resolve(const ScheduleConfig& config, const ScheduleRule& rule, int64_t
 }
 
 double learning_rate_scale(const Schedule& schedule, int64_t update) {
+  update -= schedule.begin;
   if (update < schedule.warmup) return static_cast<double>(update + 1) / static_cast<double>(schedule.warmup);
   return schedule.after_warmup(update);
 }

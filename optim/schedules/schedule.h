@@ -34,13 +34,15 @@ struct ScheduleRule {
 struct Schedule {
   int64_t warmup = 0;  // [updates]
   Curve after_warmup = [](int64_t) { return 1.0; };
+  int64_t begin = 0;  // updates of the run before it: a stage has a schedule of its own
 };
 
 /// length: of the run [updates].
 Schedule resolve(const ScheduleConfig& config, const ScheduleRule& rule, int64_t length,
                  const parallel::SpanScale& scale);
 
-/// The multiplier of update `update` (from 0): (update + 1) / warmup in the warm-up, then the curve's.
+/// The multiplier of update `update` of the run (from 0), u = update - begin of the schedule: (u + 1) / warmup in the
+/// warm-up, then the curve's.
 double learning_rate_scale(const Schedule& schedule, int64_t update);
 
 /// How much of the updates from `begin` to `end` is done before `update`: 0 to 1.

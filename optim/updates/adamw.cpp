@@ -29,7 +29,7 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, const UpdateStep& ste
   if (gradients.empty()) return;
   const at::Tensor& any = parameters().front().tensor;
   const auto options = any.options().dtype(at::kFloat);
-  const at::Tensor steps = at::full({}, static_cast<double>(step.number), options);
+  std::map<int64_t, at::Tensor> steps;  // by when the moments began
   // The kernel divides, by a float32 number: float64 gradients would lose half of their digits, and are scaled apart.
   const bool scaled_apart = any.scalar_type() == at::kDouble && step.gradient_scale != 1.0;
   std::optional<at::Tensor> divisor;
@@ -44,7 +44,11 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, const UpdateStep& ste
     group.gradients.push_back(scaled_apart ? gradients[i] * step.gradient_scale : gradients[i]);
     group.first.push_back(state(0)[i]);
     group.second.push_back(state(1)[i]);
-    group.steps.push_back(steps);
+    at::Tensor& own_steps = steps[parameters()[i].begun];
+    if (!own_steps.defined()) {
+      own_steps = at::full({}, static_cast<double>(step.number - parameters()[i].begun), options);
+    }
+    group.steps.push_back(own_steps);
   }
   for (auto& [rates, group] : groups) {
     const auto [decay, learning_rate] = rates;

@@ -22,13 +22,14 @@ struct Parameter {
   /// How the part becomes whole matrices; none: its numbers have nothing to do with each other.
   std::optional<parallel::MatrixParts> matrices = {};
   double factor = 1;  // on the learning rate
+  int64_t begun = 0;  // updates of the run before its state began
 };
 
 /// What one update is told.
 struct UpdateStep {
   double learning_rate = 0;   // times Parameter::factor
   double gradient_scale = 1;  // the gradients count times so much (clipping)
-  int64_t number = 1;         // of the update, from 1
+  int64_t number = 1;         // of the run's update, from 1
 };
 
 /// A rule at work on a list of tensors, each in float32 or float64, with its state.

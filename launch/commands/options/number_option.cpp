@@ -66,4 +66,8 @@ void add_update_option(CLI::App& command, std::string& update) {
       });
 }
 
+void add_stage_option(CLI::App& command, std::string& stage) {
+  command.add_option("--stage", stage, "which of train.stages, by its name (of its first turn)");
+}
+
 }  // namespace launch

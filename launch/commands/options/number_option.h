@@ -1,4 +1,4 @@
-// defines: number_between, whole_number_between, add_update_option: what an option's number may be
+// defines: number_between, whole_number_between, add_update_option, add_stage_option: what an option's number may be
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -15,5 +15,8 @@ CLI::Validator whole_number_between(int64_t low, int64_t high = std::numeric_lim
 
 /// --update: which checkpoint of a run, as chosen_update takes it.
 void add_update_option(CLI::App& command, std::string& update);
+
+/// --stage NAME, of a recipe that has train.stages.
+void add_stage_option(CLI::App& command, std::string& stage);
 
 }  // namespace launch

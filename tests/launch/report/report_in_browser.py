@@ -114,7 +114,11 @@ def check_short_run(binary, chromium, folder):
     final = evaluation(20, 1.9)
     final["routing"] = [{"layer": 4, "experts": 4, "groups": ROUTING}]
     final["translation"] = {HOSTILE: {"sentences": 1000, "bleu": 36.125, "bleu_lowercase": 37.5, "chrf": 60.0}}
-    page, drawn = open_page(binary, chromium, folder, [start, *steps, *evaluations, {"event": "end", "step": 20, "reason": "done"}],
+    stages = [{"event": "stage", "step": at, "number": i + 1, "stages": 2, "name": name, "updates": 10, "surgery": surgery,
+               "model": HOSTILE, "parameters": {"total": 12_300_000, "active": 4_560_000, "trained": 2_000_000}, "carried": 7 * i}
+              for i, (at, name, surgery) in enumerate([(0, "dense", ""), (10, HOSTILE, "copy")])]
+    page, drawn = open_page(binary, chromium, folder,
+                            [start, *stages, *steps, *evaluations, {"event": "end", "step": 20, "reason": "done"}],
                             {"evaluation.json": json.dumps(final), "recipe.toml": f"# {HOSTILE}\n"})
 
     curve = lambda read: [[line["step"], read(line)] for line in steps]
@@ -138,6 +142,8 @@ def check_short_run(binary, chromium, folder):
         expect(f"load of layer {layer}", maps[layer]["columns"], [[round(4 * part, 4) for part in load]] * 20)
     expect("routing", drawn["routing_maps"],
            [{"layer": 4, "group": name, "begin": 0, "cells": [f"{100 * share:.1f}" for share in shares]} for name, shares in ROUTING.items()])
+    expect("stages", drawn["stages"], [["1", "dense", "0", "10", "–", "2 M", "12.3 M", "–"],
+                                       ["2", HOSTILE, "10", "10", "copy", "2 M", "12.3 M", "7 weights"]])
     expect("scores", drawn["scores"], [["en", "0.950", "1.900", "1,000"], [HOSTILE, "1.450", "2.900", "1,001"], ["All", "0.950", "1.900", "2,001"]])
     expect("translation", drawn["translation"], [[HOSTILE, "1,000", "36.13", "37.50", "60.00"]])
     expect("cards", {label: texts[0] for label, texts in drawn["cards"].items()},

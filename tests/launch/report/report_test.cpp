@@ -152,6 +152,26 @@ TEST_F(ReportTest, AResumeDiscardsWhatWasLoggedAfterItsStep) {
   expect_contains(page_data(run)["notes"].dump(), "Resumed at step 1");
 }
 
+TEST_F(ReportTest, SeamsAreWhereStagesBeganAndAResumeForgetsLaterOnes) {
+  const auto stage = [](int64_t step, int64_t number, const std::string& name) {
+    return parallel::concat(R"({"event":"stage","step":)", step, R"(,"number":)", number, R"(,"stages":3,"name":")",
+                            name, R"(","updates":4,"surgery":"copy","model":"m","parameters":{"total":9,"trained":5}})",
+                            "\n");
+  };
+  put("metrics.jsonl", stage(0, 1, "dense") + step_line(4, 3) + stage(4, 2, "mixed") + step_line(8, 2) +
+                           stage(8, 3, "lost") + "{\"event\":\"resume\",\"step\":6}\n" + stage(8, 3, "last") +
+                           step_line(9, 1));
+  const RunRecord run = read_run(folder_);
+  ASSERT_EQ(run.stages.size(), 3u);
+  EXPECT_EQ(run.stages[1].name, "mixed");
+  EXPECT_EQ(run.stages[2].name, "last");
+  const Json data = page_data(run);
+  EXPECT_EQ(data["stages"][2]["step"], 8);
+  EXPECT_EQ(data["stages"][1]["trained_parameters"], 5);
+  put("metrics.jsonl", step_line(1, 3));
+  EXPECT_TRUE(page_data(read_run(folder_))["stages"].empty());
+}
+
 TEST_F(ReportTest, ALineCutShortByAKillIsLeftOutAndSaid) {
   const std::string whole = step_line(1, 9);
   for (const size_t length : {size_t{1}, size_t{30}, whole.size() - 2}) {
