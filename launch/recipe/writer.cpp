@@ -1,5 +1,7 @@
 #include "launch/recipe/writer.h"
 
+#include <algorithm>
+
 #include "launch/recipe/fields.h"
 #include "launch/toml/toml_text.h"
 #include "parallel/base/random.h"
@@ -12,6 +14,22 @@ std::vector<RecipeField> taken_fields(Recipe& recipe) {
   std::vector<RecipeField> fields = list_fields(recipe);
   std::erase_if(fields, [](const RecipeField& field) { return !field.taken(); });
   return fields;
+}
+
+/// A section for each of the recipe that it says something of.
+std::string toml_of(const StageOverlay& stage) {
+  if (stage.keys.empty()) return "\n[stage." + stage.name + "]\n";
+  std::vector<std::pair<std::string, std::string>> sections;  // and their lines, in the order of their first keys
+  for (const auto& [name, value] : stage.keys) {
+    const size_t dot = name.rfind('.');
+    const std::string section = name.substr(0, dot);
+    auto found = std::ranges::find(sections, section, &std::pair<std::string, std::string>::first);
+    if (found == sections.end()) found = sections.insert(found, {section, ""});
+    found->second += name.substr(dot + 1) + " = " + value + "\n";
+  }
+  std::string text;
+  for (const auto& [section, lines] : sections) text += "\n[stage." + stage.name + "." + section + "]\n" + lines;
+  return text;
 }
 
 }  // namespace
@@ -31,18 +49,7 @@ std::string toml_document(const std::vector<RecipeField>& fields) {
 std::string write_recipe(const Recipe& recipe) {
   Recipe copy = recipe;  // visit() hands out mutable references
   std::string text = toml_document(taken_fields(copy));
-  for (const StageOverlay& stage : recipe.stages) {
-    std::string section;
-    if (stage.keys.empty()) text += "\n[stage." + stage.name + "]\n";
-    for (const auto& [name, value] : stage.keys) {
-      const size_t dot = name.rfind('.');
-      if (name.substr(0, dot) != section) {
-        section = name.substr(0, dot);
-        text += "\n[stage." + stage.name + "." + section + "]\n";
-      }
-      text += name.substr(dot + 1) + " = " + value + "\n";
-    }
-  }
+  for (const StageOverlay& stage : recipe.stages) text += toml_of(stage);
   return text;
 }
 
