@@ -1,6 +1,7 @@
 // One recipe is one whole run: a member per owner's config, and what its names mean.
 // defines: Recipe, visit
 #pragma once
+#include "data/batching/task_config.h"
 #include "data/datasets/data_config.h"
 #include "launch/recipe/overlap_config.h"
 #include "launch/recipe/registry.h"
@@ -20,6 +21,7 @@ struct Recipe {
   parallel::MeshConfig mesh;
   OverlapConfig overlap;
   data::DataConfig data;
+  data::TaskConfig tasks;
   moetrain::ModelConfig model;
   moetrain::MoeConfig moe;
   moetrain::LoraConfig lora;
@@ -45,6 +47,7 @@ void visit(Recipe& recipe, Visitor& section) {
   section("mesh", recipe.mesh);
   section("overlap", recipe.overlap);
   section("data", recipe.data);
+  section("tasks", recipe.tasks);
   section("model", recipe.model);
   section("attention", recipe.model.attending);
   section("moe", recipe.moe);
