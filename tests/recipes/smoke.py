@@ -60,8 +60,10 @@ def own_labels(program, folder):
 
 
 def own_tasks(program, folder):
-    """The licence in three spellings, as a token file of three groups: as it is, in capitals, and each word backwards."""
-    spell = {"en": str, "de": str.upper, "fr": lambda text: re.sub(r"\w+", lambda word: word[0][::-1], text)}
+    """The licence in three spellings, as a token file of three groups: as it is, in capitals, and its letters moved on by 9."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    moved = str.maketrans(letters, letters[9:] + letters[:9])
+    spell = {"en": str, "de": str.upper, "fr": lambda text: text.translate(moved)}
     paragraphs = (ROOT / "LICENSE").read_text(encoding="utf-8").split("\n\n")
     (folder / "spelt.jsonl").write_text("".join(json.dumps({"text": spell[language](text), "language": language}) + "\n"
                                                 for text in paragraphs for language in spell), encoding="utf-8")
@@ -81,7 +83,7 @@ def check_tasks(program, recipe, tokens, folder):
     use = {task: [number for number, share in enumerate(shares) if share > 0] for task, shares in scores[0]["routing"][0]["groups"].items()}
     said = {call(program, "generate", run, "--task", task, "--greedy", "--prompt", "the ", "--tokens", 12) for task in costs}
     print(f"{recipe.stem}: another task's experts cost {min(costs.values()):.3f} to {max(costs.values()):.3f}")
-    if use != {"en": [0, 1], "de": [0, 2], "fr": [0, 3]} or min(costs.values()) < 0.05 or len(said) < 2:
+    if use != {"en": [0, 1], "de": [0, 2], "fr": [0, 3]} or sum(costs.values()) < 0.6 or len(said) < 2:
         sys.exit(f"{recipe.stem}: experts of tasks {use}, costs {costs}, texts {said}")
 
 
