@@ -246,6 +246,12 @@ int64_t TokenCorpus::aligned_document(int64_t row, int64_t group) const {
 
 TokenStream TokenCorpus::stream(Split split) const { return {contents_, documents_of(split)}; }
 
+TokenStream TokenCorpus::stream(Split split, int64_t group) const {
+  std::vector<int64_t> documents = documents_of(split);
+  std::erase_if(documents, [&](int64_t document) { return contents_->group[static_cast<size_t>(document)] != group; });
+  return {contents_, std::move(documents)};
+}
+
 std::vector<int64_t> TokenCorpus::documents_of(Split split) const {
   std::vector<int64_t> chosen;
   for (int64_t d = 0; d < documents(); ++d) {

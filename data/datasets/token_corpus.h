@@ -58,6 +58,8 @@ class TokenCorpus {
   DocumentInfo document(int64_t index) const;      // UserError outside [0, documents())
   std::string document_text(int64_t index) const;  // UserError outside [0, documents())
   TokenStream stream(Split split) const;
+  /// Of one group's documents.
+  TokenStream stream(Split split, int64_t group) const;
   /// Numbers of the split's documents, ascending.
   std::vector<int64_t> documents_of(Split split) const;
   /// UserError for a split that has none.

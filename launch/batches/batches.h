@@ -29,7 +29,7 @@ MicroBatch to_device(const MicroBatch& batch, at::Device device);
 /// Those of this rank's tokens that count: not OutputHead::kIgnored.
 int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh);
 
-/// Of one of several token files.
+/// Of one of several token files or tasks.
 struct SourceTokens {
   std::string name;
   int64_t read = 0;   // tokens
@@ -55,7 +55,7 @@ class TrainingBatches {
   virtual std::string left_out() const { return {}; }
   /// Sequences read by the first `updates` updates; -1 where they are not counted.
   virtual int64_t sequences_before(int64_t updates) const = 0;
-  /// What the first `updates` updates read of each token file; nothing where there is one. Beside a read.
+  /// What the first `updates` updates read of each token file or task; nothing where there is one. Beside a read.
   virtual std::vector<SourceTokens> source_tokens(int64_t) const { return {}; }
 };
 
@@ -68,7 +68,7 @@ std::unique_ptr<TrainingBatches> make_training_batches(const data::TokenMixture&
 struct HeldOutGroup {
   std::string name;
   int64_t bytes = 0;        // of text to predict
-  std::string source = {};  // the token file, where there are several
+  std::string source = {};  // the token file or task, where there are several
 };
 
 /// Held-out text in batches, every target once.

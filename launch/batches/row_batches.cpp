@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "data/batching/sequence_sampler.h"
+#include "data/batching/text_parts.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -13,7 +14,20 @@ namespace launch {
 PackedDocuments::PackedDocuments(const data::TokenCorpus& corpus, const Recipe& recipe, data::Split split)
     : documents_(corpus, split, recipe.data.sequence_length),
       rows_(documents_.lengths(), recipe.data.sequence_length),
-      joined_(recipe.data.packing == data::DocumentPacking::kJoined) {}
+      joined_(recipe.data.packing == data::DocumentPacking::kJoined) {
+  const std::vector<std::string> names = data::task_names(recipe.tasks);
+  if (names.empty()) return;
+  const bool training = split == data::Split::kTrain;
+  task_of_group_ =
+      data::tasks_of_groups(corpus, names, training ? data::AbsentTask::kRefused : data::AbsentTask::kPassedOver);
+  for (int64_t i = 0; i < documents_.size(); ++i) {
+    const auto group = static_cast<size_t>(documents_.group(i));
+    if (task_of_group_[group] >= 0) continue;
+    parallel::user_error("data.packing = \"documents\" reads all documents, and those of the group '",
+                         corpus.groups()[group], "' are of none of tasks.names = \"", recipe.tasks.names,
+                         "\"; legal: that group among the tasks, or packing = \"stream\"");
+  }
+}
 
 PackedDocuments::Place PackedDocuments::size_of(int64_t row) const {
   return {joined_ ? 1 : static_cast<int64_t>(rows_.row(row).size()), rows_.tokens(row)};
@@ -39,13 +53,16 @@ MicroBatch PackedDocuments::batch(const std::vector<int64_t>& all, data::Shard s
     if (joined_ && i >= own.begin && i < own.end) lengths.push_back(size.tokens);
   }
   const at::Tensor group_D = at::tensor(groups, at::kLong);
+  const at::Tensor task_D =
+      task_of_group_.empty() ? at::Tensor() : at::tensor(task_of_group_, at::kLong).index_select(0, group_D);
   return {.batch = {.inputs = {.tokens = {.ids_T = at::tensor(tokens, at::kLong),
                                           .sequences = {joined_ ? lengths : of_document, at::kCPU},
                                           .global_tokens = world.tokens,
                                           .first_token = first.tokens,
                                           .global_sequences = world.sequences,
                                           .first_sequence = first.sequences,
-                                          .longest = longest}},
+                                          .longest = longest,
+                                          .task_S = task_D}},
                     .targets_G = at::tensor(targets, at::kLong)},
           .groups_T = at::repeat_interleave(group_D, at::tensor(of_document, at::kLong)),
           .groups_S = joined_ ? at::Tensor() : group_D};

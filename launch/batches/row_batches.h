@@ -30,6 +30,7 @@ class PackedDocuments {
   data::TargetDocuments documents_;
   data::PackedRows rows_;
   bool joined_;
+  std::vector<int64_t> task_of_group_;  // empty: there are no tasks
 };
 
 /// Each row once an epoch, in an order drawn for each epoch.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "parallel/base/fault.h"
+#include "parallel/base/nearest.h"
 
 namespace launch {
 namespace {
@@ -18,38 +19,71 @@ MicroBatch micro_batch(const data::TokenBatch& windows, int64_t first, int64_t s
                                       .global_tokens = sequences * length,
                                       .first_token = first * length,
                                       .global_sequences = sequences,
-                                      .first_sequence = first}},
+                                      .first_sequence = first,
+                                      .task_S = windows.tasks ? at::tensor(*windows.tasks, at::kLong) : at::Tensor()}},
                 .targets_G = at::tensor(windows.targets, at::kLong)},
       .groups_T = at::tensor(windows.groups, at::kInt).to(at::kLong)};
 }
 
-std::vector<double> weights_of(const data::TokenMixture& mixture) {
-  std::vector<double> weights;
-  for (const data::TokenMixture::Source& source : mixture.sources()) weights.push_back(source.file.weight);
-  return weights;
+std::vector<data::SequenceSampler> samplers_of(const data::TokenMixture& mixture, const data::MixedText& text,
+                                               int64_t length) {
+  std::vector<data::SequenceSampler> samplers;
+  for (size_t p = 0; p < text.parts().size(); ++p) {
+    const data::TextPart& part = text.parts()[p];
+    const std::string& file = mixture.sources()[static_cast<size_t>(part.source)].file.path;
+    const data::TokenStream& stream = text.streams()[p];
+    if (part.task >= 0 && stream.size() < length) {
+      parallel::user_error("tasks.names: the training text of the task '", part.name, "' in ", file, " has ",
+                           stream.size(), " tokens, fewer than one sequence of ", length,
+                           " (data.sequence_length); prepare more text or leave the task out");
+    }
+    if (mixture.sources().size() > 1 && stream.size() < length) {
+      parallel::user_error(file, ": its training text has ", stream.size(), " tokens, fewer than one sequence of ",
+                           length, " (data.sequence_length); prepare more text or leave the file out");
+    }
+    samplers.emplace_back(stream, length);
+  }
+  return samplers;
+}
+
+data::TaskSampler order_of(const data::TokenMixture& mixture, const data::MixedText& text,
+                           const std::vector<data::SequenceSampler>& samplers, const Recipe& recipe) {
+  const data::TaskConfig& tasks = recipe.tasks;
+  const int64_t together = tasks.each == data::TaskUnit::kUpdate ? recipe.train.global_batch
+                           : tasks.each == data::TaskUnit::kMicroBatch
+                               ? recipe.train.global_batch / recipe.train.micro_batches
+                               : 1;
+  if (tasks.sampling == data::TaskSampling::kRoundRobin) return {std::ssize(samplers), together};
+  std::vector<int64_t> sequences;
+  for (const data::SequenceSampler& sampler : samplers) sequences.push_back(sampler.windows());
+  return {data::part_weights(mixture, text.parts(), sequences, tasks), together};
+}
+
+/// A sentence on it; empty where there is none.
+std::string text_without_task(const data::TokenMixture& mixture, const std::vector<std::string>& tasks) {
+  if (tasks.empty()) return {};
+  const std::vector<int64_t> task = data::tasks_of_groups(mixture, tasks, data::AbsentTask::kRefused);
+  std::vector<std::string> without;
+  for (size_t g = 0; g < task.size(); ++g) {
+    if (task[g] < 0) without.push_back(mixture.groups()[g]);
+  }
+  if (without.empty()) return {};
+  return parallel::concat("text of ", without.size(),
+                          " groups is of none of tasks.names and left out: ", parallel::quote_some(without));
 }
 
 }  // namespace
 
 WindowBatches::WindowBatches(const data::TokenMixture& mixture, const Recipe& recipe, data::Shard shard)
-    : text_(mixture, data::Split::kTrain),
-      mixture_(weights_of(mixture)),
+    : text_(mixture, data::text_parts(mixture, recipe.tasks, data::AbsentTask::kRefused), data::Split::kTrain),
       shard_(shard),
       seed_(static_cast<uint64_t>(recipe.run.seed)),
       sequence_length_(recipe.data.sequence_length),
       micro_batches_(recipe.train.micro_batches),
-      micro_sequences_(recipe.train.global_batch / recipe.train.micro_batches) {
-  for (const data::TokenMixture::Source& source : mixture.sources()) {
-    const data::TokenStream& stream = text_.streams()[samplers_.size()];
-    if (mixture.sources().size() > 1 && stream.size() < sequence_length_) {
-      parallel::user_error(source.file.path, ": its training text has ", stream.size(),
-                           " tokens, fewer than one sequence of ", sequence_length_,
-                           " (data.sequence_length); prepare more text or leave the file out");
-    }
-    names_.push_back(source.name);
-    samplers_.emplace_back(stream, sequence_length_);
-  }
-}
+      micro_sequences_(recipe.train.global_batch / recipe.train.micro_batches),
+      samplers_(samplers_of(mixture, text_, sequence_length_)),
+      order_(order_of(mixture, text_, samplers_, recipe)),
+      left_out_(text_without_task(mixture, data::task_names(recipe.tasks))) {}
 
 parallel::SpanScale WindowBatches::scale() const {
   int64_t windows = 0;
@@ -59,7 +93,7 @@ parallel::SpanScale WindowBatches::scale() const {
 }
 
 data::MixedWindow WindowBatches::window_at(int64_t position) const {
-  const data::MixtureSampler::Draw draw = mixture_.draw_at(seed_, position);
+  const data::MixtureSampler::Draw draw = order_.draw_at(seed_, position);
   return {draw.source, samplers_[static_cast<size_t>(draw.source)].window_at(seed_, draw.index)};
 }
 
@@ -77,30 +111,22 @@ std::vector<MicroBatch> WindowBatches::read(int64_t update) const {
 
 std::vector<SourceTokens> WindowBatches::source_tokens(int64_t updates) const {
   std::vector<SourceTokens> sources;
-  if (names_.size() == 1) return sources;
-  const std::vector<int64_t> draws = mixture_.draws_before(seed_, sequences_before(updates));
-  for (size_t s = 0; s < names_.size(); ++s) {
-    sources.push_back({names_[s], draws[s] * sequence_length_, samplers_[s].windows() * sequence_length_});
+  if (samplers_.size() == 1) return sources;
+  const std::vector<int64_t> draws = order_.draws_before(seed_, sequences_before(updates));
+  for (size_t p = 0; p < samplers_.size(); ++p) {
+    sources.push_back({text_.parts()[p].name, draws[p] * sequence_length_, samplers_[p].windows() * sequence_length_});
   }
   return sources;
 }
 
 HeldOutWindows::HeldOutWindows(const data::TokenMixture& mixture, const Recipe& recipe, data::Shard shard)
-    : text_(mixture, data::Split::kHeldOut),
+    : text_(mixture, data::text_parts(mixture, recipe.tasks, data::AbsentTask::kPassedOver), data::Split::kHeldOut),
       shard_(shard),
       sequence_length_(recipe.data.sequence_length),
       batch_(recipe.evaluate.batch) {
-  const bool several = mixture.sources().size() > 1;
-  for (const data::TokenMixture::Source& source : mixture.sources()) {
-    const auto s = static_cast<int64_t>(&source - mixture.sources().data());
-    const data::TokenStream& stream = text_.streams()[static_cast<size_t>(s)];
-    const int64_t windows = data::evaluation_windows(stream, sequence_length_);
-    for (int64_t window = 0; window < windows; ++window) windows_.push_back({s, window});
-    for (int64_t g = 0; g < stream.groups(); ++g) {
-      groups_.push_back({.name = mixture.groups()[groups_.size()],
-                         .bytes = stream.bytes_of_group(g),
-                         .source = several ? source.name : ""});
-    }
+  for (size_t p = 0; p < text_.parts().size(); ++p) {
+    const int64_t windows = data::evaluation_windows(text_.streams()[p], sequence_length_);
+    for (int64_t window = 0; window < windows; ++window) windows_.push_back({static_cast<int64_t>(p), window});
   }
   if (text_.size() > 0) return;
   parallel::user_error(
@@ -119,6 +145,14 @@ MicroBatch HeldOutWindows::read(int64_t index) const {
   return micro_batch(text_.read(sequence_length_, {first + own.begin, first + own.end}), begin + own.begin, count);
 }
 
-std::vector<HeldOutGroup> HeldOutWindows::groups() const { return groups_; }
+std::vector<HeldOutGroup> HeldOutWindows::groups() const {
+  const bool several = text_.parts().size() > 1;
+  std::vector<HeldOutGroup> all;
+  for (const data::MixedText::Group& group : text_.groups()) {
+    const std::string& part = text_.parts()[static_cast<size_t>(group.part)].name;
+    all.push_back({.name = group.name, .bytes = group.bytes, .source = several ? part : ""});
+  }
+  return all;
+}
 
 }  // namespace launch

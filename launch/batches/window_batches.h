@@ -1,40 +1,41 @@
-// defines: WindowBatches, HeldOutWindows: windows of one length over the text of one or more files, for a language
-// model
+// defines: WindowBatches, HeldOutWindows: windows of one length over the text of one or more files, or of each task,
+// for a language model
 #pragma once
 #include <string>
 #include <vector>
 
 #include "data/batching/mixed_text.h"
-#include "data/batching/mixture_sampler.h"
 #include "data/batching/sequence_sampler.h"
+#include "data/batching/task_sampler.h"
 #include "launch/batches/batches.h"
 
 namespace launch {
 
-/// Of several files sequences are drawn by weight, each file's windows in a shuffled order of its own. An epoch is then
-/// as many sequences as all files have.
+/// Of several files sequences are drawn by weight, of tasks as [tasks] says; each part's windows in a shuffled order of
+/// its own. An epoch is then as many sequences as all parts have.
 class WindowBatches : public TrainingBatches {
  public:
   WindowBatches(const data::TokenMixture& mixture, const Recipe& recipe, data::Shard shard);
   std::vector<MicroBatch> read(int64_t update) const override;
   parallel::SpanScale scale() const override;
   int64_t sequences_per_micro_batch() const override { return micro_sequences_; }
+  std::string left_out() const override { return left_out_; }
   int64_t sequences_before(int64_t updates) const override { return updates * micro_batches_ * micro_sequences_; }
   std::vector<SourceTokens> source_tokens(int64_t updates) const override;
 
  private:
   data::MixedWindow window_at(int64_t position) const;
 
-  std::vector<std::string> names_;
   data::MixedText text_;
-  data::MixtureSampler mixture_;
-  std::vector<data::SequenceSampler> samplers_;  // of each source
   data::Shard shard_;
   uint64_t seed_;
   int64_t sequence_length_, micro_batches_, micro_sequences_;
+  std::vector<data::SequenceSampler> samplers_;  // of each part
+  data::TaskSampler order_;
+  std::string left_out_;
 };
 
-/// The last window of a file may be padded.
+/// The last window of a part may be padded.
 class HeldOutWindows : public HeldOutBatches {
  public:
   HeldOutWindows(const data::TokenMixture& mixture, const Recipe& recipe, data::Shard shard);
@@ -44,7 +45,6 @@ class HeldOutWindows : public HeldOutBatches {
 
  private:
   data::MixedText text_;
-  std::vector<HeldOutGroup> groups_;
   std::vector<data::MixedWindow> windows_;
   data::Shard shard_;
   int64_t sequence_length_, batch_;

@@ -24,7 +24,7 @@ namespace launch {
 namespace {
 
 struct GenerateArguments {
-  std::string run, update, prompt, chat, translate_to, data_file;
+  std::string run, update, prompt, chat, translate_to, data_file, task;
   data::ChatForm form;  // of --chat; empty: the run's
   moetrain::SamplingOptions sampling;
   bool greedy = false;
@@ -99,10 +99,12 @@ std::vector<int64_t> end_tokens(const std::string& run, const data::Tokenizer& t
 }
 
 /// What --temperature and the like say of a tokenizer's tokens.
-moetrain::SamplingOptions sampling_options(const GenerateArguments& arguments, const data::Tokenizer& tokenizer,
+moetrain::SamplingOptions sampling_options(const TrainedModel& trained, const GenerateArguments& arguments,
                                            const std::vector<int64_t>& ends) {
+  const data::Tokenizer& tokenizer = tokenizer_of(trained);
   moetrain::SamplingOptions sampling = arguments.sampling;
   if (arguments.greedy) sampling.temperature = 0;
+  sampling.task = chosen_task(trained.recipe, arguments.task);
   sampling.end_tokens = ends;
   sampling.vocabulary = tokenizer.vocabulary_size();
   return sampling;
@@ -117,10 +119,9 @@ std::vector<int64_t> without_end(std::vector<int64_t> tokens, const std::vector<
 std::vector<int64_t> sampled(const TrainedModel& trained, moetrain::DecoderLm& model,
                              const GenerateArguments& arguments, const std::vector<int32_t>& encoded,
                              const std::vector<int64_t>& ends, const std::string& option) {
-  const data::Tokenizer& tokenizer = tokenizer_of(trained);
   std::vector<int64_t> prompt(encoded.begin(), encoded.end());
-  if (prompt.empty()) prompt.push_back(tokenizer.end_of_text());  // what precedes every document
-  const moetrain::SamplingOptions sampling = sampling_options(arguments, tokenizer, ends);
+  if (prompt.empty()) prompt.push_back(tokenizer_of(trained).end_of_text());  // what precedes every document
+  const moetrain::SamplingOptions sampling = sampling_options(trained, arguments, ends);
   const auto given = static_cast<int64_t>(prompt.size());
   given > trained.longest ? note_long_text(trained, option, given)
                           : note_long_text(trained, option + " with --tokens", given + sampling.tokens - 1);
@@ -137,7 +138,7 @@ void answer_source(const TrainedModel& trained, moetrain::EncoderDecoder& model,
   const int64_t start = trained.recipe.model.start_token;
   const std::vector<int64_t> tokens =
       without_end(moetrain::generate(model, source, start >= 0 ? start : tokenizer.end_of_text(),
-                                     sampling_options(arguments, tokenizer, ends)),
+                                     sampling_options(trained, arguments, ends)),
                   ends);
   print_line(tokenizer.decode({tokens.begin(), tokens.end()}));
 }
@@ -225,6 +226,7 @@ void add_generate_command(CLI::App& app, Invocation& invocation) {
                    "with --chat: what conversations are written by, instead of what the run was trained on")
       ->check(CLI::IsMember(arguments->registry->chat_templates.names()));
   command->add_option("--chat-system", arguments->form.system, "with --chat: what the system says");
+  command->add_option("--task", arguments->task, "which of tasks.names the text is of, where routers go by it");
   command->add_option("--translate-to", arguments->translate_to,
                       "translate the prompt, line by line, into this language instead");
   add_update_option(*command, arguments->update);

@@ -1,12 +1,34 @@
 #include "launch/commands/run_text.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+
+#include "moetrain/moe/expert_blocks.h"
+#include "parallel/base/fault.h"
+#include "parallel/base/nearest.h"
 
 namespace launch {
 
 void add_data_file(CLI::App& command, std::string& data_file) {
   command.add_option("--data", data_file, "token file with the run's tokenizer, instead of the one in the run folder");
+}
+
+int64_t chosen_task(const Recipe& recipe, const std::string& name) {
+  const std::vector<std::string> tasks = data::task_names(recipe.tasks);
+  if (!name.empty()) {
+    const auto found = std::ranges::find(tasks, name);
+    if (found != tasks.end()) return found - tasks.begin();
+    parallel::user_error(
+        "--task ", name, ": the run knows no such task; legal: ",
+        tasks.empty() ? "no --task, for it was trained without tasks.names" : parallel::list_names(tasks));
+  }
+  for (const auto& layer : moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
+    if (!layer || !moetrain::reads_tasks(*layer, recipe.registry->routers.at(layer->router).demands)) continue;
+    parallel::user_error("the run's routers go by the task of a text; legal: --task with one of ",
+                         parallel::list_names(tasks));
+  }
+  return -1;
 }
 
 void note_long_text(const TrainedModel& trained, const std::string& what, int64_t tokens) {

@@ -145,6 +145,12 @@ const Family& family_for(const ModelShape& shape) {
     parallel::user_error("moe.expert_weights cannot be exported: no architecture of transformers that is known here ",
                          "has experts that share weights; `transform --operation separate` gives each its own");
   }
+  if (moe.task_bias || moe.router == "task_table") {
+    parallel::user_error(
+        moe.task_bias ? "moe.task_bias = true" : "moe.router = \"task_table\"",
+        " cannot be exported: it goes by the task of a text, which no architecture of transformers is ",
+        "told; what can be done: `generate --task` and `evaluate` of the run as it is");
+  }
   const Family* nearest = nullptr;
   std::vector<Difference> least;
   for (const Family& family : known_families()) {

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/batching/task_config.h"
 #include "data/datasets/data_config.h"
 #include "launch/recipe/overlap_config.h"
 #include "launch/recipe/registry.h"
@@ -31,6 +32,7 @@ struct Recipe {
   parallel::MeshConfig mesh;
   OverlapConfig overlap;
   data::DataConfig data;
+  data::TaskConfig tasks;
   moetrain::ModelConfig model;
   moetrain::MoeConfig moe;
   moetrain::LoraConfig lora;
@@ -57,6 +59,7 @@ void visit(Recipe& recipe, Visitor& section) {
   section("mesh", recipe.mesh);
   section("overlap", recipe.overlap);
   section("data", recipe.data);
+  section("tasks", recipe.tasks);
   section("model", recipe.model);
   section("attention", recipe.model.attending);
   section("moe", recipe.moe);

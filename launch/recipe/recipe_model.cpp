@@ -45,8 +45,9 @@ std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocab
                                              std::shared_ptr<const parallel::Mesh> mesh) {
   const auto options = at::TensorOptions(dtype_of(recipe.run.precision)).device(device);
   const moetrain::ParameterSource source(static_cast<uint64_t>(recipe.run.seed), options, std::move(mesh), recipe.lora);
-  const Registry& registry = *recipe.registry;
-  auto model = recipe.model_preset().make({recipe.model, recipe.moe, vocabulary, source, registry});
+  moetrain::MoeTables tables = *recipe.registry;
+  tables.tasks = data::task_names(recipe.tasks);
+  auto model = recipe.model_preset().make({recipe.model, recipe.moe, vocabulary, source, tables});
   source.adapters()->check_all_found();
   freeze(recipe, *model);
   return model;

@@ -155,7 +155,8 @@ void check_layer(const Recipe& recipe, const moetrain::StackShape& stack, const 
   const Registry& registry = *recipe.registry;
   const moetrain::RouterPreset& router = registry.routers.at(layer.router);
   const bool ids = recipe.model_preset().reads != moetrain::Reads::kImages;
-  moetrain::check_router(layer, router, registry.capacities.at(layer.capacity), {.causal = stack.causal, .ids = ids});
+  moetrain::check_router(layer, router, registry.capacities.at(layer.capacity),
+                         {.causal = stack.causal, .ids = ids, .tasks = data::task_names(recipe.tasks)});
   moetrain::check_losses(layer, router.demands, registry.losses);
   moetrain::check_experts(layer, recipe.model.width, registry);
 }
@@ -329,7 +330,9 @@ void check_rules(const Recipe& recipe) {
   check_tensor(recipe.mesh.tensor, recipe.model, recipe.moe);
   check_lora(recipe);
   check_objective(recipe);
-  data::check_packing(recipe.data, recipe.model_preset().reads == moetrain::Reads::kText, recipe.model.kind);
+  const bool running_text = recipe.model_preset().reads == moetrain::Reads::kText;
+  data::check_packing(recipe.data, running_text, recipe.model.kind);
+  data::check_tasks(recipe.tasks, recipe.data, running_text, recipe.model.kind);
   check_train(recipe);
   check_best(recipe.checkpoint, recipe.evaluate);
   const optim::ScheduleRule& schedule = recipe.schedule_rule();

@@ -234,7 +234,7 @@ void visit(EvaluationRecord& record, Visitor& field) {
   field("step", record.step, "updates done");
   visit(static_cast<ScoreRecord&>(record), field);
   field("groups", record.groups, "of documents, each by itself");
-  field("sources", record.sources, "the text of each token file, where there are several");
+  field("sources", record.sources, "the text of each token file or task, where there are several");
 }
 
 template <class Visitor>

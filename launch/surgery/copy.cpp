@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "launch/surgery/expert_rows.h"
+#include "moetrain/routers/task_table.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -18,6 +19,7 @@ struct CopyConfig {
   int64_t parts = 1;
   double noise = 0.0;
   double router_std = 0.02;
+  std::string table;
 };
 
 template <class Visitor>
@@ -32,6 +34,8 @@ void visit(CopyConfig& config, Visitor& field) {
   field("noise", config.noise, at_least(0),
         "standard deviation of what is added to each weight of each copy; 0: copies");
   field("router_std", config.router_std, at_least(0), "of the router's weights, which are drawn");
+  field("table", config.table, anything(),
+        "skills of tasks instead of a learned router: as moe.task_table.experts, such as \"en: 0,1; de: 0,2\"");
 }
 
 void check_dense(const Parent& parent, const std::vector<ExpertBlock>& blocks) {
@@ -48,6 +52,10 @@ void check_dense(const Parent& parent, const std::vector<ExpertBlock>& blocks) {
 void check_parts(const CopyConfig& config, int64_t hidden) {
   if (config.top_k > config.experts) {
     user_error("top_k = ", config.top_k, " with experts = ", config.experts, "; legal: top_k = 1 to ", config.experts);
+  }
+  if (config.parts > 1 && !config.table.empty()) {
+    user_error("parts = ", config.parts, " with table = \"", config.table,
+               "\", whose skills are whole copies; legal: ", "parts = 1");
   }
   if (hidden % config.parts == 0) return;
   int64_t below = config.parts;
@@ -84,6 +92,19 @@ MadeTensor router_of(const ExpertBlock& block, const StoredWeights::Tensor& like
   return made;
 }
 
+/// Which copies work for which task; the recipe's tasks where it has none yet.
+void give_table(Recipe& recipe, const std::string& table) {
+  moetrain::MoeConfig& moe = recipe.moe;
+  moe.router = "task_table";
+  moe.gate = moetrain::Gate::kHard;
+  moe.losses["load_balance"] = moe.losses["router_z"] = 0;
+  moe.own<moetrain::TaskTableConfig>().experts = table;
+  if (!recipe.tasks.names.empty()) return;
+  for (const std::string& task : moetrain::tasks_of_table(moe)) {
+    recipe.tasks.names += (recipe.tasks.names.empty() ? "" : ", ") + task;
+  }
+}
+
 Offspring plan_copy(const std::vector<Parent>& parents, const parallel::OwnKeys& keys) {
   const auto& config = keys.get<CopyConfig>();
   const Parent& parent = parents.front();
@@ -98,6 +119,7 @@ Offspring plan_copy(const std::vector<Parent>& parents, const parallel::OwnKeys&
   moe.experts = config.experts * config.parts;
   moe.top_k = config.top_k * config.parts;
   moe.hidden = parent.recipe.model.ffn_hidden / config.parts;
+  if (!config.table.empty()) give_table(made.recipe, config.table);
   const std::vector<ExpertBlock> blocks = expert_blocks_of(made.recipe);
   if (std::ranges::none_of(blocks, [](const ExpertBlock& block) { return block.moe.has_value(); })) {
     user_error("layers = \"", config.layers,
@@ -118,7 +140,8 @@ Offspring plan_copy(const std::vector<Parent>& parents, const parallel::OwnKeys&
     const std::string name = rest.substr(0, rest.find('.'));
     const ExpertBlock& block = *found->second;
     made.tensors.push_back(experts_of(tensor, block.prefix + "moe.experts." + name, name == "down", config));
-    if (name == "up") made.tensors.push_back(router_of(block, tensor, parent.recipe.model.width, config));
+    if (name == "up" && config.table.empty())
+      made.tensors.push_back(router_of(block, tensor, parent.recipe.model.width, config));
   }
   return made;
 }

@@ -39,6 +39,17 @@ std::vector<int64_t> numbers_of_kinds(const std::vector<moetrain::ExpertRange>& 
   return numbers;
 }
 
+/// A table of tasks names its experts by number.
+void check_numbers(const ExpertBlock& block, const std::vector<int64_t>& chosen) {
+  if (block.moe->router != "task_table") return;
+  for (int64_t number = 0; number < std::ssize(chosen); ++number) {
+    const int64_t before = chosen[static_cast<size_t>(number)];
+    if (before < 0 || before == number) continue;
+    user_error("block ", block.number, ": expert ", before, " would become number ", number,
+               ", and moe.task_table goes by numbers; legal: the first experts kept, such as list=0,1");
+  }
+}
+
 void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen) {
   std::vector<int64_t> experts;
   std::optional<std::string> expert;
@@ -49,6 +60,7 @@ void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>&
                  ".expert_weights); legal: --operation separate before");
     }
     const std::vector<int64_t>& own = chosen.at(block.number);
+    check_numbers(block, own);
     experts.push_back(std::ssize(own));
     const std::string text = spelt_kinds(block.kinds, numbers_of_kinds(block.kinds, own));
     if (expert && *expert != text) {

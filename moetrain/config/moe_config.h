@@ -20,7 +20,7 @@ enum class Gate {
   kSum1Kept,  // S / sum of the chosen S that were not dropped: GShard, DeepSpeed's top-2
   kTrue1,     // S / sum of the chosen S whose experts put anything out, and 0 for the others: AdaMoE (null experts) and
               // MoE++ (its zero expert's gate is set to 0 before the sum)
-  kHard,      // 1 / K, without gradient: THOR, hash layers; the mean of an ensemble
+  kHard,      // 1 / number of the token's choices, without gradient: THOR, hash layers, SkillNet; a mean of experts
   kStraightThrough,  // 1 / K, with the gradient of S (Bengio et al. 2013): Hecto
 };
 constexpr std::array<const char*, 6> names_of(Gate) {
@@ -56,6 +56,7 @@ struct MoeConfig : parallel::HasOwnKeys {
   std::string capacity = "dropless";  // a name of builtin_capacities(), or of a table that has more
   double jitter = 0.0;
   bool gating_residual = false;
+  bool task_bias = false;
   bool router_bias = false;
   // The always-on branch's.
   int64_t shared_hidden = 0;
@@ -92,7 +93,8 @@ void visit_router(MoeConfig& config, Visitor& field) {
       "gate", config.gate, anything(),
       "combine weights: sum1 (softmax over the chosen, as Mixtral), raw (softmax over all, as Switch), sum1_kept (as "
       "sum1, over what was not dropped, as GShard), true1 (as sum1, over the chosen that are no zero or null experts, "
-      "as MoE++ and AdaMoE), hard (1 / top_k, for hash and thor), straight_through (1 / top_k with the gradient of "
+      "as MoE++ and AdaMoE), hard (1 / a token's experts, for hash, thor and task_table), straight_through (1 / top_k "
+      "with the gradient of "
       "raw, "
       "as Hecto)");
   field("route_scale", config.route_scale, above(0), "combine weights are multiplied by this; DeepSeek-V3: 2.5");
@@ -105,6 +107,10 @@ void visit_router(MoeConfig& config, Visitor& field) {
         "linear scores have a learned bias of each expert (GPT-OSS, Switch)");
   field("gating_residual", config.gating_residual, anything(),
         "add to the logits a learned product with those of the MoE layer before (MoE++)");
+  field(
+      "task_bias", config.task_bias, anything(),
+      "add to the logits a learned number of each of tasks.names and expert: what a linear router makes of the task's "
+      "embedding beside the token (M3ViT, task-conditioned)");
 }
 
 template <class Visitor>

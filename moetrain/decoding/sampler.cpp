@@ -32,9 +32,11 @@ int64_t draw(const at::Tensor& logits_V, const SamplingOptions& options, double 
   return token[chosen];
 }
 
-TokenSide one_sequence(const Model& model, const std::vector<int64_t>& tokens) {
+TokenSide one_sequence(const Model& model, const std::vector<int64_t>& tokens, const SamplingOptions& options) {
   const at::Device device = model.parameters().front().device();
-  return TokenSide::whole(at::tensor(tokens, at::kLong).to(device).unsqueeze(0));
+  TokenSide side = TokenSide::whole(at::tensor(tokens, at::kLong).to(device).unsqueeze(0));
+  if (options.task >= 0) side.task_S = at::full({1}, options.task, at::kLong);
+  return side;
 }
 
 /// The hidden states of the places that come next.
@@ -48,7 +50,7 @@ std::vector<int64_t> sample(const Model& model, const std::vector<int64_t>& firs
   const parallel::RandomStream stream(options.seed, "sampling");
   int64_t position = 0;  // of the next tokens: a stochastic router draws again for each
   while (static_cast<int64_t>(generated.size()) < options.tokens) {
-    TokenSide tokens = one_sequence(model, next);
+    TokenSide tokens = one_sequence(model, next, options);
     tokens.first_token = position;
     position += tokens.global_tokens;
     const at::Tensor hidden_TD = decode(tokens, {.group = alone, .draws = {.seed = options.seed}});
@@ -82,7 +84,8 @@ std::vector<int64_t> generate(EncoderDecoder& model, const std::vector<int64_t>&
   parallel::check_internal(!source.empty(), "generate: the source has no token");
   const at::NoGradGuard no_gradient;
   parallel::LocalCommunicator alone;
-  const Memory memory = model.encode(one_sequence(model, source), {.group = alone, .draws = {.seed = options.seed}});
+  const Memory memory =
+      model.encode(one_sequence(model, source, options), {.group = alone, .draws = {.seed = options.seed}});
   std::vector<BlockCache> caches;
   return sample(model, {start}, options, [&](const TokenSide& tokens, const PassScope& pass) {
     return model.decode(tokens, pass, memory, caches);

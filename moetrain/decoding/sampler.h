@@ -16,6 +16,7 @@ struct SamplingOptions {
   uint64_t seed = 1;
   std::vector<int64_t> end_tokens = {};  // stop after any of them
   int64_t vocabulary = 0;                // tokens that there are, where the embedding has more rows; 0: one each
+  int64_t task = -1;                     // number of the text's task; -1: there are none
 };
 
 /// Continues `prompt` (not empty); returns the new tokens only. UserError where logits are not finite.

@@ -45,9 +45,11 @@ struct BatchScope {
   at::Tensor sequence_T = {};    // int64, CPU: number of each token's sequence in the micro-batch; undefined: none
   std::optional<Sequences> sequences = {};  // of the tensor group's tokens
   at::Tensor number_S = {};                 // int64, CPU: theirs in the micro-batch
-  int64_t longest = 0;                      // tokens of the longest sequence in the micro-batch
-  at::Tensor token_ids_T = {};              // int64
-  parallel::TokenParts parts = {};          // where this rank's tokens lie within those of its tensor group
+  // int64, CPU: the number of the task of each of those sequences, and of each token's; undefined: there are no tasks
+  at::Tensor task_S = {}, task_T = {};
+  int64_t longest = 0;              // tokens of the longest sequence in the micro-batch
+  at::Tensor token_ids_T = {};      // int64
+  parallel::TokenParts parts = {};  // where this rank's tokens lie within those of its tensor group
 };
 
 }  // namespace moetrain

@@ -30,6 +30,8 @@ BatchScope scope_of_sequences(const BatchScope& tokens) {
   scope.sequence_T = parts.own(number_S);
   scope.sequences.reset();
   scope.number_S = at::Tensor();
+  scope.task_T = tokens.task_S.defined() ? parts.own(tokens.task_S) : at::Tensor();
+  scope.task_S = at::Tensor();
   scope.longest = 1;
   scope.token_ids_T = at::Tensor();
   scope.parts = parts;

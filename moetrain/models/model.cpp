@@ -37,6 +37,9 @@ BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
           .sequence_T = number_S.index_select(0, parts.own(side.sequences.sequence_T())),
           .sequences = side.sequences,
           .number_S = number_S,
+          .task_S = side.task_S,
+          .task_T = side.task_S.defined() ? side.task_S.index_select(0, parts.own(side.sequences.sequence_T()))
+                                          : at::Tensor(),
           .longest = std::max(side.longest, side.sequences.longest()),
           .token_ids_T = side.ids_T.defined() ? parts.own(side.ids_T) : at::Tensor(),
           .parts = parts};

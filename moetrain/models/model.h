@@ -30,6 +30,7 @@ struct TokenSide {
   int64_t first_sequence = 0;
   int64_t longest = 0;                // tokens of the longest sequence of the micro-batch, all ranks; 0: these are all
   at::Tensor sequence_number_S = {};  // int64, CPU: global numbers where they do not count on from the first (beams)
+  at::Tensor task_S = {};             // int64, CPU: the number of each sequence's task; undefined: there are no tasks
 
   /// Sequences of one length, [S, L], which are the whole micro-batch.
   static TokenSide whole(const at::Tensor& ids_SL);

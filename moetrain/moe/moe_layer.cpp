@@ -14,7 +14,8 @@ MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const
   const RouterPreset& router = tables.routers.at(config.router);
   parallel::check_internal(!shape.causal || router.demands.causal_safe, "router ", config.router,
                            " in a decoder block");
-  const RouterShape routed{shape.width, shape.std, shape.previous_experts, tables.capacities.at(config.capacity)};
+  const RouterShape routed{shape.width, shape.std, shape.previous_experts, tables.capacities.at(config.capacity),
+                           tables.tasks};
   router_ = register_module("router", router.make(source.at("router"), config, routed));
   add_experts(source, shape, tables);
   if (config.shared_hidden > 0) add_shared(source, shape);

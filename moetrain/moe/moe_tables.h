@@ -11,6 +11,7 @@ struct MoeTables {
   parallel::NameTable<RouterPreset> routers = builtin_routers();        // moe.router
   parallel::NameTable<ExpertPreset> experts = builtin_experts();        // moe.expert
   parallel::NameTable<RouterLoss> losses = builtin_losses();            // keys of [moe.losses]
+  std::vector<std::string> tasks = {};                                  // of the run, by number
 };
 
 }  // namespace moetrain

@@ -23,6 +23,10 @@ void check_unlearned(const MoeConfig& config, const CapacityRule& capacity) {
     user_error("moe.gating_residual with ", named(config),
                ": its choice is fixed, whatever the layer before thought; nearest legal: gating_residual = false");
   }
+  if (config.task_bias) {
+    user_error("moe.task_bias with ", named(config),
+               ": it has no logits for which a task could speak; nearest legal: task_bias = false");
+  }
   if (capacity.bounds() && config.own<BoundConfig>().drop == Drop::kProbability) {
     user_error("moe.bound.drop = \"probability\" with ", named(config),
                ": all its gates are equal, so none is the lowest; nearest legal: drop = \"random\" or \"position\"");
@@ -46,6 +50,17 @@ void check_gate(const MoeConfig& config, const RouterDemands& demands) {
   }
 }
 
+void check_tasks(const MoeConfig& config, const RouterPreset& preset, const std::vector<std::string>& tasks) {
+  if (!reads_tasks(config, preset.demands)) return;
+  if (tasks.empty()) {
+    user_error(config.task_bias ? "moe.task_bias" : "", config.task_bias ? " with " : "", named(config),
+               " goes by the task of a sequence, and the run has no tasks; nearest legal: tasks.names = \"en, de\", ",
+               "groups of documents or token files, or ",
+               config.task_bias ? "task_bias = false" : "router = \"top_k\"");
+  }
+  if (preset.check_tasks != nullptr) preset.check_tasks(config, tasks);
+}
+
 /// What a router that mixes whole sequences has no place for.
 void check_mixing(const MoeConfig& config) {
   const std::string reason = ": it mixes tokens as they are, by weights that sum to 1; nearest legal: ";
@@ -56,6 +71,7 @@ void check_mixing(const MoeConfig& config) {
   if (config.gating_residual) {
     user_error("moe.gating_residual with ", named(config), reason, "gating_residual = false");
   }
+  if (config.task_bias) user_error("moe.task_bias with ", named(config), reason, "task_bias = false");
 }
 
 void check_sequences(const MoeConfig& config, const RouterDemands& demands, const RouterUse& use) {
@@ -118,6 +134,11 @@ void check_router(const MoeConfig& config, const RouterPreset& preset, const Cap
   if (!demands.learned) check_unlearned(config, capacity);
   if (!demands.causal_safe) check_mixing(config);
   if (preset.check != nullptr) preset.check(config);
+  check_tasks(config, preset, use.tasks);
+}
+
+bool reads_tasks(const MoeConfig& config, const RouterDemands& demands) {
+  return config.task_bias || demands.reads_tasks;
 }
 
 void check_learns(const MoeConfig& config) {

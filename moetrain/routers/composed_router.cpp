@@ -40,6 +40,11 @@ class ComposedRouter : public Router {
           "residual_weight",
           input.source.normal("residual_weight", {experts, input.shape.previous_experts}, kResidualStd));
     }
+    if (config_.task_bias) {
+      const int64_t tasks = std::ssize(input.shape.tasks);
+      task_bias_SE_ =
+          register_parameter("task_bias", input.source.normal("task_bias", {tasks, experts}, input.shape.std));
+    }
     if (parts_.bias_rate) {
       const at::TensorOptions options = input.source.options();
       const bool wide = c10::typeMetaToScalarType(options.dtype()) == at::kDouble;
@@ -54,6 +59,7 @@ class ComposedRouter : public Router {
     }
     ScoreTable scores = parts_.scores->forward(wide_TD, context);
     if (residual_weight_EP_.defined()) add_residual(scores, context);
+    if (task_bias_SE_.defined()) add_task_bias(scores, context);
     const Squashed squashed = parts_.squash(scores.logits_TE, config_);
     RoutingDecision decision;
     decision.logits_TE = scores.logits_TE;
@@ -84,9 +90,22 @@ class ComposedRouter : public Router {
     const at::Tensor& previous_TP = context.previous_logits_TE;
     parallel::check_internal(previous_TP.defined(), "gating_residual: no logits of the MoE layer before");
     const at::ScalarType wide = scores.logits_TE.scalar_type();
-    const at::Tensor residual_TE = at::linear(previous_TP.to(wide), residual_weight_EP_.to(wide));
-    scores.logits_TE = scores.logits_TE + residual_TE;
-    if (scores.clean_logits_TE.defined()) scores.clean_logits_TE = scores.clean_logits_TE + residual_TE;
+    add_to_logits(scores, at::linear(previous_TP.to(wide), residual_weight_EP_.to(wide)));
+  }
+
+  void add_task_bias(ScoreTable& scores, const RoutingContext& context) const {
+    const at::Tensor& task_T = context.scope.task_T;
+    const at::Tensor& logits_TE = scores.logits_TE;
+    parallel::check_internal(task_T.defined() && task_T.size(0) == logits_TE.size(0),
+                             "task_bias: no task of each token");
+    // A product, whose backward adds in a fixed order on every device.
+    const at::Tensor own_TS = at::one_hot(task_T, task_bias_SE_.size(0)).to(logits_TE.options().requires_grad(false));
+    add_to_logits(scores, own_TS.matmul(task_bias_SE_.to(logits_TE.scalar_type())));
+  }
+
+  static void add_to_logits(ScoreTable& scores, const at::Tensor& addend_TE) {
+    scores.logits_TE = scores.logits_TE + addend_TE;
+    if (scores.clean_logits_TE.defined()) scores.clean_logits_TE = scores.clean_logits_TE + addend_TE;
   }
 
   /// Without gradient. Collective.
@@ -123,6 +142,7 @@ class ComposedRouter : public Router {
   RouterParts parts_;
   at::Tensor residual_weight_EP_;  // undefined without a gating residual
   at::Tensor bias_E_;              // undefined where the selection has none
+  at::Tensor task_bias_SE_;        // undefined without a task bias; S tasks
 };
 
 }  // namespace

@@ -27,6 +27,9 @@ struct RouterParts {
 /// Gating residual (MoE++, Jin et al. 2024): logits = scores + W Z, with Z the logits of the MoE layer before, its own
 /// residual included. Parameter: residual_weight [E, E before], of standard deviation 0.02 at the start (inferred: the
 /// paper's is not public); the first MoE layer has none.
+/// Task bias: logits += the row of the sequence's task. A linear router on [x; u_task], with u an embedding of the task
+/// (M3ViT's task-conditioned, Liang et al. 2022), comes to this: its product with u is a number of task and expert.
+/// Parameter: task_bias [tasks, E].
 std::shared_ptr<Router> compose_router(RouterParts parts, const ScoresInput& input);
 
 }  // namespace moetrain

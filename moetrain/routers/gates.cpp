@@ -29,7 +29,12 @@ at::Tensor gate_weights(Gate gate, const at::Tensor& score_TK, const GateMasks& 
     case Gate::kHard:
       break;
   }
-  return at::full_like(score_TK.detach(), 1.0 / static_cast<double>(score_TK.size(1)));
+  // In float64, so that the mean of a given number of experts is the same whatever K is.
+  const at::Tensor choices_T1 = masks.kept_TK.sum(1, /*keepdim=*/true).clamp_min(1).to(at::kDouble);
+  return choices_T1.reciprocal()
+      .expand_as(score_TK)
+      .masked_fill(masks.kept_TK.logical_not(), 0)
+      .to(score_TK.options().requires_grad(false));
 }
 
 }  // namespace moetrain

@@ -8,7 +8,7 @@ namespace moetrain {
 
 /// Of each choice, bool.
 struct GateMasks {
-  at::Tensor kept_TK;  // false where the capacity rule dropped it
+  at::Tensor kept_TK;  // false where the capacity rule dropped it, or a token takes fewer than K
   at::Tensor true_TK;  // false for zero and null experts
 };
 

@@ -1,4 +1,4 @@
-// defines: Router, RouterShape, RouterPreset, RouterDemands, builtin_routers, check_router, check_learns
+// defines: Router, RouterShape, RouterPreset, RouterDemands, builtin_routers, check_router, reads_tasks, check_learns
 #pragma once
 #include <torch/nn/module.h>
 
@@ -25,10 +25,11 @@ class Router : public torch::nn::Module {
 };
 
 struct RouterShape {
-  int64_t width = 0;             // of the model
-  double std = 0.02;             // of initial weights
-  int64_t previous_experts = 0;  // of all kinds, in the MoE layer before; 0: this is the first
-  CapacityRule capacity = {};    // that the config names
+  int64_t width = 0;                    // of the model
+  double std = 0.02;                    // of initial weights
+  int64_t previous_experts = 0;         // of all kinds, in the MoE layer before; 0: this is the first
+  CapacityRule capacity = {};           // that the config names
+  std::vector<std::string> tasks = {};  // of the run, by number
 };
 
 using RouterMaker = std::shared_ptr<Router> (*)(const ParameterSource& source, const MoeConfig& config,
@@ -45,14 +46,16 @@ struct RouterDemands {
   bool draws = false;           // it draws in training even without jitter
   bool experts_choose = false;  // in training experts choose tokens: a capacity and drop = probability is what it is
   bool reads_ids = false;       // of tokens, which neither patches of images nor whole sequences have
+  bool reads_tasks = false;     // of sequences
   bool sequences = true;        // it may also route whole sequences, of which it sees one vector each
   bool causal_safe = true;      // in evaluation a token's experts do not depend on later tokens
 };
 
 /// Where the layer stands.
 struct RouterUse {
-  bool causal = true;  // in a decoder block: no token may see later ones
-  bool ids = true;     // of a model that reads tokens
+  bool causal = true;                   // in a decoder block: no token may see later ones
+  bool ids = true;                      // of a model that reads tokens
+  std::vector<std::string> tasks = {};  // of the run, by number
 };
 
 struct RouterPreset {
@@ -61,10 +64,15 @@ struct RouterPreset {
   /// What only this router knows: its own table [moe.NAME] in a recipe, and what it refuses of it.
   parallel::OwnKeyList keys = nullptr;
   void (*check)(const MoeConfig& config) = nullptr;
+  /// What it refuses of the tasks that there are, at least one, where it reads them.
+  void (*check_tasks)(const MoeConfig& config, const std::vector<std::string>& tasks) = nullptr;
 };
 
 /// The published routers. A program outside the tree adds its own rows.
 parallel::NameTable<RouterPreset> builtin_routers();
+
+/// Whether the layer's router has to be told of each sequence's task.
+bool reads_tasks(const MoeConfig& config, const RouterDemands& demands);
 
 /// UserError where no gradient reaches the router, which matters to training alone.
 void check_learns(const MoeConfig& config);

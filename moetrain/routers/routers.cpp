@@ -1,5 +1,6 @@
 #include "moetrain/routers/composed_router.h"
 #include "moetrain/routers/soft_router.h"
+#include "moetrain/routers/task_table.h"
 
 namespace moetrain {
 
@@ -80,6 +81,8 @@ parallel::NameTable<RouterPreset> builtin_routers() {
           {"hash",
            {make<hash_scores, select_largest>,
             {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .reads_ids = true}}},
+          // SkillNet (Liao et al. 2022).
+          {"task_table", task_table_router()},
           // THOR (Zuo et al. 2022).
           {"thor",
            {make<uniform_scores, select_stochastic>,

@@ -90,7 +90,7 @@ TEST(TokenMixture, NumbersTheGroupsOfItsFilesOn) {
   const auto mixture = data::TokenMixture::open(a + ":3," + b);
   EXPECT_EQ(mixture.groups(), (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(data::TokenMixture::open(a).groups(), std::vector<std::string>{"text"});
-  const data::MixedText text(mixture, data::Split::kTrain);
+  const data::MixedText text(mixture, data::file_parts(mixture), data::Split::kTrain);
   EXPECT_EQ(text.size(), 51 + 31);
   const data::TokenBatch batch = text.read(10, {{1, 0}, {0, 2}, {1, 3}});
   ASSERT_EQ(batch.sequences, 3);

@@ -59,6 +59,34 @@ def own_labels(program, folder):
     return tokens
 
 
+def own_tasks(program, folder):
+    """The licence in three spellings, as a token file of three groups: as it is, in capitals, and its letters moved on by 9."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    moved = str.maketrans(letters, letters[9:] + letters[:9])
+    spell = {"en": str, "de": str.upper, "fr": lambda text: text.translate(moved)}
+    paragraphs = (ROOT / "LICENSE").read_text(encoding="utf-8").split("\n\n")
+    (folder / "spelt.jsonl").write_text("".join(json.dumps({"text": spell[language](text), "language": language}) + "\n"
+                                                for text in paragraphs for language in spell), encoding="utf-8")
+    tokens = folder / "spelt.h5"
+    call(program, "prepare", "--text", folder / "spelt.jsonl", "--tokenizer", "byte", "--heldout", "0.1", "--output", tokens)
+    return tokens
+
+
+def check_tasks(program, recipe, tokens, folder):
+    """Each update is of one task, each task has its own experts, and those of another are worse for it."""
+    check_recipe(program, recipe, tokens, folder)
+    run, scores = folder / recipe.stem, []
+    for table in ("en: 0,1; de: 0,2; fr: 0,3", "en: 0,2; de: 0,3; fr: 0,1"):
+        call(program, "evaluate", run, "--set", f"moe.task_table.experts={table}")
+        scores.append(json.loads((run / "evaluation.json").read_text()))
+    costs = {task: scores[1]["groups"][task]["loss"] - score["loss"] for task, score in scores[0]["groups"].items()}
+    use = {task: [number for number, share in enumerate(shares) if share > 0] for task, shares in scores[0]["routing"][0]["groups"].items()}
+    said = {call(program, "generate", run, "--task", task, "--greedy", "--prompt", "the ", "--tokens", 12) for task in costs}
+    print(f"{recipe.stem}: another task's experts cost {min(costs.values()):.3f} to {max(costs.values()):.3f}")
+    if use != {"en": [0, 1], "de": [0, 2], "fr": [0, 3]} or sum(costs.values()) < 0.6 or len(said) < 2:
+        sys.exit(f"{recipe.stem}: experts of tasks {use}, costs {costs}, texts {said}")
+
+
 def check_classifier(program, recipe, tokens, folder):
     lines = train(program, recipe, tokens, folder)
     losses = [line["loss"]["classification"] for line in lines if line["event"] == "step"]
@@ -156,7 +184,7 @@ def main():
         pairs = own_pairs(program, folder)
         labels = own_labels(program, folder)
         kinds = {"translation_": (check_translator, pairs), "classifier_": (check_classifier, labels),
-                 "diffusion": (check_diffusion, own_images(program, folder))}
+                 "diffusion": (check_diffusion, own_images(program, folder)), "tasks_": (check_tasks, own_tasks(program, folder))}
         for recipe in smoke:
             check, data = next((kind for name, kind in kinds.items() if recipe.stem.startswith(name)), (check_recipe, tokens))
             check(program, recipe, data, folder)
@@ -172,6 +200,8 @@ def main():
                         "model.diffusion_transformer.image_width": 8, "model.diffusion_transformer.classes": 2}
             if recipe.parent.name == "classification":
                 own |= {"data.file": labels, "model.classifier.classes": 2}
+            if recipe.name == "skillnet.toml":
+                own |= {"data.file": kinds["tasks_"][1]}
             if recipe.name in ("finetune.toml", "chat.toml"):
                 own |= {"train.start": ""}  # there is nothing to start from here
             call(program, "train", recipe, "--dry-run", *(word for key, value in own.items() for word in ("--set", f"{key}={value}")))

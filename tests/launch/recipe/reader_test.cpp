@@ -74,7 +74,8 @@ TEST(Reader, UnknownKeyOffersTheNearestOrAll) {
 TEST(Reader, UnknownSectionOffersTheNearestOrAll) {
   EXPECT_EQ(recipe_fault("\n[mo]\n"), "recipe.toml:2: unknown section 'mo'; did you mean 'moe'?");
   EXPECT_EQ(recipe_fault("[xyzzy_xyzzy]\n"),
-            "recipe.toml:1: unknown section 'xyzzy_xyzzy'; known sections: run, mesh, overlap, data, model, attention, "
+            "recipe.toml:1: unknown section 'xyzzy_xyzzy'; known sections: run, mesh, overlap, data, tasks, model, "
+            "attention, "
             "moe, lora, "
             "objective, train, "
             "optimizer, "

@@ -158,12 +158,14 @@ const LayoutCase kLayoutCases[] = {
      [](launch::Recipe& r) { r.train.recompute = "block", r.train.global_batch = 1, r.moe.experts = 40; }},
 };
 
-/// Routers of language models that no case above names: as their presets demand them, dropping by probability.
+/// Routers of language models that no case above (nor, of tasks, task_layout_test.cpp) names: as their presets demand
+/// them, dropping by probability.
 std::vector<std::string> other_routers() {
   const parallel::NameTable<moetrain::RouterPreset> routers = moetrain::builtin_routers();
   std::vector<std::string> others = routers.names();
   std::erase_if(others, [&](const std::string& name) {
-    bool named = !routers.at(name).demands.causal_safe || name == "top_k";
+    const moetrain::RouterDemands& demands = routers.at(name).demands;
+    bool named = !demands.causal_safe || demands.reads_tasks || name == "top_k";
     for (const LayoutCase& each : kLayoutCases) {
       launch::Recipe recipe = tiny_recipe("");
       each.change(recipe);

@@ -14,6 +14,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/support/gradient_check.h"
+#include "tests/support/task_table.h"
 #include "tests/support/token_shards.h"
 
 namespace moetrain {
@@ -53,6 +54,7 @@ const std::map<std::string, MoeConfig>& registry() {
       all.try_emplace(name, with(base, name.c_str(), demands.top_k > 0 ? demands.top_k : 2,
                                  parallel::Enum(demands.gates.front()).name()));
     }
+    set_task_table(all["task_table"], "a: 0,1; b: 3,2,1", 3);
     all["noisy_top_k"].losses["load"] = 0.5;
     all["gshard"].own<LoadBalanceConfig>().choices = "first";
     all["mlp"].gating_residual = true;
@@ -66,6 +68,13 @@ const std::map<std::string, MoeConfig>& registry() {
     return all;
   }();
   return rows;
+}
+
+/// What the names mean, with two tasks.
+MoeTables registry_tables() {
+  MoeTables tables;
+  tables.tasks = {"a", "b"};
+  return tables;
 }
 
 const std::map<std::string, std::pair<std::string, std::string>> kCapacityRules{
@@ -82,6 +91,7 @@ const std::set<std::pair<std::string, std::string>> kRefused{
     {"soft", "position"},           // every token is in every slot: there is nothing to drop
     {"soft", "probability"},        // the same
     {"soft", "random"},             // the same
+    {"task_table", "probability"},  // all gates of a token are equal
     {"thor", "position"},           // its load is even in expectation and the method drops nothing
     {"thor", "probability"},        // the same
     {"thor", "random"},             // the same
@@ -106,12 +116,14 @@ const std::map<std::string, ExpertForm> kExpertForms{
     {"residual",
      {.change = [](MoeConfig& c) { c.shared_hidden = 3, c.shared_gate = false, c.shared_combine = "residual"; }}}};
 
-/// Such experts are for a router that learns which tokens need less: hash and thor do not learn, and soft's experts see
-/// mixtures of a whole sequence.
-const std::set<std::pair<std::string, std::string>> kRefusedForms{
-    {"hash", "zero"}, {"hash", "copy"}, {"hash", "constant"}, {"hash", "null"},
-    {"thor", "zero"}, {"thor", "copy"}, {"thor", "constant"}, {"thor", "null"},
-    {"soft", "zero"}, {"soft", "copy"}, {"soft", "constant"}, {"soft", "null"}};
+/// Such experts are for a router that learns which tokens need less: hash, thor and task_table do not learn, and soft's
+/// experts see mixtures of a whole sequence.
+bool refuses_free_experts(const std::string& router) {
+  return router == "soft" || !builtin_routers().at(router).demands.learned;
+}
+bool is_free_form(const std::string& form) {
+  return std::ranges::any_of(expert_kind_table(), [&](const ExpertKind& kind) { return kind.name == form; });
+}
 
 struct RegistryCase {
   std::string router, rule, form;
@@ -129,9 +141,9 @@ MoeConfig config_of(const RegistryCase& each) {
 
 bool refused(const MoeConfig& config) {
   try {
-    const MoeTables tables;
+    const MoeTables tables = registry_tables();
     const RouterPreset& router = tables.routers.at(config.router);
-    check_router(config, router, builtin_capacities().at(config.capacity), {.causal = false});
+    check_router(config, router, builtin_capacities().at(config.capacity), {.causal = false, .tasks = tables.tasks});
     check_losses(config, router.demands, tables.losses);
     check_experts(config, kRegistryWidth, tables);
   } catch (const parallel::UserError&) {
@@ -141,7 +153,7 @@ bool refused(const MoeConfig& config) {
 }
 
 bool listed_as_refused(const RegistryCase& each) {
-  return kRefused.contains({each.router, each.rule}) || kRefusedForms.contains({each.router, each.form});
+  return kRefused.contains({each.router, each.rule}) || (refuses_free_experts(each.router) && is_free_form(each.form));
 }
 
 std::vector<RegistryCase> all_cases() {
@@ -183,6 +195,7 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
             .draws = {.seed = 5, .step = 2},
             .global_sequences = (kRegistryTokens + kRegistrySequence - 1) / kRegistrySequence,
             .sequence_T = place_T.div(kRegistrySequence, "floor"),
+            .task_T = place_T.div(kRegistrySequence, "floor").remainder(2),
             .token_ids_T = ids};
   }
   MoeOutput alone(const at::Tensor& tokens_TD) {
@@ -219,7 +232,7 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
                                                  .layer = 1,
                                                  .previous_experts = 3,
                                                  .causal = false},
-                                 MoeTables());
+                                 registry_tables());
   const at::Tensor tokens_ = random_tensor("registry tokens", {kRegistryTokens, kRegistryWidth});
   const at::Tensor probe_ = random_tensor("registry probe", {kRegistryTokens, kRegistryWidth});
   const at::Tensor previous_ = random_tensor("registry logits of the layer before", {kRegistryTokens, 3});
@@ -230,7 +243,7 @@ TEST_P(RegistryTest, ForwardIsFinite) {
   const MoeOutput output = alone(tokens_);
   EXPECT_TRUE(at::isfinite(output.out_TD).all().item<bool>());
   for (const LossTerm& loss : output.losses.terms()) EXPECT_TRUE(at::isfinite(loss.share).item<bool>()) << loss.name;
-  const bool fixed = config_.router == "hash" || config_.router == "thor";
+  const bool fixed = !builtin_routers().at(config_.router).demands.learned;
   const size_t refused = (config_.router != "noisy_top_k") + (config_.losses.at("load_balance").value == 0);
   EXPECT_EQ(output.losses.terms().size(), fixed ? 0 : builtin_losses().names().size() - refused);
   if (config_.router == "soft") return;  // its experts take slots
