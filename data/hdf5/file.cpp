@@ -32,9 +32,11 @@ hid_t stored_type(ElementType type) {
     case ElementType::kInt32:
       return H5T_STD_I32LE;
     case ElementType::kInt64:
+      return H5T_STD_I64LE;
+    case ElementType::kFloat64:
       break;
   }
-  return H5T_STD_I64LE;
+  return H5T_IEEE_F64LE;
 }
 
 template <class... Parts>
@@ -57,11 +59,12 @@ Hdf5Handle open_dataset(hid_t file, const std::filesystem::path& path, const std
 
 ElementType type_of(hid_t dataset, const std::filesystem::path& path, const std::string& name) {
   const Hdf5Handle type(H5Dget_type(dataset), H5Tclose);
-  for (const ElementType known :
-       {ElementType::kUint8, ElementType::kUint16, ElementType::kUint32, ElementType::kInt32, ElementType::kInt64}) {
+  for (const ElementType known : {ElementType::kUint8, ElementType::kUint16, ElementType::kUint32, ElementType::kInt32,
+                                  ElementType::kInt64, ElementType::kFloat64}) {
     if (type.ok() && H5Tequal(type.id(), stored_type(known)) > 0) return known;
   }
-  fail(path, "'", name, "' has an element type that is none of uint8, uint16, uint32, int32 and int64 (little-endian)");
+  fail(path, "'", name,
+       "' has an element type that is none of uint8, uint16, uint32, int32, int64 and float64 (little-endian)");
 }
 
 int64_t count_of(hid_t dataset, const std::filesystem::path& path, const std::string& name) {
@@ -98,11 +101,11 @@ bool write_all(int file, const std::byte* bytes, size_t size) {
 int64_t bytes_of(ElementType type) {
   if (type == ElementType::kUint8) return 1;
   if (type == ElementType::kUint16) return 2;
-  return type == ElementType::kInt64 ? 8 : 4;
+  return type == ElementType::kInt64 || type == ElementType::kFloat64 ? 8 : 4;
 }
 
 std::string to_string(ElementType type) {
-  constexpr const char* kNames[] = {"uint8", "uint16", "uint32", "int32", "int64"};
+  constexpr const char* kNames[] = {"uint8", "uint16", "uint32", "int32", "int64", "float64"};
   return kNames[static_cast<int>(type)];
 }
 

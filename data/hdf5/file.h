@@ -11,7 +11,7 @@
 namespace data {
 
 /// Stored little-endian.
-enum class ElementType { kUint8, kUint16, kUint32, kInt32, kInt64 };
+enum class ElementType { kUint8, kUint16, kUint32, kInt32, kInt64, kFloat64 };
 
 int64_t bytes_of(ElementType type);
 std::string to_string(ElementType type);  // "uint16"
@@ -37,6 +37,10 @@ constexpr ElementType element_type<int32_t>() {
 template <>
 constexpr ElementType element_type<int64_t>() {
   return ElementType::kInt64;
+}
+template <>
+constexpr ElementType element_type<double>() {
+  return ElementType::kFloat64;
 }
 
 class MemoryImage;

@@ -54,6 +54,15 @@ int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh) {
   return (own_T != moetrain::OutputHead::kIgnored).sum().item<int64_t>();
 }
 
+at::Tensor counted_groups(const MicroBatch& batch, moetrain::Rows rows, moetrain::Side side,
+                          const parallel::Mesh& mesh) {
+  // Of a tensor group's rows each rank has its own.
+  const auto own = [&](const at::Tensor& each) { return parallel::TokenParts(mesh.tensor(), each.size(0)).own(each); };
+  const at::Tensor group_T = own(batch.groups_of(rows, side)).to(at::kLong);
+  if (side != moetrain::Side::kTokens || rows != batch.batch.predicts) return group_T;
+  return group_T.masked_fill(own(batch.batch.targets_G) == moetrain::OutputHead::kIgnored, -1);
+}
+
 std::string describe(const SourceTokens& source) {
   const double passes = static_cast<double>(source.read) / static_cast<double>(source.there);
   return parallel::concat(source.name, ": ", source.read, " tokens, ", passes, " passes over it");

@@ -29,6 +29,11 @@ MicroBatch to_device(const MicroBatch& batch, at::Device device);
 /// Those of this rank's tokens that count: not OutputHead::kIgnored.
 int64_t counted_targets(const MicroBatch& batch, const parallel::Mesh& mesh);
 
+/// The group of each of this rank's rows, int64; -1 of those that are targets' and are not counted, so that what is
+/// summed over held-out batches counts every row once.
+at::Tensor counted_groups(const MicroBatch& batch, moetrain::Rows rows, moetrain::Side side,
+                          const parallel::Mesh& mesh);
+
 /// Of one of several token files or tasks.
 struct SourceTokens {
   std::string name;

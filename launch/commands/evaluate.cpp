@@ -9,13 +9,16 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/commands/options/number_option.h"
+#include "launch/commands/options/output_file.h"
 #include "launch/commands/run_text.h"
 #include "launch/evaluation/evaluation.h"
 #include "launch/evaluation/translation.h"
 #include "launch/models/trained_model.h"
 #include "launch/ranks/processor.h"
+#include "launch/recipe/writer.h"
 #include "launch/records/record_json.h"
 #include "launch/runs/run_folder.h"
+#include "launch/runs/stored_weights.h"
 #include "launch/runs/token_file.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/printable.h"
@@ -28,6 +31,7 @@ struct EvaluateArguments {
   std::string run;
   std::string data_file;
   std::string split = "test";
+  std::string record;
   std::vector<std::string> overrides;
   int64_t average = 1;
   std::string update;
@@ -136,12 +140,34 @@ void write_translations(const std::filesystem::path& folder, const Translated& t
   }
 }
 
+/// Of the checkpoint whose weights were recorded.
+void write_record(const EvaluateArguments& arguments, const TrainedModel& trained, ExpertUse use) {
+  use.run = arguments.run;
+  use.update = trained.info.update;
+  use.fingerprint = open_stored_weights(checkpoint_path(arguments.run, trained.info.update))->fingerprint();
+  use.recipe_hash = hash_text(recipe_hash(trained.recipe));
+  write_use(arguments.record, use);
+}
+
+void check_record(const EvaluateArguments& arguments) {
+  if (arguments.record.empty()) return;
+  std::vector<std::filesystem::path> sources;
+  if (!arguments.data_file.empty()) sources.emplace_back(arguments.data_file);
+  check_output_file("--record", arguments.record, sources);
+  if (arguments.average > 1) {
+    parallel::user_error("--record with --average ", arguments.average,
+                         ": a recorded use is of one checkpoint's weights; legal: without --average, or `moetrain "
+                         "transform --operation average` first");
+  }
+}
+
 int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
   std::optional<TrainedModel> trained;
   std::optional<data::TokenMixture> mixture;
   const RunFolder folder{arguments.run};
   at::Device device(at::kCPU);
   RunConfig run;
+  parallel::all_ranks(*world, [&] { check_record(arguments); });
   parallel::all_ranks(*world, [&] { run = read_run_recipe(folder, {}, arguments.registry).run; });
   parallel::all_ranks(*world, [&] { device = open_device(run.device, *world); });
   const int64_t update = chosen_update(arguments.run, arguments.update, *world);
@@ -161,8 +187,18 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
     if (world->rank() == 0) note_differences(*trained, *mixture, text, arguments);
   });
   const auto objective = trained->recipe.objective_preset().make({trained->recipe.objective, /*teacher=*/nullptr});
-  const Evaluation result = evaluate(*trained->model, *objective, *held_out, groups);
+  std::optional<UseRecorder> recorder;
+  if (!arguments.record.empty()) {
+    recorder.emplace(group_names(*held_out), trained->recipe.model_preset().stacks(trained->recipe.model));
+  }
+  const Evaluation result = evaluate(*trained->model, *objective, *held_out, groups, recorder ? &*recorder : nullptr);
   parallel::all_ranks(*world, [&] { require_finite(result, arguments.run, update); });
+  if (recorder) {
+    ExpertUse use = recorder->sums(*groups.control);
+    parallel::all_ranks(*world, [&] {
+      if (world->rank() == 0) write_record(arguments, *trained, std::move(use));
+    });
+  }
   const Translated translated = translate_run(*trained, std::move(text), groups);
   parallel::all_ranks(*world, [&] {
     if (world->rank() != 0) return;
@@ -191,6 +227,9 @@ void add_evaluate_command(CLI::App& app, Invocation& invocation) {
   command->add_option("--data", arguments->data_file, "token file with the same tokenizer, instead of the recipe's");
   command->add_option("--split", arguments->split, "translation: which sentences to translate")
       ->check(CLI::IsMember({"test", "validation"}));
+  command->add_option(
+      "--record", arguments->record,
+      "file to write: who uses which expert, and how strongly, by group of text (moetrain inspect FILE)");
   add_update_option(*command, arguments->update);
   command->add_option("--average", arguments->average, "mean of the weights of so many newest checkpoints")
       ->check(whole_number_between(1, 1000));

@@ -11,6 +11,7 @@
 #include "launch/commands/run_text.h"
 #include "launch/models/trained_model.h"
 #include "launch/profiles/plan_file.h"
+#include "launch/use/expert_use.h"
 #include "moetrain/models/decoder_lm.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/printable.h"
@@ -100,6 +101,13 @@ void inspect(const InspectArguments& arguments) {
   if (!arguments.data_file.empty()) {
     parallel::user_error("--data goes with a run folder, and ", arguments.path, " is none; legal: a token file alone");
   }
+  if (is_use_file(arguments.path)) {
+    if (!arguments.dump.empty()) {
+      parallel::user_error("--dump prints a token file's text, and ", arguments.path,
+                           " is a recorded use of experts; legal: a token file");
+    }
+    return print_use(read_use(arguments.path));
+  }
   const data::TokenCorpus corpus =
       data::TokenCorpus::open(arguments.path, data::Verify::kTokens, arguments.registry->tokenizers);
   if (arguments.dump.empty()) return print_corpus(corpus);
@@ -111,8 +119,9 @@ void inspect(const InspectArguments& arguments) {
 void add_inspect_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<InspectArguments>();
   arguments->registry = invocation.registry;
-  CLI::App* command = app.add_subcommand("inspect", "what a run folder or a token file holds");
-  command->add_option("path", arguments->path, "run folder, or token file")->required();
+  CLI::App* command =
+      app.add_subcommand("inspect", "what a run folder, a token file or a recorded use of experts holds");
+  command->add_option("path", arguments->path, "run folder, token file, or what evaluate --record wrote")->required();
   command->add_option("--logits", arguments->logits, "print tokens and logits of this text as JSON (run folder)");
   command->add_option("--dump", arguments->dump, "print the text of a split (token file)")
       ->check(CLI::IsMember({"train", "heldout"}));

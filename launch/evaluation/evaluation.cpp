@@ -24,22 +24,19 @@ struct Sums {
   std::vector<at::Tensor> choices_GE;     // float64, one a layer
 };
 
-/// How often the tokens of each group chose each expert: [groups, E].
+/// How often the rows of each group chose each expert: [groups, E].
 at::Tensor choices_of(const at::Tensor& expert_TK, const at::Tensor& group_T, int64_t groups, int64_t experts) {
   const at::Tensor pair_TK = group_T.unsqueeze(1) * experts + expert_TK;
-  const at::Tensor chosen = pair_TK.masked_select(expert_TK >= 0);
+  const at::Tensor chosen = pair_TK.masked_select((expert_TK >= 0) & (group_T >= 0).unsqueeze(1));
   return at::bincount(chosen, {}, groups * experts).to(at::kCPU, at::kDouble).view({groups, experts});
 }
 
 void add_batch(Sums& sums, moetrain::Model& model, const moetrain::Objective& objective, const MicroBatch& batch,
                const moetrain::PassScope& pass, const parallel::Mesh& mesh) {
-  // Of a tensor group's tokens each rank adds its own.
-  const auto own = [&](const at::Tensor& each) { return parallel::TokenParts(mesh.tensor(), each.size(0)).own(each); };
   const int64_t groups = sums.nll_G.numel();
   const auto output = objective.score(model, batch.batch, pass);
-  const moetrain::Rows predicts = batch.batch.predicts;
-  const at::Tensor kept_T = (own(batch.batch.targets_G) != moetrain::OutputHead::kIgnored).nonzero().squeeze(1);
-  const at::Tensor group_T = own(batch.groups_of(predicts)).index_select(0, kept_T);
+  const at::Tensor target_T = counted_groups(batch, batch.batch.predicts, moetrain::Side::kTokens, mesh);
+  const at::Tensor kept_T = (target_T >= 0).nonzero().squeeze(1), group_T = target_T.index_select(0, kept_T);
   sums.nll_G.index_add_(0, group_T.to(at::kCPU), output.nll_T.index_select(0, kept_T).to(at::kCPU, at::kDouble));
   const at::Tensor correct_T = output.correct_T.defined() ? output.correct_T : at::full_like(output.nll_T, kNaN);
   sums.correct_G.index_add_(0, group_T.to(at::kCPU), correct_T.index_select(0, kept_T).to(at::kCPU, at::kDouble));
@@ -48,12 +45,9 @@ void add_batch(Sums& sums, moetrain::Model& model, const moetrain::Objective& ob
   sums.layers.clear();
   for (size_t i = 0; i < output.routing.size(); ++i) {
     const moetrain::LayerRouting& routing = output.routing[i];
-    const bool of_targets = routing.side == moetrain::Side::kTokens && routing.rows == predicts;
-    const at::Tensor& chosen_TK = routing.decision.chosen_TK;
-    const int64_t experts = routing.decision.assignment.num_experts;
     const at::Tensor count =
-        of_targets ? choices_of(chosen_TK.index_select(0, kept_T), group_T, groups, experts)
-                   : choices_of(chosen_TK, own(batch.groups_of(routing.rows, routing.side)), groups, experts);
+        choices_of(routing.decision.chosen_TK, counted_groups(batch, routing.rows, routing.side, mesh), groups,
+                   routing.decision.assignment.num_experts);
     sums.layers.push_back(routing.layer);
     sums.choices_GE[i] = sums.choices_GE[i].defined() ? sums.choices_GE[i] + count : count;
   }
@@ -128,7 +122,7 @@ std::string describe(const GroupScore& score) {
 }
 
 Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective, const HeldOutBatches& batches,
-                    const Groups& groups) {
+                    const Groups& groups, UseRecorder* recorder) {
   const at::NoGradGuard no_gradient;
   const at::Device device = model.parameters().front().device();
   const std::vector<HeldOutGroup> held_out = batches.groups();
@@ -138,7 +132,12 @@ Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective
             .correct_G = at::zeros({count}, at::kDouble)};
   for (int64_t i = 0; i < batches.count(); ++i) {
     // No seed: a stochastic router draws by place in the held-out text, the same for every run and batch.
-    add_batch(sums, model, objective, to_device(batches.read(i), device), {.group = *groups.tokens}, *groups.mesh);
+    const MicroBatch batch = to_device(batches.read(i), device);
+    if (recorder != nullptr) {
+      recorder->of_batch(
+          [&](moetrain::Rows rows, moetrain::Side side) { return counted_groups(batch, rows, side, *groups.mesh); });
+    }
+    add_batch(sums, model, objective, batch, {.group = *groups.tokens, .observer = recorder}, *groups.mesh);
   }
   reduce(sums, *groups.control);
   Evaluation result = summarize(sums, held_out);
@@ -150,6 +149,12 @@ Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective
         "optimizer.learning_rate");
   });
   return result;
+}
+
+std::vector<std::string> group_names(const HeldOutBatches& batches) {
+  std::vector<std::string> names;
+  for (const HeldOutGroup& group : batches.groups()) names.push_back(group.name);
+  return names;
 }
 
 EvaluationRecord record_of(const Evaluation& evaluation, int64_t update) {

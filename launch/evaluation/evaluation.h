@@ -7,6 +7,7 @@
 #include "launch/batches/batches.h"
 #include "launch/ranks/groups.h"
 #include "launch/records/records.h"
+#include "launch/use/use_recorder.h"
 #include "moetrain/models/model.h"
 
 namespace launch {
@@ -39,9 +40,12 @@ struct Evaluation {
 };
 
 /// Every held-out target is predicted once, without smoothing, dropout or noise. UserError where the loss is not
-/// finite. Collective.
+/// finite. Collective. `recorder`: sees the layers, of a model that is whole on every rank; null: nobody does.
 Evaluation evaluate(moetrain::Model& model, const moetrain::Objective& objective, const HeldOutBatches& batches,
-                    const Groups& groups);
+                    const Groups& groups, UseRecorder* recorder = nullptr);
+
+/// Of the held-out groups.
+std::vector<std::string> group_names(const HeldOutBatches& batches);
 
 /// After `update`; without who uses which expert.
 EvaluationRecord record_of(const Evaluation& evaluation, int64_t update);

@@ -6,9 +6,11 @@
 #include <map>
 
 #include "data/datasets/mapped_file.h"
+#include "data/hdf5/checksum.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/checksum.h"
 #include "launch/interchange/imported_model.h"
+#include "launch/interchange/tensors/safetensors.h"
 #include "launch/interchange/tensors/tensor_copy.h"
 #include "launch/runs/run_folder.h"
 #include "parallel/base/fault.h"
@@ -47,6 +49,14 @@ class CheckpointWeights : public StoredWeights {
     const auto bytes = static_cast<int64_t>(c10::elementSize(stored.type));
     if (partial_checksum(file_.data() + stored.address, bytes, stored.elements(), 0) == stored.checksum) return;
     parallel::user_error(path_.string(), ": the checksum of '", stored.path, "' is wrong: the file is damaged");
+  }
+  std::string fingerprint() const override {
+    std::string all;
+    for (const auto& [name, stored] : stored_) {
+      all += parallel::concat(name, " ", interchange::shape_text(stored.shape), " ", dtype_name(stored.type), " ",
+                              stored.checksum, "\n");
+    }
+    return data::checksum(all.data(), all.size());
   }
 
  private:

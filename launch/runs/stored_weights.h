@@ -32,6 +32,9 @@ class StoredWeights {
   virtual bool has_checksums() const = 0;
   /// UserError, naming it, for a tensor whose bytes are not those that were written; nothing where that cannot be told.
   virtual void check_bytes(const std::string& name) const = 0;
+  /// 16 hexadecimal digits by which the same weights are known again: of names, shapes, types and checksums. Empty
+  /// where there are no checksums.
+  virtual std::string fingerprint() const { return {}; }
 };
 
 /// `path`: a run folder (its newest checkpoint), a checkpoint file, or a Hugging Face folder. Mapped: what is not read

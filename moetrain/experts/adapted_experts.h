@@ -30,6 +30,10 @@ class AdaptedExperts : public parallel::ExpertCompute {
   void backward_weights(const at::Tensor& rows_RD, const parallel::RowTensors& saved, const at::Tensor& grad_RD,
                         const parallel::RowTensors& kept, const Counts& counts, const Weights& weights,
                         const Weights& gradients) const override;
+  int64_t hidden_units(const Weights& weights) const override { return kind_->hidden_units(of_kind(weights)); }
+  at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
+    return kind_->hidden(rows_RD, counts, merged(weights));
+  }
 
  private:
   Weights of_kind(const Weights& weights) const;

@@ -3,6 +3,7 @@
 
 #include "moetrain/experts/expert.h"
 #include "parallel/dispatch/autograd_compute.h"
+#include "parallel/dispatch/permutation.h"
 
 namespace moetrain {
 namespace {
@@ -10,13 +11,33 @@ namespace {
 /// Of a gate and of what it multiplies, and of the sigmoid; as published.
 constexpr double kLimit = 7.0, kSlope = 1.702;
 
-/// (up + 1) gate sigmoid(1.702 gate), where gate = min(x W_g + b_g, 7) and up = x W_u + b_u held within 7 of 0; out =
-/// of that W_d + b_d.
-at::Tensor clamped_swiglu(const at::Tensor& rows_RD, const parallel::ExpertCompute::Weights& weights) {
+/// (up + 1) gate sigmoid(1.702 gate), where gate = min(x W_g + b_g, 7) and up = x W_u + b_u held within 7 of 0.
+at::Tensor hidden_of(const at::Tensor& rows_RD, const parallel::ExpertCompute::Weights& weights) {
   const at::Tensor gate_RF = at::addmm(weights[1], rows_RD, weights[0]).clamp_max(kLimit);
   const at::Tensor up_RF = at::addmm(weights[3], rows_RD, weights[2]).clamp(-kLimit, kLimit);
-  return at::addmm(weights[5], (up_RF + 1) * gate_RF * at::sigmoid(gate_RF * kSlope), weights[4]);
+  return (up_RF + 1) * gate_RF * at::sigmoid(gate_RF * kSlope);
 }
+
+/// Of one expert: hidden W_d + b_d.
+at::Tensor clamped_swiglu(const at::Tensor& rows_RD, const parallel::ExpertCompute::Weights& weights) {
+  return at::addmm(weights[5], hidden_of(rows_RD, weights), weights[4]);
+}
+
+class ClampedSwigluCompute : public parallel::AutogradCompute {
+ public:
+  ClampedSwigluCompute() : parallel::AutogradCompute(clamped_swiglu) {}
+
+  int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
+  at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
+    at::Tensor hidden_RF = at::empty({rows_RD.size(0), hidden_units(weights)}, rows_RD.options());
+    parallel::for_each_expert(counts, [&](int64_t expert, int64_t first, int64_t count) {
+      Weights own;
+      for (const at::Tensor& weight : weights) own.push_back(weight[expert]);
+      hidden_RF.narrow(0, first, count).copy_(hidden_of(rows_RD.narrow(0, first, count), own));
+    });
+    return hidden_RF;
+  }
+};
 
 std::vector<ExpertWeight> clamped_swiglu_weights(const ExpertShape& shape, const MoeConfig&) {
   const int64_t width = shape.width, hidden = shape.hidden;
@@ -26,7 +47,7 @@ std::vector<ExpertWeight> clamped_swiglu_weights(const ExpertShape& shape, const
 }
 
 std::shared_ptr<const parallel::ExpertCompute> clamped_swiglu_compute(const ExpertShape&, const MoeConfig&) {
-  return std::make_shared<parallel::AutogradCompute>(clamped_swiglu);
+  return std::make_shared<ClampedSwigluCompute>();
 }
 
 }  // namespace

@@ -35,6 +35,9 @@ DispatchedExperts::DispatchedExperts(const ParameterSource& source, const parall
                                                  source.adapters()->config().scale());
     }
     if (of_sequences_ && !range.preset->sequences) compute = std::make_shared<EachPlace>(std::move(compute), width_);
+    const bool shows =
+        compute->hidden_units({weights_.begin() + static_cast<std::ptrdiff_t>(before), weights_.end()}) > 0;
+    hidden_units_.insert(hidden_units_.end(), static_cast<size_t>(range.count), shows ? range.hidden : 0);
     parts.push_back({std::move(compute), weights_.size() - before, of_sequences_ ? "" : range.kind});
   }
   compute_ = parts.size() == 1 ? parts.front().compute : std::make_shared<ExpertMix>(std::move(parts));
@@ -108,6 +111,12 @@ int64_t DispatchedExperts::row_width(int64_t places) const {
 
 at::Tensor DispatchedExperts::forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const {
   return parallel::expert_pipeline(tokens_TD, assignment, compute_, weights_, group_);
+}
+
+at::Tensor DispatchedExperts::hidden(const at::Tensor& rows_RD, const std::vector<int64_t>& rows_per_expert) const {
+  const parallel::MeshShape& shape = group_.mesh->shape();
+  parallel::check_internal(shape.expert * shape.expert_tensor == 1, "hidden units of experts that are spread");
+  return compute_->hidden(rows_RD, rows_per_expert, weights_);
 }
 
 }  // namespace moetrain

@@ -22,6 +22,10 @@ class DispatchedExperts : public torch::nn::Module {
   /// those are routed, [R, X] -> [R, X] (SequenceRows).
   /// Collective over Mesh::experts().
   at::Tensor forward(const at::Tensor& tokens_TD, const parallel::Assignment& assignment) const;
+  /// For those who watch (ExpertCompute::hidden): of each expert, and of rows sorted by expert. @pre all are here,
+  /// whole
+  const std::vector<int64_t>& hidden_units() const { return hidden_units_; }
+  at::Tensor hidden(const at::Tensor& rows_RD, const std::vector<int64_t>& rows_per_expert) const;
   /// Of all experts, on all ranks.
   int64_t parameters_of_all() const { return parameters_; }
 
@@ -47,6 +51,7 @@ class DispatchedExperts : public torch::nn::Module {
   bool of_sequences_;
   int64_t parameters_ = 0;
   std::vector<at::Tensor> weights_;
+  std::vector<int64_t> hidden_units_;
   std::shared_ptr<const parallel::ExpertCompute> compute_;
   ExpertCosts costs_;
 };

@@ -94,6 +94,28 @@ void ExpertMix::for_each_part(const Counts& counts, int64_t row_width, const Wei
   }
 }
 
+int64_t ExpertMix::hidden_units(const Weights& weights) const {
+  int64_t most = 0;
+  size_t weight = 0;
+  for (const Part& part : parts_) {
+    most = std::max(most, part.compute->hidden_units(some(weights, weight, part.weights)));
+    weight += part.weights;
+  }
+  return most;
+}
+
+at::Tensor ExpertMix::hidden(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights) const {
+  at::Tensor all_RF = at::zeros({rows_RX.size(0), hidden_units(weights)}, rows_RX.options());
+  for_each_part(counts, rows_RX.size(1), weights,
+                [&](const Part& part, const Weights& own, const PartOfRows& rows, const Counts& of_part, size_t,
+                    const auto&, const auto&) {
+                  const int64_t units = part.compute->hidden_units(own);
+                  if (units == 0) return;
+                  rows.of(all_RF).narrow(1, 0, units).copy_(part.compute->hidden(rows.of(rows_RX), of_part, own));
+                });
+  return all_RF;
+}
+
 at::Tensor ExpertMix::forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
                               const RowTensors& saved) const {
   at::Tensor out_RX = at::empty_like(rows_RX);

@@ -29,6 +29,8 @@ class ExpertMix : public parallel::ExpertCompute {
     return widths_of(&ExpertCompute::kept_widths, row_width, weights);
   }
   Weights of_experts(const Weights& weights, int64_t first, int64_t count) const override;
+  int64_t hidden_units(const Weights& weights) const override;  // of the widest part; zeros behind a narrower one's
+  at::Tensor hidden(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights) const override;
   at::Tensor forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
                      const parallel::RowTensors& saved) const override;
   at::Tensor backward_rows(const at::Tensor& rows_RX, const parallel::RowTensors& saved, const at::Tensor& grad_RX,

@@ -48,6 +48,11 @@ class SwigluCompute : public ExpertCompute {
     grouped_weight_gradient_out(gradients[1], rows_RD, kept[1], counts);
     grouped_weight_gradient_out(gradients[2], saved[2], grad_RD, counts);
   }
+
+  int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
+  at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
+    return at::silu(grouped_mm(rows_RD, weights[0], counts)).mul_(grouped_mm(rows_RD, weights[1], counts));
+  }
 };
 
 /// An activation of one input, and its gradient, each written where told.
@@ -96,6 +101,13 @@ class UngatedCompute : public ExpertCompute {
                         const Weights& gradients) const override {
     grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
     grouped_weight_gradient_out(gradients[1], saved[1], grad_RD, counts);
+  }
+
+  int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
+  at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
+    at::Tensor up_RF = grouped_mm(rows_RD, weights[0], counts);
+    curve_.value(up_RF, up_RF);
+    return up_RF;
   }
 
  private:

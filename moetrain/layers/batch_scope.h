@@ -15,6 +15,8 @@
 
 namespace moetrain {
 
+class LayerObserver;
+
 /// Which of the run's random draws a forward pass takes: every micro-batch of training has a step of its own, and
 /// each of several passes over it a number.
 struct DrawKey {
@@ -40,6 +42,7 @@ struct BatchScope {
   /// By number of the block: choices of each expert, int64 [E], summed over the global micro-batches of this update
   /// before this one (of RoutingDecision::global_choices_E); empty, or undefined for a block, where there are none.
   std::vector<at::Tensor> earlier_choices = {};
+  LayerObserver* observer = nullptr;  // is told of every layer; null: nobody is
   // Filled by the model:
   int64_t global_sequences = 0;  // of the whole micro-batch, all ranks
   at::Tensor sequence_T = {};    // int64, CPU: number of each token's sequence in the micro-batch; undefined: none

@@ -29,15 +29,13 @@ at::Tensor FeedForward::forward(const at::Tensor& input_TD, const parallel::Toke
                                 const AdapterDraws& draws) const {
   parallel::check_internal(parts.ranks() == ranks_, "FeedForward: tokens of ", parts.ranks(),
                            " ranks, hidden units of ", ranks_);
-  return down_->with_bias(parts.sum(of_own_units(parts.gather(input_TD), draws)));
+  return down_->with_bias(parts.sum(down_->forward(hidden(parts.gather(input_TD), draws), draws)));
 }
 
-at::Tensor FeedForward::of_own_units(const at::Tensor& input_GD, const AdapterDraws& draws) const {
-  const at::Tensor up = up_->forward(input_GD, draws);
-  if (activation_ == Activation::kSwiglu) {
-    return down_->forward(at::silu(gate_->forward(input_GD, draws)) * up, draws);
-  }
-  return down_->forward(activation_ == Activation::kGelu ? at::gelu(up) : at::relu(up), draws);
+at::Tensor FeedForward::hidden(const at::Tensor& input_TD, const AdapterDraws& draws) const {
+  const at::Tensor up = up_->forward(input_TD, draws);
+  if (activation_ == Activation::kSwiglu) return at::silu(gate_->forward(input_TD, draws)) * up;
+  return activation_ == Activation::kGelu ? at::gelu(up) : at::relu(up);
 }
 
 }  // namespace moetrain

@@ -33,10 +33,11 @@ class FeedForward : public torch::nn::Module {
   /// then.
   at::Tensor forward(const at::Tensor& input_TD, const parallel::TokenParts& parts = {},
                      const AdapterDraws& draws = {}) const;
+  /// What `down` multiplies, of this rank's hidden units: [T, width] -> [T, hidden]
+  at::Tensor hidden(const at::Tensor& input_TD, const AdapterDraws& draws = {}) const;
+  bool whole() const { return ranks_ == 1; }
 
  private:
-  at::Tensor of_own_units(const at::Tensor& input_GD, const AdapterDraws& draws) const;
-
   Activation activation_;
   int64_t ranks_;                             // that share the hidden units
   std::shared_ptr<Linear> gate_, up_, down_;  // gate_ is null but for swiglu

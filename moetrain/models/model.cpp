@@ -33,6 +33,7 @@ BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
           .draws = pass.draws,
           .update = pass.update,
           .earlier_choices = pass.earlier_choices,
+          .observer = pass.observer,
           .global_sequences = side.global_sequences,
           .sequence_T = number_S.index_select(0, parts.own(side.sequences.sequence_T())),
           .sequences = side.sequences,

@@ -54,6 +54,7 @@ struct PassScope {
   /// By number of the block: what the update's earlier micro-batches chose; see BatchScope.
   std::vector<at::Tensor> earlier_choices = {};
   Recompute recompute = Recompute::kNone;  // what is not kept for backward
+  LayerObserver* observer = nullptr;       // in evaluation, of a model that is whole; null: nobody
 };
 
 /// Whose tokens a block sees.

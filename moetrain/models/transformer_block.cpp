@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "moetrain/layers/dropout.h"
+#include "moetrain/moe/layer_observer.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -107,6 +108,11 @@ MixedTokens TransformerBlock::feed(const at::Tensor& x_TD, const Context& contex
   MixedTokens mixed;
   if (feed_forward_) {
     mixed.out_TD = feed_forward_->forward(normed_TD, scope.parts, AdapterDraws::of_group(scope));
+    if (scope.observer != nullptr) {
+      parallel::check_internal(feed_forward_->whole(), "an observer of a feed-forward whose units are spread");
+      scope.observer->see(ObservedFeedForward{
+          .layer = shape_.layer, .input_TD = normed_TD, .hidden_TF = feed_forward_->hidden(normed_TD)});
+    }
   } else {
     mixed = moe_->mix(normed_TD, scope, context.previous_logits_TE, injected);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "moetrain/moe/layer_observer.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -73,6 +74,7 @@ MixedTokens MoeLayer::mix(const at::Tensor& tokens_TD, const BatchScope& scope, 
   RoutingDecision decision = router_->forward(
       tokens_TD, {.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE, .injected = injected});
   const AdapterDraws draws = AdapterDraws::of_own(scope);
+  show(tokens_TD, decision, !decision.slots, scope);
   at::Tensor out_TD;
   if (const std::optional<SlotMix> slots = std::exchange(decision.slots, std::nullopt)) {
     out_TD = slots->combine(routed(slots->rows_RD, slots->assignment, nullptr, {}));
@@ -91,9 +93,31 @@ MixedTokens MoeLayer::mix_sequences(const at::Tensor& tokens_TD, const BatchScop
   RoutingDecision decision = router_->forward(
       rows.sequences().pooled(own_ND, seen),
       {.scope = rows.scope(), .layer = layer_, .previous_logits_TE = previous_logits_RE, .injected = injected});
+  show(tokens_TD, decision, /*dispatched=*/false, scope);
   at::Tensor out_TD = rows.back(routed(own_ND, decision.assignment, &rows, {}));
   if (shared_) out_TD = with_shared(tokens_TD, out_TD, AdapterDraws::of_own(scope));
   return {std::move(out_TD), std::move(decision)};
+}
+
+void MoeLayer::show(const at::Tensor& tokens_TD, const RoutingDecision& decision, bool dispatched,
+                    const BatchScope& scope) const {
+  if (scope.observer == nullptr) return;
+  ObservedExperts seen{.layer = layer_,
+                       .rows = config_.rows,
+                       .decision = decision,
+                       .routed = config_.experts,
+                       .computing = expert_kinds(config_).true_experts()};
+  if (dispatched) {
+    seen.input_TD = latent_down_ ? latent_down_->forward(tokens_TD) : tokens_TD;
+    seen.hidden_units = experts_->hidden_units();
+    seen.hidden = [this](const at::Tensor& rows_RD, const std::vector<int64_t>& rows_per_expert) {
+      return experts_->hidden(rows_RD, rows_per_expert);
+    };
+  }
+  scope.observer->see(seen);
+  if (!shared_) return;
+  scope.observer->see(ObservedFeedForward{
+      .layer = layer_, .shared = true, .input_TD = tokens_TD, .hidden_TF = shared_->hidden(tokens_TD)});
 }
 
 LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& scope) const {

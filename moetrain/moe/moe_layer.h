@@ -83,6 +83,9 @@ class MoeLayer : public torch::nn::Module {
   at::Tensor routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment, const SequenceRows* rows,
                     const AdapterDraws& draws) const;
   at::Tensor with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD, const AdapterDraws& draws) const;
+  /// Tells the scope's observer, where there is one. `dispatched`: whether the rows that travel are those tokens.
+  void show(const at::Tensor& tokens_TD, const RoutingDecision& decision, bool dispatched,
+            const BatchScope& scope) const;
 
   MoeConfig config_;
   int64_t layer_;

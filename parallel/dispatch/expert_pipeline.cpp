@@ -307,6 +307,10 @@ Weights ExpertCompute::of_experts(const Weights& weights, int64_t first, int64_t
   return narrowed(weights, first, count);
 }
 
+at::Tensor ExpertCompute::hidden(const at::Tensor& rows_RD, const Counts&, const Weights&) const {
+  return at::empty({rows_RD.size(0), 0}, rows_RD.options());
+}
+
 at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assignment,
                            std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                            const ExpertGroup& group) {

@@ -42,6 +42,11 @@ class ExpertCompute {
   virtual void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,
                                 const RowTensors& kept, const Counts& rows_per_expert, const Weights& weights,
                                 const Weights& gradients) const = 0;
+
+  /// For those who watch: how many hidden units its last multiplication takes, 0 where it has none to show, and those
+  /// of such rows, [R, hidden_units].
+  virtual int64_t hidden_units(const Weights&) const { return 0; }
+  virtual at::Tensor hidden(const at::Tensor& rows_RD, const Counts& rows_per_expert, const Weights& weights) const;
 };
 
 /// out[t] = sum over j of weight[t, j] * expert(tokens[t], expert[t, j]).

@@ -33,7 +33,7 @@ ROOMS = {
     "moetrain": "config ranking layers attention routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
     "data": ". text shaping subwords tokenizers chat hdf5 images datasets batching files sources prepare scoring",
-    "launch": "toml recipe profiles planning checkpoint interchange records report runs batches ranks models evaluation surgery stages training doctor commands .",
+    "launch": "toml recipe profiles planning checkpoint interchange records report runs batches ranks models use evaluation surgery stages training doctor commands .",
 }
 # Header of a vendor -> files that may include it.
 VENDOR_HEADERS = [
