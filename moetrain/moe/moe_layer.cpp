@@ -107,7 +107,7 @@ void MoeLayer::show(const at::Tensor& tokens_TD, const RoutingDecision& decision
                        .decision = decision,
                        .routed = config_.experts,
                        .computing = expert_kinds(config_).true_experts()};
-  if (dispatched) {
+  if (dispatched && !shared_weights_) {  // what experts compute is told by expert, and these compute by set
     seen.input_TD = latent_down_ ? latent_down_->forward(tokens_TD) : tokens_TD;
     seen.hidden_units = experts_->hidden_units();
     seen.hidden = [this](const at::Tensor& rows_RD, const std::vector<int64_t>& rows_per_expert) {
