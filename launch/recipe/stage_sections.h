@@ -1,6 +1,6 @@
 // Sections [stage.NAME]: what a stage of a run says otherwise than the run, and what is done to the model before it.
-// defines: SurgeryConfig, visit, surgery_fields, may_differ, StageSection, take_stage_sections, stage_order, overlaid,
-// surgery_of, stage_named
+// defines: SurgeryConfig, visit, surgery_fields, may_differ, list_differing, StageSection, take_stage_sections,
+// stage_order, stage_named, overlaid, surgery_of
 #pragma once
 #include <string>
 #include <utility>

@@ -57,10 +57,12 @@ void take_model(Recipe& recipe, const Recipe& from) {
   recipe.lora = from.lora;
 }
 
-/// The run's recipe without what is only a stage's business: patterns are held against each stage's own model.
+/// The run's recipe as operations are told it: on a layout of one, without patterns, which are held against each
+/// stage's own model.
 Recipe line_of(const Recipe& run) {
   Recipe line = run;
   line.stages.clear();
+  line.mesh = {};
   line.train.stages.clear();
   line.train.frozen.clear();
   line.optimizer.learning_rate_factors.clear();
@@ -81,8 +83,8 @@ void check_same_weights(const PlannedStage& stage, const std::vector<StoredWeigh
   for (const StoredWeights::Tensor& tensor : stage.tensors) {
     const auto found = std::ranges::find(wanted, tensor.name, &StoredWeights::Tensor::name);
     if (found != wanted.end() && found->shape == tensor.shape) continue;
-    user_error("what it says of [moe] or [model] gives the weights '", tensor.name, "' another shape, or is what they ",
-               "are there for; legal: keys that leave all weights as they are, and surgery for the others");
+    user_error("what it says of [moe] or [model] gives the weights '", tensor.name, "' another shape, or wants such ",
+               "as are not there; legal: keys that leave all weights as they are, and surgery for the others");
   }
   if (wanted.size() == stage.tensors.size()) return;
   for (const StoredWeights::Tensor& tensor : wanted) {
