@@ -113,16 +113,20 @@ const std::map<std::string, ExpertForm> kExpertForms{
     {"constant", {.change = [](MoeConfig& c) { c.constant_experts = 2; }}},
     {"null", {.change = [](MoeConfig& c) { c.null_experts = 4; }}},
     {"latent", {.change = [](MoeConfig& c) { c.latent = 2; }}},
+    {"task_bias", {.change = [](MoeConfig& c) { c.task_bias = true; }}},
     {"residual",
      {.change = [](MoeConfig& c) { c.shared_hidden = 3, c.shared_gate = false, c.shared_combine = "residual"; }}}};
 
-/// Such experts are for a router that learns which tokens need less: hash, thor and task_table do not learn, and soft's
-/// experts see mixtures of a whole sequence.
-bool refuses_free_experts(const std::string& router) {
-  return router == "soft" || !builtin_routers().at(router).demands.learned;
+/// hash, thor and task_table do not learn, and soft's experts see mixtures of a whole sequence.
+bool learns_of_tokens(const std::string& router) {
+  return router != "soft" && builtin_routers().at(router).demands.learned;
 }
-bool is_free_form(const std::string& form) {
-  return std::ranges::any_of(expert_kind_table(), [&](const ExpertKind& kind) { return kind.name == form; });
+
+/// Experts that compute nothing are for a router that learns which tokens need less, what a task adds for one that
+/// learns.
+bool needs_learned_router(const std::string& form) {
+  return form == "task_bias" ||
+         std::ranges::any_of(expert_kind_table(), [&](const ExpertKind& kind) { return kind.name == form; });
 }
 
 struct RegistryCase {
@@ -153,7 +157,8 @@ bool refused(const MoeConfig& config) {
 }
 
 bool listed_as_refused(const RegistryCase& each) {
-  return kRefused.contains({each.router, each.rule}) || (refuses_free_experts(each.router) && is_free_form(each.form));
+  return kRefused.contains({each.router, each.rule}) ||
+         (!learns_of_tokens(each.router) && needs_learned_router(each.form));
 }
 
 std::vector<RegistryCase> all_cases() {
