@@ -43,6 +43,7 @@ parallel::NameTable<Operation> builtin_operations();
 Operation copy_operation();
 Operation prune_operation();
 Operation grow_operation();
+Operation add_null_operation();
 Operation narrow_operation();
 Operation widen_vocabulary_operation();
 Operation concatenate_operation();

@@ -7,6 +7,7 @@ parallel::NameTable<Operation> builtin_operations() {
           {{"copy", copy_operation()},
            {"prune", prune_operation()},
            {"grow", grow_operation()},
+           {"add_null", add_null_operation()},
            {"narrow", narrow_operation()},
            {"widen_vocabulary", widen_vocabulary_operation()},
            {"concatenate", concatenate_operation()},
