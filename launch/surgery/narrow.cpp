@@ -1,9 +1,11 @@
-// Experts keep their strongest hidden units (structured pruning by norm, as Read-ME and MoE compression begin).
+// Feed-forwards keep their strongest hidden units: by the weights' norms, or by how strongly recorded text made them
+// fire (as Read-ME, Cai et al. 2024, chooses the neurons of its experts).
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <optional>
+#include <set>
 
-#include "launch/surgery/expert_rows.h"
+#include "launch/surgery/recorded_use.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -11,101 +13,214 @@ namespace {
 
 using parallel::user_error;
 
-// D width, F hidden units
+// D width, F hidden units, E experts
 
 struct NarrowConfig {
   int64_t hidden = 0;
+  std::string of = "experts";
+  std::string by = "norm";
+  UseConfig recorded;
 };
+
+struct UnitRule {
+  at::Tensor LayerUse::*recorded = nullptr;  // null: the weights say it
+};
+
+parallel::NameTable<UnitRule> unit_rules() {
+  return {"way to choose hidden units (by)",
+          {{"norm", {}}, {"mean", {&LayerUse::hidden_absolute_GRF}}, {"square", {&LayerUse::hidden_square_GRF}}}};
+}
+
+/// Whose units are chosen: where its tensors are, and which key says how many there are.
+struct Owner {
+  LayerPart part = LayerPart::kExperts;
+  const char* place = nullptr;  // in a block's names
+};
+
+parallel::NameTable<Owner> owners() {
+  return {"owner of hidden units (of)",
+          {{"experts", {LayerPart::kExperts, "moe.experts."}},
+           {"dense", {LayerPart::kDense, "feed_forward."}},
+           {"shared", {LayerPart::kShared, "moe.shared."}}}};
+}
 
 template <class Visitor>
 void visit(NarrowConfig& config, Visitor& field) {
-  field("hidden", config.hidden, parallel::between(0, 1 << 24),
-        "hidden units that each expert keeps: those whose weights' norms have the largest product");
+  using namespace parallel;
+  Legal rules = anything(), whose = anything();
+  rules.names = unit_rules().names();
+  whose.names = owners().names();
+  field("hidden", config.hidden, between(0, 1 << 24), "hidden units that each feed-forward keeps");
+  field("of", config.of, whose, "whose: the routed experts', the dense feed-forwards', or the shared experts'");
+  field(
+      "by", config.by, rules,
+      "which: those whose weights' norms have the largest product, or, of a recorded use, with the largest mean of |a| "
+      "or of a^2, a being what the last matrix multiplies");
+  visit_use(config.recorded, field);
 }
 
-/// The dim of the whole tensor that counts hidden units: 1 of down [E, F, D], 2 of gate and up [E, D, F].
-size_t hidden_dim(const StoredWeights::Tensor& tensor) { return tensor.name.ends_with(".down") ? 1 : 2; }
+/// One feed-forward's matrix or bias, rows x columns from an element of the tensor on, of which one dim counts hidden
+/// units.
+struct Cut {
+  const StoredWeights::Tensor* tensor = nullptr;
+  int64_t first = 0, rows = 0, columns = 0;
+  bool by_row = false;
+};
 
-/// Of one expert of the tensor, the squared norm of each hidden unit's weights.
-std::vector<double> unit_norms(const Parent& parent, const StoredWeights::Tensor& tensor, int64_t expert) {
-  const int64_t rows = tensor.shape[1], columns = tensor.shape[2], elements = rows * columns;
-  std::vector<double> values(static_cast<size_t>(elements));
-  parent.weights->read(tensor.name, {expert * elements, elements}, values.data());
-  const bool by_row = hidden_dim(tensor) == 1;
-  std::vector<double> norms(static_cast<size_t>(by_row ? rows : columns), 0.0);
-  for (int64_t i = 0; i < elements; ++i) {
+/// Those of expert `expert` of E in that tensor, or of a dense feed-forward; nullopt: it has no hidden units.
+std::optional<Cut> cut_of(const StoredWeights::Tensor& tensor, LayerPart part, int64_t expert) {
+  if (part == LayerPart::kExperts) {
+    const int64_t rows = tensor.shape[1], columns = tensor.shape[2];
+    return Cut{&tensor, expert * rows * columns, rows, columns, tensor.name.ends_with(".down")};
+  }
+  if (tensor.shape.size() == 1) {
+    if (tensor.name.ends_with(".down.bias")) return {};
+    return Cut{&tensor, 0, tensor.shape[0], 1, true};
+  }
+  return Cut{&tensor, 0, tensor.shape[0], tensor.shape[1], !tensor.name.ends_with(".down.weight")};
+}
+
+/// The squared norm of each hidden unit's weights.
+std::vector<double> unit_norms(const Parent& parent, const Cut& cut) {
+  std::vector<double> values(static_cast<size_t>(cut.rows * cut.columns));
+  parent.weights->read(cut.tensor->name, {cut.first, cut.rows * cut.columns}, values.data());
+  std::vector<double> norms(static_cast<size_t>(cut.by_row ? cut.rows : cut.columns), 0.0);
+  for (int64_t i = 0; i < cut.rows * cut.columns; ++i) {
     const double value = values[static_cast<size_t>(i)];
-    norms[static_cast<size_t>(by_row ? i / columns : i % columns)] += value * value;
+    norms[static_cast<size_t>(cut.by_row ? i / cut.columns : i % cut.columns)] += value * value;
   }
   return norms;
 }
 
-/// The kept units of each expert, in order; of equal ones the first.
-std::vector<std::vector<int64_t>> kept_units(const Parent& parent, const std::vector<ExpertTensor>& tensors,
-                                             int64_t experts, int64_t hidden) {
-  std::vector<std::vector<int64_t>> kept;
-  for (int64_t expert = 0; expert < experts; ++expert) {
-    std::vector<double> worth;
-    for (const ExpertTensor& tensor : tensors) {
-      if (tensor.of_router) continue;
-      const std::vector<double> norms = unit_norms(parent, *tensor.tensor, expert);
-      worth.resize(norms.size(), 1.0);
-      for (size_t unit = 0; unit < norms.size(); ++unit) worth[unit] *= norms[unit];
-    }
-    std::vector<int64_t>& units = kept.emplace_back(worth.size());
-    std::iota(units.begin(), units.end(), int64_t{0});
-    std::ranges::stable_sort(units, std::greater<>(), [&](int64_t unit) { return worth[static_cast<size_t>(unit)]; });
-    units.resize(static_cast<size_t>(hidden));
-    std::ranges::sort(units);
+struct Narrowing {
+  const NarrowConfig& config;
+  const Parent& parent;
+  Owner owner;
+  UnitRule rule;
+  std::optional<RecordedUse> use;
+};
+
+/// What of a block is narrowed: tensors that count hidden units, and so many feed-forwards in each.
+struct Units {
+  std::vector<const StoredWeights::Tensor*> tensors;
+  int64_t experts = 1, hidden = 0;
+};
+
+/// Empty: the block has none of these.
+Units units_of(const Narrowing& n, const ExpertBlock& block) {
+  Units units;
+  const std::string prefix = block.prefix + n.owner.place;
+  std::set<std::string> names;  // adapters are not cut
+  for (const std::string matrix : {"gate", "up", "down"}) {
+    if (n.owner.part == LayerPart::kExperts) names.insert(prefix + matrix);
+    if (n.owner.part != LayerPart::kExperts) names.insert({prefix + matrix + ".weight", prefix + matrix + ".bias"});
   }
-  return kept;
+  for (const StoredWeights::Tensor& tensor : n.parent.weights->tensors()) {
+    if (names.contains(tensor.name)) units.tensors.push_back(&tensor);
+  }
+  if (units.tensors.empty()) return units;
+  if (n.owner.part == LayerPart::kExperts) {
+    const moetrain::ExpertRange& kind = block.kinds.front();
+    if (block.kinds.size() > 1 || kind.kind != "feed_forward" || !kind.suffix.empty()) {
+      user_error("block ", block.number, " of ", n.parent.place, " has the experts \"", block.moe->expert,
+                 "\"; narrow keeps hidden units of feed-forwards; legal: expert = \"feed_forward\"");
+    }
+    units.experts = kind.count;
+    units.hidden = kind.hidden;
+  } else {
+    units.hidden = n.owner.part == LayerPart::kDense ? n.parent.recipe.model.ffn_hidden : block.moe->shared_hidden;
+  }
+  if (n.config.hidden < 1 || n.config.hidden >= units.hidden) {
+    user_error("hidden = ", n.config.hidden, ", and the ", n.config.of, " of block ", block.number, " have ",
+               units.hidden, " hidden units; legal: 1 to ", units.hidden - 1);
+  }
+  return units;
 }
 
-MadeTensor narrowed(const StoredWeights::Tensor& tensor, const std::vector<std::vector<int64_t>>& kept) {
+/// How much each of one feed-forward's units is worth.
+std::vector<double> worth_of(const Narrowing& n, const ExpertBlock& block, const Units& units, int64_t expert) {
+  if (n.use) return n.use->units(block, n.owner.part, n.rule.recorded, expert);
+  std::vector<double> worth(static_cast<size_t>(units.hidden), 1.0);
+  for (const StoredWeights::Tensor* tensor : units.tensors) {
+    const auto cut = cut_of(*tensor, n.owner.part, expert);
+    if (!cut || cut->columns == 1) continue;  // a bias says nothing of strength
+    const std::vector<double> norms = unit_norms(n.parent, *cut);
+    for (size_t unit = 0; unit < norms.size(); ++unit) worth[unit] *= norms[unit];
+  }
+  return worth;
+}
+
+/// With the kept units of each feed-forward in it, in order.
+MadeTensor narrowed(const StoredWeights::Tensor& tensor, const Owner& owner,
+                    const std::vector<std::vector<int64_t>>& kept) {
   MadeTensor made{tensor, {}};
-  const size_t dim = hidden_dim(tensor);
-  made.of.shape[dim] = std::ssize(kept.front());
-  const int64_t columns = tensor.shape[2], elements = tensor.shape[1] * columns;
+  const auto count = std::ssize(kept.front());
+  const auto first = cut_of(tensor, owner.part, 0);
+  if (!first) return same_tensor(tensor);
+  if (owner.part != LayerPart::kExperts) {
+    const size_t dim = first->by_row ? 0 : 1;
+    made.of.shape[dim] = count;
+    std::vector<int64_t> strides{first->columns};
+    if (tensor.shape.size() == 2) strides.push_back(1);
+    made.slabs.push_back(
+        {.rows = made.of.shape.front(),
+         .mean_of = {{.name = tensor.name, .strides = strides, .chosen_dim = dim, .chosen = kept.front()}}});
+    return made;
+  }
+  const size_t dim = first->by_row ? 1 : 2;
+  made.of.shape[dim] = count;
   for (int64_t expert = 0; expert < std::ssize(kept); ++expert) {
     made.slabs.push_back({.rows = 1,
                           .mean_of = {{.name = tensor.name,
-                                       .first = expert * elements,
-                                       .strides = {0, columns, 1},
+                                       .first = cut_of(tensor, owner.part, expert)->first,
+                                       .strides = {0, first->columns, 1},
                                        .chosen_dim = dim,
                                        .chosen = kept[static_cast<size_t>(expert)]}}});
   }
   return made;
 }
 
-void check_block(const Parent& parent, const ExpertBlock& block, const NarrowConfig& config) {
-  const moetrain::ExpertRange& kind = block.kinds.front();
-  if (block.kinds.size() > 1 || kind.kind != "feed_forward" || !kind.suffix.empty()) {
-    user_error("block ", block.number, " of ", parent.place, " has the experts \"", block.moe->expert,
-               "\"; narrow keeps hidden units of feed-forwards; legal: expert = \"feed_forward\"");
+void set_hidden(Recipe& recipe, LayerPart part, int64_t hidden) {
+  if (part == LayerPart::kDense) {
+    recipe.model.ffn_hidden = hidden;
+    return;
   }
-  if (config.hidden < 1 || config.hidden >= kind.hidden) {
-    user_error("hidden = ", config.hidden, ", and the experts of block ", block.number, " have ", kind.hidden,
-               " hidden units; legal: 1 to ", kind.hidden - 1);
-  }
+  const auto set = [&](moetrain::MoeConfig& config) {
+    if (part == LayerPart::kExperts) {
+      config.hidden = hidden;
+    } else if (config.shared_hidden > 0) {
+      config.shared_hidden = hidden;
+    }
+  };
+  set(recipe.moe);
+  for (moetrain::MoeConfig& named : recipe.moe.named) set(named);
 }
 
 Offspring plan_narrow(const std::vector<Parent>& parents, const parallel::OwnKeys& keys) {
   const auto& config = keys.get<NarrowConfig>();
   const Parent& parent = parents.front();
+  Narrowing n{config, parent, owners().at(config.of), unit_rules().at(config.by), {}};
+  if (n.rule.recorded != nullptr) n.use.emplace(config.recorded, parent);
+  const double bound = n.use ? recorded_bound(parent.recipe) : 0.0;
   std::map<std::string, MadeTensor> changed;
   for (const ExpertBlock& block : expert_blocks_of(parent.recipe)) {
-    if (!block.moe) continue;
-    check_block(parent, block, config);
-    const std::vector<ExpertTensor> tensors = expert_tensors(parent, block);
-    const auto kept = kept_units(parent, tensors, block.kinds.front().count, config.hidden);
-    for (const ExpertTensor& tensor : tensors) {
-      if (!tensor.of_router) changed[tensor.tensor->name] = narrowed(*tensor.tensor, kept);
+    const Units units = units_of(n, block);
+    if (units.tensors.empty()) continue;
+    std::vector<std::vector<int64_t>> kept;
+    for (int64_t expert = 0; expert < units.experts; ++expert) {
+      kept.push_back(largest(worth_of(n, block, units, expert), config.hidden, bound));
+    }
+    for (const StoredWeights::Tensor* tensor : units.tensors) {
+      changed[tensor->name] = narrowed(*tensor, n.owner, kept);
     }
   }
-  if (changed.empty()) user_error(parent.place, " has no block with experts; legal: a mixture");
+  if (changed.empty()) {
+    user_error(parent.place, " has no block with ", config.of,
+               n.owner.part == LayerPart::kDense ? " feed-forwards" : "",
+               n.owner.part == LayerPart::kShared ? " experts" : "", "; legal: a model that has some, or another of");
+  }
   Offspring made{.recipe = parent.recipe, .tensors = {}};
-  made.recipe.moe.hidden = config.hidden;
-  for (moetrain::MoeConfig& named : made.recipe.moe.named) named.hidden = config.hidden;
+  set_hidden(made.recipe, n.owner.part, config.hidden);
   for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
     const auto found = changed.find(tensor.name);
     made.tensors.push_back(found == changed.end() ? same_tensor(tensor) : found->second);
@@ -116,7 +231,7 @@ Offspring plan_narrow(const std::vector<Parent>& parents, const parallel::OwnKey
 }  // namespace
 
 Operation narrow_operation() {
-  return {.sentence = "each expert keeps its strongest hidden units, bit for bit",
+  return {.sentence = "feed-forwards keep their strongest hidden units, bit for bit",
           .keys = parallel::own_keys_of<NarrowConfig>,
           .plan = plan_narrow};
 }

@@ -47,6 +47,7 @@ ParameterTable check_offspring(const Offspring& made, const std::vector<Parent>&
 Operation copy_operation();
 Operation prune_operation();
 Operation grow_operation();
+Operation add_null_operation();
 Operation narrow_operation();
 Operation share_operation();
 Operation separate_operation();

@@ -11,6 +11,7 @@ parallel::NameTable<Operation> builtin_operations() {
           {{"copy", copy_operation()},
            {"prune", prune_operation()},
            {"grow", grow_operation()},
+           {"add_null", add_null_operation()},
            {"narrow", narrow_operation()},
            {"share", share_operation()},
            {"separate", separate_operation()},

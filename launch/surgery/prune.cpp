@@ -1,11 +1,10 @@
 // Experts are left out. By use: Z-code M3 (Kim et al. 2021, 5.2); by the norm of router rows: Chowdhury et al. 2024.
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 
-#include "launch/recipe/reader.h"
-#include "launch/surgery/expert_rows.h"
+#include "launch/surgery/recorded_use.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
 #include "parallel/base/text_list.h"
@@ -19,8 +18,8 @@ struct PruneConfig {
   std::string by = "list";
   std::string list;
   int64_t kept = 0;
-  std::string counts;
   int64_t top_k = 0;
+  UseConfig recorded;
 };
 
 /// Of each routed expert of a block how much it is worth; the largest are kept, of equal ones the first.
@@ -30,6 +29,7 @@ struct Choosing {
   const std::vector<ExpertBlock>& blocks;
   const ExpertBlock& block;
   int64_t layer = 0;  // among the blocks with experts
+  const std::optional<RecordedUse>& use;
 };
 using Worth = std::vector<double> (*)(const Choosing& choosing);
 
@@ -52,24 +52,14 @@ std::vector<double> worth_by_list(const Choosing& c) {
   return worth;
 }
 
-/// A JSON file: for each block with experts, in order, a list of how often each of its experts was chosen.
-std::vector<double> worth_by_use(const Choosing& c) {
-  if (c.config.counts.empty()) user_error("by = \"use\" needs counts, a JSON file such as [[31,0,8,25],[16,16,16,16]]");
-  const nlohmann::json file = nlohmann::json::parse(read_text(c.config.counts), nullptr, /*allow_exceptions=*/false);
-  const int64_t layers = layers_with_experts(c.blocks);
-  if (!file.is_array() || std::ssize(file) != layers) {
-    user_error(c.config.counts, ": is no list of ", layers, " lists, one for each block with experts of ",
-               c.parent.place, "; it may be the use of another model");
-  }
-  const nlohmann::json& own = file[static_cast<size_t>(c.layer)];
-  const bool numbers =
-      own.is_array() && std::ranges::all_of(own, [](const nlohmann::json& each) { return each.is_number(); });
-  if (!numbers || std::ssize(own) != c.block.moe->experts) {
-    user_error(c.config.counts, ": list ", c.layer, " is not of the ", c.block.moe->experts, " experts of block ",
-               c.block.number, "; it may be the use of another model");
-  }
-  return own.get<std::vector<double>>();
+std::vector<double> worth_by_recorded(const Choosing& c, at::Tensor LayerUse::*of) {
+  const at::Tensor sum_E = c.use->sum(c.block, LayerPart::kExperts, of).contiguous();
+  return {sum_E.const_data_ptr<double>(), sum_E.const_data_ptr<double>() + c.block.moe->experts};
 }
+
+std::vector<double> worth_by_use(const Choosing& c) { return worth_by_recorded(c, &LayerUse::chosen_GE); }
+
+std::vector<double> worth_by_gates(const Choosing& c) { return worth_by_recorded(c, &LayerUse::gates_GE); }
 
 std::vector<double> worth_by_norm(const Choosing& c) {
   const std::string name = c.block.prefix + "moe.router.weight";
@@ -95,13 +85,15 @@ std::vector<double> worth_at_random(const Choosing& c) {
 
 struct PruneRule {
   Worth worth;
-  bool counted = true;  // `kept` says how many; else those worth more than 0
+  bool counted = true;    // `kept` says how many; else those worth more than 0
+  bool recorded = false;  // of a recorded use
 };
 
 parallel::NameTable<PruneRule> prune_rules() {
   return {"way to choose experts (by)",
           {{"list", {worth_by_list, /*counted=*/false}},
-           {"use", {worth_by_use}},
+           {"use", {worth_by_use, /*counted=*/true, /*recorded=*/true}},
+           {"gates", {worth_by_gates, /*counted=*/true, /*recorded=*/true}},
            {"norm", {worth_by_norm}},
            {"random", {worth_at_random}}}};
 }
@@ -112,36 +104,30 @@ void visit(PruneConfig& config, Visitor& field) {
   Legal rules = anything();
   rules.names = prune_rules().names();
   field("by", config.by, rules,
-        "whom to keep: those of a list, the most used, those with the longest router rows, or some at random (--seed)");
+        "whom to keep: those of a list, those chosen most, those of the largest sum of gates, those with the longest "
+        "router rows, or some at random (--seed)");
   field("list", config.list, anything(),
         "by = \"list\": numbers such as \"0,2,5\" for all blocks with experts, or one list for each: \"0,2;1,3\"");
   field("kept", config.kept, between(0, 1 << 16), "by anything else: how many in each block");
-  field(
-      "counts", config.counts, anything(),
-      "by = \"use\": JSON file with a list of counts for each block with experts, such as [[31,0,8,25],[16,16,16,16]]");
   field("top_k", config.top_k, between(0, 1 << 10), "experts per token afterwards; 0: as before");
+  visit_use(config.recorded, field);
 }
 
 std::vector<int64_t> kept_of(const Choosing& c) {
   const PruneRule rule = prune_rules().at(c.config.by);
   const std::vector<double> worth = rule.worth(c);
-  std::vector<int64_t> kept(worth.size());
-  std::iota(kept.begin(), kept.end(), int64_t{0});
-  std::ranges::stable_sort(kept, std::greater<>(), [&](int64_t e) { return worth[static_cast<size_t>(e)]; });
   const int64_t count =
       rule.counted ? c.config.kept : std::ranges::count_if(worth, [](double each) { return each > 0; });
   const std::string block = parallel::concat("block ", c.block.number, " of ", c.parent.place);
   if (count == 0)
-    user_error("prune would leave ", block, " without experts; legal: 1 to ", kept.size(), " of them kept");
-  if (count > std::ssize(kept)) user_error("kept = ", count, ", and ", block, " has ", kept.size(), " experts");
+    user_error("prune would leave ", block, " without experts; legal: 1 to ", worth.size(), " of them kept");
+  if (count > std::ssize(worth)) user_error("kept = ", count, ", and ", block, " has ", worth.size(), " experts");
   const int64_t top_k = c.config.top_k > 0 ? c.config.top_k : c.block.moe->top_k;
   if (top_k > count) {
     user_error("prune would leave ", block, " with ", count, " experts, and ", section_of(*c.block.moe), ".top_k is ",
                top_k, "; legal: at least ", top_k, " kept, or --set top_k=", count);
   }
-  kept.resize(static_cast<size_t>(count));
-  std::ranges::sort(kept);
-  return kept;
+  return largest(worth, count, rule.recorded ? recorded_bound(c.parent.recipe) : 0.0);
 }
 
 MadeTensor kept_rows(const ExpertTensor& from, const std::vector<int64_t>& kept) {
@@ -163,12 +149,14 @@ Offspring plan_prune(const std::vector<Parent>& parents, const parallel::OwnKeys
   const Parent& parent = parents.front();
   const std::vector<ExpertBlock> blocks = expert_blocks_of(parent.recipe);
   if (layers_with_experts(blocks) == 0) user_error(parent.place, " has no block with experts; legal: a mixture");
+  std::optional<RecordedUse> use;
+  if (prune_rules().at(config.by).recorded) use.emplace(config.recorded, parent);
   ChosenExperts kept;
   std::map<std::string, MadeTensor> changed;
   int64_t layer = 0;
   for (const ExpertBlock& block : blocks) {
     if (!block.moe) continue;
-    const std::vector<int64_t> own = kept_of({config, parent, blocks, block, layer++});
+    const std::vector<int64_t> own = kept_of({config, parent, blocks, block, layer++, use});
     for (const ExpertTensor& tensor : expert_tensors(parent, block)) {
       changed[tensor.tensor->name] = kept_rows(tensor, own);
     }

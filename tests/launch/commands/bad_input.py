@@ -308,29 +308,6 @@ def bad_translations(bench, recipe):
                 bench.run_ranks("evaluate", run, "--split", "validation").returncode == 0)
 
 
-def bad_surgery(bench):
-    folder = bench.folder
-    (folder / "use.json").write_text("[[1, 2, 3]]")
-
-    def refused(name, operation, settings, *words, more=()):
-        arguments = [word for setting in settings for word in ("--set", setting)]
-        result = bench.run("transform", folder / "run", folder / "changed", "--operation", operation, *arguments, *more)
-        bench.check_refused(name, result, *words)
-        bench.check(f"{name}: nothing is left", not (folder / "changed").exists())
-
-    refused("an unknown operation", "copi", [], "copi", "copy", "prune")
-    refused("a key that an operation has not", "grow", ["expert=2"], "'expert'", "did you mean 'experts'")
-    refused("experts made of experts", "copy", [], "block 0", "4 experts already", "grow")
-    refused("fewer experts than choices", "prune", ["list=0"], "block 0", "moe.top_k is 2", "at least 2 kept")
-    refused("a layer without experts", "prune", ["list=0,1;"], "block 1", "without experts")
-    refused("an expert that is not there", "prune", ["list=0,9"], "no 9", "0 to 3")
-    refused("the use of another model", "prune", ["by=use", "kept=2", f"counts={folder}/use.json"], "use.json", "another model")
-    refused("no new rows", "widen_vocabulary", [], "rows")
-    refused("one parent alone", "concatenate", [], "--with")
-    refused("a parent of another tokenizer", "concatenate", [], "translator", "tokenizer", more=["--with", folder / "translator"])
-    refused("a second parent of one", "prune", ["list=0,1"], "--with", "one parent", more=["--with", folder / "run"])
-
-
 def body(bench):
     recipe = pathlib.Path(bench.folder / "recipe.toml")
     bad_recipes(bench, recipe)
@@ -341,7 +318,6 @@ def body(bench):
     bad_runs(bench, recipe)
     bad_starts_of_weights(bench, recipe)
     bad_translations(bench, recipe)
-    bad_surgery(bench)
 
 
 cases.main(body)
