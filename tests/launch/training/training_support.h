@@ -70,10 +70,9 @@ inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_
 inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch::Recipe& recipe, int64_t expert,
                                          int64_t expert_tensor) {
   bool divides = true, alike = true;
-  for (const auto& layer : moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
-    if (!layer) continue;
-    divides = divides && layer->experts % expert == 0;
-    alike = alike && layer->experts == recipe.moe.experts;
+  for (const auto& layer : moetrain::all_layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
+    divides = divides && layer.experts % expert == 0;
+    alike = alike && layer.experts == recipe.moe.experts;
   }
   if (!alike && !divides) {
     expert_tensor *= recipe.moe.hidden % expert == 0 ? expert : 1;
@@ -134,7 +133,7 @@ inline std::vector<parallel::MeshConfig> layouts_of_case(const launch::Recipe& r
 inline parallel::Plan test_plan(const parallel::MeshConfig& mesh) {
   using parallel::GradientRelease;
   const std::vector<parallel::LayerPlan> layers(
-      4, {.forward_chunks = 3, .backward_chunks = 5, .moe_gradient_bytes = 9000, .dense_gradient_bytes = 2500});
+      8, {.forward_chunks = 3, .backward_chunks = 5, .moe_gradient_bytes = 9000, .dense_gradient_bytes = 2500});
   if (mesh.zero == 1 || mesh.expert > 1) {
     return {.name = "planned", .overlap = true, .release = GradientRelease::kPlanned, .layers = layers};
   }
