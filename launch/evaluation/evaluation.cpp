@@ -19,9 +19,9 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// Sums over all batches, on this rank.
 struct Sums {
-  at::Tensor nll_G, tokens_G, correct_G;  // float64
-  std::vector<int64_t> layers;            // numbers of the MoE blocks
-  std::vector<at::Tensor> choices_GE;     // float64, one a layer
+  at::Tensor nll_G, tokens_G, correct_G;    // float64
+  std::vector<moetrain::LayerSite> layers;  // of experts
+  std::vector<at::Tensor> choices_GE;       // float64, one a layer
 };
 
 /// How often the rows of each group chose each expert: [groups, E].
@@ -48,7 +48,7 @@ void add_batch(Sums& sums, moetrain::Model& model, const moetrain::Objective& ob
     const at::Tensor count =
         choices_of(routing.decision.chosen_TK, counted_groups(batch, routing.rows, routing.side, mesh), groups,
                    routing.decision.assignment.num_experts);
-    sums.layers.push_back(routing.layer);
+    sums.layers.push_back(routing.site);
     sums.choices_GE[i] = sums.choices_GE[i].defined() ? sums.choices_GE[i] + count : count;
   }
 }
@@ -84,7 +84,7 @@ Evaluation summarize(const Sums& sums, const std::vector<HeldOutGroup>& groups) 
     add_score(result.sources.back(), score);
   }
   for (size_t i = 0; i < sums.layers.size(); ++i) {
-    GroupRouting routing{.layer = sums.layers[i]};
+    GroupRouting routing{.site = sums.layers[i], .choices = {}};
     for (int64_t g = 0; g < sums.choices_GE[i].size(0); ++g) {
       const at::Tensor row = sums.choices_GE[i][g].contiguous();
       routing.choices.emplace_back(row.const_data_ptr<double>(), row.const_data_ptr<double>() + row.numel());
@@ -168,7 +168,9 @@ EvaluationRecord record_of(const Evaluation& evaluation, int64_t update) {
 EvaluationFile file_of(const Evaluation& evaluation, int64_t update) {
   EvaluationFile file{record_of(evaluation, update)};
   for (const GroupRouting& layer : evaluation.routing) {
-    RoutingRecord map{.layer = layer.layer, .experts = static_cast<int64_t>(layer.choices.front().size())};
+    RoutingRecord map{.layer = layer.site.block,
+                      .slot = said_slot(layer.site.slot),
+                      .experts = static_cast<int64_t>(layer.choices.front().size())};
     for (size_t g = 0; g < layer.choices.size(); ++g) {
       std::vector<double> share = layer.choices[g];
       const double total = std::max(1.0, std::accumulate(share.begin(), share.end(), 0.0));

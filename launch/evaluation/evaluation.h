@@ -28,7 +28,7 @@ std::string describe(const GroupScore& score);
 
 /// choices[g][e]: how often the tokens of group g chose expert e.
 struct GroupRouting {
-  int64_t layer = 0;
+  moetrain::LayerSite site;
   std::vector<std::vector<double>> choices;
 };
 

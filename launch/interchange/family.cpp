@@ -136,6 +136,11 @@ bool holds(const Family& family, const ModelShape& shape) {
 
 const Family& family_for(const ModelShape& shape) {
   const moetrain::MoeConfig& moe = canonical(shape).moe;
+  if (has_modules(shape)) {
+    parallel::user_error("moe.placement = \"", shape.moe.placement,
+                         "\" cannot be exported: experts stand in the place of attentions, which no architecture of ",
+                         "transformers that is known here has");
+  }
   if (!moe.placement.empty()) {
     parallel::user_error("moe.placement = \"", moe.placement,
                          "\" cannot be exported: it is layers of experts of several ",

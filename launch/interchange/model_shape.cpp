@@ -17,12 +17,20 @@ std::string spelt_out(const std::vector<bool>& blocks) {
   return text.empty() ? "none" : text;
 }
 
+namespace {}  // namespace
+
+bool has_modules(const ModelShape& shape) {
+  const auto modules =
+      moetrain::expert_blocks(shape.moe, moetrain::total_blocks(shape.model), moetrain::Slot::kAttention);
+  return std::ranges::count(modules, true) > 0;
+}
+
 namespace {
 
 /// A model whose layers have names, but are of one kind, as one that says so.
 void join_alike(ModelShape& shape) {
-  if (shape.moe.placement.empty()) return;
   const int64_t blocks = moetrain::total_blocks(shape.model);
+  if (shape.moe.placement.empty() || has_modules(shape)) return;
   const std::vector<bool> with_experts = moetrain::expert_blocks(shape.moe, blocks);
   std::optional<ModelShape> joined;
   std::vector<std::pair<std::string, std::string>> said;

@@ -1,4 +1,4 @@
-// defines: ModelShape, canonical, said_of, spelt_out: a model as interchange sees it
+// defines: ModelShape, canonical, has_modules, said_of, spelt_out: a model as interchange sees it
 #pragma once
 #include <cstdint>
 #include <string>
@@ -21,6 +21,9 @@ struct ModelShape {
 
 /// The same model said in one way: what it does not use is at its default, lists of blocks are spelt out.
 ModelShape canonical(ModelShape shape);
+
+/// Whether experts stand in the place of some attention.
+bool has_modules(const ModelShape& shape);
 
 /// Blocks as a recipe lists them: "all", "none" or "0,2,5".
 std::string spelt_out(const std::vector<bool>& blocks);

@@ -46,12 +46,7 @@ class StageCounter {
     stage.in_backward = grads_of_input(tokens) + tokens.group * 2 * query * b_ + 2 * keys_from.group * kv * b_ +
                         (cross ? keys_from.group * D_ * b_ : 0) + D_ * query * b_;
     stage.weights = 2 * D_ * (query + kv) * b_;
-    if (!cross && written_out()) {  // softmax and what is multiplied; the logits before it
-      const int64_t products = tokens.group * tokens.length * heads;
-      stage.kept += products * (w_ + (b_ < w_ ? b_ : 0));
-      stage.in_forward += 2 * products * w_;
-      stage.in_backward += 2 * products * w_;
-    }
+    if (!cross) add_products(stage, tokens, heads);
     stage.again = tokens.own * D_ * b_;
     return stage;
   }
@@ -67,31 +62,58 @@ class StageCounter {
     return stage;
   }
 
-  Stage experts(const PlannedBlock& block, const std::string& name) const {
-    const TokenCount& tokens = work_.side(block);
-    const int64_t T = tokens.own, W = block.expert_width, top_k = block.moe.top_k, S = work_.routed(block).own;
+  Stage experts(const PlannedBlock& of, const std::string& name) const {
+    const TokenCount& tokens = work_.side(of);
+    const PlannedExperts& layer = *of.experts;
+    const int64_t T = tokens.own, W = layer.row_width, top_k = layer.moe.top_k, S = work_.routed(of, layer).own;
     const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
-    const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(S * top_k) * choice_share(block)));
-    const int64_t N = rows_at_experts(block, R);
+    const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(S * top_k) * choice_share(layer)));
+    const int64_t N = rows_at_experts(layer, R);
     Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/false) + dropout_mask(tokens)};
-    stage.kept += decision(block, S) + shared(block, T) + local_experts(block, T);
-    if (block.moe.latent > 0) stage.kept += T * W * b_;
-    const int64_t rows = N * (W + block.expert.kept) * b_ + R * W * b_;
-    const int64_t orders = 8 * ((alone ? 1 : 2) * (2 * R + S * top_k) + (alone ? 0 : 2 * N));
-    stage.rows_kept = rows + orders;
+    stage.kept += decision(layer, S) + shared(layer, T) + local_experts(layer, T);
+    if (layer.moe.latent > 0) stage.kept += T * W * b_;
+    const int64_t rows = N * (W + layer.expert.kept) * b_ + R * W * b_;
+    stage.rows_kept = rows + orders(R, S * top_k, N);
     stage.kept += stage.rows_kept;
     stage.in_forward = (alone ? 1 : 3) * N * W * b_ + 2 * T * D_ * b_;
     // Its own node runs after that of the shared expert, whose tensors are gone by then.
-    const int64_t travelling = R * W + N * ((alone ? 2 : 3) * W + block.expert.in_backward);
-    const double share = most_experts(recipe_, block);
+    const int64_t travelling = R * W + N * ((alone ? 2 : 3) * W + layer.expert.in_backward);
+    const double share = most_experts(recipe_, layer);
     const auto experts =
-        static_cast<int64_t>(std::llround(share * static_cast<double>(moetrain::weight_sets(block.moe))));
-    const int64_t weights = experts * block.expert.parameters * b_;
+        static_cast<int64_t>(std::llround(share * static_cast<double>(moetrain::weight_sets(layer.moe))));
+    const int64_t weights = experts * layer.expert.parameters * b_;
     stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + weights;
-    stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(block, T));
+    stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(layer, T));
     stage.rows_in_backward = std::min(stage.in_backward, travelling * b_);
-    stage.weights = weights + D_ * block.moe.shared_hidden * work_.feed_forward.matrices * b_;
-    stage.again = T * D_ * b_ + decision(block, S);
+    stage.weights = weights + D_ * layer.moe.shared_hidden * work_.feed_forward.matrices * b_;
+    stage.again = T * D_ * b_ + decision(layer, S);
+    return stage;
+  }
+
+  /// An attention whose projections are experts: A numbers of one of a token's K choices.
+  Stage modules(const PlannedBlock& of, const std::string& name) const {
+    const TokenCount& tokens = work_.side(of);
+    const PlannedExperts& layer = *of.modules;
+    const int64_t T = tokens.own, G = tokens.group, A = layer.out_width, K = layer.moe.top_k;
+    const int64_t heads = K * recipe_.model.heads / t_, kv = recipe_.model.kv_heads * A / recipe_.model.heads / t_;
+    const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(T * K) * choice_share(layer)));
+    const int64_t N = rows_at_experts(layer, R), seen = K * A / t_;
+    const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
+    Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/true) + dropout_mask(tokens)};
+    stage.kept += decision(layer, T) + (t_ > 1 ? T * D_ * b_ : 0);
+    stage.kept += G * (2 * seen * b_ + heads * w_) + 2 * G * kv * b_;
+    stage.rows_kept = N * (D_ + A) * b_ + R * D_ * b_ + 2 * orders(R, T * K, N);
+    stage.kept += stage.rows_kept;
+    const int64_t experts =
+        std::llround(most_experts(recipe_, layer) * static_cast<double>(layer.kinds.ffn)) * layer.expert.parameters;
+    stage.weights = 2 * experts * b_ + 2 * D_ * kv * b_;
+    stage.in_forward = ((alone ? 1 : 3) * N * std::max(A, D_) + 2 * G * seen + T * K * A) * b_;
+    // Attention, and before and after it rows on their way: not at once.
+    stage.in_backward = (4 * G * seen + 2 * G * kv) * b_;
+    add_products(stage, tokens, heads);
+    const int64_t rows = ((alone ? 1 : 3) * N + R) * std::max(A, D_) * b_;
+    stage.in_backward = grads_of_input(tokens) + experts * b_ + std::max(stage.in_backward, rows);
+    stage.again = T * D_ * b_ + decision(layer, T);
     return stage;
   }
 
@@ -136,19 +158,31 @@ class StageCounter {
     return (model.kv_heads % t_ == 0 ? model.kv_heads : model.heads) * model.head_width() / t_;
   }
 
-  /// Whether attention to the own side is no fused product.
-  bool written_out() const {
+  /// Of an attention to the own side that is no fused product: what is kept of each query and key. Of a softmax its
+  /// output and what is multiplied, the logits before it; of stick-breaking weights the logits too.
+  void add_products(Stage& stage, const TokenCount& tokens, int64_t heads) const {
     const moetrain::AttentionConfig& attention = recipe_.model.attending;
-    return attention.sinks || attention.positions == moetrain::Positions::kRelative;
+    const bool sticks = attention.weights == moetrain::AttentionWeights::kStickBreaking;
+    if (!sticks && !attention.sinks && attention.positions != moetrain::Positions::kRelative) return;
+    const int64_t products = tokens.group * tokens.length * heads;
+    stage.kept += products * ((sticks ? 2 : 1) * w_ + (b_ < w_ ? b_ : 0));
+    stage.in_forward += 2 * products * w_;
+    stage.in_backward += (sticks ? 4 : 2) * products * w_;
   }
 
-  int64_t decision(const PlannedBlock& block, int64_t T) const {
+  /// Of R rows of a layer's choices, N of them at this rank's experts: which is whose, and the way back.
+  int64_t orders(int64_t R, int64_t choices, int64_t N) const {
+    const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
+    return 8 * ((alone ? 1 : 2) * (2 * R + choices) + (alone ? 0 : 2 * N));
+  }
+
+  int64_t decision(const PlannedExperts& layer, int64_t T) const {
     const int64_t wide_copy = b_ < w_ ? T * D_ * w_ : 0;  // of the tokens, for the router
-    return T * (3 * block.kinds.total() * w_ + block.moe.top_k * (16 + 2 * w_ + b_)) + wide_copy;
+    return T * (3 * layer.kinds.total() * w_ + layer.moe.top_k * (16 + 2 * w_ + b_)) + wide_copy;
   }
 
-  int64_t shared(const PlannedBlock& block, int64_t T) const {
-    const moetrain::MoeConfig& moe = block.moe;
+  int64_t shared(const PlannedExperts& layer, int64_t T) const {
+    const moetrain::MoeConfig& moe = layer.moe;
     if (moe.shared_hidden == 0) return 0;
     int64_t elements = moe.shared_hidden * work_.feed_forward.kept_hiddens;
     if (moe.shared_combine == moetrain::SharedCombine::kResidual)
@@ -158,16 +192,16 @@ class StageCounter {
     return T * elements * b_;
   }
 
-  int64_t local_experts(const PlannedBlock& block, int64_t T) const {
-    const int64_t C = block.kinds.constant;
-    return block.kinds.copy + C > 0 ? T * (2 + 8 * C) * b_ : 0;
+  int64_t local_experts(const PlannedExperts& layer, int64_t T) const {
+    const int64_t C = layer.kinds.constant;
+    return layer.kinds.copy + C > 0 ? T * (2 + 8 * C) * b_ : 0;
   }
 
-  int64_t rows_at_experts(const PlannedBlock& block, int64_t R) const {
+  int64_t rows_at_experts(const PlannedExperts& layer, int64_t R) const {
     const auto sharing = static_cast<double>(work_.mesh.expert * work_.mesh.expert_tensor);
     const double all = sharing * static_cast<double>(R);
     const double bound = recipe_.mesh.receive_bound * all / static_cast<double>(work_.mesh.expert);
-    const double busiest = routing_.bounded ? all : routing_.imbalance * all * most_experts(recipe_, block);
+    const double busiest = routing_.bounded ? all : routing_.imbalance * all * most_experts(recipe_, layer);
     return std::llround(work_.mesh.expert == 1 ? all : std::min({all, bound, busiest}));
   }
 
@@ -217,7 +251,11 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
           block.side == moetrain::Side::kTokens) {
         stages.push_back(counter.embedding(work.tokens, "embedding"));
       }
-      if (block.attention) add(counter.attention(tokens, tokens, name + ", attention"), {"attention"});
+      if (block.attention) {
+        add(block.modules ? counter.modules(block, name + ", attention modules")
+                          : counter.attention(tokens, tokens, name + ", attention"),
+            {"attention"});
+      }
       if (!parts.empty() && !block.of_stack.empty()) parts.back().parameters.push_back(block.of_stack);
       if (block.cross) add(counter.attention(tokens, work.source, name + ", cross-attention"), {"cross"});
       add(block.experts ? counter.experts(block, name + ", experts")
@@ -225,8 +263,9 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
           {"moe.", "feed_forward.", "ffn_norm."});
       if (recipe.train.recompute == moetrain::Recompute::kBlock) {
         parts = {made_again(std::move(parts), name)};
-      } else if (recipe.train.recompute == moetrain::Recompute::kMoe && block.experts) {
-        parts.back() = made_again({parts.back()}, name + ", experts");
+      } else if (recipe.train.recompute == moetrain::Recompute::kMoe) {
+        if (block.modules) parts.front() = made_again({parts.front()}, name + ", attention modules");
+        if (block.experts) parts.back() = made_again({parts.back()}, name + ", experts");
       }
       stages.insert(stages.end(), parts.begin(), parts.end());
     }

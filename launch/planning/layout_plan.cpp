@@ -115,7 +115,7 @@ LayoutPlan plan_layout(const Recipe& recipe, int64_t vocabulary, const Machine& 
   plan.bounded = memory_use(recipe, plan.parameters, plan.work, {.bounded = true});
   plan.traffic = traffic_of(recipe, plan.parameters, plan.work);
   const StepCosts costs = step_costs(recipe, plan.parameters, plan.work, machine, cluster, imbalance);
-  plan.step = best_schedule(costs, affordable(plan.work.expert_layers()), &plan.schedules);
+  plan.step = best_schedule(costs, affordable(plan.work.expert_calls()), &plan.schedules);
   plan.assumptions = costs.assumptions;
   plan.fits = static_cast<double>(plan.memory.total()) <= machine.memory_bytes();
   plan.wall = wall_of(plan);
@@ -126,8 +126,7 @@ LayoutSearch search_layouts(const Recipe& recipe, int64_t vocabulary, const Mach
                             double imbalance, int64_t planned) {
   LayoutSearch search;
   std::vector<Candidate> open;
-  const std::vector<bool> with_experts = moetrain::expert_blocks(recipe.moe, moetrain::total_blocks(recipe.model));
-  const bool any_experts = std::ranges::count(with_experts, true) > 0;
+  const bool any_experts = !moetrain::all_layer_configs(recipe.moe, moetrain::total_blocks(recipe.model)).empty();
   for (const parallel::MeshConfig& mesh : every_mesh(recipe.mesh, cluster.ranks())) {
     const int64_t folded = mesh.expert * mesh.expert_tensor;
     if (cluster.ranks() % folded != 0) continue;

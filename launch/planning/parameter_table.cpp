@@ -14,8 +14,8 @@ namespace {
 /// Whether some layer's experts are of several kinds or widths.
 bool unequal_experts(const Recipe& recipe) {
   return std::ranges::any_of(
-      moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model)),
-      [&](const auto& layer) { return layer && expert_ranges(*layer, recipe.registry->experts).size() > 1; });
+      moetrain::all_layer_configs(recipe.moe, moetrain::total_blocks(recipe.model)),
+      [&](const auto& layer) { return expert_ranges(layer, recipe.registry->experts).size() > 1; });
 }
 
 }  // namespace

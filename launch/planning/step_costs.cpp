@@ -151,7 +151,11 @@ class StepCounter {
     const TokenCount& tokens = work_.side(block);
     const double own = static_cast<double>(tokens.own), rows = static_cast<double>(tokens.group);
     const double matrices = static_cast<double>(work_.feed_forward.matrices);
-    if (block.attention) add_attention(tokens, tokens, block.causal);
+    if (block.modules) {
+      add_modules(block, *block.modules, tokens);
+    } else if (block.attention) {
+      add_attention(tokens, tokens, block.causal);
+    }
     if (block.cross) add_attention(tokens, work_.source, /*causal=*/false);
     const std::string& name = block.parameters;
     if (!block.of_stack.empty()) add_gradients(block.of_stack, /*except_experts=*/false);
@@ -160,11 +164,11 @@ class StepCounter {
       add_multiplications(static_cast<int64_t>(matrices), matrices * rows * width_ * hidden);
       add_sweeps(own * width_ * 6 + rows * hidden * 2 * (matrices - 1));
       add_tensor_exchanges(2, tokens);
-      add_gradients(name, /*except_experts=*/false);
+      add_gradients(name, /*except_experts=*/block.modules.has_value());
       return;
     }
-    const moetrain::MoeConfig& moe = block.moe;
-    add_multiplications(1, own * width_ * static_cast<double>(block.kinds.total()));
+    const moetrain::MoeConfig& moe = block.experts->moe;
+    add_multiplications(1, own * width_ * static_cast<double>(block.experts->kinds.total()));
     if (moe.shared_hidden > 0) {
       const double hidden = static_cast<double>(moe.shared_hidden);
       add_multiplications(static_cast<int64_t>(matrices), matrices * own * width_ * hidden);
@@ -173,37 +177,65 @@ class StepCounter {
     if (moe.latent > 0) add_multiplications(2, 2 * own * width_ * static_cast<double>(moe.latent));
     add_sweeps(own * width_ * (6 + 4 * static_cast<double>(moe.top_k)));
     add_gradients(name, /*except_experts=*/true);
-    close_layer(block);
-    // Those of the experts are there when their backward ends, and go with what comes before the layer.
+    close_layer(block, *block.experts);
+    add_gradients_of_experts(name + "moe.");
+  }
+
+  /// Those of the experts are there when their backward ends, and go with what comes before the layer.
+  void add_gradients_of_experts(const std::string& prefix) {
     for (const ParameterShare& share : parameters_.own) {
-      if (share.name.starts_with(name) && of_experts(share) && share.sharers > 1) {
+      if (share.name.starts_with(prefix) && of_experts(share) && share.sharers > 1) {
         costs_.model.layers.back().dense_gradient_bytes += share.elements * work_.wide;
       }
     }
   }
 
+  /// Router and keys before the queries' way to the experts and back; what they see between it and the second way.
+  void add_modules(const PlannedBlock& block, const PlannedExperts& layer, const TokenCount& tokens) {
+    const double t = static_cast<double>(work_.mesh.tensor), own = static_cast<double>(tokens.own);
+    const double rows = static_cast<double>(tokens.group), top_k = static_cast<double>(layer.moe.top_k);
+    const moetrain::ModelConfig& model = recipe_.model;
+    const double hidden = static_cast<double>(layer.out_width);
+    const double kv = hidden * static_cast<double>(model.kv_heads) / static_cast<double>(model.heads);
+    add_multiplications(1, own * width_ * static_cast<double>(layer.kinds.total()));
+    add_sweeps(own * (6 * width_ + 2 * top_k * hidden));
+    add_tensor_exchanges(1, tokens);
+    const std::string prefix = block.parameters + "attention.";
+    close_layer(block, layer);
+    add_gradients_of_experts(prefix + "experts.query");
+    const double seen = static_cast<double>(tokens.length) / (block.causal ? 2 : 1);
+    add_multiplications(4, rows * 2 * width_ * kv / t + rows * 2 * seen * top_k * hidden / t);
+    add_sweeps(rows * 8 * top_k * hidden / t + own * (4 + 2 * top_k) * width_);
+    PlannedExperts back = layer;
+    std::swap(back.row_width, back.out_width);
+    close_layer(block, back);
+    add_gradients_of_experts(prefix + "experts.output");
+  }
+
   /// The MoE layer behind what has been added since the last one.
-  void close_layer(const PlannedBlock& block) {
+  void close_layer(const PlannedBlock& block, const PlannedExperts& layer) {
     const auto& mesh = work_.mesh;
-    const double sent = static_cast<double>(work_.routed(block).own * block.moe.top_k) * choice_share(block);
-    const double row = static_cast<double>(block.expert_width) * static_cast<double>(work_.element);
+    const double sent = static_cast<double>(work_.routed(block, layer).own * layer.moe.top_k) * choice_share(layer);
+    const double element = static_cast<double>(work_.element), wide = static_cast<double>(work_.wide);
+    const double row = static_cast<double>(layer.row_width), out = static_cast<double>(layer.out_width);
     const double sharing = static_cast<double>(mesh.expert * mesh.expert_tensor);
-    const double at_experts = sent * sharing * std::min(1.0, imbalance_ * most_experts(recipe_, block));
+    const double at_experts = sent * sharing * std::min(1.0, imbalance_ * most_experts(recipe_, layer));
     parallel::LayerLoad load;
     // A rank gets the rows of its experts, which may be more than it hands in.
     const double got = at_experts / static_cast<double>(mesh.expert_tensor);
-    if (mesh.expert > 1) load.all_to_all_bytes = std::max(sent, got) * row;
+    // There and back, forward and backward, as wide each way on an average.
+    if (mesh.expert > 1) load.all_to_all_bytes = std::max(sent, got) * (row + out) / 2 * element;
     if (mesh.expert_tensor > 1) {
-      load.all_gather_bytes = at_experts * row;
-      load.reduce_scatter_bytes = at_experts * static_cast<double>(block.expert_width * work_.wide);
+      load.all_gather_bytes = at_experts * (row + out) / 2 * element;
+      load.reduce_scatter_bytes = at_experts * (row + out) / 2 * wide;
     }
-    load.matrices = block.expert.matrices;
-    load.multiply_adds = at_experts * block.expert.multiply_adds;
+    load.matrices = layer.expert.matrices;
+    load.multiply_adds = at_experts * layer.expert.multiply_adds;
     // One multiplication for each of a rank's experts.
-    const double experts = most_experts(recipe_, block) * static_cast<double>(moetrain::weight_sets(block.moe));
+    const double experts = most_experts(recipe_, layer) * static_cast<double>(moetrain::weight_sets(layer.moe));
     const double starts = (experts - 1) * multiply_.alpha * static_cast<double>(load.matrices);
     load.dense_forward_seconds = open_.forward + starts;
-    load.dense_backward_seconds = open_.backward + 2 * starts + multiply_.beta * at_experts * block.expert.made_again;
+    load.dense_backward_seconds = open_.backward + 2 * starts + multiply_.beta * at_experts * layer.expert.made_again;
     load.dense_gradient_bytes = open_.gradient_bytes;
     if (recipe_.train.recompute == moetrain::Recompute::kBlock)
       load.dense_backward_seconds += load.dense_forward_seconds;

@@ -107,16 +107,25 @@ class TrafficForms {
   int64_t micro() const { return work_.micro_batches; }
   int64_t ranks() const { return work_.mesh.ranks(); }
   bool zero() const { return recipe_.mesh.zero > 0; }
-  /// How often rows go there and back: forward, and where a gradient comes backward, and forward again where that is
-  /// recomputed.
-  int64_t ways(const PlannedBlock& block) const {
-    if (!flow_.of(block, GradientFlow::Part::kFeedForward).result) return 1;
-    return recipe_.train.recompute == moetrain::Recompute::kNone ? 2 : 3;
+  GradientFlow::Reach reach_of(const PlannedBlock& block, const PlannedExperts& layer) const {
+    const bool attention = layer.moe.slot == moetrain::Slot::kAttention;
+    return flow_.of(block, attention ? GradientFlow::Part::kAttention : GradientFlow::Part::kFeedForward);
+  }
+  /// How often rows go there and back forward: once, and again where that is recomputed.
+  int64_t forwards(const PlannedBlock& block, const PlannedExperts& layer) const {
+    if (recipe_.train.recompute == moetrain::Recompute::kNone) return 1;
+    const bool block_again = recipe_.train.recompute == moetrain::Recompute::kBlock;
+    return (block_again ? flow_.of(block) : reach_of(block, layer)).result ? 2 : 1;
+  }
+  /// The same, and where a gradient comes backward.
+  int64_t ways(const PlannedBlock& block, const PlannedExperts& layer) const {
+    return forwards(block, layer) + (reach_of(block, layer).result ? 1 : 0);
   }
   bool drops(const moetrain::MoeConfig& moe) const { return recipe_.registry->capacities.at(moe.capacity).bounds(); }
   bool drops() const {
-    return std::ranges::any_of(work_.blocks,
-                               [&](const PlannedBlock& block) { return block.experts && drops(block.moe); });
+    return std::ranges::any_of(work_.blocks, [&](const PlannedBlock& block) {
+      return std::ranges::any_of(block.layers(), [&](const PlannedExperts* layer) { return drops(layer->moe); });
+    });
   }
 
   std::string expert_expects() const {
@@ -125,44 +134,50 @@ class TrafficForms {
     return even + (even.empty() ? "" : ", ") + "rows went flat (by host they are fewer between hosts)";
   }
 
+  /// action(block, layer) for each layer of experts.
+  template <class Action>
+  void for_each_layer(const Action& action) const {
+    for (const PlannedBlock& block : work_.blocks) {
+      for (const PlannedExperts* layer : block.layers()) action(block, *layer);
+    }
+  }
+
   /// What the `world` form leaves out, by name.
   std::string unmodelled() const {
-    for (const PlannedBlock& block : work_.blocks) {
-      if (!block.experts) continue;
-      const std::string& router = block.moe.router;
+    std::string odd;
+    for_each_layer([&](const PlannedBlock&, const PlannedExperts& layer) {
+      const std::string& router = layer.moe.router;
+      if (!odd.empty()) return;
       if (router == "soft" || router == "sinkhorn" || router == "expert_choice") {
-        return "what router \"" + router + "\" exchanges besides is not counted";
+        odd = "what router \"" + router + "\" exchanges besides is not counted";
       }
-      const parallel::Enum<moetrain::Drop> drop = block.moe.own<moetrain::BoundConfig>().drop;
-      if (drops(block.moe) && drop != moetrain::Drop::kPosition)
-        return parallel::concat("what bound.drop = \"", drop, "\" exchanges is not counted");
-    }
-    return "";
+      const parallel::Enum<moetrain::Drop> drop = layer.moe.own<moetrain::BoundConfig>().drop;
+      if (odd.empty() && drops(layer.moe) && drop != moetrain::Drop::kPosition)
+        odd = parallel::concat("what bound.drop = \"", drop, "\" exchanges is not counted");
+    });
+    return odd;
   }
 
   int64_t control() const {
     std::set<std::string> of_layers;  // each is summed over layers
-    for (const PlannedBlock& block : work_.blocks) {
-      if (!block.experts) continue;
-      for (const moetrain::ChosenLoss& chosen : chosen_losses(block.moe, recipe_.registry->losses)) {
+    for_each_layer([&](const PlannedBlock&, const PlannedExperts& layer) {
+      for (const moetrain::ChosenLoss& chosen : chosen_losses(layer.moe, recipe_.registry->losses)) {
         of_layers.insert(chosen.name);
       }
-    }
+    });
     const int64_t losses = work_.objective.losses + std::ssize(of_layers);
     return kNumber * ranks() * (options_.control_numbers + losses + 2 * work_.expert_layers());
   }
 
   int64_t world() const {
     int64_t numbers = 0;
-    for (const PlannedBlock& block : work_.blocks) {
-      if (!block.experts) continue;
-      const int64_t experts = block.kinds.total();
-      numbers += kNumber * block.moe.top_k * experts;
+    for_each_layer([&](const PlannedBlock& block, const PlannedExperts& layer) {
+      numbers += kNumber * layer.moe.top_k * layer.kinds.total();
       const moetrain::LossSizes sizes{.sequences = work_.side(block).sequences, .number = work_.wide};
-      for (const moetrain::ChosenLoss& chosen : chosen_losses(block.moe, recipe_.registry->losses)) {
-        if (chosen.loss.summed_bytes != nullptr) numbers += chosen.loss.summed_bytes(block.moe, sizes);
+      for (const moetrain::ChosenLoss& chosen : chosen_losses(layer.moe, recipe_.registry->losses)) {
+        if (chosen.loss.summed_bytes != nullptr) numbers += chosen.loss.summed_bytes(layer.moe, sizes);
       }
-    }
+    });
     return ranks() * (micro() * work_.passes * numbers + (zero() ? kNumber : 0));
   }
 
@@ -172,7 +187,8 @@ class TrafficForms {
     const bool translates = work_.source.world > 0;
     // A gather hands every row in once; a sum, in at least float32, by the other ranks. One is the other's gradient.
     const int64_t gather = work_.element, sum = (t - 1) * work_.wide;
-    int64_t bytes = translates ? 2 * work_.source.world * (gather + sum) : 0;  // embedding, the encoder's output
+    int64_t modules = 0,
+            bytes = translates ? 2 * work_.source.world * (gather + sum) : 0;  // embedding, the encoder's output
     if (work_.ends.embeds) bytes += work_.tokens.world * (sum + (flow_.all() ? gather : 0));
     for (const PlannedBlock& block : work_.blocks) {
       const auto add = [&](bool there, GradientFlow::Part part) {
@@ -182,14 +198,33 @@ class TrafficForms {
         bytes += work_.side(block).world *
                  ((again ? 2 : 1) * (gather + sum) + (reach.input ? sum : 0) + (reach.result ? gather : 0));
       };
-      add(block.attention, GradientFlow::Part::kAttention);
+      add(block.attention && !block.modules, GradientFlow::Part::kAttention);
+      if (block.modules) modules += modules_exchange(block, gather, sum);
       add(block.cross, GradientFlow::Part::kCross);
-      add(!block.experts || block.moe.rows == moetrain::Rows::kSequences, GradientFlow::Part::kFeedForward);
+      add(!block.experts || block.experts->moe.rows == moetrain::Rows::kSequences, GradientFlow::Part::kFeedForward);
     }
     if (work_.ends.gathers) bytes += work_.tokens.world * (gather + (flow_.to_head() ? sum : 0));
-    const int64_t layers = work_.passes * bytes * width;
+    const int64_t layers = work_.passes * (bytes * width + modules);
     const int64_t head = head_numbers() * t * work_.tokens.world * work_.wide;
     return micro() * (layers + head) + norm(parallel::Replicas::kData) + matrices(parallel::Replicas::kData);
+  }
+
+  /// A gather of the tokens for keys and values, one of the queries of all their choices, and a sum of what those saw,
+  /// each way of each row so many bytes.
+  int64_t modules_exchange(const PlannedBlock& block, int64_t gather, int64_t sum) const {
+    const GradientFlow::Reach reach = flow_.of(block, GradientFlow::Part::kAttention);
+    const auto trained = [&](const char* name) {
+      return std::ranges::any_of(parameters_.own, [&](const ParameterShare& share) {
+        return share.name.starts_with(block.parameters + "attention." + name);
+      });
+    };
+    const bool queries = reach.input || trained("experts.query");
+    const bool seen = queries || trained("key") || trained("value");
+    const int64_t choices = block.modules->moe.top_k * block.modules->out_width, width = recipe_.model.width;
+    const bool again = recipe_.train.recompute != moetrain::Recompute::kNone && reach.result;
+    return work_.side(block).world *
+           ((again ? 2 : 1) * (gather * width + (gather + sum) * choices) + (reach.input ? sum * width : 0) +
+            ((queries ? sum : 0) + (seen ? gather : 0)) * choices);
   }
 
   /// All-reduced numbers of a token: each softmax's largest logit and normaliser, the target's logit, and what else a
@@ -203,14 +238,14 @@ class TrafficForms {
   int64_t expert() const {
     if (work_.mesh.expert == 1) return 0;
     double expected = 0, elements = 0;
-    for (const PlannedBlock& block : work_.blocks) {
-      if (!block.experts) continue;
-      const double choices = static_cast<double>(work_.routed(block).world * block.moe.top_k * micro() * work_.passes);
+    for_each_layer([&](const PlannedBlock& block, const PlannedExperts& layer) {
+      const int64_t rows = work_.routed(block, layer).world;
+      const double choices = static_cast<double>(rows * layer.moe.top_k * micro() * work_.passes);
       // As many of all tokens are on each rank of the axis, so as large a part of a rank's rows crosses as it has not.
-      const double crossing = choices * choice_share(block) * (1 - 1 / static_cast<double>(work_.mesh.expert));
+      const double crossing = choices * choice_share(layer) * (1 - 1 / static_cast<double>(work_.mesh.expert));
       expected += crossing;
-      elements += static_cast<double>(ways(block)) * crossing * static_cast<double>(block.expert_width);
-    }
+      elements += static_cast<double>(ways(block, layer)) * crossing * static_cast<double>(layer.widths_of_calls());
+    });
     // Those that did cross are taken to be of each layer the part that was expected of it.
     if (options_.crossing >= 0 && expected > 0) elements *= static_cast<double>(options_.crossing) / expected;
     return std::llround(static_cast<double>(2 * work_.element) * elements) + norm(parallel::Replicas::kExpertParts);
@@ -220,11 +255,10 @@ class TrafficForms {
     const int64_t y = work_.mesh.expert_tensor;
     if (y == 1) return 0;
     double elements = 0;
-    for (const PlannedBlock& block : work_.blocks) {
-      if (!block.experts) continue;
-      elements += static_cast<double>(ways(block) * work_.routed(block).world * block.moe.top_k * block.expert_width) *
-                  choice_share(block);
-    }
+    for_each_layer([&](const PlannedBlock& block, const PlannedExperts& layer) {
+      const int64_t rows = work_.routed(block, layer).world * layer.moe.top_k;
+      elements += static_cast<double>(ways(block, layer) * rows * layer.widths_of_calls()) * choice_share(layer);
+    });
     const double times = static_cast<double>(micro() * work_.passes);
     return std::llround(times * elements * static_cast<double>(work_.element + (y - 1) * work_.wide)) +
            matrices(parallel::Replicas::kExpertData);
@@ -255,10 +289,10 @@ class TrafficForms {
   int64_t experts() const {
     if (work_.mesh.expert * work_.mesh.expert_tensor == 1) return 0;
     int64_t numbers = 0;
-    for (const PlannedBlock& block : work_.blocks) {
-      if (block.experts)
-        numbers += std::max<int64_t>(1, ways(block) - 1) * micro() * work_.passes * moetrain::weight_sets(block.moe);
-    }
+    for_each_layer([&](const PlannedBlock& block, const PlannedExperts& layer) {
+      const int64_t times = forwards(block, layer) * layer.calls;
+      numbers += times * micro() * work_.passes * moetrain::weight_sets(layer.moe);
+    });
     return kNumber * ranks() * numbers + norm(parallel::Replicas::kExpertData);
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "launch/recipe/precision.h"
+#include "moetrain/experts/head_experts.h"
 #include "moetrain/layers/sequence_rows.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "parallel/mesh/expert_map.h"
@@ -40,40 +41,40 @@ moetrain::ExpertCosts largest_costs(const Recipe& recipe, const moetrain::MoeCon
   return most;
 }
 
-/// Number i of its stack.
-PlannedBlock planned_block(const Recipe& recipe, const moetrain::StackShape& stack, int64_t i,
-                           const parallel::MeshShape& mesh, const TokenCount& side, bool attends,
-                           const std::optional<moetrain::MoeConfig>& experts) {
-  PlannedBlock block{.number = stack.first_layer + i,
-                     .side = stack.side,
-                     .causal = stack.causal,
-                     .attention = attends,
-                     .cross = stack.cross,
-                     .experts = experts.has_value(),
-                     .parameters = parallel::concat(stack.name, '.', i, '.'),
-                     .of_stack = i == 0 ? stack.name + ".position_bias." : ""};
-  if (!block.experts) return block;
-  block.moe = *experts;
-  block.kinds = moetrain::expert_kinds(block.moe);
-  const int64_t width = block.moe.latent > 0 ? block.moe.latent : recipe.model.width;
+/// In the place of a feed-forward.
+PlannedExperts planned_experts(const Recipe& recipe, const moetrain::MoeConfig& moe, const parallel::MeshShape& mesh,
+                               const TokenCount& side) {
+  PlannedExperts layer{.moe = moe, .kinds = moetrain::expert_kinds(moe)};
+  const int64_t width = moe.latent > 0 ? moe.latent : recipe.model.width;
   const moetrain::ExpertShape shape{.width = width, .activation = recipe.model.activation};
-  block.expert = largest_costs(recipe, block.moe, shape, mesh.expert_tensor);
-  block.expert_width = width;
-  if (block.moe.rows == moetrain::Rows::kTokens) return block;
+  layer.expert = largest_costs(recipe, moe, shape, mesh.expert_tensor);
+  layer.row_width = layer.out_width = width;
+  if (moe.rows == moetrain::Rows::kTokens) return layer;
   const int64_t places = side.length;
-  block.expert_width = moetrain::SequenceRows::width(places, width);
-  block.expert.multiply_adds *= static_cast<double>(places);
-  block.expert.made_again *= static_cast<double>(places);
-  block.expert.kept *= places;
-  block.expert.in_backward *= places;
-  return block;
+  layer.row_width = layer.out_width = moetrain::SequenceRows::width(places, width);
+  layer.expert.multiply_adds *= static_cast<double>(places);
+  layer.expert.made_again *= static_cast<double>(places);
+  layer.expert.kept *= places;
+  layer.expert.in_backward *= places;
+  return layer;
+}
+
+/// In the place of an attention.
+PlannedExperts planned_modules(const Recipe& recipe, const moetrain::MoeConfig& moe, const parallel::MeshShape& mesh) {
+  const moetrain::ExpertShape shape{.width = recipe.model.width};
+  return {.moe = moe,
+          .kinds = moetrain::expert_kinds(moe),
+          .row_width = recipe.model.width,
+          .out_width = moe.hidden,
+          .calls = 2,
+          .expert = moetrain::half_of(largest_costs(recipe, moe, shape, mesh.expert_tensor))};
 }
 
 }  // namespace
 
-TokenCount Workload::routed(const PlannedBlock& block) const {
+TokenCount Workload::routed(const PlannedBlock& block, const PlannedExperts& layer) const {
   const TokenCount& tokens = side(block);
-  if (block.moe.rows == moetrain::Rows::kTokens) return tokens;
+  if (layer.moe.rows == moetrain::Rows::kTokens) return tokens;
   return spread_tokens(tokens.sequences, 1, mesh);
 }
 
@@ -83,7 +84,19 @@ int64_t Workload::targets() const {
 
 int64_t Workload::predicted() const { return ends.predicted > 0 ? ends.predicted : own_vocabulary; }
 
-int64_t Workload::expert_layers() const { return std::ranges::count(blocks, true, &PlannedBlock::experts); }
+int64_t Workload::expert_layers() const {
+  int64_t layers = 0;
+  for (const PlannedBlock& block : blocks) layers += std::ssize(block.layers());
+  return layers;
+}
+
+int64_t Workload::expert_calls() const {
+  int64_t calls = 0;
+  for (const PlannedBlock& block : blocks) {
+    for (const PlannedExperts* layer : block.layers()) calls += layer->calls;
+  }
+  return calls;
+}
 
 Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   Workload work{.mesh = parallel::mesh_shape(recipe.mesh, ranks)};
@@ -107,24 +120,34 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
   }
   work.feed_forward = moetrain::feed_forward_costs(recipe.model.activation);
   const std::vector<bool> attends = moetrain::attention_blocks(recipe.model);
-  const auto experts = moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model));
+  const int64_t blocks = moetrain::total_blocks(recipe.model);
+  const auto experts = moetrain::layer_configs(recipe.moe, blocks);
+  const auto modules = moetrain::layer_configs(recipe.moe, blocks, moetrain::Slot::kAttention);
   for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
     for (int64_t i = 0; i < stack.blocks; ++i) {
-      const TokenCount& side = stack.side == moetrain::Side::kSource ? work.source : work.tokens;
       const auto number = static_cast<size_t>(stack.first_layer + i);
-      work.blocks.push_back(planned_block(recipe, stack, i, work.mesh, side, attends[number], experts[number]));
+      PlannedBlock& block =
+          work.blocks.emplace_back(PlannedBlock{.number = stack.first_layer + i,
+                                                .side = stack.side,
+                                                .causal = stack.causal,
+                                                .attention = attends[number],
+                                                .cross = stack.cross,
+                                                .parameters = parallel::concat(stack.name, '.', i, '.'),
+                                                .of_stack = i == 0 ? stack.name + ".position_bias." : ""});
+      if (modules[number]) block.modules = planned_modules(recipe, *modules[number], work.mesh);
+      if (experts[number]) block.experts = planned_experts(recipe, *experts[number], work.mesh, work.side(block));
     }
   }
   return work;
 }
 
-double most_experts(const Recipe& recipe, const PlannedBlock& block) {
-  const parallel::ExpertMap map = parallel::expert_map(recipe.mesh, moetrain::weight_sets(block.moe));
+double most_experts(const Recipe& recipe, const PlannedExperts& layer) {
+  const parallel::ExpertMap map = parallel::expert_map(recipe.mesh, moetrain::weight_sets(layer.moe));
   return static_cast<double>(*std::ranges::max_element(map.counts)) / static_cast<double>(map.experts());
 }
 
-double choice_share(const PlannedBlock& block) {
-  return static_cast<double>(block.kinds.ffn) / static_cast<double>(block.kinds.total());
+double choice_share(const PlannedExperts& layer) {
+  return static_cast<double>(layer.kinds.ffn) / static_cast<double>(layer.kinds.total());
 }
 
 }  // namespace launch

@@ -1,7 +1,8 @@
 // One micro-batch as the busiest rank of a layout sees it: the sizes that memory, traffic and time are made of.
-// defines: PlannedBlock, TokenCount, Workload, workload_of, most_experts, choice_share
+// defines: PlannedBlock, PlannedExperts, TokenCount, Workload, workload_of, most_experts, choice_share
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,17 +16,35 @@
 
 namespace launch {
 
-/// A transformer block. Of a dense one the experts' members mean nothing.
+/// A layer of experts.
+struct PlannedExperts {
+  moetrain::MoeConfig moe;
+  moetrain::ExpertKinds kinds;
+  int64_t row_width = 0, out_width = 0;  // of the rows that travel to experts, and of what comes back
+  /// How often rows do in forward: twice to an attention's modules, the second time with widths exchanged.
+  int64_t calls = 1;
+  moetrain::ExpertCosts expert;  // of one call of one of them, on one rank; of unequal ones the mean where most is
+                                 // multiplied
+  int64_t widths_of_calls() const { return calls * (row_width + out_width) / 2; }
+};
+
+/// A transformer block.
 struct PlannedBlock {
   int64_t number = 0;
   moetrain::Side side = moetrain::Side::kTokens;
-  bool causal = true, attention = true, cross = false, experts = false;
+  bool causal = true, attention = true, cross = false;
   std::string parameters;  // how their names begin, such as "blocks.3."
   std::string of_stack;    // likewise, of what all blocks of a stack share, which backward is through with at its first
-  moetrain::MoeConfig moe;  // this layer's
-  moetrain::ExpertKinds kinds;
-  int64_t expert_width = 0;      // of the rows that travel
-  moetrain::ExpertCosts expert;  // one of them, on one rank; of unequal ones the mean where most is multiplied
+  std::optional<PlannedExperts> modules = {};  // in place of its attention,
+  std::optional<PlannedExperts> experts = {};  // and of its feed-forward
+
+  /// In the order of forward.
+  std::vector<const PlannedExperts*> layers() const {
+    std::vector<const PlannedExperts*> all;
+    if (modules) all.push_back(&*modules);
+    if (experts) all.push_back(&*experts);
+    return all;
+  }
 };
 
 /// Tokens of one side in a micro-batch.
@@ -56,8 +75,10 @@ struct Workload {
   int64_t targets() const;    // of the tensor group with most
   int64_t predicted() const;  // numbers of one, on this rank
   /// What a layer of experts routes: its side's tokens, or each of its sequences as one.
-  TokenCount routed(const PlannedBlock& block) const;
+  TokenCount routed(const PlannedBlock& block, const PlannedExperts& layer) const;
   int64_t expert_layers() const;
+  /// Ways of rows to experts and back in forward: what the schedule counts.
+  int64_t expert_calls() const;
 };
 
 /// Of a translator, whose batches are counted in tokens, half of them are taken to be source, and sentences to be half
@@ -65,10 +86,10 @@ struct Workload {
 Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks);
 
 /// Rows that a rank's experts get where tokens choose evenly, as a share of a layer's: largest over the expert axis.
-double most_experts(const Recipe& recipe, const PlannedBlock& block);
+double most_experts(const Recipe& recipe, const PlannedExperts& layer);
 
 /// Choices that are dispatched to feed-forward experts where tokens choose evenly among experts of all kinds, as a
 /// share of all.
-double choice_share(const PlannedBlock& block);
+double choice_share(const PlannedExperts& layer);
 
 }  // namespace launch

@@ -47,8 +47,8 @@ std::string describe_experts(const Recipe& recipe) {
     return concat("experts in blocks \"", moe.layers, "\": ", describe_layer(moe));
   }
   std::string text = concat("experts in blocks \"", moe.placement, "\"");
-  const auto layers = moetrain::layer_configs(moe, moetrain::total_blocks(recipe.model));
-  if (std::ranges::any_of(layers, [](const auto& layer) { return layer && layer->name.empty(); })) {
+  const auto layers = moetrain::all_layer_configs(moe, moetrain::total_blocks(recipe.model));
+  if (std::ranges::any_of(layers, [](const auto& layer) { return layer.name.empty(); })) {
     text += concat(", moe: ", describe_layer(moe));
   }
   for (const moetrain::MoeConfig& layer : moe.named) text += concat(", ", layer.name, ": ", describe_layer(layer));

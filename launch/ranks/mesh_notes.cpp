@@ -49,8 +49,8 @@ std::string megabytes(double bytes) {
 
 double expert_tensor_bytes(const Recipe& recipe, double row_bytes) {
   int64_t choices = 0;  // of a token in all layers
-  for (const auto& layer : moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
-    if (layer) choices += layer->top_k;
+  for (const auto& layer : moetrain::all_layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
+    choices += layer.top_k;
   }
   return 2 * row_bytes * static_cast<double>(choices * recipe.mesh.expert_tensor);
 }

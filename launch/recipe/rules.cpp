@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "data/datasets/token_mixture.h"
-#include "moetrain/attention/position_bias.h"
-#include "moetrain/attention/rope_scaling.h"
+#include "moetrain/models/check_attention.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "optim/schedules/lengths.h"
@@ -20,106 +19,8 @@ namespace {
 using parallel::concat;
 using parallel::user_error;
 
-/// "180 or 192": the multiples of `step` around `value`, without 0.
-std::string nearest_multiples(int64_t value, int64_t step) {
-  const int64_t below = value / step * step;
-  return (below > 0 ? concat(below, " or ") : "") + std::to_string(below + step);
-}
-
-/// "3 or 6": the divisors of `whole` around `value`.
-std::string nearest_divisors(int64_t value, int64_t whole) {
-  int64_t below = std::min(value, whole);
-  while (whole % below != 0) --below;
-  int64_t above = std::min(value, whole);
-  while (whole % above != 0) ++above;
-  return below == above ? std::to_string(below) : concat(below, " or ", above);
-}
-
 void require_named(const std::string& value, const std::string& key, const std::string& meaning) {
   if (value.empty()) user_error(key, " is empty; wanted ", meaning);
-}
-
-/// What [attention] may say of the stacks that there are.
-void check_stacks(const Recipe& recipe) {
-  const moetrain::AttentionConfig& attention = recipe.model.attending;
-  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
-    if (attention.window > 0 && !stack.causal) {
-      user_error("attention.window = ", attention.window, ", but the blocks \"", stack.name, "\" of model.kind = \"",
-                 recipe.model.kind, "\" see whole sequences; legal: attention.window = 0");
-    }
-    if (stack.modulated && attention.positions == moetrain::Positions::kRelative) {
-      user_error("attention.positions = \"relative\", but model.kind = \"", recipe.model.kind,
-                 "\" has its positions in its input; legal: attention.positions = \"rotary\"");
-    }
-    if (stack.cross && (attention.norm == moetrain::QkNorm::kAll || attention.sinks)) {
-      user_error("attention.", attention.sinks ? "sinks = true" : "norm = \"all\"", ", but model.kind = \"",
-                 recipe.model.kind, "\" attends to a source too; legal: attention.norm = \"none\" or \"head\", ",
-                 "attention.sinks = false");
-    }
-  }
-}
-
-/// Latent attention has neither shared heads nor what only grouped attention may be told.
-void check_latent(const Recipe& recipe) {
-  const moetrain::ModelConfig& model = recipe.model;
-  const moetrain::AttentionConfig& attention = model.attending;
-  const auto& latent = attention.own<moetrain::LatentConfig>();
-  const std::string with = " with attention.kind = \"latent\"";
-  if (latent.turned_width % 2 != 0) {
-    user_error("attention.latent.turned_width (", latent.turned_width,
-               ") must be even; nearest legal: ", nearest_multiples(latent.turned_width, 2));
-  }
-  if (model.kv_heads != model.heads) {
-    user_error("model.kv_heads = ", model.kv_heads, with,
-               ", whose heads share a latent and no keys; legal: kv_heads = ", model.heads, ", model.heads");
-  }
-  if (attention.norm != moetrain::QkNorm::kNone) user_error("attention.norm = ", attention.norm, with, "; legal: none");
-  if (attention.bias == moetrain::ProjectionBias::kQkv) user_error("attention.bias = qkv", with, "; legal: none, all");
-  if (attention.window > 0) user_error("attention.window = ", attention.window, with, "; legal: 0");
-  if (!attention.scaled) user_error("attention.scaled = false", with, "; legal: true");
-  if (attention.positions != moetrain::Positions::kRotary) {
-    user_error("attention.positions = \"", attention.positions, "\"", with, "; legal: \"rotary\"");
-  }
-  if (attention.sinks) user_error("attention.sinks = true", with, "; legal: false");
-  if (attention.clip > 0) user_error("attention.clip = ", attention.clip, with, "; legal: 0");
-  if (attention.head_width > 0) user_error("attention.head_width = ", attention.head_width, with, "; legal: 0");
-  for (const moetrain::StackShape& stack : recipe.model_preset().stacks(model)) {
-    if (stack.modulated) {
-      user_error("attention.kind = \"latent\", but model.kind = \"", model.kind,
-                 "\" has its positions in its input; legal: attention.kind = \"grouped\"");
-    }
-    if (stack.cross)
-      user_error("attention.kind = \"latent\", but model.kind = \"", model.kind,
-                 "\" attends to a source too; legal: attention.kind = \"grouped\"");
-  }
-}
-
-/// Where positions turn pairs of a head's numbers; else those widths are free, and no frequencies are there.
-void check_rotary(const moetrain::ModelConfig& model) {
-  const moetrain::AttentionConfig& attention = model.attending;
-  if (attention.positions != moetrain::Positions::kRotary) {
-    moetrain::check_relative(attention);
-    if (attention.rope != moetrain::RopeKind::kPlain) {
-      user_error("attention.rope = \"", attention.rope, "\" with attention.positions = \"", attention.positions,
-                 "\", which turns nothing; legal: rope = \"plain\"");
-    }
-    if (attention.head_width > 0 || model.width % model.heads == 0) return;
-    user_error("model.width (", model.width, ") must be a multiple of model.heads (", model.heads,
-               "); nearest legal width: ", nearest_multiples(model.width, model.heads),
-               ", or say attention.head_width");
-  }
-  if (attention.head_width % 2 != 0) {
-    user_error("attention.head_width (", attention.head_width,
-               ") must be even, because rotary positions turn pairs; nearest legal: ",
-               nearest_multiples(attention.head_width, 2));
-  }
-  const bool latent = attention.kind == moetrain::AttentionKind::kLatent;
-  if (!latent && attention.head_width == 0 && model.width % (2 * model.heads) != 0) {
-    user_error("model.width (", model.width, ") must be an even multiple of model.heads (", model.heads,
-               "), because rotary positions turn pairs; nearest legal width: ",
-               nearest_multiples(model.width, 2 * model.heads), ", or say attention.head_width");
-  }
-  moetrain::check_rope(attention);
 }
 
 /// What only some models' heads and decoders may be told.
@@ -136,17 +37,14 @@ void check_ends(const moetrain::ModelConfig& model, const moetrain::ModelPreset&
 
 void check_model(const Recipe& recipe) {
   const moetrain::ModelConfig& model = recipe.model;
-  if (model.attending.kind == moetrain::AttentionKind::kLatent) check_latent(recipe);
-  check_rotary(model);
-  moetrain::windowed_blocks(model);
-  check_stacks(recipe);
   const moetrain::ModelPreset& preset = recipe.model_preset();
+  moetrain::check_attention(model, preset.stacks(model));
   if (preset.check != nullptr) preset.check(model);
   check_ends(model, preset);
   moetrain::attention_blocks(model);
   if (model.heads % model.kv_heads != 0) {
     user_error("model.kv_heads (", model.kv_heads, ") must divide model.heads (", model.heads,
-               "); nearest legal kv_heads: ", nearest_divisors(model.kv_heads, model.heads));
+               "); nearest legal kv_heads: ", parallel::nearest_divisors(model.kv_heads, model.heads));
   }
 }
 
@@ -161,9 +59,14 @@ void check_layer(const Recipe& recipe, const moetrain::StackShape& stack, const 
   moetrain::check_experts(layer, recipe.model.width, registry);
 }
 
-/// Of each block of the model, where it has experts.
-std::vector<std::optional<moetrain::MoeConfig>> layers_of(const Recipe& recipe) {
-  return moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model));
+/// Of each block of the model, where it has experts in that slot.
+std::vector<std::optional<moetrain::MoeConfig>> layers_of(const Recipe& recipe, moetrain::Slot slot) {
+  return moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model), slot);
+}
+
+/// Of the whole model.
+std::vector<moetrain::MoeConfig> all_layers_of(const Recipe& recipe) {
+  return moetrain::all_layer_configs(recipe.moe, moetrain::total_blocks(recipe.model));
 }
 
 /// Whether keys of [moe] mean this layer and no other.
@@ -195,8 +98,8 @@ void check_neighbours(const moetrain::MoeConfig& layer, const moetrain::MoeConfi
              " has none of the kind; nearest legal: gating_residual = false");
 }
 
-void check_moe(const Recipe& recipe) {
-  const auto layers = layers_of(recipe);
+void check_slot(const Recipe& recipe, moetrain::Slot slot) {
+  const auto layers = layers_of(recipe, slot);
   for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
     const moetrain::MoeConfig* before = nullptr;
     for (int64_t block = stack.first_layer; block < stack.first_layer + stack.blocks; ++block) {
@@ -206,9 +109,15 @@ void check_moe(const Recipe& recipe) {
         check_layer(recipe, stack, layer);
         if (before != nullptr) check_neighbours(layer, *before, *recipe.registry);
       });
-      before = &*own;
+      if (slot == moetrain::Slot::kFeedForward) before = &*own;
     }
   }
+}
+
+void check_moe(const Recipe& recipe) {
+  check_slot(recipe, moetrain::Slot::kFeedForward);
+  check_slot(recipe, moetrain::Slot::kAttention);
+  moetrain::check_attention_modules(recipe.model, recipe.moe, recipe.mesh.tensor);
 }
 
 /// What the tensor group shares; the vocabulary is known only with the token file, and does not need to divide.
@@ -216,8 +125,8 @@ void check_tensor(int64_t tensor, const moetrain::ModelConfig& model, const moet
   const auto demand = [&](const char* key, int64_t value) {
     if (value % tensor == 0) return;
     user_error("mesh.tensor = ", tensor, " does not divide ", key, " = ", value,
-               "; nearest legal: mesh.tensor = ", nearest_divisors(tensor, value), ", or ", key, " = ",
-               nearest_multiples(value, tensor));
+               "; nearest legal: mesh.tensor = ", parallel::nearest_divisors(tensor, value), ", or ", key, " = ",
+               parallel::nearest_multiples(value, tensor));
   };
   if (std::ranges::count(moetrain::attention_blocks(model), true) > 0) demand("model.heads", model.heads);
   const std::vector<bool> with_experts = moetrain::expert_blocks(moe, moetrain::total_blocks(model));
@@ -227,11 +136,10 @@ void check_tensor(int64_t tensor, const moetrain::ModelConfig& model, const moet
 /// Whether two passes over one batch can differ.
 bool draws_in_training(const Recipe& recipe) {
   if (recipe.model.dropout > 0 || (recipe.lora.on() && recipe.lora.dropout > 0)) return true;
-  return std::ranges::any_of(layers_of(recipe), [&](const std::optional<moetrain::MoeConfig>& moe) {
-    if (!moe) return false;
-    return recipe.registry->routers.at(moe->router).demands.draws || moe->jitter > 0 ||
-           (recipe.registry->capacities.at(moe->capacity).bounds() &&
-            moe->own<moetrain::BoundConfig>().drop == moetrain::Drop::kRandom);
+  return std::ranges::any_of(all_layers_of(recipe), [&](const moetrain::MoeConfig& moe) {
+    return recipe.registry->routers.at(moe.router).demands.draws || moe.jitter > 0 ||
+           (recipe.registry->capacities.at(moe.capacity).bounds() &&
+            moe.own<moetrain::BoundConfig>().drop == moetrain::Drop::kRandom);
   });
 }
 
@@ -244,11 +152,10 @@ void check_lora(const Recipe& recipe) {
   for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
     if (stack.cross || stack.modulated) refuse(concat("model.kind = \"", recipe.model.kind, "\""));
   }
-  for (const std::optional<moetrain::MoeConfig>& moe : layers_of(recipe)) {
-    if (!moe) continue;
-    if (moe->rows == moetrain::Rows::kSequences) refuse(concat(section_of(*moe), ".rows = \"sequences\""));
-    if (moe->latent > 0 && !recipe.registry->routers.at(moe->router).demands.causal_safe) {
-      refuse(concat(section_of(*moe), ".latent and ", section_of(*moe), ".router = \"", moe->router, "\""));
+  for (const moetrain::MoeConfig& moe : all_layers_of(recipe)) {
+    if (moe.rows == moetrain::Rows::kSequences) refuse(concat(section_of(moe), ".rows = \"sequences\""));
+    if (moe.latent > 0 && !recipe.registry->routers.at(moe.router).demands.causal_safe) {
+      refuse(concat(section_of(moe), ".latent and ", section_of(moe), ".router = \"", moe.router, "\""));
     }
   }
 }
@@ -300,9 +207,9 @@ void check_train(const Recipe& recipe) {
     return;  // its updates are of batch_tokens, in parts as even as can be
   if (train.global_batch % train.micro_batches != 0) {
     user_error("train.global_batch (", train.global_batch, ") must be a multiple of train.micro_batches (",
-               train.micro_batches,
-               "); nearest legal: global_batch = ", nearest_multiples(train.global_batch, train.micro_batches),
-               ", or micro_batches = ", nearest_divisors(train.micro_batches, train.global_batch));
+               train.micro_batches, "); nearest legal: global_batch = ",
+               parallel::nearest_multiples(train.global_batch, train.micro_batches),
+               ", or micro_batches = ", parallel::nearest_divisors(train.micro_batches, train.global_batch));
   }
 }
 
@@ -318,9 +225,11 @@ void check_training(const Recipe& recipe) {
   require_named(recipe.run.folder, "run.folder", "a folder that the run makes, such as folder = \"runs/first\"");
   require_named(recipe.data.file, "data.file", "a token file written by `moetrain prepare`");
   data::parse_token_files(recipe.data.file);
-  const auto layers = layers_of(recipe);
-  for (size_t block = 0; block < layers.size(); ++block) {
-    if (layers[block]) check_as_layer(recipe, static_cast<int64_t>(block), *layers[block], moetrain::check_learns);
+  for (const moetrain::Slot slot : {moetrain::Slot::kFeedForward, moetrain::Slot::kAttention}) {
+    const auto layers = layers_of(recipe, slot);
+    for (size_t block = 0; block < layers.size(); ++block) {
+      if (layers[block]) check_as_layer(recipe, static_cast<int64_t>(block), *layers[block], moetrain::check_learns);
+    }
   }
 }
 

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "moetrain/config/layer_kinds.h"
+
 namespace launch {
 
 /// An object of JSON, in its order.
@@ -19,6 +21,17 @@ using Named = std::vector<std::pair<std::string, Value>>;
 using NamedNumbers = Named<double>;
 
 constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();
+
+/// As records have it: nothing of a feed-forward's place.
+inline std::optional<std::string> said_slot(moetrain::Slot slot) {
+  if (slot == moetrain::Slot::kFeedForward) return std::nullopt;
+  return names_of(slot)[static_cast<size_t>(slot)];
+}
+
+/// "3", or "3, attention".
+inline std::string layer_name(int64_t layer, const std::optional<std::string>& slot) {
+  return std::to_string(layer) + (slot ? ", " + *slot : "");
+}
 
 struct ParametersRecord {
   double total = kNoNumber, active = kNoNumber, trained = kNoNumber;
@@ -54,9 +67,10 @@ struct StageRecord {
   double carried = kNoNumber;
 };
 
-/// One MoE layer in one step line.
+/// One layer of experts in one step line.
 struct LayerRecord {
   int64_t layer = 0;
+  std::optional<std::string> slot = std::nullopt;
   std::vector<double> load = {};
   double dropped = kNoNumber;
   double entropy = kNoNumber;
@@ -109,6 +123,7 @@ struct EvaluationRecord : ScoreRecord {
 /// Which part of a group's tokens goes to which expert, in one layer.
 struct RoutingRecord {
   int64_t layer = 0;
+  std::optional<std::string> slot = std::nullopt;
   int64_t experts = 0;
   Named<std::vector<double>> groups = {};
 };
@@ -173,6 +188,7 @@ void visit(StageRecord& record, Visitor& field) {
 template <class Visitor>
 void visit(LayerRecord& record, Visitor& field) {
   field("layer", record.layer, "number of the block");
+  field("slot", record.slot, "in whose place its experts stand, where that is not the feed-forward");
   field("load", record.load, "share of each expert in the choices, before drops");
   field("dropped", record.dropped, "choices");
   field("entropy", record.entropy, "of the router's distribution [nats]");
@@ -240,6 +256,7 @@ void visit(EvaluationRecord& record, Visitor& field) {
 template <class Visitor>
 void visit(RoutingRecord& record, Visitor& field) {
   field("layer", record.layer, "number of the block");
+  field("slot", record.slot, "in whose place its experts stand, where that is not the feed-forward");
   field("experts", record.experts, "of all kinds");
   field("groups", record.groups, "share of each expert in the choices of a group");
 }

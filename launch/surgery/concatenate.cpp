@@ -46,13 +46,17 @@ Offspring plan_concatenate(const std::vector<Parent>& parents, const parallel::O
   std::set<std::string> side_by_side;
   for (size_t b = 0; b < blocks.size(); ++b) {
     if (!blocks[b].moe) continue;
+    if (const std::string& router = blocks[b].moe->router; router == "mlp" || router == "moduleformer") {
+      user_error(section_of(*blocks[b].moe), ".router = \"", router, "\": the rows of several such routers see hidden ",
+                 "layers of their own; legal: routers of linear scores");
+    }
     int64_t sum = 0;
     for (size_t p = 0; p < parents.size(); ++p) {
       check_one_kind(parents[p], of_parent[p][b]);
       sum += of_parent[p][b].moe->experts;
     }
     for (const ExpertTensor& tensor : expert_tensors(parent, blocks[b])) side_by_side.insert(tensor.tensor->name);
-    experts[blocks[b].number] = std::vector<int64_t>(static_cast<size_t>(sum), -1);
+    experts[blocks[b].place()] = std::vector<int64_t>(static_cast<size_t>(sum), -1);
   }
   if (experts.empty()) user_error(parent.place, " has no block with experts; legal: mixtures, or --operation average");
   Offspring made{.recipe = parent.recipe, .tensors = {}};

@@ -7,6 +7,7 @@
 
 #include "moetrain/config/expert_kinds.h"
 #include "moetrain/moe/expert_blocks.h"
+#include "moetrain/routers/scores/scores.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -50,6 +51,18 @@ void check_numbers(const ExpertBlock& block, const std::vector<int64_t>& chosen)
   }
 }
 
+/// Of a router whose hidden layer is as wide as there are experts, unless it is told: as it was.
+void keep_hidden_width(moetrain::MoeConfig& config) {
+  auto& mlp = config.own<moetrain::MlpConfig>();
+  if (config.router != "mlp" || mlp.hidden > 0) return;
+  if (!config.experts_by_layer.empty()) {
+    user_error(section_of(config),
+               ".router = \"mlp\" with experts_by_layer has hidden layers of several widths; legal: a ",
+               "parent trained with [", section_of(config), ".mlp] hidden");
+  }
+  mlp.hidden = 8 * moetrain::expert_kinds(config).total();
+}
+
 void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen) {
   std::vector<int64_t> experts;
   std::optional<std::string> expert;
@@ -59,7 +72,7 @@ void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>&
       user_error("the experts of block ", block.number, " share weights (", section_of(config),
                  ".expert_weights); legal: --operation separate before");
     }
-    const std::vector<int64_t>& own = chosen.at(block.number);
+    const std::vector<int64_t>& own = chosen.at(block.place());
     check_numbers(block, own);
     experts.push_back(std::ssize(own));
     const std::string text = spelt_kinds(block.kinds, numbers_of_kinds(block.kinds, own));
@@ -70,6 +83,7 @@ void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>&
     expert = text;
   }
   if (!expert) return;
+  keep_hidden_width(config);
   config.expert = *expert;
   const bool equal = std::ranges::count(experts, experts.front()) == std::ssize(experts);
   config.experts = experts.front();
@@ -79,23 +93,32 @@ void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>&
 }  // namespace
 
 std::vector<ExpertBlock> expert_blocks_of(const Recipe& recipe) {
-  const auto layers = moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model));
+  using moetrain::Slot;
+  const int64_t count = moetrain::total_blocks(recipe.model);
+  const auto layers = moetrain::layer_configs(recipe.moe, count);
+  const auto modules = moetrain::layer_configs(recipe.moe, count, Slot::kAttention);
   std::vector<ExpertBlock> blocks;
   for (const moetrain::StackShape& stack : recipe.model_preset().stacks(recipe.model)) {
     for (int64_t i = 0; i < stack.blocks; ++i) {
-      ExpertBlock block{.number = stack.first_layer + i,
-                        .prefix = stack.name + "." + std::to_string(i) + ".",
-                        .moe = layers.at(static_cast<size_t>(stack.first_layer + i)),
-                        .kinds = {}};
-      if (block.moe) block.kinds = moetrain::expert_ranges(*block.moe, recipe.registry->experts);
-      blocks.push_back(std::move(block));
+      const auto number = static_cast<size_t>(stack.first_layer + i);
+      const auto add = [&](Slot slot, const std::optional<moetrain::MoeConfig>& moe) {
+        ExpertBlock block{.number = stack.first_layer + i,
+                          .slot = slot,
+                          .prefix = stack.name + "." + std::to_string(i) + ".",
+                          .moe = moe,
+                          .kinds = {}};
+        if (moe) block.kinds = moetrain::expert_ranges(*moe, recipe.registry->experts);
+        blocks.push_back(std::move(block));
+      };
+      if (modules.at(number)) add(Slot::kAttention, modules[number]);
+      add(Slot::kFeedForward, layers.at(number));
     }
   }
   return blocks;
 }
 
 std::vector<ExpertTensor> expert_tensors(const Parent& parent, const ExpertBlock& block) {
-  const std::string router = block.prefix + "moe.router.", experts = block.prefix + "moe.experts.";
+  const std::string router = block.layer() + "router.", experts = block.layer() + "experts.";
   const moetrain::ModelConfig& model = parent.recipe.model;
   const bool latent = block.moe->latent > 0;
   // As TransformerBlock has it: what writes to the residual stream begins smaller.
@@ -121,9 +144,10 @@ std::vector<ExpertTensor> expert_tensors(const Parent& parent, const ExpertBlock
       all.push_back({.tensor = &tensor, .first = of.range->first, .count = of.range->count, .std = of.std});
     } else if (tensor.name.starts_with(router)) {
       const std::string name = tensor.name.substr(router.size());
+      if (name == "hidden") continue;  // of a router of two layers: what all experts' rows see
       if (name != "weight" && name != "bias" && name != "noise_weight") {
         user_error("block ", block.number, ": the router \"", block.moe->router, "\" has '", tensor.name,
-                   "', whose rows are not experts'; legal: a router of linear scores, without gating_residual");
+                   "', whose rows are not experts'; legal: a router of linear scores or mlp, without gating_residual");
       }
       all.push_back({.tensor = &tensor, .count = block.moe->experts, .of_router = true});
     }

@@ -5,20 +5,27 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "launch/surgery/operation.h"
 
 namespace launch {
 
+/// Of a block the place of its feed-forward, or where experts stand there, of its attention.
 struct ExpertBlock {
-  int64_t number = 0;                        // of the model's blocks
+  int64_t number = 0;  // of the model's blocks
+  moetrain::Slot slot = moetrain::Slot::kFeedForward;
   std::string prefix;                        // of its tensors' names: "blocks.3."
   std::optional<moetrain::MoeConfig> moe;    // nullopt: a dense one
   std::vector<moetrain::ExpertRange> kinds;  // of its routed experts
+
+  /// How the names of what stands there begin.
+  std::string layer() const { return prefix + (slot == moetrain::Slot::kFeedForward ? "moe." : "attention."); }
+  std::pair<int64_t, moetrain::Slot> place() const { return {number, slot}; }
 };
 
-/// All blocks of the model.
+/// All blocks of the model, in the order of forward.
 std::vector<ExpertBlock> expert_blocks_of(const Recipe& recipe);
 
 /// A tensor whose dim 0 counts routed experts first to first + count of its block; behind them, of a router's, come
@@ -33,8 +40,8 @@ struct ExpertTensor {
 /// Those of one block. UserError for a router of which nobody knows which rows are experts'.
 std::vector<ExpertTensor> expert_tensors(const Parent& parent, const ExpertBlock& block);
 
-/// By number of the block, the routed experts of the parent that it has afterwards, in order.
-using ChosenExperts = std::map<int64_t, std::vector<int64_t>>;
+/// By ExpertBlock::place, the routed experts of the parent that it has afterwards, in order.
+using ChosenExperts = std::map<std::pair<int64_t, moetrain::Slot>, std::vector<int64_t>>;
 
 /// Says in [moe], and in each [layer.NAME], how many of each kind there are afterwards; -1 among the chosen: a new one,
 /// of the last kind.

@@ -1,6 +1,7 @@
 // Experts are added to a mixture (ModuleFormer's insertion, Shen et al. 2023).
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "launch/surgery/expert_rows.h"
 #include "parallel/base/fault.h"
@@ -16,6 +17,7 @@ struct GrowConfig {
   double noise = 0.0;
   double router_std = 0.02;
   bool closed = false;
+  bool apart = false;
 };
 
 template <class Visitor>
@@ -29,6 +31,9 @@ void visit(GrowConfig& config, Visitor& field) {
   field("closed", config.closed, anything(),
         "their router rows are 0 and their bias so low that no token chooses them: the same function, until the bias "
         "is raised");
+  field("apart", config.apart, anything(),
+        "they are of a kind of their own in moe.expert, so that their weights are parameters of their own, which "
+        "train.frozen tells from the others'");
 }
 
 // exp of it is 0 in every type, and float16 holds it.
@@ -55,6 +60,28 @@ std::vector<Slab> new_rows(const ExpertTensor& from, const ExpertBlock& block, c
   return {{.rows = config.experts, .std = from.std}};
 }
 
+/// How the names of weights of experts apart end.
+std::string suffix_of(const ExpertBlock& block) { return "_" + std::to_string(block.kinds.front().hidden); }
+
+/// New weights beside the old ones, which stay.
+std::vector<MadeTensor> grown_apart(const ExpertTensor& from, const ExpertBlock& block, const GrowConfig& config) {
+  MadeTensor added{*from.tensor, new_rows(from, block, config)};
+  added.of.name += suffix_of(block);
+  added.of.shape.front() = config.experts;
+  return {same_tensor(*from.tensor), added};
+}
+
+/// What `experts` apart make of moe.expert.
+void name_apart(moetrain::MoeConfig& config, const GrowConfig& grown) {
+  if (!config.experts_by_layer.empty()) {
+    user_error(section_of(config), ".experts_by_layer with apart = true: ", section_of(config),
+               ".expert says one text for all its blocks; legal: apart = false");
+  }
+  const std::string kind = config.expert;
+  config.expert =
+      parallel::concat(kind, ":", config.experts - grown.experts, ",", kind, "(", config.hidden, "):", grown.experts);
+}
+
 MadeTensor grown(const ExpertTensor& from, const ExpertBlock& block, const GrowConfig& config) {
   MadeTensor made{*from.tensor, {rows_of(*from.tensor, 0, from.count)}};
   for (Slab& rows : new_rows(from, block, config)) made.slabs.push_back(std::move(rows));
@@ -68,7 +95,7 @@ MadeTensor grown(const ExpertTensor& from, const ExpertBlock& block, const GrowC
 MadeTensor new_bias(const MadeTensor& weight, const ExpertTensor& from, const ExpertBlock& block,
                     const GrowConfig& config) {
   MadeTensor bias{weight.of, {{.rows = from.count}, {.rows = config.experts, .constant = kClosed}}};
-  bias.of.name = block.prefix + "moe.router.bias";
+  bias.of.name = block.layer() + "router.bias";
   bias.of.shape = {weight.of.shape.front()};
   const int64_t behind = weight.of.shape.front() - from.count - config.experts;
   if (behind > 0) bias.slabs.push_back({.rows = behind});
@@ -88,7 +115,11 @@ Offspring plan_grow(const std::vector<Parent>& parents, const parallel::OwnKeys&
       user_error("block ", block.number, " of ", parent.place, " has experts of several kinds, \"", block.moe->expert,
                  "\"; grow knows not of which the new ones are; legal: a model with one kind in each block");
     }
-    std::vector<int64_t>& own = experts[block.number];
+    if (config.apart && !block.kinds.front().suffix.empty()) {
+      user_error("block ", block.number, " of ", parent.place, " has the experts \"", block.moe->expert,
+                 "\", which have a width of their own already; legal: apart = false");
+    }
+    std::vector<int64_t>& own = experts[block.place()];
     own.resize(static_cast<size_t>(block.moe->experts + config.experts), -1);
     std::iota(own.begin(), own.begin() + block.moe->experts, int64_t{0});
     const std::vector<ExpertTensor> tensors = expert_tensors(parent, block);
@@ -96,6 +127,10 @@ Offspring plan_grow(const std::vector<Parent>& parents, const parallel::OwnKeys&
         tensors, [](const ExpertTensor& each) { return each.of_router && each.tensor->shape.size() == 1; });
     for (const ExpertTensor& tensor : tensors) {
       std::vector<MadeTensor>& of = changed[tensor.tensor->name];
+      if (config.apart && !tensor.of_router) {
+        of = grown_apart(tensor, block, config);
+        continue;
+      }
       of.push_back(grown(tensor, block, config));
       const bool is_weight = tensor.of_router && tensor.tensor->name.ends_with(".weight");
       if (config.closed && is_weight && !has_bias) of.push_back(new_bias(of.front(), tensor, block, config));
@@ -107,6 +142,16 @@ Offspring plan_grow(const std::vector<Parent>& parents, const parallel::OwnKeys&
   }
   if (experts.empty()) user_error(parent.place, " has no block with experts; legal: a mixture, or --operation copy");
   set_experts(made.recipe, blocks, experts);
+  if (config.apart) {
+    std::set<std::string> in_use;
+    for (const ExpertBlock& block : blocks) {
+      if (block.moe) in_use.insert(block.moe->name);
+    }
+    if (in_use.contains("")) name_apart(made.recipe.moe, config);
+    for (moetrain::MoeConfig& named : made.recipe.moe.named) {
+      if (in_use.contains(named.name)) name_apart(named, config);
+    }
+  }
   for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
     const auto found = changed.find(tensor.name);
     if (found == changed.end()) {

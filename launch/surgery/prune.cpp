@@ -62,7 +62,7 @@ std::vector<double> worth_by_use(const Choosing& c) { return worth_by_recorded(c
 std::vector<double> worth_by_gates(const Choosing& c) { return worth_by_recorded(c, &LayerUse::gates_GE); }
 
 std::vector<double> worth_by_norm(const Choosing& c) {
-  const std::string name = c.block.prefix + "moe.router.weight";
+  const std::string name = c.block.layer() + "router.weight";
   const auto& tensors = c.parent.weights->tensors();
   const auto found = std::ranges::find(tensors, name, &StoredWeights::Tensor::name);
   if (found == tensors.end()) user_error("by = \"norm\": block ", c.block.number, " has no '", name, "'");
@@ -76,8 +76,9 @@ std::vector<double> worth_by_norm(const Choosing& c) {
 }
 
 std::vector<double> worth_at_random(const Choosing& c) {
-  const parallel::RandomStream stream(static_cast<uint64_t>(c.parent.recipe.run.seed), "pruned experts",
-                                      c.block.number);
+  const bool attention = c.block.slot == moetrain::Slot::kAttention;
+  const parallel::RandomStream stream(static_cast<uint64_t>(c.parent.recipe.run.seed),
+                                      attention ? "pruned modules" : "pruned experts", c.block.number);
   std::vector<double> worth;
   for (int64_t expert = 0; expert < c.block.moe->experts; ++expert) worth.push_back(stream.uniform(expert));
   return worth;
@@ -160,7 +161,7 @@ Offspring plan_prune(const std::vector<Parent>& parents, const parallel::OwnKeys
     for (const ExpertTensor& tensor : expert_tensors(parent, block)) {
       changed[tensor.tensor->name] = kept_rows(tensor, own);
     }
-    kept[block.number] = own;
+    kept[block.place()] = own;
   }
   Offspring made{.recipe = parent.recipe, .tensors = {}};
   set_experts(made.recipe, blocks, kept);

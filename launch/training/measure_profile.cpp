@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "launch/profiles/profile_plan.h"
-#include "moetrain/experts/dispatched_experts.h"
+#include "moetrain/experts/expert_weights.h"
 #include "parallel/comm/stream_work.h"
 #include "parallel/links/link_probe.h"
 #include "parallel/schedule/schedules.h"
@@ -86,10 +86,21 @@ double time_of(Action&& action, const parallel::DeviceClock& clock, double secon
   return parallel::median(times);
 }
 
-/// `places`: of a row, where rows are whole sequences.
-ExpertSize size_of(const moetrain::DispatchedExperts& experts, int64_t places) {
-  const double each = experts.of_sequences() ? static_cast<double>(places) : 1;
-  return {.multiply_adds_of_row = each * experts.costs().multiply_adds, .matrices = experts.costs().matrices};
+ExpertSize size_of(const moetrain::ExpertCall& call) {
+  return {.multiply_adds_of_row = call.costs.multiply_adds, .matrices = call.costs.matrices};
+}
+
+/// By number in the schedule. `places`: of a row, where rows are whole sequences.
+std::vector<moetrain::ExpertCall> expert_calls(const moetrain::Model& model, int64_t layers, int64_t places) {
+  std::vector<moetrain::ExpertCall> all(static_cast<size_t>(layers));
+  for (const auto& module : model.modules()) {
+    const auto* experts = dynamic_cast<const moetrain::ExpertWeights*>(module.get());
+    if (experts == nullptr) continue;
+    for (moetrain::ExpertCall& call : experts->calls(places)) {
+      all.at(static_cast<size_t>(call.group.layer)) = std::move(call);
+    }
+  }
+  return all;
 }
 
 /// Tokens of the longest sequence, which no rank sees otherwise.
@@ -104,18 +115,18 @@ int64_t longest_of(const std::vector<MicroBatch>& batches) {
 
 /// The experts' lines over multiply-adds, on the first 1/8, 1/4, 1/2 and all of `rows`, an even share for each expert.
 /// No lines where there are too few rows.
-void measure_experts(const moetrain::DispatchedExperts& experts, int64_t places, int64_t rows, double seconds,
-                     parallel::CostLines& lines) {
+void measure_experts(const moetrain::ExpertCall& experts, int64_t rows, double seconds, parallel::CostLines& lines) {
   const at::NoGradGuard no_gradient;
   std::vector<at::Tensor> weights, gradients;
-  for (const at::Tensor& weight : experts.weights()) {
+  for (const at::Tensor& weight : experts.weights) {
     weights.push_back(weight.detach());
     gradients.push_back(at::empty_like(weights.back()));
   }
   const parallel::DeviceClock clock = parallel::clock_of(weights[0].device());
-  const parallel::ExpertGroup& group = experts.group();
-  const int64_t count = group.map.count(group.mesh->place().expert), width = experts.row_width(places);
-  const double of_row = size_of(experts, places).multiply_adds_of_row;
+  const parallel::ExpertGroup& group = experts.group;
+  const parallel::ExpertCompute& compute = *experts.compute;
+  const int64_t count = group.map.count(group.mesh->place().expert), width = experts.row_width;
+  const double of_row = experts.costs.multiply_adds;
   const auto zeros_of = [&](const std::vector<int64_t>& widths, int64_t n) {
     parallel::RowTensors tensors;
     for (const int64_t each : widths) tensors.push_back(at::zeros({n, each}, weights[0].options()));
@@ -130,21 +141,21 @@ void measure_experts(const moetrain::DispatchedExperts& experts, int64_t places,
     for (int64_t e = 0, left = n; e < count; ++e) left -= counts[static_cast<size_t>(e)] = std::min(left, share);
     counts.back() += n - std::accumulate(counts.begin(), counts.end(), int64_t{0});
     const at::Tensor rows_RD = at::full({n, width}, 0.5, weights[0].options());
-    const auto saved = zeros_of(experts.compute().saved_widths(width, weights), n),
-               kept = zeros_of(experts.compute().kept_widths(width, weights), n);
+    const at::Tensor grad_RD = at::full({n, experts.out_width}, 0.5, weights[0].options());
+    const auto saved = zeros_of(compute.saved_widths(width, weights), n),
+               kept = zeros_of(compute.kept_widths(width, weights), n);
     const auto of = [&](double taken) { return Sample{static_cast<int64_t>(of_row) * n, taken}; };
     const double limit = seconds / 15;
-    forward.push_back(of(time_of([&] { experts.compute().forward(rows_RD, counts, weights, saved); }, clock, limit)));
-    input.push_back(of(time_of([&] { experts.compute().backward_rows(rows_RD, saved, rows_RD, counts, weights, kept); },
-                               clock, limit)));
-    weight.push_back(of(
-        time_of([&] { experts.compute().backward_weights(rows_RD, saved, rows_RD, kept, counts, weights, gradients); },
-                clock, limit)));
+    forward.push_back(of(time_of([&] { compute.forward(rows_RD, counts, weights, saved); }, clock, limit)));
+    input.push_back(
+        of(time_of([&] { compute.backward_rows(rows_RD, saved, grad_RD, counts, weights, kept); }, clock, limit)));
+    weight.push_back(of(time_of(
+        [&] { compute.backward_weights(rows_RD, saved, grad_RD, kept, counts, weights, gradients); }, clock, limit)));
   }
   if (forward.size() < 2) return;
   const auto fit = [&](const std::vector<Sample>& samples) {
     Line line = fit_rising_line(samples);
-    line.alpha /= static_cast<double>(std::max<int64_t>(1, experts.costs().matrices));
+    line.alpha /= static_cast<double>(std::max<int64_t>(1, experts.costs.matrices));
     return line;
   };
   lines.expert_forward = fit(forward);
@@ -174,15 +185,10 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
                         const Groups& groups, const std::string& machine, double seconds) {
   const parallel::Mesh& mesh = *groups.mesh;
   const parallel::Plan plan = mesh.schedule()->plan();
-  std::vector<const moetrain::DispatchedExperts*> experts(static_cast<size_t>(mesh.schedule()->layers()), nullptr);
-  for (const auto& module : state.model->modules()) {
-    const auto* found = dynamic_cast<const moetrain::DispatchedExperts*>(module.get());
-    if (found != nullptr) experts.at(static_cast<size_t>(found->group().layer)) = found;
-  }
-  const int64_t places = longest_of(batches);
+  const std::vector<moetrain::ExpertCall> experts =
+      expert_calls(*state.model, mesh.schedule()->layers(), longest_of(batches));
   std::vector<ExpertSize> sizes;
-  for (const moetrain::DispatchedExperts* each : experts)
-    sizes.push_back(each == nullptr ? ExpertSize{} : size_of(*each, places));
+  for (const moetrain::ExpertCall& each : experts) sizes.push_back(size_of(each));
   const auto rehearse_under = [&](const parallel::Plan& tried) {
     mesh.follow(tried);
     return middle_of([&] { return rehearse(state, batches, targets, groups); }, seconds / 4);
@@ -208,17 +214,15 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
       measure_link(mesh.expert_tensor(), Collective::kReduceScatter, reduce_scatter, device, share);
   model.lines.all_reduce =
       measure_link(*mesh.replicas(parallel::Replicas::kWorld), Collective::kAllReduce, gradients, device, share);
-  const moetrain::DispatchedExperts* largest = nullptr;
-  double most = 0;
-  for (const moetrain::DispatchedExperts* each : experts) {
-    const double size = each == nullptr ? 0 : static_cast<double>(each->costs().parameters);
-    if (size > most) largest = each, most = size;
+  const moetrain::ExpertCall* largest = nullptr;
+  for (const moetrain::ExpertCall& each : experts) {
+    if (each.costs.parameters > (largest == nullptr ? 0 : largest->costs.parameters)) largest = &each;
   }
   if (largest != nullptr) {
     double multiply_adds = 0;
     for (const parallel::LayerLoad& layer : model.layers) multiply_adds = std::max(multiply_adds, layer.multiply_adds);
-    const auto rows = static_cast<int64_t>(multiply_adds / size_of(*largest, places).multiply_adds_of_row);
-    measure_experts(*largest, places, rows, seconds / 5, model.lines);
+    const auto rows = static_cast<int64_t>(multiply_adds / largest->costs.multiply_adds);
+    measure_experts(*largest, rows, seconds / 5, model.lines);
   }
   agree(model, *groups.control);
   if (groups.control->size() > 1 && !model.layers.empty()) {

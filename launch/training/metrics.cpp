@@ -47,7 +47,8 @@ StepRecord record_of(const StepReport& report) {
                     .imbalance = report.imbalance()};
   record.loss.insert(record.loss.end(), report.losses.begin(), report.losses.end());
   for (const LayerLoad& layer : report.layers) {
-    record.layers.push_back({.layer = layer.layer,
+    record.layers.push_back({.layer = layer.site.block,
+                             .slot = said_slot(layer.site.slot),
                              .load = layer.load,
                              .dropped = static_cast<double>(layer.dropped),
                              .entropy = layer.entropy});

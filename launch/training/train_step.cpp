@@ -38,26 +38,27 @@ class Tally {
     losses_.add_all(output.losses.detached());
     layers_.resize(output.routing.size());
     for (size_t i = 0; i < layers_.size(); ++i) {
-      const auto& [layer, side, rows, global_rows, decision] = output.routing[i];
+      const auto& [site, side, rows, global_rows, decision] = output.routing[i];
       const at::Tensor& choices = decision.global_choices_E;
       const at::Tensor share = moetrain::router_entropy_share(decision, {.group = group, .global_tokens = global_rows});
       const at::Tensor entropy = share.to(at::kDouble) / static_cast<double>(micro_batches);
       Layer& sum = layers_[i];
-      sum.layer = layer;
+      sum.site = site;
       sum.choices_E = sum.choices_E.defined() ? sum.choices_E + choices : choices;
       sum.entropy = sum.entropy.defined() ? sum.entropy + entropy : entropy;
       sum.dropped += decision.dropped;
     }
   }
 
-  /// Of the micro-batches so far, at the number of their block.
+  /// Of the micro-batches so far, at the number of their layer.
   std::vector<at::Tensor> choices() const {
-    std::vector<at::Tensor> blocks;
+    std::vector<at::Tensor> all;
     for (const Layer& layer : layers_) {
-      blocks.resize(std::max(blocks.size(), static_cast<size_t>(layer.layer) + 1));
-      blocks[static_cast<size_t>(layer.layer)] = layer.choices_E;
+      const auto number = static_cast<size_t>(layer.site.number());
+      all.resize(std::max(all.size(), number + 1));
+      all[number] = layer.choices_E;
     }
-    return blocks;
+    return all;
   }
 
   /// One all-reduce for everything. Collective.
@@ -75,7 +76,7 @@ class Tally {
     for (const Layer& layer : layers_) {
       const at::Tensor choices_E = layer.choices_E.to(at::kCPU, at::kDouble).contiguous();
       const double total = choices_E.sum().item<double>();
-      LayerLoad load{.layer = layer.layer};
+      LayerLoad load{.site = layer.site};
       for (int64_t e = 0; e < choices_E.numel(); ++e) {
         load.load.push_back(choices_E.const_data_ptr<double>()[e] / std::max(total, 1.0));
       }
@@ -87,7 +88,7 @@ class Tally {
 
  private:
   struct Layer {
-    int64_t layer = 0;
+    moetrain::LayerSite site;
     at::Tensor choices_E, entropy;
     int64_t dropped = 0;
   };

@@ -22,7 +22,7 @@ struct PhaseSeconds {
 };
 
 struct LayerLoad {
-  int64_t layer = 0;
+  moetrain::LayerSite site;
   std::vector<double> load;  // share of each expert in the layer's choices, before drops; sums to 1
   int64_t dropped = 0;       // choices
   double entropy = 0;        // of the router, mean over tokens [nats]

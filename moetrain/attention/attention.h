@@ -1,21 +1,12 @@
-// defines: SelfAttention, make_self_attention, Attention, KeyValueCache: grouped-query self-attention with rotary
-// positions
+// defines: SelfAttention, make_self_attention, Attention: grouped-query self-attention
 #pragma once
 #include <torch/nn/module.h>
 
 #include "moetrain/attention/attention_heads.h"
-#include "moetrain/attention/rotary.h"
+#include "moetrain/attention/own_side.h"
 #include "parallel/autograd/token_parts.h"
 
 namespace moetrain {
-
-/// Keys and values of the places decoded so far, of one block.
-struct KeyValueCache {
-  at::Tensor key_SGLd, value_SGLd;  // undefined at first
-  int64_t length() const { return key_SGLd.defined() ? key_SGLd.size(2) : 0; }
-  /// Adds the new places, and gives back all in their stead.
-  void extend(at::Tensor& new_key_SGLd, at::Tensor& new_value_SGLd);
-};
 
 /// A token sees those of its own sequence: all, or (causal) itself and those before it.
 class SelfAttention : public torch::nn::Module {
@@ -42,11 +33,7 @@ class Attention : public SelfAttention {
                      const at::Tensor& bias_1HLK = {}) const override;
 
  private:
-  /// bool [L, L]: a token, and the window - 1 before it. @pre causal
-  at::Tensor seen_in_window(int64_t length, at::Device device) const;
-
-  AttentionShape shape_;
-  Rotary rotary_;
+  OwnSide side_;
   AttentionHeads heads_;
 };
 

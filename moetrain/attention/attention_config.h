@@ -1,6 +1,6 @@
 // What an attention may be beyond its heads, as published models have it.
-// defines: AttentionConfig, AttentionKind, QkNorm, ProjectionBias, Positions, RopeKind, RopePairs, LatentConfig,
-// RelativeConfig, LinearRopeConfig, Llama3RopeConfig, YarnConfig, visit
+// defines: AttentionConfig, AttentionKind, AttentionWeights, QkNorm, ProjectionBias, Positions, RopeKind, RopePairs,
+// LatentConfig, RelativeConfig, LinearRopeConfig, Llama3RopeConfig, YarnConfig, visit
 #pragma once
 #include <array>
 #include <cstdint>
@@ -15,6 +15,10 @@ namespace moetrain {
 enum class AttentionKind { kGrouped, kLatent };
 constexpr std::array<const char*, 2> names_of(AttentionKind) { return {"grouped", "latent"}; }
 
+/// What a query's logits become: a softmax, or weights in which the latest match wins (stick_breaking).
+enum class AttentionWeights { kSoftmax, kStickBreaking };
+constexpr std::array<const char*, 2> names_of(AttentionWeights) { return {"softmax", "stick_breaking"}; }
+
 /// RMSNorm of queries and keys before they are turned to their positions. kHead: of each head by itself, with one
 /// weight of the head's width (Qwen3); kAll: of all heads' numbers together (OLMoE).
 enum class QkNorm { kNone, kHead, kAll };
@@ -25,9 +29,9 @@ enum class ProjectionBias { kNone, kQkv, kAll };
 constexpr std::array<const char*, 3> names_of(ProjectionBias) { return {"none", "qkv", "all"}; }
 
 /// How an attention to the own side knows where tokens stand: queries and keys are turned (Rotary), or what they say to
-/// each other is shifted by their distance (PositionBias).
-enum class Positions { kRotary, kRelative };
-constexpr std::array<const char*, 2> names_of(Positions) { return {"rotary", "relative"}; }
+/// each other is shifted by their distance (PositionBias), or by nothing but what a token may see.
+enum class Positions { kRotary, kRelative, kNone };
+constexpr std::array<const char*, 3> names_of(Positions) { return {"rotary", "relative", "none"}; }
 
 /// How rotary frequencies are stretched for sequences longer than those first trained on (rope_frequencies).
 enum class RopeKind { kPlain, kLinear, kLlama3, kYarn };
@@ -35,6 +39,7 @@ constexpr std::array<const char*, 4> names_of(RopeKind) { return {"plain", "line
 
 struct AttentionConfig : parallel::HasOwnKeys {
   parallel::Enum<AttentionKind> kind = AttentionKind::kGrouped;
+  parallel::Enum<AttentionWeights> weights = AttentionWeights::kSoftmax;
   int64_t head_width = 0;
   parallel::Enum<ProjectionBias> bias = ProjectionBias::kNone;
   parallel::Enum<QkNorm> norm = QkNorm::kNone;
@@ -51,6 +56,10 @@ template <class Visitor>
 void visit(AttentionConfig& config, Visitor& field) {
   using namespace parallel;
   field("kind", config.kind, anything(), "heads that share keys and values, or whose keys and values share a latent");
+  field(
+      "weights", config.weights, anything(),
+      "what a query makes of its keys: a softmax, or stick_breaking, in which the latest match wins and positions are "
+      "not needed (ModuleFormer)");
   field("head_width", config.head_width, between(0, 1 << 14),
         "width of one head, even; 0: model.width / model.heads, as most have it");
   field("bias", config.bias, anything(), "projections with a bias: none, of query, key and value (Qwen2), or all");
@@ -67,7 +76,7 @@ void visit(AttentionConfig& config, Visitor& field) {
         "products of queries and keys are divided by the root of the head's width; T5's are not");
   field("positions", config.positions, anything(),
         "queries and keys are turned by their place, or their products shifted by their distance, with one learned "
-        "table for all blocks of a stack (T5)");
+        "table for all blocks of a stack (T5), or none");
   field("rope", config.rope, anything(), "how rotary frequencies are stretched for long sequences");
 }
 

@@ -2,10 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 
@@ -25,7 +21,8 @@ AttentionHeads::AttentionHeads(torch::nn::Module& owner, const ParameterSource& 
     : head_dim_(shape.head_width()),
       ranks_(source.mesh()->shape().tensor),
       clip_(shape.options.clip),
-      scale_(shape.options.scaled ? 1.0 / std::sqrt(static_cast<double>(head_dim_)) : 1.0) {
+      scale_(shape.scale()),
+      weights_(shape.options.weights) {
   parallel::check_internal(shape.heads % ranks_ == 0, "AttentionHeads: ", shape.heads, " heads over ", ranks_);
   const bool whole_kv = shape.kv_heads % ranks_ != 0;
   const int64_t query_width = shape.heads * head_dim_, kv_width = shape.kv_heads * head_dim_;
@@ -91,53 +88,6 @@ at::Tensor AttentionHeads::needed_kv(const Linear& projection, const at::Tensor&
 at::Tensor AttentionHeads::kv_heads(const at::Tensor& kv_TD, const Sequences& sequences) const {
   const at::Tensor kv_SGLd = split_heads(kv_TD, sequences, head_dim_);
   return kv_H_.defined() ? kv_SGLd.index_select(1, kv_H_) : kv_SGLd;
-}
-
-at::Tensor AttentionHeads::mix(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
-                               const Sequences& sequences, const Mask& mask, const AdapterDraws& draws) const {
-  return output_->forward(merge_heads(attend(query_SHLd, key_SGLd, value_SGLd, mask), sequences), draws);
-}
-
-at::Tensor AttentionHeads::attend(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd,
-                                  const at::Tensor& value_SGLd, const Mask& mask) const {
-  if (sinks_H_.defined() || mask.bias_1HLK.defined()) {
-    return attend_written_out(query_SHLd, key_SGLd, value_SGLd, mask);
-  }
-  const int64_t sharing = query_SHLd.size(1) / std::max<int64_t>(1, key_SGLd.size(1));
-  const bool fused_alike = query_SHLd.is_cuda() && query_SHLd.scalar_type() == at::kFloat;
-  if (sharing > 1 &&
-      fused_alike) {  // LibTorch's float32 kernel for GPUs knows no shared heads; its fall-back keeps scores
-    return attend(query_SHLd, key_SGLd.repeat_interleave(sharing, 1), value_SGLd.repeat_interleave(sharing, 1), mask);
-  }
-  return at::scaled_dot_product_attention(query_SHLd, key_SGLd, value_SGLd, mask.seen, /*dropout_p=*/0.0, mask.causal,
-                                          scale_, /*enable_gqa=*/sharing > 1);
-}
-
-// The fused product has no place for a logit without a key, nor a gradient for what is added to logits. Softmax in at
-// least float32, as it has.
-at::Tensor AttentionHeads::attend_written_out(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd,
-                                              const at::Tensor& value_SGLd, const Mask& mask) const {
-  const int64_t heads = query_SHLd.size(1), shared = heads / key_SGLd.size(1);
-  const auto each_query_heads = [&](const at::Tensor& kv_SGLd) {
-    return shared > 1 ? kv_SGLd.repeat_interleave(shared, 1) : kv_SGLd;
-  };
-  const auto wide = query_SHLd.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  at::Tensor logits_SHLK = at::matmul(query_SHLd * scale_, each_query_heads(key_SGLd).transpose(2, 3)).to(wide);
-  if (mask.bias_1HLK.defined()) logits_SHLK = logits_SHLK + mask.bias_1HLK.to(wide);
-  const double never = -std::numeric_limits<double>::infinity();
-  if (mask.seen) logits_SHLK = logits_SHLK.masked_fill(mask.seen->logical_not(), never);
-  if (mask.causal) {
-    const auto bools = query_SHLd.options().dtype(at::kBool);
-    const at::Tensor later_LK = at::ones({logits_SHLK.size(2), logits_SHLK.size(3)}, bools).triu(1);
-    logits_SHLK = logits_SHLK.masked_fill(later_LK, never);
-  }
-  const auto mixed = [&](const at::Tensor& share_SHLK) {
-    return at::matmul(share_SHLK.to(query_SHLd.scalar_type()), each_query_heads(value_SGLd));
-  };
-  if (!sinks_H_.defined()) return mixed(logits_SHLK.softmax(3));
-  const at::Tensor sink_SHL1 =
-      sinks_H_.to(wide).view({1, heads, 1, 1}).expand({logits_SHLK.size(0), heads, logits_SHLK.size(2), 1});
-  return mixed(at::cat({logits_SHLK, sink_SHL1}, 3).softmax(3).narrow(3, 0, logits_SHLK.size(3)));
 }
 
 }  // namespace moetrain

@@ -1,11 +1,11 @@
-// defines: AttentionHeads, AttentionShape, split_heads, merge_heads: the weights of an attention, of this rank's heads
+// defines: AttentionHeads, split_heads, merge_heads: the weights of an attention, of this rank's heads
 #pragma once
 #include <torch/nn/module.h>
 
 #include <memory>
-#include <optional>
 
-#include "moetrain/attention/attention_config.h"
+#include "moetrain/attention/attention_product.h"
+#include "moetrain/attention/attention_shape.h"
 #include "moetrain/attention/head_norm.h"
 #include "moetrain/layers/linear.h"
 #include "moetrain/layers/sequences.h"
@@ -14,20 +14,6 @@
 namespace moetrain {
 
 // S sequences, L length, T tokens of them all, D model width, H query heads, G key/value heads, d head width
-
-struct AttentionShape {
-  int64_t width = 0;
-  int64_t heads = 0;
-  int64_t kv_heads = 0;
-  double rope_theta = 10000.0;
-  bool causal = true;
-  bool rotary = true;  // positions; else they are in the input
-  AttentionConfig options = {};
-  int64_t window = 0;          // tokens that a token sees; 0: all
-  double norm_epsilon = 1e-5;  // of QkNorm
-
-  int64_t head_width() const { return options.head_width > 0 ? options.head_width : width / heads; }
-};
 
 /// [T, heads * d] -> [S, heads, L, d], padded with zeros, and back.
 at::Tensor split_heads(const at::Tensor& x_TD, const Sequences& sequences, int64_t head_dim);
@@ -52,16 +38,13 @@ class AttentionHeads {
                  const AdapterDraws& draws = {}) const;
   at::Tensor value(const at::Tensor& x_TD, const Sequences& sequences, const AdapterDraws& draws = {}) const;
 
-  struct Mask {
-    std::optional<at::Tensor> seen;  // bool, broadcast to [S, H, L, keys]
-    bool causal = false;             // besides
-    at::Tensor bias_1HLK = {};       // added to the logits; undefined: nothing
-  };
-  /// What the queries see of the values, through the output weight -> [T, D], a summand of each rank of the group, for
-  /// `sum`. The product itself is LibTorch's fused scaled_dot_product_attention, without dropout; with sinks or a
-  /// bias, written out.
-  at::Tensor mix(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
-                 const Sequences& sequences, const Mask& mask, const AdapterDraws& draws = {}) const;
+  /// With the sinks, where there are some.
+  AttentionProduct product() const { return {scale_, weights_, sinks_H_}; }
+  /// [S, H, L, d], what the queries see of the values, through the output weight -> [T, D], a summand of each rank of
+  /// the group, for `sum`.
+  at::Tensor output(const at::Tensor& mixed_SHLd, const Sequences& sequences, const AdapterDraws& draws = {}) const {
+    return output_->forward(merge_heads(mixed_SHLd, sequences), draws);
+  }
   /// The group's summands -> this rank's tokens' output.
   at::Tensor sum(const at::Tensor& mixed_TD, const parallel::TokenParts& parts) const {
     return output_->with_bias(parts.sum(mixed_TD));
@@ -74,17 +57,12 @@ class AttentionHeads {
   at::Tensor needed_kv(const Linear& projection, const at::Tensor& x_TD, const AdapterDraws& draws) const;
   /// Those heads -> one for each query head where they are whole on every rank.
   at::Tensor kv_heads(const at::Tensor& kv_TD, const Sequences& sequences) const;
-  /// Fused, or written out.
-  at::Tensor attend(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
-                    const Mask& mask) const;
-  at::Tensor attend_written_out(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
-                                const Mask& mask) const;
-
   /// Within the clip of 0, where there is one.
   at::Tensor clipped(const at::Tensor& projected_TD) const;
 
   int64_t head_dim_, ranks_;
   double clip_, scale_;
+  AttentionWeights weights_;
   std::shared_ptr<Linear> query_, key_, value_, output_;
   std::shared_ptr<HeadNorm> query_norm_, key_norm_;  // null without QkNorm
   at::Tensor sinks_H_;                               // undefined without

@@ -27,9 +27,10 @@ at::Tensor CrossAttention::forward(const at::Tensor& input_TD, const Sequences& 
   parallel::check_internal(parts.ranks() == heads_.ranks(), "CrossAttention: tokens of ", parts.ranks(),
                            " ranks, heads of ", heads_.ranks());
   const at::Tensor query_SHLd = heads_.query(parts.gather(input_TD), sequences, parts);
-  AttentionHeads::Mask mask;
+  AttentionMask mask;
   if (memory.there_SL.defined()) mask.seen = memory.there_SL.unsqueeze(1).unsqueeze(1);
-  return heads_.sum(heads_.mix(query_SHLd, memory.key_SGLd, memory.value_SGLd, sequences, mask), parts);
+  const at::Tensor mixed_SHLd = heads_.product().of(query_SHLd, memory.key_SGLd, memory.value_SGLd, mask);
+  return heads_.sum(heads_.output(mixed_SHLd, sequences), parts);
 }
 
 }  // namespace moetrain

@@ -1,4 +1,4 @@
-// What dense layers may be, by their names in recipes. defines: Activation, NormKind, Pool, Rows
+// What layers may be, by their names in recipes. defines: Activation, NormKind, Pool, Rows, Slot
 #pragma once
 #include <array>
 
@@ -19,5 +19,9 @@ constexpr std::array<const char*, 3> names_of(Pool) { return {"first", "mean", "
 /// What is routed and dispatched, or predicted: each token alone, or whole sequences (SequenceRows).
 enum class Rows { kTokens, kSequences };
 constexpr std::array<const char*, 2> names_of(Rows) { return {"tokens", "sequences"}; }
+
+/// The layer of a block in whose place experts stand: the feed-forward, or the attention to its own side.
+enum class Slot { kFeedForward, kAttention };
+constexpr std::array<const char*, 2> names_of(Slot) { return {"feed_forward", "attention"}; }
 
 }  // namespace moetrain

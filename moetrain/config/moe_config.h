@@ -65,6 +65,7 @@ struct MoeConfig : parallel::HasOwnKeys {
   // Of each router loss that anything is said of, by its name; the others have their own defaults (RouterLoss).
   std::map<std::string, parallel::Weight> losses = {};
   std::string name = {};              // of [layer.NAME]; empty: [moe] itself
+  Slot slot = Slot::kFeedForward;     // of one block's layer (layer_configs): in whose place it stands
   std::vector<MoeConfig> named = {};  // in the order of the recipe; those have none themselves
 };
 
@@ -157,7 +158,9 @@ void visit(MoeConfig& config, Visitor& field) {
         "\"0,4-11\"");
   field("placement", config.placement, anything(),
         "in place of layers, where they are of several kinds: which blocks hold which, such as \"moe:even; wide:1,3\"; "
-        "wide is [layer.wide], moe is [moe] itself; in all others a dense feed-forward");
+        "wide is [layer.wide], moe is [moe] itself; in all others a dense feed-forward. NAME.attention: in the "
+        "attention's "
+        "place, \"moe:all; heads.attention:all\"");
   LayerKeys keys{config};
   visit(keys, field);
 }

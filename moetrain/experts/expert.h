@@ -49,7 +49,8 @@ struct ExpertCosts {
 struct ExpertPreset {
   /// In the order in which `compute` takes them.
   std::vector<ExpertWeight> (*weights)(const ExpertShape& shape, const MoeConfig& config) = nullptr;
-  /// For a kind whose backward nobody has written: parallel::AutogradCompute.
+  /// For a kind whose backward nobody has written: parallel::AutogradCompute. Null of one in an attention's place,
+  /// whose two weights are map's, [width, hidden], and reduce's (HeadExperts).
   std::shared_ptr<const parallel::ExpertCompute> (*compute)(const ExpertShape& part, const MoeConfig& config) = nullptr;
   /// Null: those of an AutogradCompute in which each weight of two dimensions multiplies every row once.
   ExpertCosts (*costs)(const ExpertShape& part, const MoeConfig& config) = nullptr;
@@ -59,6 +60,7 @@ struct ExpertPreset {
   /// Its rows are whole sequences, packed as SequenceRows has them, outputs likewise; legal with moe.rows = sequences,
   /// where a kind without this sees each place alone.
   bool sequences = false;
+  Slot slot = Slot::kFeedForward;  // in whose place it may stand
 };
 
 /// moe.expert -> preset. A program outside the tree adds its own rows.

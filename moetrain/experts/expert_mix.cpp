@@ -118,7 +118,7 @@ at::Tensor ExpertMix::hidden(const at::Tensor& rows_RX, const Counts& counts, co
 
 at::Tensor ExpertMix::forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
                               const RowTensors& saved) const {
-  at::Tensor out_RX = at::empty_like(rows_RX);
+  at::Tensor out_RX = at::empty({rows_RX.size(0), out_width_ > 0 ? out_width_ : rows_RX.size(1)}, rows_RX.options());
   for_each_part(counts, rows_RX.size(1), weights,
                 [&](const Part& part, const Weights& own, const PartOfRows& rows, const Counts& of_part, size_t,
                     const auto& own_saved, const auto&) {

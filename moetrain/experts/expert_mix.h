@@ -20,7 +20,9 @@ class ExpertMix : public parallel::ExpertCompute {
     std::string kind =
         {};  // parts of one kind keep as many tensors; empty: of a kind that wants its rows close together
   };
-  explicit ExpertMix(std::vector<Part> parts) : parts_(std::move(parts)) {}
+  /// out_width: of an output; 0: as wide as its row.
+  explicit ExpertMix(std::vector<Part> parts, int64_t out_width = 0)
+      : parts_(std::move(parts)), out_width_(out_width) {}
 
   std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override {
     return widths_of(&ExpertCompute::saved_widths, row_width, weights);
@@ -59,6 +61,7 @@ class ExpertMix : public parallel::ExpertCompute {
   void for_each_part(const Counts& counts, int64_t row_width, const Weights& weights, const Visit& visit) const;
 
   std::vector<Part> parts_;
+  int64_t out_width_;
 };
 
 /// A kind that sees rows of `width` numbers, where rows are whole sequences (SequenceRows): each place is such a row.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "moetrain/experts/expert.h"
+#include "moetrain/experts/head_experts.h"
 
 namespace moetrain {
 
@@ -17,9 +18,11 @@ ExpertPreset clamped_swiglu_expert();
 ExpertPreset gru_expert();
 
 parallel::NameTable<ExpertPreset> builtin_experts() {
-  return {
-      "expert",
-      {{"feed_forward", feed_forward_expert()}, {"gru", gru_expert()}, {"clamped_swiglu", clamped_swiglu_expert()}}};
+  return {"expert",
+          {{"feed_forward", feed_forward_expert()},
+           {"gru", gru_expert()},
+           {"clamped_swiglu", clamped_swiglu_expert()},
+           {"heads", heads_expert()}}};
 }
 
 namespace {
@@ -112,7 +115,7 @@ std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::
     if (width) range.hidden = number_of(config, *width, "hidden width"), range.suffix = "_" + *width;
     range.count = alone ? sets : number_of(config, number.value_or(""), "number of experts");
     for (const ExpertRange& before : ranges) {
-      if (before.kind != kind || before.hidden != range.hidden) continue;
+      if (before.kind != kind || before.suffix != range.suffix) continue;
       refuse(config, parallel::concat("'", kind, "' ", width ? "of width " + *width + " " : "", "is named twice"));
     }
     first += range.count;

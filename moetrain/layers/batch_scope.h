@@ -39,8 +39,9 @@ struct BatchScope {
   int64_t first_token = 0;  // global index of this rank's first token; in evaluation, within the whole text
   DrawKey draws = {};
   int64_t update = 0;  // updates done before this one: what a loss's window of steps is held against
-  /// By number of the block: choices of each expert, int64 [E], summed over the global micro-batches of this update
-  /// before this one (of RoutingDecision::global_choices_E); empty, or undefined for a block, where there are none.
+  /// By number of the layer (LayerSite): choices of each expert, int64 [E], summed over the global micro-batches of
+  /// this update before this one (of RoutingDecision::global_choices_E); empty, or undefined for a block, where there
+  /// are none.
   std::vector<at::Tensor> earlier_choices = {};
   LayerObserver* observer = nullptr;  // is told of every layer; null: nobody is
   // Filled by the model:

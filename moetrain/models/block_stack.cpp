@@ -12,8 +12,9 @@ namespace moetrain {
 
 BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config, const MoeConfig& moe,
                        const StackShape& shape, const MoeTables& tables)
-    : first_layer_(shape.first_layer), side_(shape.side) {
+    : side_(shape.side) {
   const auto configs = layer_configs(moe, total_blocks(config));
+  const auto attentions = layer_configs(moe, total_blocks(config), Slot::kAttention);
   const std::vector<bool> attends = attention_blocks(config), windowed = windowed_blocks(config);
   int64_t previous_experts = 0;
   for (int64_t i = 0; i < shape.blocks; ++i) {
@@ -24,12 +25,12 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
                            .attention = attends[static_cast<size_t>(layer)],
                            .windowed = windowed[static_cast<size_t>(layer)],
                            .cross = shape.cross,
-                           .moe = own.has_value(),
                            .modulated = shape.modulated,
                            .previous_experts = previous_experts};
     const std::string name = std::to_string(i);
     blocks_.push_back(register_module(
-        name, std::make_shared<TransformerBlock>(source.at(name), config, own.value_or(moe), block, tables)));
+        name, std::make_shared<TransformerBlock>(
+                  source.at(name), config, BlockExperts{attentions[static_cast<size_t>(layer)], own}, block, tables)));
     if (own) previous_experts = expert_kinds(*own).total();
   }
   const auto first = attends.begin() + shape.first_layer;
@@ -57,21 +58,24 @@ at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOut
   const at::Tensor bias_1HLK = position_bias(context);
   at::Tensor previous_logits_TE;
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    auto [out_TD, moe] = blocks_[i]->forward(x_TD, {.scope = scope,
-                                                    .memory = memory,
-                                                    .cache = caches != nullptr ? &(*caches)[i] : nullptr,
-                                                    .condition_SD = condition_SD,
-                                                    .position_bias_1HLK = bias_1HLK,
-                                                    .previous_logits_TE = previous_logits_TE,
-                                                    .recompute = recompute});
+    auto [out_TD, routed] = blocks_[i]->forward(x_TD, {.scope = scope,
+                                                       .memory = memory,
+                                                       .cache = caches != nullptr ? &(*caches)[i] : nullptr,
+                                                       .condition_SD = condition_SD,
+                                                       .position_bias_1HLK = bias_1HLK,
+                                                       .previous_logits_TE = previous_logits_TE,
+                                                       .recompute = recompute});
     x_TD = out_TD;
-    if (!moe) continue;
-    output.losses.add_all(moe->losses);
-    previous_logits_TE = moe->decision.logits_TE;
-    const int64_t layer = first_layer_ + static_cast<int64_t>(i);
-    const Rows rows = blocks_[i]->rows();
-    output.routing.push_back({layer, side_, rows, rows == Rows::kTokens ? scope.global_tokens : scope.global_sequences,
-                              std::move(moe->decision)});
+    const std::vector<const RoutedLayer*> layers = blocks_[i]->routed_layers();
+    for (size_t n = 0; n < layers.size(); ++n) {
+      auto& [decision, losses] = routed[n];
+      output.losses.add_all(losses);
+      const LayerSite& site = layers[n]->site();
+      const Rows rows = layers[n]->rows();
+      if (site.slot == Slot::kFeedForward) previous_logits_TE = decision.logits_TE;
+      output.routing.push_back({site, side_, rows, rows == Rows::kTokens ? scope.global_tokens : scope.global_sequences,
+                                std::move(decision)});
+    }
   }
   return x_TD;
 }

@@ -32,7 +32,6 @@ class BlockStack : public torch::nn::Module {
   /// Of the places that come next in each sequence; undefined without a table, or where there are none.
   at::Tensor position_bias(const Context& context) const;
 
-  int64_t first_layer_;
   Side side_;
   std::vector<std::shared_ptr<TransformerBlock>> blocks_;
   std::shared_ptr<PositionBias> position_bias_;  // null without

@@ -113,8 +113,8 @@ std::vector<std::optional<parallel::MatrixParts>> Model::matrices() const {
 
 void Model::after_update(const std::vector<at::Tensor>& choices) {
   for (const auto& module : modules(/*include_self=*/false)) {
-    auto* layer = dynamic_cast<MoeLayer*>(module.get());
-    if (layer != nullptr) layer->after_update(choices.at(static_cast<size_t>(layer->number())));
+    auto* layer = dynamic_cast<RoutedLayer*>(module.get());
+    if (layer != nullptr) layer->after_update(choices.at(static_cast<size_t>(layer->site().number())));
   }
 }
 

@@ -51,7 +51,7 @@ struct PassScope {
   bool training = false;
   DrawKey draws = {};
   int64_t update = 0;  // updates done before this one
-  /// By number of the block: what the update's earlier micro-batches chose; see BatchScope.
+  /// By number of the layer (LayerSite): what the update's earlier micro-batches chose; see BatchScope.
   std::vector<at::Tensor> earlier_choices = {};
   Recompute recompute = Recompute::kNone;  // what is not kept for backward
   LayerObserver* observer = nullptr;       // in evaluation, of a model that is whole; null: nobody
@@ -72,7 +72,7 @@ struct StackShape {
 };
 
 struct LayerRouting {
-  int64_t layer = 0;  // number of the block
+  LayerSite site;
   Side side = Side::kTokens;
   Rows rows = Rows::kTokens;  // of that side
   int64_t global_rows = 0;    // in the micro-batch, all ranks
@@ -84,7 +84,7 @@ struct ModelOutput {
   /// head what it predicts, [T, C].
   at::Tensor hidden_TD;
   LossTerms losses;                   // shares of the layers' own losses, summed over layers; empty in evaluation
-  std::vector<LayerRouting> routing;  // of the MoE blocks
+  std::vector<LayerRouting> routing;  // of the layers of experts
 };
 
 /// The embedding of tokens, under the name "weight", [V, D], its rows spread over the tensor group.
@@ -126,7 +126,7 @@ class Model : public torch::nn::Module {
   /// Of each parameter, in the order of named_parameters, that holds matrices which map tokens, one or many,
   /// [..., rows, columns]: how they become whole.
   std::vector<std::optional<parallel::MatrixParts>> matrices() const;
-  /// What changes after an update and not by gradient (a router's bias), given by number of the block, as in
+  /// What changes after an update and not by gradient (a router's bias), given by number of the layer, as in
   /// PassScope::earlier_choices, the choices of each expert over the update's global batch.
   void after_update(const std::vector<at::Tensor>& choices);
 

@@ -2,22 +2,20 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "moetrain/moe/layer_observer.h"
-#include "parallel/base/fault.h"
 
 namespace moetrain {
 
 MoeLayer::MoeLayer(const ParameterSource& source, const MoeConfig& config, const Shape& shape, const MoeTables& tables)
-    : config_(config), layer_(shape.layer), losses_(chosen_losses(config, tables.losses)) {
-  const RouterPreset& router = tables.routers.at(config.router);
-  parallel::check_internal(!shape.causal || router.demands.causal_safe, "router ", config.router,
-                           " in a decoder block");
-  const RouterShape routed{shape.width, shape.std, shape.previous_experts, tables.capacities.at(config.capacity),
-                           tables.tasks};
-  router_ = register_module("router", router.make(source.at("router"), config, routed));
+    : RoutedLayer(source, config,
+                  {.site = {.block = shape.layer},
+                   .width = shape.width,
+                   .std = shape.std,
+                   .previous_experts = shape.previous_experts,
+                   .causal = shape.causal},
+                  tables) {
   add_experts(source, shape, tables);
   if (config.shared_hidden > 0) add_shared(source, shape);
 }
@@ -71,8 +69,7 @@ MoeOutput MoeLayer::forward(const at::Tensor& tokens_TD, const BatchScope& scope
 MixedTokens MoeLayer::mix(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE,
                           const RoutingChoices* injected) const {
   if (config_.rows == Rows::kSequences) return mix_sequences(tokens_TD, scope, previous_logits_TE, injected);
-  RoutingDecision decision = router_->forward(
-      tokens_TD, {.scope = scope, .layer = layer_, .previous_logits_TE = previous_logits_TE, .injected = injected});
+  RoutingDecision decision = route(tokens_TD, scope, previous_logits_TE, injected);
   const AdapterDraws draws = AdapterDraws::of_own(scope);
   show(tokens_TD, decision, !decision.slots, scope);
   at::Tensor out_TD;
@@ -90,9 +87,7 @@ MixedTokens MoeLayer::mix_sequences(const at::Tensor& tokens_TD, const BatchScop
   const SequenceRows rows(scope);
   const at::Tensor own_ND = rows.own(tokens_TD);
   const Pool seen = config_.own<SequenceRoutingConfig>().seen;
-  RoutingDecision decision = router_->forward(
-      rows.sequences().pooled(own_ND, seen),
-      {.scope = rows.scope(), .layer = layer_, .previous_logits_TE = previous_logits_RE, .injected = injected});
+  RoutingDecision decision = route(rows.sequences().pooled(own_ND, seen), rows.scope(), previous_logits_RE, injected);
   show(tokens_TD, decision, /*dispatched=*/false, scope);
   at::Tensor out_TD = rows.back(routed(own_ND, decision.assignment, &rows, {}));
   if (shared_) out_TD = with_shared(tokens_TD, out_TD, AdapterDraws::of_own(scope));
@@ -102,7 +97,7 @@ MixedTokens MoeLayer::mix_sequences(const at::Tensor& tokens_TD, const BatchScop
 void MoeLayer::show(const at::Tensor& tokens_TD, const RoutingDecision& decision, bool dispatched,
                     const BatchScope& scope) const {
   if (scope.observer == nullptr) return;
-  ObservedExperts seen{.layer = layer_,
+  ObservedExperts seen{.layer = site().block,
                        .rows = config_.rows,
                        .decision = decision,
                        .routed = config_.experts,
@@ -117,15 +112,7 @@ void MoeLayer::show(const at::Tensor& tokens_TD, const RoutingDecision& decision
   scope.observer->see(seen);
   if (!shared_) return;
   scope.observer->see(ObservedFeedForward{
-      .layer = layer_, .shared = true, .input_TD = tokens_TD, .hidden_TF = shared_->hidden(tokens_TD)});
-}
-
-LossTerms MoeLayer::losses(const RoutingDecision& decision, const BatchScope& scope) const {
-  if (!scope.training) return {};
-  const auto of = [&](const BatchScope& of_rows) {
-    return router_losses(losses_, decision, config_, {.scope = of_rows, .layer = layer_});
-  };
-  return config_.rows == Rows::kSequences ? of(scope_of_sequences(scope)) : of(scope);
+      .layer = site().block, .shared = true, .input_TD = tokens_TD, .hidden_TF = shared_->hidden(tokens_TD)});
 }
 
 at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignment& assignment,
@@ -146,26 +133,6 @@ at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& 
   if (residual_mix_) return residual_mix_->forward(tokens_TD, routed_TD, shared_TD);
   if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD, draws));
   return routed_TD + shared_TD;
-}
-
-int64_t MoeLayer::idle_parameters() const {
-  const int64_t sets = weight_sets(config_), idle = sets - std::min(config_.top_k, sets);
-  return experts_->parameters_of_all() / sets * idle + experts_->parameters_of_all() % sets * idle / sets;
-}
-
-ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTable& placements) {
-  ParameterCount count;
-  for (const auto& parameter : model.named_parameters()) {
-    const auto found = placements.find(parameter.key());
-    const int64_t elements = found == placements.end() ? parameter.value().numel() : found->second.global_elements();
-    count.total += elements;
-    if (parameter.value().requires_grad()) count.trained += elements;
-  }
-  count.active = count.total;
-  for (const auto& module : model.modules(/*include_self=*/false)) {
-    if (const auto* moe = dynamic_cast<const MoeLayer*>(module.get())) count.active -= moe->idle_parameters();
-  }
-  return count;
 }
 
 }  // namespace moetrain

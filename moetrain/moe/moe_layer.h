@@ -1,15 +1,12 @@
-// defines: MoeLayer, MoeOutput, MixedTokens, ParameterCount: router -> experts, plus the always-on branch
+// defines: MoeLayer, MoeOutput: router -> experts, plus the always-on branch
 #pragma once
-#include <memory>
-#include <optional>
-
 #include "moetrain/experts/dispatched_experts.h"
 #include "moetrain/experts/local_experts.h"
 #include "moetrain/experts/shared_weights.h"
 #include "moetrain/layers/feed_forward.h"
 #include "moetrain/layers/sequence_rows.h"
-#include "moetrain/moe/moe_tables.h"
 #include "moetrain/moe/residual_mix.h"
+#include "moetrain/moe/routed_layer.h"
 
 namespace moetrain {
 
@@ -19,21 +16,6 @@ struct MoeOutput {
   LossTerms losses;  // of the router: this rank's shares for one micro-batch
 };
 
-/// The same before its losses are taken; also of a layer or a part of one that routes nothing.
-struct MixedTokens {
-  at::Tensor out_TD;
-  std::optional<RoutingDecision> decision;
-};
-
-struct ParameterCount {
-  int64_t total = 0;
-  int64_t active = 0;   // used by one token: top_k of a layer's dispatched experts, everything else whole
-  int64_t trained = 0;  // that have a gradient
-};
-
-/// Of a whole model, whatever of it lies on this rank.
-ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTable& placements);
-
 /// out = sum of weighted experts + shared expert, the latter scaled by sigmoid(x w) where it is gated (Qwen2-MoE), or
 /// both mixed by a learned softmax (shared_combine = residual, ResidualMix).
 /// Only experts of the kind moe.expert are dispatched; choices of other kinds are computed where the token is. With a
@@ -41,7 +23,7 @@ ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTa
 /// width L are dispatched; router, shared expert and other kinds see x itself. With rows = sequences the router sees
 /// one vector of each sequence, its decision has a row for each sequence that this rank computes, and kinds that ask
 /// for it see sequences whole. Forward has no side effects.
-class MoeLayer : public torch::nn::Module {
+class MoeLayer : public RoutedLayer {
  public:
   struct Shape {
     int64_t width = 0;
@@ -59,21 +41,13 @@ class MoeLayer : public torch::nn::Module {
   /// residual needs; undefined in the first. Collective over the scope's group.
   MoeOutput forward(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE = {});
 
-  /// The two halves of forward: router and experts, with `injected` choices where there are any (RoutingContext); and
-  /// the router's losses of such a decision, none in evaluation. Each collective over the scope's group.
+  /// The first half of forward, router and experts, before its losses are taken; with `injected` choices where there
+  /// are any (RoutingContext). Collective over the scope's group.
   MixedTokens mix(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE,
                   const RoutingChoices* injected) const;
-  LossTerms losses(const RoutingDecision& decision, const BatchScope& scope) const;
-
-  /// What the router learns without gradient; see Router::after_update.
-  void after_update(const at::Tensor& global_choices_E) { router_->after_update(global_choices_E); }
-
-  /// Of the dispatched experts that one token does not visit, on all ranks; of unequal ones the mean.
-  int64_t idle_parameters() const;
-  int64_t number() const { return layer_; }  // of the block
-  Rows rows() const { return config_.rows; }
 
  private:
+  const ExpertWeights& experts() const override { return *experts_; }
   void add_experts(const ParameterSource& source, const Shape& shape, const MoeTables& tables);
   void add_shared(const ParameterSource& source, const Shape& shape);
   MixedTokens mix_sequences(const at::Tensor& tokens_TD, const BatchScope& scope, const at::Tensor& previous_logits_RE,
@@ -87,10 +61,6 @@ class MoeLayer : public torch::nn::Module {
   void show(const at::Tensor& tokens_TD, const RoutingDecision& decision, bool dispatched,
             const BatchScope& scope) const;
 
-  MoeConfig config_;
-  int64_t layer_;
-  std::vector<ChosenLoss> losses_;
-  std::shared_ptr<Router> router_;
   std::shared_ptr<Linear> latent_down_, latent_up_;  // null where experts work in the model's width
   std::shared_ptr<DispatchedExperts> experts_;
   std::optional<SharedWeights> shared_weights_;  // none where each expert has its own

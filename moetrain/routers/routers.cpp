@@ -8,6 +8,7 @@ namespace moetrain {
 RouterPreset grouped_top_k_router();
 RouterPreset top_p_router();
 RouterPreset hecto_router();
+RouterPreset moduleformer_router();
 
 namespace {
 
@@ -56,6 +57,8 @@ parallel::NameTable<RouterPreset> builtin_routers() {
            {make<cosine_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<CosineConfig>}},
           // MoE++ (Jin et al. 2024) with true1 and a gating residual; ModuleFormer (Shen et al. 2023) with raw.
           {"mlp", {make<mlp_scores, select_largest>, {.gates = kLearnedGates}, parallel::own_keys_of<MlpConfig>}},
+          // The same with some experts drawn in training (Shen et al. 2023).
+          {"moduleformer", moduleformer_router()},
           // DeepSeek-V3 (DeepSeek-AI 2024) with sum1: balanced by a bias of the selection.
           {"sigmoid_bias",
            {make_biased, {.gates = kLearnedGates}, parallel::own_keys_of<SigmoidBiasConfig>, check_sigmoid_bias}},

@@ -52,7 +52,7 @@ std::vector<at::Tensor*> differentiable(RoutingDecision& decision);
 /// Side information of a routing; grows with the routers that need more.
 struct RoutingContext {
   const BatchScope& scope;
-  int64_t layer = 0;                   // number of the block, part of the key of every draw
+  int64_t layer = 0;                   // its number (LayerSite), part of the key of every draw
   at::Tensor previous_logits_TE = {};  // of these tokens in the MoE layer before; undefined in the first
   /// Choices for these tokens that are taken as they are; null: the router selects. A router of slots has none to take.
   const RoutingChoices* injected = nullptr;

@@ -50,4 +50,17 @@ std::string quote_some(const std::vector<std::string>& names) {
   return text;
 }
 
+std::string nearest_multiples(int64_t value, int64_t step) {
+  const int64_t below = value / step * step;
+  return (below > 0 ? std::to_string(below) + " or " : "") + std::to_string(below + step);
+}
+
+std::string nearest_divisors(int64_t value, int64_t whole) {
+  int64_t below = std::min(value, whole);
+  while (whole % below != 0) --below;
+  int64_t above = std::min(value, whole);
+  while (whole % above != 0) ++above;
+  return below == above ? std::to_string(below) : std::to_string(below) + " or " + std::to_string(above);
+}
+
 }  // namespace parallel

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
-#include "parallel/dispatch/chunk_trace.h"
+#include "parallel/dispatch/chunk_stream.h"
 
 namespace parallel {
 namespace {
@@ -37,81 +37,19 @@ std::vector<at::Tensor> narrowed(const std::vector<at::Tensor>& tensors, int64_t
   return parts;
 }
 
-int64_t rows_in(const RowPass& pass) { return pass.chunks.back().first_row + pass.chunks.back().rows(); }
-
-/// All chunks of one pass on their way; each is taken, in turn, into one tensor of all of the pass' rows.
-class Arrivals {
- public:
-  /// wire_RD, and where it is defined weight_R1, a factor of each row: multiplied in on arrival.
-  Arrivals(const ExpertExchange& exchange, const at::Tensor& wire_RD, const at::Tensor& weight_R1, const RowChunks& cut,
-           const RowPass& pass, ChunkTrace& trace, bool overlap)
-      : pass_(pass), trace_(trace), options_(wire_RD.options()), width_(wire_RD.size(1)) {
-    for (const RowChunk& chunk : pass.chunks) {
-      arrivals_.push_back(exchange.dispatch(wire_RD, cut, chunk));
-      if (weight_R1.defined()) weights_.push_back(exchange.dispatch_distinct(weight_R1, chunk));
-      if (!overlap) arrivals_.back().wait();
-    }
-  }
-
-  /// [N of the chunk, D]; all_ND: [N, D], undefined before the first.
-  at::Tensor take(size_t c, at::Tensor& all_ND) {
-    const RowChunk& chunk = pass_.chunks[c];
-    at::Tensor rows;
-    if (pass_.chunks.size() == 1) {
-      rows = all_ND = arrivals_[c].take();
-    } else {
-      if (!all_ND.defined()) all_ND = at::empty({rows_in(pass_), width_}, options_);
-      rows = arrivals_[c].take(all_ND.narrow(0, chunk.first_row, chunk.rows()));
-    }
-    if (!weights_.empty()) rows.mul_(weights_[c].take());
-    trace_.arrived(arrivals_[c], chunk, static_cast<int64_t>(c), row_bytes(rows));
-    return rows;
-  }
-
- private:
-  const RowPass& pass_;
-  ChunkTrace& trace_;
-  at::TensorOptions options_;
-  int64_t width_;
-  std::vector<Arrival> arrivals_, weights_;
+/// What goes in and what comes out of a layer's experts: something of each token, or of each of its choices.
+struct Ends {
+  RowOf in = RowOf::kToken, out = RowOf::kToken;
 };
 
-/// The chunks of one pass on their way back.
-class Departures {
- public:
-  Departures(const ExpertExchange& exchange, const RowPass& pass, ChunkTrace& trace, bool overlap)
-      : exchange_(exchange), pass_(pass), trace_(trace), overlap_(overlap) {}
-
-  /// wire_RD: [R, D], made where it is undefined.
-  void send(size_t c, const at::Tensor& out_ND, at::Tensor& wire_RD) {
-    if (!departures_.empty()) departures_.back().advance();
-    row_bytes_ = row_bytes(out_ND);
-    departures_.push_back(exchange_.combine(out_ND, pass_.chunks[c], wire_RD));
-    if (!overlap_) departures_.back().wait();
-  }
-
-  void wait() {
-    for (size_t c = 0; c < departures_.size(); ++c) {
-      departures_[c].wait();
-      trace_.returned(departures_[c], pass_.chunks[c], static_cast<int64_t>(c), row_bytes_);
-    }
-  }
-
- private:
-  const ExpertExchange& exchange_;
-  const RowPass& pass_;
-  ChunkTrace& trace_;
-  bool overlap_;
-  int64_t row_bytes_ = 0;
-  std::vector<Departure> departures_;
-};
-
-/// The backward of expert_pipeline. A Node of our own, because autograd::Function takes no list of weights.
+/// The backward of expert_pipeline, expert_map and expert_reduce. A Node of our own, because autograd::Function takes
+/// no list of weights.
 class PipelineNode : public torch::autograd::Node {
  public:
-  PipelineNode(Permutation permutation, std::shared_ptr<const ExpertCompute> compute, const ExpertGroup& group,
-               at::Device device)
-      : sorted_(std::move(permutation)),
+  PipelineNode(const Ends& ends, Permutation permutation, std::shared_ptr<const ExpertCompute> compute,
+               const ExpertGroup& group, at::Device device)
+      : ends_(ends),
+        sorted_(std::move(permutation)),
         exchange_(group, sorted_.rows_per_expert, device, sorted_.token_R),
         compute_(std::move(compute)),
         schedule_(group.mesh->schedule()),
@@ -120,23 +58,26 @@ class PipelineNode : public torch::autograd::Node {
     wire_ = in_order(sorted_, forward_.wire_R);
   }
 
-  /// Computes the output and keeps what backward needs.
-  at::Tensor run(const at::Tensor& tokens_TD, const at::Tensor& weight_TK, const Weights& weights) {
+  /// Computes the output and keeps what backward needs. weight_TK: undefined where choices come out, which nothing
+  /// sums.
+  at::Tensor run(const at::Tensor& input, const at::Tensor& weight_TK, const Weights& weights) {
     const at::NoGradGuard no_gradient;
     const bool kept = !next_edges().empty();  // in evaluation nothing is
-    const at::Tensor wire_RD = gather_rows(tokens_TD, wire_);
+    const at::Tensor wire_RD = rows_from(input, ends_.in, wire_);
     at::Tensor out_RD;
     for (size_t pass = 0; pass < forward_.passes.size(); ++pass) {
       ExpertRows rows = run_pass(wire_RD, forward_.passes[pass], weights, kept && pass == 0, &out_RD);
       if (kept && pass == 0) first_ = std::move(rows);
     }
-    at::Tensor out_TD = combine_rows(out_RD, weight_TK, wire_);
-    if (!kept) return out_TD;
-    out_RD_ = std::move(out_RD);
-    weight_TK_ = SavedVariable(weight_TK, /*is_output=*/false);
-    if (exchange_.passes() > 1) tokens_TD_ = SavedVariable(tokens_TD, /*is_output=*/false);
+    at::Tensor output = rows_to(out_RD, weight_TK, ends_.out, wire_);
+    if (!kept) return output;
+    if (weight_TK.defined()) {
+      out_RD_ = std::move(out_RD);
+      weight_TK_ = SavedVariable(weight_TK, /*is_output=*/false);
+    }
+    if (exchange_.passes() > 1) input_ = SavedVariable(input, /*is_output=*/false);
     for (const at::Tensor& weight : weights) weights_.emplace_back(weight, /*is_output=*/false);
-    return out_TD;
+    return output;
   }
 
   variable_list apply(variable_list&& grad_outputs) override {
@@ -145,30 +86,33 @@ class PipelineNode : public torch::autograd::Node {
       return variable_list(num_outputs());
     }
     const at::NoGradGuard no_gradient;
-    const at::Tensor weight_TK = weight_TK_.unpack();
     Weights weights;
     for (const SavedVariable& weight : weights_) weights.push_back(weight.unpack());
-    const at::Tensor grad_TD = grad_outputs[0].contiguous();
+    const at::Tensor grad_output = grad_outputs[0].contiguous();
     const bool same_cut = plan().backward_chunks == plan().forward_chunks || exchange_.alone();
     const RowChunks other = same_cut ? RowChunks{} : exchange_.cut(plan().backward_chunks);
     const RowChunks& cut = same_cut ? forward_ : other;
     const Permutation& wire = same_cut ? wire_ : in_order(sorted_, other.wire_R);
-    at::Tensor grad_RD = gather_rows(grad_TD, wire);
-    // d out / d weight[t, j] = <grad[t], expert output of row (t, j)>; 0 where the choice was dropped.
-    const at::Tensor dot_R = row_dots(same_cut ? grad_RD : gather_rows(grad_TD, wire_), out_RD_);
-    const at::Tensor grad_weight_TK =
-        at::zeros({weight_TK.numel()}, weight_TK.options()).index_copy_(0, wire_.slot_R, dot_R).view_as(weight_TK);
-    at::Tensor weight_R1 = weight_TK.flatten().index_select(0, wire.slot_R).unsqueeze(1);
-    if (!exchange_.sends_copies_once()) {
-      grad_RD.mul_(weight_R1);
-      weight_R1 = at::Tensor();
+    at::Tensor grad_RD = rows_from(grad_output, ends_.out, wire);
+    at::Tensor grad_weight_TK, weight_R1;
+    if (out_RD_.defined()) {
+      const at::Tensor weight_TK = weight_TK_.unpack();
+      // d out / d weight[t, j] = <grad[t], expert output of row (t, j)>; 0 where the choice was dropped.
+      const at::Tensor dot_R = row_dots(same_cut ? grad_RD : rows_from(grad_output, ends_.out, wire_), out_RD_);
+      grad_weight_TK =
+          at::zeros({weight_TK.numel()}, weight_TK.options()).index_copy_(0, wire_.slot_R, dot_R).view_as(weight_TK);
+      weight_R1 = weight_TK.flatten().index_select(0, wire.slot_R).unsqueeze(1);
+      if (!exchange_.sends_copies_once()) {
+        grad_RD.mul_(weight_R1);
+        weight_R1 = at::Tensor();
+      }
     }
     // Frozen weights have no gradient; of some that are trained, all of a layer's are made.
     trained_ = false;
     for (size_t i = 2; i < num_outputs(); ++i) trained_ = trained_ || task_should_compute_output(i);
     at::Tensor rows_RD;
     Weights gradients = experts_backward(grad_RD, weight_R1, cut, weights, rows_RD);
-    variable_list result{combine_rows(rows_RD, {}, wire), grad_weight_TK};
+    variable_list result{rows_to(rows_RD, {}, ends_.in, wire), grad_weight_TK};
     result.insert(result.end(), gradients.begin(), gradients.end());
     result.resize(num_outputs());
     return result;
@@ -177,7 +121,7 @@ class PipelineNode : public torch::autograd::Node {
   void release_variables() override {
     first_ = {};
     out_RD_ = at::Tensor();
-    tokens_TD_.reset_data();
+    input_.reset_data();
     weight_TK_.reset_data();
     weights_.clear();
   }
@@ -192,7 +136,7 @@ class PipelineNode : public torch::autograd::Node {
   ExpertRows run_pass(const at::Tensor& wire_RD, const RowPass& pass, const Weights& weights, bool keep,
                       at::Tensor* out_RD) const {
     ChunkTrace trace(schedule_->recorder(), layer_, Direction::kForward);
-    Arrivals arrivals(exchange_, wire_RD, {}, forward_, pass, trace, overlap());
+    Arrivals arrivals({exchange_, wire_RD, ends_.in}, forward_, pass, trace, overlap());
     Departures departures(exchange_, pass, trace, overlap());
     ExpertRows all;
     if (keep) all.saved = places(compute_->saved_widths(wire_RD.size(1), weights), rows_in(pass), wire_RD.options());
@@ -219,14 +163,14 @@ class PipelineNode : public torch::autograd::Node {
   Weights experts_backward(const at::Tensor& grad_RD, const at::Tensor& weight_R1, const RowChunks& cut,
                            const Weights& weights, at::Tensor& rows_RD) {
     Weights all;
-    at::Tensor tokens_RD;
-    if (exchange_.passes() > 1) tokens_RD = gather_rows(tokens_TD_.unpack(), wire_);
+    at::Tensor input_RD;
+    if (exchange_.passes() > 1) input_RD = rows_from(input_.unpack(), ends_.in, wire_);
     for (size_t p = 0; p < cut.passes.size(); ++p) {
       ExpertRows again;
-      if (p > 0) again = run_pass(tokens_RD, forward_.passes[p], weights, /*keep=*/true, nullptr);
+      if (p > 0) again = run_pass(input_RD, forward_.passes[p], weights, /*keep=*/true, nullptr);
       const bool last = p + 1 == cut.passes.size();
       ChunkTrace trace(schedule_->recorder(), layer_, Direction::kBackward);
-      Arrivals arrivals(exchange_, grad_RD, weight_R1, cut, cut.passes[p], trace, overlap());
+      Arrivals arrivals({exchange_, grad_RD, ends_.out, weight_R1}, cut, cut.passes[p], trace, overlap());
       if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
       Weights gradients = pass_backward(p > 0 ? again : first_, arrivals, cut.passes[p], weights, trace, rows_RD);
       if (p == 0) {
@@ -286,6 +230,7 @@ class PipelineNode : public torch::autograd::Node {
     return gradients;
   }
 
+  Ends ends_;
   Permutation sorted_;  // rows by expert
   ExpertExchange exchange_;
   std::shared_ptr<const ExpertCompute> compute_;
@@ -294,9 +239,9 @@ class PipelineNode : public torch::autograd::Node {
   RowChunks forward_;        // the cut of forward
   Permutation wire_;         // rows in its order
   ExpertRows first_;         // of the first pass
-  at::Tensor out_RD_;        // the experts' outputs before weighting, in the order of forward
-  SavedVariable tokens_TD_;  // where there are further passes
-  SavedVariable weight_TK_;
+  at::Tensor out_RD_;        // the experts' outputs before weighting, in the order of forward; undefined: unweighted
+  SavedVariable input_;      // where there are further passes
+  SavedVariable weight_TK_;  // where outputs are weighted
   std::vector<SavedVariable> weights_;
   bool trained_ = true;  // some of the weights are
 };
@@ -311,25 +256,49 @@ at::Tensor ExpertCompute::hidden(const at::Tensor& rows_RD, const Counts&, const
   return at::empty({rows_RD.size(0), 0}, rows_RD.options());
 }
 
-at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assignment,
-                           std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
-                           const ExpertGroup& group) {
+namespace {
+
+at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignment& assignment,
+                        std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
+                        const ExpertGroup& group) {
+  const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
   const std::shared_ptr<PipelineNode> node(
-      new PipelineNode(sort_by_expert(assignment.expert_TK, assignment.num_experts), std::move(compute), group,
-                       tokens_TD.device()),
+      new PipelineNode(ends, sort_by_expert(assignment.expert_TK, assignment.num_experts), std::move(compute), group,
+                       input.device()),
       torch::autograd::deleteNode);
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
-                                variable_list inputs{tokens_TD, assignment.weight_TK};
+                                variable_list inputs{input};
+                                if (weight_TK.defined()) inputs.push_back(weight_TK);
                                 inputs.insert(inputs.end(), weights.begin(), weights.end());
                                 return inputs;
                               }());
   if (differentiable) {
-    auto edges = torch::autograd::collect_next_edges(tokens_TD, assignment.weight_TK, at::TensorList(weights));
+    auto edges = torch::autograd::collect_next_edges(input, weight_TK, at::TensorList(weights));
     node->set_next_edges(std::move(edges));
   }
-  at::Tensor out_TD = node->run(tokens_TD, assignment.weight_TK, weights);
-  if (differentiable) torch::autograd::set_history(out_TD, node);
-  return out_TD;
+  at::Tensor output = node->run(input, weight_TK, weights);
+  if (differentiable) torch::autograd::set_history(output, node);
+  return output;
+}
+
+}  // namespace
+
+at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assignment,
+                           std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
+                           const ExpertGroup& group) {
+  return run_pipeline({}, tokens_TD, assignment, std::move(compute), weights, group);
+}
+
+at::Tensor expert_map(const at::Tensor& tokens_TD, const Assignment& assignment,
+                      std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
+                      const ExpertGroup& group) {
+  return run_pipeline({.out = RowOf::kChoice}, tokens_TD, assignment, std::move(compute), weights, group);
+}
+
+at::Tensor expert_reduce(const at::Tensor& choices_TKD, const Assignment& assignment,
+                         std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
+                         const ExpertGroup& group) {
+  return run_pipeline({.in = RowOf::kChoice}, choices_TKD, assignment, std::move(compute), weights, group);
 }
 
 }  // namespace parallel

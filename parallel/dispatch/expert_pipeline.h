@@ -1,5 +1,5 @@
 // dispatch -> experts -> combine as the one differentiable unit of an MoE layer.
-// defines: RowTensors, ExpertCompute, expert_pipeline
+// defines: RowTensors, ExpertCompute, expert_pipeline, expert_map, expert_reduce
 #pragma once
 #include <memory>
 #include <vector>
@@ -14,9 +14,9 @@ using RowTensors = std::vector<at::Tensor>;
 /// What an expert kind computes on rows sorted by expert, raw (outside autograd), with this rank's experts and its part
 /// of their hidden units: outputs and row gradients are summands of those of all ranks that share an expert.
 ///
-/// rows_RD: rows_per_expert[e] rows for each expert e in turn; any of them may be zero. Forward and the gradients of
-/// rows may be computed a range of rows at a time, and not the same ranges; the gradients of weights are computed once
-/// for each expert, with all its rows.
+/// rows_RD: rows_per_expert[e] rows for each expert e in turn; any of them may be zero. Outputs are as wide as rows,
+/// but where expert_map or expert_reduce calls. Forward and the gradients of rows may be computed a range of rows at a
+/// time, and not the same ranges; the gradients of weights are computed once for each expert, with all its rows.
 class ExpertCompute {
  public:
   using Counts = std::vector<int64_t>;
@@ -63,5 +63,16 @@ class ExpertCompute {
 at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assignment,
                            std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                            const ExpertGroup& group);
+
+/// The two halves of a layer whose experts do something between them that needs other tokens: out[t, j] =
+/// expert(tokens[t], expert[t, j]), [T, D] -> [T, K, A], zeros of a dropped choice; weights of choices mean nothing to
+/// it. And out[t] = sum over j of weight[t, j] * expert(choices[t, j], expert[t, j]), [T, K, A] -> [T, D]. All else is
+/// as of expert_pipeline; rows of one width go in, of another come out.
+at::Tensor expert_map(const at::Tensor& tokens_TD, const Assignment& assignment,
+                      std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
+                      const ExpertGroup& group);
+at::Tensor expert_reduce(const at::Tensor& choices_TKA, const Assignment& assignment,
+                         std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
+                         const ExpertGroup& group);
 
 }  // namespace parallel

@@ -110,6 +110,18 @@ at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, 
   return out_TD;
 }
 
+at::Tensor rows_from(const at::Tensor& input, RowOf row, const Permutation& permutation) {
+  if (row == RowOf::kToken) return gather_rows(input, permutation);
+  return input.flatten(0, 1).index_select(0, permutation.slot_R);
+}
+
+at::Tensor rows_to(const at::Tensor& rows_RD, const at::Tensor& weight_TK, RowOf row, const Permutation& permutation) {
+  if (row == RowOf::kToken) return combine_rows(rows_RD, weight_TK, permutation);
+  const int64_t T = permutation.row_TK.size(0), K = permutation.row_TK.size(1), D = rows_RD.size(1);
+  if (permutation.rows() == T * K) return rows_RD.index_select(0, permutation.row_TK.flatten()).view({T, K, D});
+  return at::zeros({T * K, D}, rows_RD.options()).index_copy_(0, permutation.slot_R, rows_RD).view({T, K, D});
+}
+
 at::Tensor row_dots(const at::Tensor& a_RD, const at::Tensor& b_RD) { return (a_RD * b_RD).sum(1); }
 
 }  // namespace parallel

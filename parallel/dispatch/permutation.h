@@ -1,5 +1,5 @@
-// defines: Permutation, sort_by_expert, in_order, gather_rows, combine_rows, row_dots, for_each_expert: rows by expert,
-// and the way back
+// defines: Permutation, RowOf, sort_by_expert, in_order, gather_rows, combine_rows, rows_from, rows_to, row_dots,
+// for_each_expert: rows by expert, and the way back
 #pragma once
 #include <vector>
 
@@ -29,6 +29,15 @@ at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutati
 /// out[t] = sum over j of weight[t, j] * rows[row_TK[t, j]], in the order of j (no atomics: the same bits every time).
 /// `weight_TK` undefined: all ones.
 at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation);
+
+/// What a row is, or becomes a part of: its token, each of whose choices has a copy; or its choice alone.
+enum class RowOf { kToken, kChoice };
+
+/// gather_rows; of choices rows[r] = choices[token and choice that row r serves], of [T, K, D].
+at::Tensor rows_from(const at::Tensor& input, RowOf row, const Permutation& permutation);
+
+/// combine_rows; of choices (whose weight is undefined) the way back of rows_from: [T, K, D], zeros of a dropped one.
+at::Tensor rows_to(const at::Tensor& rows_RD, const at::Tensor& weight_TK, RowOf row, const Permutation& permutation);
 
 /// out[r] = <a[r], b[r]>
 at::Tensor row_dots(const at::Tensor& a_RD, const at::Tensor& b_RD);

@@ -73,7 +73,7 @@ int main() {
       // A patch of the foreground is brighter than the noise around it.
       const at::Tensor lit_T = (images.value_TC.amax(1) > -0.4).to(at::kLong);
       for (const moetrain::LayerRouting& routing : output.routing) {
-        Layer& layer = layers[routing.layer];
+        Layer& layer = layers[routing.site.block];
         const at::Tensor chosen_TK = routing.decision.chosen_TK.contiguous();
         for (int64_t t = 0; t < chosen_TK.size(0); ++t) {
           const auto time = static_cast<int64_t>(time_S[t / patches].item<double>() * kTimes);

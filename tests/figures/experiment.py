@@ -191,14 +191,15 @@ class Experiment:
         for process in list(self.running):
             process.send_signal(signal.SIGTERM)
 
-    def main(self, report, quick):
-        """--quick: `quick(self)`; else fills and reports. --minutes N bounds the filling; --report only reports."""
+    def main(self, report, quick, slots=2):
+        """--quick: `quick(self)`; else fills, so many cells side by side, and reports. --minutes N bounds the filling; --report
+        only reports."""
         arguments = sys.argv[1:]
         if "--quick" in arguments:
             return quick(self)
         if "--report" not in arguments:
             minutes = float(arguments[arguments.index("--minutes") + 1]) if "--minutes" in arguments else None
-            self.fill(minutes)
+            self.fill(minutes, slots)
         cells = self.committed()
         missing = [cell for cell in self.cells if cell not in cells]
         if missing:

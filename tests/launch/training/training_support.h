@@ -71,10 +71,9 @@ inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_
 inline parallel::MeshConfig with_experts(parallel::MeshConfig mesh, const launch::Recipe& recipe, int64_t expert,
                                          int64_t expert_tensor) {
   bool divides = true, alike = true;
-  for (const auto& layer : moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
-    if (!layer) continue;
-    divides = divides && moetrain::weight_sets(*layer) % expert == 0;
-    alike = alike && moetrain::weight_sets(*layer) == moetrain::weight_sets(recipe.moe);
+  for (const auto& layer : moetrain::all_layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
+    divides = divides && moetrain::weight_sets(layer) % expert == 0;
+    alike = alike && moetrain::weight_sets(layer) == moetrain::weight_sets(recipe.moe);
   }
   if (!alike && !divides) {
     expert_tensor *= recipe.moe.hidden % expert == 0 ? expert : 1;
@@ -135,7 +134,7 @@ inline std::vector<parallel::MeshConfig> layouts_of_case(const launch::Recipe& r
 inline parallel::Plan test_plan(const parallel::MeshConfig& mesh) {
   using parallel::GradientRelease;
   const std::vector<parallel::LayerPlan> layers(
-      4, {.forward_chunks = 3, .backward_chunks = 5, .moe_gradient_bytes = 9000, .dense_gradient_bytes = 2500});
+      8, {.forward_chunks = 3, .backward_chunks = 5, .moe_gradient_bytes = 9000, .dense_gradient_bytes = 2500});
   if (mesh.zero == 1 || mesh.expert > 1) {
     return {.name = "planned", .overlap = true, .release = GradientRelease::kPlanned, .layers = layers};
   }

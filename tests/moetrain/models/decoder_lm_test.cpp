@@ -53,7 +53,7 @@ std::vector<at::Tensor> take_gradients(DecoderLm& model) {
 
 std::vector<int64_t> moe_blocks(const ModelOutput& output) {
   std::vector<int64_t> blocks;
-  for (const LayerRouting& routing : output.routing) blocks.push_back(routing.layer);
+  for (const LayerRouting& routing : output.routing) blocks.push_back(routing.site.block);
   return blocks;
 }
 

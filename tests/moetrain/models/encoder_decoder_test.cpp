@@ -179,10 +179,10 @@ TEST(EncoderDecoder, BlocksAreCountedEncoderFirst) {
   const SentencePairs pairs = small_pairs();
   const ModelOutput output = model->forward(pairs.inputs(), {.group = alone, .training = true});
   ASSERT_EQ(output.routing.size(), 2u);
-  EXPECT_EQ(output.routing[0].layer, 1);
+  EXPECT_EQ(output.routing[0].site.block, 1);
   EXPECT_EQ(output.routing[0].side, Side::kSource);
   EXPECT_EQ(output.routing[0].global_rows, 14);
-  EXPECT_EQ(output.routing[1].layer, 2);
+  EXPECT_EQ(output.routing[1].site.block, 2);
   EXPECT_EQ(output.routing[1].side, Side::kTokens);
   EXPECT_EQ(output.routing[1].global_rows, 12);
 }

@@ -70,6 +70,12 @@ const RecomputeCase kCases[] = {
      [](auto& c, auto& m, auto&) {
        m.latent = 5, m.shared_gate = false, m.shared_combine = "residual", c.norm = "layer", c.activation = "gelu";
      }},
+    {"attention_modules",
+     [](auto&, auto& m, auto&) {
+       MoeConfig heads = m;
+       heads.name = "heads", heads.expert = "heads", heads.hidden = 16, heads.shared_hidden = 0, heads.jitter = 0.1;
+       m.placement = "moe:0; heads.attention:all", m.named = {heads};
+     }},
 };
 
 struct Gradients {

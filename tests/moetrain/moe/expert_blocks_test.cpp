@@ -110,6 +110,21 @@ TEST(Placement, SaysWhichBlockHoldsWhat) {
   EXPECT_EQ(expert_blocks(several("narrow:0; wide:2"), 3), std::vector<bool>({true, false, true}));
 }
 
+TEST(Placement, ABlockHasSeveralPlaces) {
+  MoeConfig config = several("narrow:0,3; wide.attention:0-2; narrow.attention:3");
+  std::string found;
+  for (const Slot slot : {Slot::kFeedForward, Slot::kAttention}) {
+    config.named[1].experts_by_layer = slot == Slot::kFeedForward ? std::vector<int64_t>{2, 4} : std::vector<int64_t>{};
+    for (const auto& layer : layer_configs(config, 4, slot)) {
+      found += layer ? layer->name + std::to_string(layer->experts) + " " : "dense ";
+      EXPECT_TRUE(!layer || layer->slot == slot);
+    }
+  }
+  EXPECT_EQ(found, "narrow2 dense dense narrow4 wide8 wide8 wide8 narrow8 ");
+  EXPECT_EQ(all_layer_configs(several("narrow:0; wide.attention:0,1"), 3).size(), 3u);
+  EXPECT_EQ(all_layer_configs({.layers = "odd"}, 4).size(), 2u);
+}
+
 TEST(Placement, EachKindHasItsPyramid) {
   MoeConfig config = several("narrow:0,3; wide:1-2");
   config.named[0].experts_by_layer = {2, 4};
