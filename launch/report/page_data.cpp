@@ -36,8 +36,7 @@ class Mean {
 };
 
 double value_of(const NamedNumbers& numbers, const std::string& name) {
-  const auto found =
-      std::find_if(numbers.begin(), numbers.end(), [&](const auto& entry) { return entry.first == name; });
+  const auto found = std::ranges::find(numbers, name, &NamedNumbers::value_type::first);
   return found == numbers.end() ? kNaN : found->second;
 }
 
@@ -289,15 +288,14 @@ Json summary(const RunRecord& run) {
     imbalance.add(step.imbalance);
     worst_imbalance = std::fmax(worst_imbalance, step.imbalance);
   }
-  Json data{{"lines", run.steps.size()},
-            {"steps", run.steps.empty() ? run.evaluations.back().step : run.steps.back().step},
-            {"tokens", run.steps.empty() ? kNaN : run.steps.back().tokens},
-            {"tokens_per_second", median(speeds)},
-            {"imbalance_mean", imbalance.value()},
-            {"imbalance_max", worst_imbalance},
-            {"dropped", dropped(run)}};
-  data["held_out_from"] = run.evaluation ? "evaluation.json" : "the last evaluation of the run";
-  return data;
+  return {{"lines", run.steps.size()},
+          {"steps", run.steps.empty() ? run.evaluations.back().step : run.steps.back().step},
+          {"tokens", run.steps.empty() ? kNaN : run.steps.back().tokens},
+          {"tokens_per_second", median(speeds)},
+          {"imbalance_mean", imbalance.value()},
+          {"imbalance_max", worst_imbalance},
+          {"dropped", dropped(run)},
+          {"held_out_from", run.evaluation ? "evaluation.json" : "the last evaluation of the run"}};
 }
 
 Json start(const RunRecord& run) {
