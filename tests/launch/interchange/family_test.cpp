@@ -145,8 +145,9 @@ TEST(Family, WhatTransformersLacksIsRefusedByKey) {
   for (const std::string& router : moetrain::builtin_routers().names()) {
     if (router == "top_k") continue;
     expect_user_error([&] { family_for(edited([&](ModelShape& s) { s.moe.router = router; })); },
-                      {"moe.router", "\"" + router + "\"", "\"top_k\""});
+                      {"moe.router", "\"" + router + "\"", router == "task_table" ? "--task" : "\"top_k\""});
   }
+  refused([](ModelShape& s) { s.moe.task_bias = true; }, {"moe.task_bias", "--task"});
   refused([](ModelShape& s) { s.moe.gate = "hard"; }, {"moe.gate", "\"hard\""});
   refused([](ModelShape& s) { s.moe.capacity = "factor"; }, {"moe.capacity", "\"factor\"", "\"dropless\""});
   refused([](ModelShape& s) { s.moe.experts_by_layer = {4, 8}; }, {"moe.experts_by_layer", "[4, 8]", "[]"});
