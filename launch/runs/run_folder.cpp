@@ -69,6 +69,12 @@ bool may_change(const std::string& name) {
   return std::ranges::find(kMayChange, key) != kMayChange.end();
 }
 
+/// Whether it is a key of a stage that the recipe has.
+bool is_of_stage(const Recipe& recipe, const std::string& name) {
+  return std::ranges::any_of(recipe.stages,
+                             [&](const StageOverlay& stage) { return name.starts_with("stage." + stage.name + "."); });
+}
+
 void check_same_run(const RunFolder& folder, const Recipe& then, const Recipe& now) {
   std::vector<std::string> differing;
   for (const ChangedKey& key : changed_keys(then, now)) {
@@ -128,8 +134,15 @@ std::vector<ChangedKey> changed_keys(const Recipe& then, const Recipe& now) {
   std::vector<ChangedKey> changed;
   for (const auto& [name, value] : of_now) {
     const auto found = before.find(name);
-    if (found == before.end()) continue;  // of another choice or stage, which is a change of its own
+    if (found == before.end()) {  // of another choice or stage, which is a change of its own
+      if (is_of_stage(then, name)) changed.push_back({name, "as the run", value});
+      continue;
+    }
     if (name != "run.folder" && found->second != value) changed.push_back({name, found->second, value});
+  }
+  const std::map<std::string, std::string> after(of_now.begin(), of_now.end());
+  for (const auto& [name, value] : of_then) {
+    if (!after.contains(name) && is_of_stage(now, name)) changed.push_back({name, value, "as the run"});
   }
   return changed;
 }

@@ -241,6 +241,9 @@ TEST_F(Stages, MayBeAddedBehindThoseThatHaveBegunAndNotBefore) {
   without.train.stages.clear();
   without.stages.clear();
   EXPECT_THROW(run(without, /*resume=*/true), parallel::UserError);
+  launch::Recipe thawed = recipe;
+  thawed.stages[1].keys.erase(thawed.stages[1].keys.begin() + 1);  // what it froze
+  EXPECT_THROW(run(thawed, /*resume=*/true), parallel::UserError);
   recipe.train.stages = "dense, mixed, grown";
   ASSERT_EQ(run(recipe, /*resume=*/true), launch::Trainer::End::kDone);
   const launch::Recipe whole = three("longer_whole");
