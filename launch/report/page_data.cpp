@@ -172,16 +172,14 @@ Json load_map(const std::vector<std::pair<int64_t, const LayerRecord*>>& lines) 
 }
 
 Json layers(const RunRecord& run) {
-  std::map<std::pair<int64_t, std::optional<std::string>>, std::vector<std::pair<int64_t, const LayerRecord*>>>
-      by_layer;
+  std::map<Json, std::vector<std::pair<int64_t, const LayerRecord*>>> by_layer;
   for (const StepRecord& step : run.steps)
-    for (const LayerRecord& layer : step.layers) by_layer[{layer.layer, layer.slot}].emplace_back(step.step, &layer);
+    for (const LayerRecord& layer : step.layers) by_layer[layer_label(layer)].emplace_back(step.step, &layer);
   Json all = Json::array();
-  for (const auto& [place, lines] : by_layer) {
+  for (const auto& [layer, lines] : by_layer) {
     std::vector<Point> entropy;
     for (const auto& [step, record] : lines) entropy.push_back({static_cast<double>(step), record->entropy});
-    all.push_back(
-        {{"layer", layer_name(place.first, place.second)}, {"load", load_map(lines)}, {"entropy", to_json(entropy)}});
+    all.push_back({{"layer", layer}, {"load", load_map(lines)}, {"entropy", to_json(entropy)}});
   }
   return all;
 }
@@ -192,7 +190,7 @@ Json routing(const RunRecord& run) {
   for (const RoutingRecord& map : run.evaluation->routing) {
     Json groups = Json::array();
     for (const auto& [name, shares] : map.groups) groups.push_back({{"name", name}, {"share", shares}});
-    all.push_back({{"layer", layer_name(map.layer, map.slot)}, {"experts", map.experts}, {"groups", groups}});
+    all.push_back({{"layer", layer_label(map)}, {"experts", map.experts}, {"groups", groups}});
   }
   return all;
 }
