@@ -69,10 +69,14 @@ bool may_change(const std::string& name) {
   return std::ranges::find(kMayChange, key) != kMayChange.end();
 }
 
-/// Whether it is a key of a stage that the recipe has.
+/// Whether it is a key of a stage that the recipe has. Not of a surgery's own table, which whoever has read the recipe
+/// has whole.
 bool is_of_stage(const Recipe& recipe, const std::string& name) {
-  return std::ranges::any_of(recipe.stages,
-                             [&](const StageOverlay& stage) { return name.starts_with("stage." + stage.name + "."); });
+  return std::ranges::any_of(recipe.stages, [&](const StageOverlay& stage) {
+    const std::string before = "stage." + stage.name + ".", surgery = before + "surgery.";
+    const bool of_table = name.starts_with(surgery) && name.find('.', surgery.size()) != std::string::npos;
+    return name.starts_with(before) && !of_table;
+  });
 }
 
 void check_same_run(const RunFolder& folder, const Recipe& then, const Recipe& now) {
