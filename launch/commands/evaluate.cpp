@@ -149,11 +149,16 @@ void write_record(const EvaluateArguments& arguments, const TrainedModel& traine
   write_use(arguments.record, use);
 }
 
+/// Never over what it reads.
+void check_record_file(const EvaluateArguments& arguments, int64_t update, const data::TokenMixture& mixture) {
+  if (arguments.record.empty()) return;
+  std::vector<std::filesystem::path> sources{RunFolder{arguments.run}.recipe(), checkpoint_path(arguments.run, update)};
+  for (const auto& source : mixture.sources()) sources.emplace_back(source.file.path);
+  check_output_file("--record", arguments.record, sources);
+}
+
 void check_record(const EvaluateArguments& arguments) {
   if (arguments.record.empty()) return;
-  std::vector<std::filesystem::path> sources;
-  if (!arguments.data_file.empty()) sources.emplace_back(arguments.data_file);
-  check_output_file("--record", arguments.record, sources);
   if (arguments.average > 1) {
     parallel::user_error("--record with --average ", arguments.average,
                          ": a recorded use is of one checkpoint's weights; legal: without --average, or `moetrain "
@@ -180,6 +185,7 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
     use_processor(trained->recipe.run);
     mixture =
         open_token_file(arguments.run, trained->recipe, trained->info, arguments.data_file, data::Verify::kTokens);
+    check_record_file(arguments, update, *mixture);
     Recipe scored = trained->recipe;
     if (!arguments.data_file.empty()) scored.data.file = arguments.data_file;  // what messages name
     held_out = make_held_out_batches(*mixture, scored, groups.shard);

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "moetrain/moe/expert_blocks.h"
+#include "launch/recipe/recipe_model.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 
@@ -23,8 +23,7 @@ int64_t chosen_task(const Recipe& recipe, const std::string& name) {
         "--task ", name, ": the run knows no such task; legal: ",
         tasks.empty() ? "no --task, for it was trained without tasks.names" : parallel::list_names(tasks));
   }
-  for (const auto& layer : moetrain::layer_configs(recipe.moe, moetrain::total_blocks(recipe.model))) {
-    if (!layer || !moetrain::reads_tasks(*layer, recipe.registry->routers.at(layer->router).demands)) continue;
+  if (goes_by_tasks(recipe)) {
     parallel::user_error("the run's routers go by the task of a text; legal: --task with one of ",
                          parallel::list_names(tasks));
   }

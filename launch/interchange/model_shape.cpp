@@ -17,8 +17,6 @@ std::string spelt_out(const std::vector<bool>& blocks) {
   return text.empty() ? "none" : text;
 }
 
-namespace {}  // namespace
-
 bool has_modules(const ModelShape& shape) {
   const auto modules =
       moetrain::expert_blocks(shape.moe, moetrain::total_blocks(shape.model), moetrain::Slot::kAttention);

@@ -1,9 +1,11 @@
 #include "launch/recipe/recipe_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "launch/recipe/precision.h"
 #include "moetrain/models/models.h"
+#include "moetrain/moe/expert_blocks.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/name_patterns.h"
 
@@ -61,6 +63,13 @@ std::vector<double> learning_rate_factors(const Recipe& recipe, const std::vecto
     factors.push_back(found != nullptr ? found->value : 1.0);
   }
   return factors;
+}
+
+bool goes_by_tasks(const Recipe& recipe) {
+  return std::ranges::any_of(moetrain::all_layer_configs(recipe.moe, moetrain::total_blocks(recipe.model)),
+                             [&](const moetrain::MoeConfig& layer) {
+                               return moetrain::reads_tasks(layer, recipe.registry->routers.at(layer.router).demands);
+                             });
 }
 
 }  // namespace launch

@@ -1,5 +1,5 @@
 // The model of a recipe, and what of it is trained.
-// defines: build_model, learning_rate_factors
+// defines: build_model, learning_rate_factors, goes_by_tasks
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -18,5 +18,8 @@ std::shared_ptr<moetrain::Model> build_model(const Recipe& recipe, int64_t vocab
 
 /// optimizer.learning_rate_factors of the parameters with these names, in their order; 1 where no pattern fits.
 std::vector<double> learning_rate_factors(const Recipe& recipe, const std::vector<std::string>& names);
+
+/// Whether some router of its model goes by the task of a sequence.
+bool goes_by_tasks(const Recipe& recipe);
 
 }  // namespace launch

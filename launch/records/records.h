@@ -213,7 +213,8 @@ void visit(StepRecord& record, Visitor& field) {
   field("page_faults", record.page_faults,
         "pages that the system had to hand to the first rank in an update, mean since the line before");
   field("sources", record.sources,
-        "tokens read of each token file since the start of the run, where there are several");
+        "tokens read of each token file or task, where there are several, since the start of the run; in a stage with "
+        "other data since that one's");
 }
 
 template <class Visitor>

@@ -160,7 +160,9 @@ void check_first(const PlannedStage& stage, const Recipe& run) {
 std::vector<std::string> data_keys(const Recipe& recipe) {
   std::vector<std::string> keys;
   for (const auto& [name, value] : written_keys(recipe)) {
-    const bool counts = name.starts_with("data.") || name == "train.global_batch" || name == "train.batch_tokens";
+    const bool in_turn = recipe.tasks.each == data::TaskUnit::kMicroBatch && name == "train.micro_batches";
+    const bool counts =
+        name.starts_with("data.") || name == "train.global_batch" || name == "train.batch_tokens" || in_turn;
     if (counts) keys.push_back(name + " = " + value);
   }
   return keys;
@@ -185,6 +187,11 @@ std::vector<PlannedStage> plan_stages(const Recipe& run, const StageText& text, 
   if (run.evaluate.patience > 0) {
     user_error("evaluate.patience = ", run.evaluate.patience, " with train.stages, whose stages have the lengths that ",
                "they say; legal: patience = 0");
+  }
+  if (!run.overlap.plan.empty()) {
+    user_error("overlap.plan = \"", run.overlap.plan,
+               "\" with train.stages, each of which may have other layers; legal: ",
+               "overlap.schedule alone, which is planned for each");
   }
   Line line{.recipe = line_of(run), .vocabulary = text.vocabulary, .tensors = {}};
   line.tensors = tensors_of(line.recipe, line.vocabulary, nullptr);

@@ -54,6 +54,7 @@ MadeTensor with_rows(const ExpertTensor& of_router, int64_t experts) {
 }
 
 void set_nulls(moetrain::MoeConfig& moe, const AddNullConfig& config) {
+  keep_hidden_width(moe);
   moe.top_k = choices_of(moe, config);
   moe.null_experts += config.experts;
   moe.gate = moetrain::Gate::kTrue1;
@@ -67,7 +68,7 @@ Offspring plan_add_null(const std::vector<Parent>& parents, const parallel::OwnK
   std::map<std::string, MadeTensor> changed;
   bool any = false;
   for (const ExpertBlock& block : expert_blocks_of(parent.recipe)) {
-    if (!block.moe) continue;
+    if (!block.moe || block.slot != moetrain::Slot::kFeedForward) continue;
     any = true;
     check_block(parent, block);
     for (const ExpertTensor& tensor : expert_tensors(parent, block)) {
@@ -75,8 +76,7 @@ Offspring plan_add_null(const std::vector<Parent>& parents, const parallel::OwnK
     }
   }
   if (!any) user_error(parent.place, " has no block with experts; legal: a mixture, or --operation copy first");
-  set_nulls(made.recipe.moe, config);
-  for (moetrain::MoeConfig& named : made.recipe.moe.named) set_nulls(named, config);
+  for (moetrain::MoeConfig* layer : feed_forward_layers(made.recipe)) set_nulls(*layer, config);
   for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
     const auto found = changed.find(tensor.name);
     made.tensors.push_back(found == changed.end() ? same_tensor(tensor) : found->second);

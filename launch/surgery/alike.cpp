@@ -13,10 +13,12 @@ std::vector<std::pair<std::string, std::string>> keys_of_model(const Recipe& rec
   std::vector<std::pair<std::string, std::string>> keys = written_keys(recipe);
   std::erase_if(keys, [&](const auto& said) {
     const std::string section = said.first.substr(0, said.first.find('.'));
-    const bool of_model = section == "model" || section == "attention" || section == "moe" || section == "layer";
+    const bool of_model = section == "model" || section == "attention" || section == "moe" || section == "layer" ||
+                          said.first == "tasks.names";
     const bool of_training = said.first.find(".losses.") != std::string::npos || said.first == "model.dropout" ||
                              said.first == "model.init_std" || said.first.ends_with(".jitter");
-    const bool number = said.first.ends_with(".experts") || said.first.ends_with(".experts_by_layer");
+    const bool table = said.first.find(".task_table.") != std::string::npos;
+    const bool number = (said.first.ends_with(".experts") && !table) || said.first.ends_with(".experts_by_layer");
     return !of_model || of_training || (any_experts && number);
   });
   return keys;

@@ -51,18 +51,6 @@ void check_numbers(const ExpertBlock& block, const std::vector<int64_t>& chosen)
   }
 }
 
-/// Of a router whose hidden layer is as wide as there are experts, unless it is told: as it was.
-void keep_hidden_width(moetrain::MoeConfig& config) {
-  auto& mlp = config.own<moetrain::MlpConfig>();
-  if (config.router != "mlp" || mlp.hidden > 0) return;
-  if (!config.experts_by_layer.empty()) {
-    user_error(section_of(config),
-               ".router = \"mlp\" with experts_by_layer has hidden layers of several widths; legal: a ",
-               "parent trained with [", section_of(config), ".mlp] hidden");
-  }
-  mlp.hidden = 8 * moetrain::expert_kinds(config).total();
-}
-
 void set_experts_of(moetrain::MoeConfig& config, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen) {
   std::vector<int64_t> experts;
   std::optional<std::string> expert;
@@ -146,8 +134,10 @@ std::vector<ExpertTensor> expert_tensors(const Parent& parent, const ExpertBlock
       const std::string name = tensor.name.substr(router.size());
       if (name == "hidden") continue;  // of a router of two layers: what all experts' rows see
       if (name != "weight" && name != "bias" && name != "noise_weight") {
-        user_error("block ", block.number, ": the router \"", block.moe->router, "\" has '", tensor.name,
-                   "', whose rows are not experts'; legal: a router of linear scores or mlp, without gating_residual");
+        user_error(
+            "block ", block.number, ": the router \"", block.moe->router, "\" has '", tensor.name,
+            "', whose rows are not experts'; legal: a router of linear scores or mlp, without gating_residual and "
+            "task_bias");
       }
       all.push_back({.tensor = &tensor, .count = block.moe->experts, .of_router = true});
     }
@@ -158,6 +148,31 @@ std::vector<ExpertTensor> expert_tensors(const Parent& parent, const ExpertBlock
 void set_experts(Recipe& recipe, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen) {
   set_experts_of(recipe.moe, blocks, chosen);
   for (moetrain::MoeConfig& layer : recipe.moe.named) set_experts_of(layer, blocks, chosen);
+}
+
+std::vector<moetrain::MoeConfig*> feed_forward_layers(Recipe& recipe) {
+  std::vector<moetrain::MoeConfig*> layers;
+  const auto add = [&](moetrain::MoeConfig& layer, const std::vector<ExpertBlock>& blocks) {
+    const bool stands = std::ranges::any_of(blocks, [&](const ExpertBlock& block) {
+      return block.moe && block.slot == moetrain::Slot::kFeedForward && block.moe->name == layer.name;
+    });
+    if (stands) layers.push_back(&layer);
+  };
+  const std::vector<ExpertBlock> blocks = expert_blocks_of(recipe);
+  add(recipe.moe, blocks);
+  for (moetrain::MoeConfig& layer : recipe.moe.named) add(layer, blocks);
+  return layers;
+}
+
+void keep_hidden_width(moetrain::MoeConfig& config) {
+  auto& mlp = config.own<moetrain::MlpConfig>();
+  if (config.router != "mlp" || mlp.hidden > 0) return;
+  if (!config.experts_by_layer.empty()) {
+    user_error(section_of(config),
+               ".router = \"mlp\" with experts_by_layer has hidden layers of several widths; legal: a ",
+               "parent trained with [", section_of(config), ".mlp] hidden");
+  }
+  mlp.hidden = 8 * moetrain::expert_kinds(config).total();
 }
 
 MadeTensor same_tensor(const StoredWeights::Tensor& tensor, size_t parent) {

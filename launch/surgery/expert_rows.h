@@ -1,6 +1,6 @@
 // Which rows of which tensors belong to which expert: what operations on single experts walk.
-// defines: ExpertBlock, expert_blocks_of, ExpertTensor, expert_tensors, ChosenExperts, set_experts, same_tensor,
-// rows_of, number_list
+// defines: ExpertBlock, expert_blocks_of, ExpertTensor, expert_tensors, ChosenExperts, set_experts,
+// feed_forward_layers, keep_hidden_width, same_tensor, rows_of, number_list
 #pragma once
 #include <map>
 #include <optional>
@@ -46,6 +46,12 @@ using ChosenExperts = std::map<std::pair<int64_t, moetrain::Slot>, std::vector<i
 /// Says in [moe], and in each [layer.NAME], how many of each kind there are afterwards; -1 among the chosen: a new one,
 /// of the last kind.
 void set_experts(Recipe& recipe, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen);
+
+/// [moe] and each [layer.NAME], as far as it stands in the place of a feed-forward.
+std::vector<moetrain::MoeConfig*> feed_forward_layers(Recipe& recipe);
+
+/// Of a router whose hidden layer is as wide as there are experts, unless it is told: from now on as it is.
+void keep_hidden_width(moetrain::MoeConfig& config);
 
 /// The tensor as the parent has it.
 MadeTensor same_tensor(const StoredWeights::Tensor& tensor, size_t parent = 0);

@@ -185,15 +185,13 @@ void set_hidden(Recipe& recipe, LayerPart part, int64_t hidden) {
     recipe.model.ffn_hidden = hidden;
     return;
   }
-  const auto set = [&](moetrain::MoeConfig& config) {
+  for (moetrain::MoeConfig* layer : feed_forward_layers(recipe)) {
     if (part == LayerPart::kExperts) {
-      config.hidden = hidden;
-    } else if (config.shared_hidden > 0) {
-      config.shared_hidden = hidden;
+      layer->hidden = hidden;
+    } else if (layer->shared_hidden > 0) {
+      layer->shared_hidden = hidden;
     }
-  };
-  set(recipe.moe);
-  for (moetrain::MoeConfig& named : recipe.moe.named) set(named);
+  }
 }
 
 Offspring plan_narrow(const std::vector<Parent>& parents, const parallel::OwnKeys& keys) {
@@ -204,6 +202,7 @@ Offspring plan_narrow(const std::vector<Parent>& parents, const parallel::OwnKey
   const double bound = n.use ? recorded_bound(parent.recipe) : 0.0;
   std::map<std::string, MadeTensor> changed;
   for (const ExpertBlock& block : expert_blocks_of(parent.recipe)) {
+    if (block.slot != moetrain::Slot::kFeedForward) continue;
     const Units units = units_of(n, block);
     if (units.tensors.empty()) continue;
     std::vector<std::vector<int64_t>> kept;

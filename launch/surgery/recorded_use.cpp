@@ -13,6 +13,7 @@ namespace {
 /// Before the fingerprint, which says less.
 void check_shapes(const ExpertUse& use, const std::string& path, const Recipe& recipe) {
   for (const ExpertBlock& block : expert_blocks_of(recipe)) {
+    if (block.slot != moetrain::Slot::kFeedForward) continue;
     layer_use(use, path, block.number, block.moe ? LayerPart::kExperts : LayerPart::kDense,
               block.moe ? block.moe->experts : 1);
   }
@@ -32,6 +33,10 @@ RecordedUse::RecordedUse(const UseConfig& config, const Parent& parent) : path_(
 }
 
 const LayerUse& RecordedUse::layer(const ExpertBlock& block, LayerPart part) const {
+  if (block.slot != moetrain::Slot::kFeedForward) {
+    parallel::user_error(path_, ": holds no use of the experts in the place of block ", block.number,
+                         "'s attention; legal: by = \"list\", \"norm\" or \"random\"");
+  }
   return layer_use(use_, path_, block.number, part, part == LayerPart::kExperts ? block.moe->experts : 1);
 }
 
@@ -42,6 +47,10 @@ at::Tensor RecordedUse::sum(const ExpertBlock& block, LayerPart part, at::Tensor
 std::vector<double> RecordedUse::units(const ExpertBlock& block, LayerPart part, at::Tensor LayerUse::*of,
                                        int64_t expert) const {
   const int64_t units = layer(block, part).units.at(static_cast<size_t>(expert));
+  if (units == 0) {
+    parallel::user_error(path_, ": holds no hidden units of the experts of block ", block.number,
+                         " (which share weights, or work on whole sequences); legal: by = \"norm\"");
+  }
   const at::Tensor sum_F = sum(block, part, of)[expert].narrow(0, 0, units).contiguous();
   return {sum_F.const_data_ptr<double>(), sum_F.const_data_ptr<double>() + units};
 }

@@ -47,12 +47,10 @@ MadeTensor means_of_rows(const StoredWeights::Tensor& tensor, const std::vector<
 template <class Rows>
 Offspring with_sets(const Parent& parent, const std::vector<int64_t>& sets, const Rows& rows) {
   Offspring made{.recipe = parent.recipe, .tensors = {}};
+  for (moetrain::MoeConfig* layer : feed_forward_layers(made.recipe)) layer->expert_weights = sets;
   std::map<std::string, MadeTensor> changed;
   for (const ExpertBlock& block : expert_blocks_of(parent.recipe)) {
     if (!block.moe || block.slot != moetrain::Slot::kFeedForward) continue;
-    const auto is_its = [&](const moetrain::MoeConfig& layer) { return layer.name == block.moe->name; };
-    moetrain::MoeConfig& all = made.recipe.moe;
-    (is_its(all) ? all : *std::ranges::find_if(all.named, is_its)).expert_weights = sets;
     for (const ExpertTensor& tensor : expert_tensors(parent, block)) {
       if (!tensor.of_router) changed[tensor.tensor->name] = means_of_rows(*tensor.tensor, rows(block));
     }

@@ -9,11 +9,13 @@
 #include "launch/models/model_builder.h"
 #include "launch/models/trained_model.h"
 #include "launch/ranks/processor.h"
+#include "launch/recipe/recipe_model.h"
 #include "launch/recipe/rules.h"
 #include "launch/runs/run_folder.h"
 #include "launch/runs/token_file.h"
 #include "launch/training/measure_profile.h"
 #include "launch/training/overlap.h"
+#include "parallel/base/nearest.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -115,6 +117,11 @@ std::shared_ptr<moetrain::Model> TrainingSetup::load_teacher() const {
     if (trained.recipe.model.kind != recipe.model.kind) {
       parallel::user_error(key, " = \"", folder.string(), "\" is a \"", trained.recipe.model.kind,
                            "\", the student a \"", recipe.model.kind, "\"; legal: the same model.kind");
+    }
+    const std::vector<std::string> theirs = data::task_names(trained.recipe.tasks);
+    if (goes_by_tasks(trained.recipe) && theirs != data::task_names(recipe.tasks)) {
+      parallel::user_error(key, " = \"", folder.string(), "\" goes by its tasks, ", parallel::list_names(theirs),
+                           "; legal: a student with tasks.names in that order");
     }
     teacher = std::move(trained.model);
   });

@@ -57,8 +57,11 @@ void Trainer::check_finite() {
 /// With what to do about it. What this process saved of weights that turn out to be of no use is no checkpoint any
 /// more, so that a resumption takes the one before.
 void Trainer::end_diverged(const Diverged& fault) const {
-  DivergenceFacts facts{.update = update_, .begun = begun_};
-  if (last_saved_ == update_ && begun_ < update_) facts.aside = set_aside(checkpoint_path(folder_.path, update_));
+  // What a stage began with is the one before's, of which this one says nothing.
+  const bool at_seam = history_.size() > 1 && update_ == setup_->part.begin;
+  DivergenceFacts facts{.update = update_, .begun = at_seam ? -1 : begun_};
+  if (!at_seam && last_saved_ == update_ && begun_ < update_)
+    facts.aside = set_aside(checkpoint_path(folder_.path, update_));
   const std::vector<int64_t> there = checkpoint_updates(folder_.path);
   if (!there.empty()) facts.saved = there.back();
   if (there.size() > 1) facts.before = there[there.size() - 2];
@@ -66,6 +69,7 @@ void Trainer::end_diverged(const Diverged& fault) const {
 }
 
 Trainer::End Trainer::train_stage() {
+  page_faults_ = parallel::page_faults();  // those of setting up are no update's
   std::optional<PrefetchedBatches> reader;
   while (update_ < setup_->length && !given_up()) {
     if (!reader) reader.emplace(*setup_->batches, update_, setup_->length);

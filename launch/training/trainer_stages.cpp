@@ -105,10 +105,10 @@ void Trainer::prepare(const std::filesystem::path& checkpoint) {
     if (stages_.front().name.empty()) return;
     try {
       there = StageHistory::from_text(read_checkpoint_info(checkpoint).stages, checkpoint.string());
-      there.check_begins(stages_, checkpoint.string());
     } catch (const parallel::UserError&) {
-      there = {};  // read_state says so
+      return;  // read_state says so
     }
+    there.check_begins(stages_, checkpoint.string());  // of a sound one: an older would be of other stages too
   });
   // A file that one rank alone cannot read is nobody's.
   const std::vector<std::string> of_ranks = parallel::gather_texts(*of_run_.control, there.to_text());

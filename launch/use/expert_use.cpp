@@ -25,8 +25,10 @@ void check_use_of(const ExpertUse& use, const std::filesystem::path& path, const
                   const std::string& place) {
   const std::string fingerprint = weights.fingerprint();
   if (fingerprint.empty()) {
-    user_error(place, " is a folder without checksums, so that nobody can tell whether ", path.string(),
-               " is the use of it; legal: a run folder, such as `moetrain import` makes");
+    user_error(place,
+               " has no checksums (a Hugging Face folder, or the model before a stage, which is not there yet), ",
+               "so that nobody can tell whether ", path.string(),
+               " is the use of it; legal: `moetrain transform` of a run ", "folder, or another way to choose");
   }
   if (fingerprint == use.fingerprint) return;
   user_error(path.string(), " is the use of another model: recorded of ", use.run, " after update ", use.update,

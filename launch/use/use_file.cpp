@@ -154,10 +154,11 @@ std::vector<std::string> read_names(const Hdf5File& file) {
   for (size_t begin = 0; begin < all.size();) {
     const size_t end = all.find('\0', begin);
     if (end == std::string::npos) bad(file, "'/use/groups' does not end in a zero byte");
+    if (std::ssize(names) == kMostGroups) bad(file, "'/use/groups' names more than ", kMostGroups, " groups");
     names.push_back(all.substr(begin, end - begin));
     begin = end + 1;
   }
-  if (names.empty() || std::ssize(names) > kMostGroups) bad(file, "'/use/groups' names ", names.size(), " groups");
+  if (names.empty()) bad(file, "'/use/groups' names no group");
   return names;
 }
 

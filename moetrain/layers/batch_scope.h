@@ -40,10 +40,10 @@ struct BatchScope {
   DrawKey draws = {};
   int64_t update = 0;  // updates done before this one: what a loss's window of steps is held against
   /// By number of the layer (LayerSite): choices of each expert, int64 [E], summed over the global micro-batches of
-  /// this update before this one (of RoutingDecision::global_choices_E); empty, or undefined for a block, where there
+  /// this update before this one (of RoutingDecision::global_choices_E); empty, or undefined for a layer, where there
   /// are none.
   std::vector<at::Tensor> earlier_choices = {};
-  LayerObserver* observer = nullptr;  // is told of every layer; null: nobody is
+  LayerObserver* observer = nullptr;  // is told of every feed-forward and MoeLayer; null: nobody is
   // Filled by the model:
   int64_t global_sequences = 0;  // of the whole micro-batch, all ranks
   at::Tensor sequence_T = {};    // int64, CPU: number of each token's sequence in the micro-batch; undefined: none

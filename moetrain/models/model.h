@@ -13,6 +13,7 @@
 #include "moetrain/models/document_shape.h"
 #include "moetrain/models/model_config.h"
 #include "moetrain/models/recompute.h"
+#include "moetrain/moe/layer_observer.h"
 #include "moetrain/moe/moe_layer.h"
 #include "parallel/mesh/matrix_parts.h"
 

@@ -31,7 +31,8 @@ struct ObservedExperts {
   std::function<at::Tensor(const at::Tensor& rows_RD, const std::vector<int64_t>& rows_per_expert)> hidden = {};
 };
 
-/// Is told of every layer of a pass, in evaluation (PassScope::observer), on ranks that hold the model whole.
+/// Is told of every feed-forward and MoeLayer of a pass, not of attention modules, in evaluation (PassScope::observer),
+/// on ranks that hold the model whole.
 class LayerObserver {
  public:
   virtual ~LayerObserver() = default;

@@ -16,7 +16,7 @@ namespace moetrain {
 
 class Router : public torch::nn::Module {
  public:
-  /// tokens_TD: the normed input of the block's feed-forward slot. Collective over the scope's group.
+  /// tokens_TD: the normed input of the slot in which the layer stands. Collective over the scope's group.
   virtual RoutingDecision forward(const at::Tensor& tokens_TD, const RoutingContext& context) = 0;
 
   /// Called once after each update, on every rank, with the sum of global_choices_E over all micro-batches of the

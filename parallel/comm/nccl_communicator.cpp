@@ -262,6 +262,8 @@ at::Device open_device(int64_t local_rank) {
   }
   // Kernels of several communicators start in the order in which the host calls, which is the same on every rank.
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*replace=*/0);
+  // A communicator connects for all its algorithms when it is made, not for each at its first use.
+  setenv("NCCL_RUNTIME_CONNECT", "0", /*replace=*/0);
   check_internal(at::detail::getCUDAHooks().hasCUDA(), "LibTorch was asked for CUDA before its CUDA half was loaded");
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};

@@ -39,12 +39,18 @@ c10::DataPtr KeptMemory::allocate(size_t bytes) {
     block = fitting(capacity);
     if (block == nullptr) {
       make_room(capacity);
-      ++use_.fresh;
+    } else {
+      hand_out(block->capacity);
     }
-    use_.in_use += block == nullptr ? capacity : block->capacity;
-    use_.most_in_use = std::max(use_.most_in_use, use_.in_use);
   }
-  if (block == nullptr) *(block = fresh(capacity)) = {this, capacity, 0};
+  if (block == nullptr) {
+    *(block = fresh(capacity)) = {this, capacity, 0};
+    if (capacity >= kLeast) {
+      const std::lock_guard lock(mutex_);
+      ++use_.fresh;
+      hand_out(capacity);
+    }
+  }
   void* const data = reinterpret_cast<char*>(block) + kHead;
   return {data, data, &give_back, c10::Device(c10::DeviceType::CPU)};
 }
@@ -57,13 +63,12 @@ KeptMemory::Block* KeptMemory::fresh(int64_t capacity) {
     if (capacity < kLeast) throw;
   }
   release();  // perhaps that is what the system lacks
-  try {
-    return block();
-  } catch (const c10::Error&) {
-    const std::lock_guard lock(mutex_);
-    use_.in_use -= capacity;
-    throw;
-  }
+  return block();
+}
+
+void KeptMemory::hand_out(int64_t capacity) {
+  use_.in_use += capacity;
+  use_.most_in_use = std::max(use_.most_in_use, use_.in_use);
 }
 
 void KeptMemory::give_back(void* data) {

@@ -56,6 +56,7 @@ class KeptMemory : public c10::Allocator {
   Block* fresh(int64_t capacity);
   // With the mutex held.
   Block* fitting(int64_t capacity);
+  void hand_out(int64_t capacity);
   void make_room(int64_t capacity);
   void drop_oldest();
 

@@ -202,9 +202,13 @@ TEST_F(PlanTruth, BytesByAxis) {
     for (const auto& [axis, bytes] : measured) {
       const auto found = predicted.find(axis);
       const int64_t told = found == predicted.end() ? 0 : found->second.bytes;
-      const bool expected = axis == "expert" && !certain;  // on average only
+      // On average only; nearly, where one share of crossing rows stands for layers of which some have no backward.
+      const bool in_part = certain && !recipe.train.frozen.empty();
+      const bool expected = axis == "expert" && (!certain || in_part);
       if (expected) {
-        EXPECT_NEAR(static_cast<double>(told), static_cast<double>(bytes), 0.5 * static_cast<double>(bytes));
+        EXPECT_NEAR(static_cast<double>(told), static_cast<double>(bytes),
+                    (in_part ? 0.01 : 0.5) * static_cast<double>(bytes))
+            << each.name;
       } else {
         EXPECT_EQ(told, bytes) << axis << " of " << each.name << ", " << work.mesh.describe();
       }

@@ -7,6 +7,7 @@
 
 #include "launch/models/model_builder.h"
 #include "launch/planning/memory_model.h"
+#include "parallel/dispatch/autograd_compute.h"
 #include "tests/launch/planning/planning_support.h"
 
 namespace {
@@ -50,8 +51,9 @@ std::vector<moetrain::ExpertWeight> scales(const moetrain::ExpertShape& shape, c
   return weights;
 }
 
+/// What its weights would do is not looked at.
 std::shared_ptr<const parallel::ExpertCompute> nothing(const moetrain::ExpertShape&, const moetrain::MoeConfig&) {
-  return nullptr;
+  return std::make_shared<parallel::AutogradCompute>([](const at::Tensor& rows_ND, const auto&) { return rows_ND; });
 }
 
 TEST(ParameterTable, AnExpertKindIsSharedOutByItsHiddenUnitsOrNotAtAll) {

@@ -237,6 +237,12 @@ TEST_F(Stages, MayBeAddedBehindThoseThatHaveBegunAndNotBefore) {
   launch::Recipe swapped = recipe;
   swapped.train.stages = "dense, grown";
   EXPECT_THROW(run(swapped, /*resume=*/true), parallel::UserError);
+  const std::vector<int64_t> saved = launch::checkpoint_updates(recipe.run.folder);
+  swapped = recipe;
+  swapped.stages.push_back({.name = "plain", .keys = {{"train.length", "\"3u\""}}});
+  swapped.train.stages = "dense, plain";
+  EXPECT_THROW(run(swapped, /*resume=*/true), parallel::UserError);
+  EXPECT_EQ(launch::checkpoint_updates(recipe.run.folder), saved) << "what was saved of other stages stays";
   launch::Recipe without = recipe;
   without.train.stages.clear();
   without.stages.clear();
