@@ -65,22 +65,19 @@ Offspring plan_add_null(const std::vector<Parent>& parents, const parallel::OwnK
   const auto& config = keys.get<AddNullConfig>();
   const Parent& parent = parents.front();
   Offspring made{.recipe = parent.recipe, .tensors = {}};
-  std::map<std::string, MadeTensor> changed;
+  ChangedTensors changed;
   bool any = false;
   for (const ExpertBlock& block : expert_blocks_of(parent.recipe)) {
     if (!block.moe || block.slot != moetrain::Slot::kFeedForward) continue;
     any = true;
     check_block(parent, block);
     for (const ExpertTensor& tensor : expert_tensors(parent, block)) {
-      if (tensor.of_router) changed[tensor.tensor->name] = with_rows(tensor, config.experts);
+      if (tensor.of_router) changed[tensor.tensor->name] = {with_rows(tensor, config.experts)};
     }
   }
   if (!any) user_error(parent.place, " has no block with experts; legal: a mixture, or --operation copy first");
   for (moetrain::MoeConfig* layer : feed_forward_layers(made.recipe)) set_nulls(*layer, config);
-  for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
-    const auto found = changed.find(tensor.name);
-    made.tensors.push_back(found == changed.end() ? same_tensor(tensor) : found->second);
-  }
+  made.tensors = tensors_with(parent, changed);
   return made;
 }
 

@@ -150,18 +150,22 @@ void set_experts(Recipe& recipe, const std::vector<ExpertBlock>& blocks, const C
   for (moetrain::MoeConfig& layer : recipe.moe.named) set_experts_of(layer, blocks, chosen);
 }
 
-std::vector<moetrain::MoeConfig*> feed_forward_layers(Recipe& recipe) {
+std::vector<moetrain::MoeConfig*> layers_of(Recipe& recipe, const std::vector<ExpertBlock>& blocks) {
   std::vector<moetrain::MoeConfig*> layers;
-  const auto add = [&](moetrain::MoeConfig& layer, const std::vector<ExpertBlock>& blocks) {
-    const bool stands = std::ranges::any_of(blocks, [&](const ExpertBlock& block) {
-      return block.moe && block.slot == moetrain::Slot::kFeedForward && block.moe->name == layer.name;
-    });
-    if (stands) layers.push_back(&layer);
+  const auto add = [&](moetrain::MoeConfig& layer) {
+    const bool holds = std::ranges::any_of(
+        blocks, [&](const ExpertBlock& block) { return block.moe && block.moe->name == layer.name; });
+    if (holds) layers.push_back(&layer);
   };
-  const std::vector<ExpertBlock> blocks = expert_blocks_of(recipe);
-  add(recipe.moe, blocks);
-  for (moetrain::MoeConfig& layer : recipe.moe.named) add(layer, blocks);
+  add(recipe.moe);
+  for (moetrain::MoeConfig& layer : recipe.moe.named) add(layer);
   return layers;
+}
+
+std::vector<moetrain::MoeConfig*> feed_forward_layers(Recipe& recipe) {
+  std::vector<ExpertBlock> blocks = expert_blocks_of(recipe);
+  std::erase_if(blocks, [](const ExpertBlock& block) { return block.slot != moetrain::Slot::kFeedForward; });
+  return layers_of(recipe, blocks);
 }
 
 void keep_hidden_width(moetrain::MoeConfig& config) {
@@ -177,6 +181,19 @@ void keep_hidden_width(moetrain::MoeConfig& config) {
 
 MadeTensor same_tensor(const StoredWeights::Tensor& tensor, size_t parent) {
   return {tensor, {rows_of(tensor, 0, tensor.shape.front(), parent)}};
+}
+
+std::vector<MadeTensor> tensors_with(const Parent& parent, const ChangedTensors& changed) {
+  std::vector<MadeTensor> tensors;
+  for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
+    const auto found = changed.find(tensor.name);
+    if (found == changed.end()) {
+      tensors.push_back(same_tensor(tensor));
+    } else {
+      tensors.insert(tensors.end(), found->second.begin(), found->second.end());
+    }
+  }
+  return tensors;
 }
 
 Slab rows_of(const StoredWeights::Tensor& tensor, int64_t first, int64_t count, size_t parent) {

@@ -1,6 +1,7 @@
 // Which rows of which tensors belong to which expert: what operations on single experts walk.
 // defines: ExpertBlock, expert_blocks_of, ExpertTensor, expert_tensors, ChosenExperts, set_experts,
-// feed_forward_layers, keep_hidden_width, same_tensor, rows_of, number_list
+// layers_of, feed_forward_layers, keep_hidden_width, same_tensor, ChangedTensors,
+// tensors_with, rows_of, number_list
 #pragma once
 #include <map>
 #include <optional>
@@ -47,7 +48,8 @@ using ChosenExperts = std::map<std::pair<int64_t, moetrain::Slot>, std::vector<i
 /// of the last kind.
 void set_experts(Recipe& recipe, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen);
 
-/// [moe] and each [layer.NAME], as far as it stands in the place of a feed-forward.
+/// [moe] and each [layer.NAME], as far as one of these blocks holds it; and of all blocks the feed-forwards' places.
+std::vector<moetrain::MoeConfig*> layers_of(Recipe& recipe, const std::vector<ExpertBlock>& blocks);
 std::vector<moetrain::MoeConfig*> feed_forward_layers(Recipe& recipe);
 
 /// Of a router whose hidden layer is as wide as there are experts, unless it is told: from now on as it is.
@@ -55,6 +57,12 @@ void keep_hidden_width(moetrain::MoeConfig& config);
 
 /// The tensor as the parent has it.
 MadeTensor same_tensor(const StoredWeights::Tensor& tensor, size_t parent = 0);
+
+/// By name of a parent's tensor, what it becomes: one, or several.
+using ChangedTensors = std::map<std::string, std::vector<MadeTensor>>;
+
+/// All tensors of the parent, in its order, the others as it has them.
+std::vector<MadeTensor> tensors_with(const Parent& parent, const ChangedTensors& changed);
 
 /// Rows first to first + count of it.
 Slab rows_of(const StoredWeights::Tensor& tensor, int64_t first, int64_t count, size_t parent = 0);

@@ -1,7 +1,6 @@
 // Experts are added to a mixture (ModuleFormer's insertion, Shen et al. 2023).
 #include <algorithm>
 #include <numeric>
-#include <set>
 
 #include "launch/surgery/expert_rows.h"
 #include "parallel/base/fault.h"
@@ -108,7 +107,7 @@ Offspring plan_grow(const std::vector<Parent>& parents, const parallel::OwnKeys&
   const std::vector<ExpertBlock> blocks = expert_blocks_of(parent.recipe);
   Offspring made{.recipe = parent.recipe, .tensors = {}};
   ChosenExperts experts;
-  std::map<std::string, std::vector<MadeTensor>> changed;
+  ChangedTensors changed;
   for (const ExpertBlock& block : blocks) {
     if (!block.moe) continue;
     if (block.kinds.size() > 1) {
@@ -143,23 +142,9 @@ Offspring plan_grow(const std::vector<Parent>& parents, const parallel::OwnKeys&
   if (experts.empty()) user_error(parent.place, " has no block with experts; legal: a mixture, or --operation copy");
   set_experts(made.recipe, blocks, experts);
   if (config.apart) {
-    std::set<std::string> in_use;
-    for (const ExpertBlock& block : blocks) {
-      if (block.moe) in_use.insert(block.moe->name);
-    }
-    if (in_use.contains("")) name_apart(made.recipe.moe, config);
-    for (moetrain::MoeConfig& named : made.recipe.moe.named) {
-      if (in_use.contains(named.name)) name_apart(named, config);
-    }
+    for (moetrain::MoeConfig* layer : layers_of(made.recipe, blocks)) name_apart(*layer, config);
   }
-  for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
-    const auto found = changed.find(tensor.name);
-    if (found == changed.end()) {
-      made.tensors.push_back(same_tensor(tensor));
-    } else {
-      for (MadeTensor& one : found->second) made.tensors.push_back(std::move(one));
-    }
-  }
+  made.tensors = tensors_with(parent, changed);
   return made;
 }
 

@@ -200,7 +200,7 @@ Offspring plan_narrow(const std::vector<Parent>& parents, const parallel::OwnKey
   Narrowing n{config, parent, owners().at(config.of), unit_rules().at(config.by), {}};
   if (n.rule.recorded != nullptr) n.use.emplace(config.recorded, parent);
   const double bound = n.use ? recorded_bound(parent.recipe) : 0.0;
-  std::map<std::string, MadeTensor> changed;
+  ChangedTensors changed;
   for (const ExpertBlock& block : expert_blocks_of(parent.recipe)) {
     if (block.slot != moetrain::Slot::kFeedForward) continue;
     const Units units = units_of(n, block);
@@ -210,7 +210,7 @@ Offspring plan_narrow(const std::vector<Parent>& parents, const parallel::OwnKey
       kept.push_back(largest(worth_of(n, block, units, expert), config.hidden, bound));
     }
     for (const StoredWeights::Tensor* tensor : units.tensors) {
-      changed[tensor->name] = narrowed(*tensor, n.owner, kept);
+      changed[tensor->name] = {narrowed(*tensor, n.owner, kept)};
     }
   }
   if (changed.empty()) {
@@ -220,10 +220,7 @@ Offspring plan_narrow(const std::vector<Parent>& parents, const parallel::OwnKey
   }
   Offspring made{.recipe = parent.recipe, .tensors = {}};
   set_hidden(made.recipe, n.owner.part, config.hidden);
-  for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
-    const auto found = changed.find(tensor.name);
-    made.tensors.push_back(found == changed.end() ? same_tensor(tensor) : found->second);
-  }
+  made.tensors = tensors_with(parent, changed);
   return made;
 }
 

@@ -153,13 +153,15 @@ Offspring plan_prune(const std::vector<Parent>& parents, const parallel::OwnKeys
   std::optional<RecordedUse> use;
   if (prune_rules().at(config.by).recorded) use.emplace(config.recorded, parent);
   ChosenExperts kept;
-  std::map<std::string, MadeTensor> changed;
+  ChangedTensors changed;
   int64_t layer = 0;
   for (const ExpertBlock& block : blocks) {
     if (!block.moe) continue;
     const std::vector<int64_t> own = kept_of({config, parent, blocks, block, layer++, use});
     for (const ExpertTensor& tensor : expert_tensors(parent, block)) {
-      changed[tensor.tensor->name] = kept_rows(tensor, own);
+      std::vector<MadeTensor>& of = changed[tensor.tensor->name];  // none: of a kind that is gone
+      of = {kept_rows(tensor, own)};
+      if (of.front().of.shape.front() == 0) of.clear();
     }
     kept[block.place()] = own;
   }
@@ -169,11 +171,7 @@ Offspring plan_prune(const std::vector<Parent>& parents, const parallel::OwnKeys
     made.recipe.moe.top_k = config.top_k;
     for (moetrain::MoeConfig& named : made.recipe.moe.named) named.top_k = config.top_k;
   }
-  for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
-    const auto found = changed.find(tensor.name);
-    MadeTensor one = found == changed.end() ? same_tensor(tensor) : found->second;
-    if (one.of.shape.front() > 0) made.tensors.push_back(std::move(one));  // else a kind that is gone
-  }
+  made.tensors = tensors_with(parent, changed);
   return made;
 }
 

@@ -48,18 +48,15 @@ template <class Rows>
 Offspring with_sets(const Parent& parent, const std::vector<int64_t>& sets, const Rows& rows) {
   Offspring made{.recipe = parent.recipe, .tensors = {}};
   for (moetrain::MoeConfig* layer : feed_forward_layers(made.recipe)) layer->expert_weights = sets;
-  std::map<std::string, MadeTensor> changed;
+  ChangedTensors changed;
   for (const ExpertBlock& block : expert_blocks_of(parent.recipe)) {
     if (!block.moe || block.slot != moetrain::Slot::kFeedForward) continue;
     for (const ExpertTensor& tensor : expert_tensors(parent, block)) {
-      if (!tensor.of_router) changed[tensor.tensor->name] = means_of_rows(*tensor.tensor, rows(block));
+      if (!tensor.of_router) changed[tensor.tensor->name] = {means_of_rows(*tensor.tensor, rows(block))};
     }
   }
   if (changed.empty()) user_error(parent.place, " has no block with experts; legal: a mixture");
-  for (const StoredWeights::Tensor& tensor : parent.weights->tensors()) {
-    const auto found = changed.find(tensor.name);
-    made.tensors.push_back(found == changed.end() ? same_tensor(tensor) : found->second);
-  }
+  made.tensors = tensors_with(parent, changed);
   return made;
 }
 

@@ -37,6 +37,16 @@ class TrainerTest : public testing::Test {
     launch::Trainer trainer(recipe, test_groups(recipe.mesh), at::kCPU, interrupt_, {.resume = resume});
     return trainer.run();
   }
+  /// `parts` is stopped after 3 updates and goes on; both are 6 long.
+  void expect_the_same_bits_in_two_parts(const launch::Recipe& whole, launch::Recipe parts) {
+    EXPECT_EQ(run(whole), launch::Trainer::End::kDone);
+    parts.train.length = {3, parallel::Unit::kUpdates};
+    run(parts);
+    parts.train.length = whole.train.length;
+    run(parts, /*resume=*/true);
+    const auto a = saved_parameters(whole, 6), b = saved_parameters(parts, 6);
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << i;
+  }
   launch::Recipe recipe_in(const std::string& run_folder, const std::string& precision) {
     launch::Recipe recipe = tiny_recipe(corpus_);
     recipe.run.folder = folder_.path() / run_folder;
