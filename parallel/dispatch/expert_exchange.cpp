@@ -32,10 +32,6 @@ std::vector<Rows> exchange_counts(Communicator& group, const Rows& own, at::Devi
   return rows;
 }
 
-/// A chunk should ask the same of all links, so an expert's rows lie in parts of which each has its share of every
-/// rank's rows. So many parts for all experts of a rank together: two for a sixteenth of its rows.
-constexpr int64_t kPartsOfStream = 32;
-
 }  // namespace
 
 int64_t RowChunk::sent_rows() const { return sum(sent); }
@@ -82,55 +78,30 @@ void Departure::wait() {
 
 ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device,
                                at::Tensor token_R)
-    : group_(group), device_(device), token_R_(std::move(token_R)), rows_(sum(rows_per_expert)), receive_rows_(rows_) {
-  const Mesh& mesh = *group.mesh;
-  if (alone()) {
-    rows_BE_.push_back(rows_per_expert);
-  } else {
-    rows_BE_ = exchange_counts(mesh.experts(), rows_per_expert, device);
-  }
-  rows_E_.assign(rows_per_expert.size(), 0);
-  for (const Rows& rows : rows_BE_) std::ranges::transform(rows_E_, rows, rows_E_.begin(), std::plus<>());
-  for (int64_t x = 0; x < mesh.shape().expert; ++x) {
-    const auto first = rows_E_.begin() + group.map.first(x);
-    rows_of_.push_back(std::accumulate(first, first + group.map.count(x), int64_t{0}));
-  }
+    : group_(group),
+      device_(device),
+      token_R_(std::move(token_R)),
+      streams_(alone() ? std::vector<Rows>{rows_per_expert}
+                       : exchange_counts(group.mesh->experts(), rows_per_expert, device),
+               group.map, alone() ? 0 : group.mesh->experts().rank()),
+      rows_(sum(rows_per_expert)),
+      receive_rows_(rows_) {
   if (alone()) return;
-  const double share = static_cast<double>(sum(rows_of_)) / static_cast<double>(mesh.shape().expert);
-  receive_rows_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(mesh.config().receive_bound * share)));
-  const int64_t most = *std::ranges::max_element(rows_of_);
-  passes_ = std::max<int64_t>(1, (most + receive_rows_ - 1) / receive_rows_);
-}
-
-/// The rows bound for rank x of the expert axis lie one after another in a stream: sorted by expert, then by part, then
-/// by the rank they come from. Calls action(source, expert, first, rows) for each block of it, cut to the rank's
-/// window; first: of the source's rows for this expert.
-template <class Action>
-void ExpertExchange::for_each_block(int64_t x, const Window& window, Action&& action) const {
-  const int64_t first = group_.map.first(x), count = group_.map.count(x);
-  const int64_t begin = window.begin[static_cast<size_t>(x)], end = window.end[static_cast<size_t>(x)];
-  const int64_t parts = (kPartsOfStream + count - 1) / std::max<int64_t>(1, count);
-  int64_t place = 0;
-  for (int64_t e = first; e < first + count; ++e) {
-    const auto expert = static_cast<size_t>(e);
-    if (place + rows_E_[expert] <= begin || place >= end) {
-      place += rows_E_[expert];
-      continue;
-    }
-    for (int64_t part = 0; part < parts; ++part) {
-      for (size_t b = 0; b < rows_BE_.size(); ++b) {
-        const auto [of_source, rows] = even_part(rows_BE_[b][expert], part, parts);
-        const int64_t from = std::max(begin, place), to = std::min(end, place + rows);
-        if (to > from) action(b, expert, of_source + from - place, to - from);
-        place += rows;
-      }
-    }
+  const Mesh& mesh = *group.mesh;
+  int64_t all = 0, most = 0;
+  for (int64_t x = 0; x < mesh.shape().expert; ++x) {
+    all += streams_.rows(x);
+    most = std::max(most, streams_.rows(x));
   }
+  const double share = static_cast<double>(all) / static_cast<double>(mesh.shape().expert);
+  receive_rows_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(mesh.config().receive_bound * share)));
+  passes_ = std::max<int64_t>(1, (most + receive_rows_ - 1) / receive_rows_);
 }
 
 ExpertExchange::Window ExpertExchange::window(int64_t pass, int64_t chunk, int64_t chunks) const {
   Window window;
-  for (const int64_t rows : rows_of_) {
+  for (int64_t x = 0; x < group_.mesh->shape().expert; ++x) {
+    const int64_t rows = streams_.rows(x);
     const int64_t begin = std::min(rows, pass * receive_rows_), end = std::min(rows, begin + receive_rows_);
     const auto [first, count] = even_part(end - begin, chunk, chunks);
     window.begin.push_back(begin + first);
@@ -175,9 +146,10 @@ std::shared_ptr<const HostExchange> ExpertExchange::by_host(const RowChunks& cut
       between.rows_SX.assign(ranks, Rows(ranks, 0));
       for (size_t x = 0; x < ranks; ++x) {
         const auto rank = static_cast<int64_t>(x);
-        for_each_block(rank, window, [&](size_t b, size_t, int64_t, int64_t n) {
-          if (b % parts == part) between.rows_SX[b / parts][x] += n;
-        });
+        for (const RowBlock& block : streams_.blocks(rank, window.begin[x], window.end[x])) {
+          const auto b = static_cast<size_t>(block.source);
+          if (b % parts == part) between.rows_SX[b / parts][x] += block.rows;
+        }
       }
     }
   }
@@ -187,17 +159,13 @@ std::shared_ptr<const HostExchange> ExpertExchange::by_host(const RowChunks& cut
 
 /// Adds this rank's rows of the chunk to `wire`.
 RowChunk ExpertExchange::make_chunk(const Window& window, Rows& wire) const {
-  const Mesh& mesh = *group_.mesh;
-  const auto own = static_cast<size_t>(mesh.experts().rank());
-  Rows first_E(rows_BE_[own].size(), 0);  // of this rank's rows, sorted by expert
-  std::exclusive_scan(rows_BE_[own].begin(), rows_BE_[own].end(), first_E.begin(), int64_t{0});
   RowChunk chunk;
-  for (int64_t x = 0; x < mesh.shape().expert; ++x) {
+  for (size_t x = 0; x < window.begin.size(); ++x) {
     const size_t before = wire.size();
-    for_each_block(x, window, [&](size_t b, size_t e, int64_t from, int64_t rows) {
-      if (b != own) return;
-      for (int64_t i = 0; i < rows; ++i) wire.push_back(first_E[e] + from + i);
-    });
+    for (const RowBlock& block : streams_.own_blocks(static_cast<int64_t>(x), window.begin[x], window.end[x])) {
+      const int64_t first = streams_.first_own_row(block.expert) + block.first;
+      for (int64_t i = 0; i < block.rows; ++i) wire.push_back(first + i);
+    }
     chunk.sent.push_back(static_cast<int64_t>(wire.size() - before));
   }
   set_arrival(chunk, window);
@@ -210,16 +178,15 @@ void ExpertExchange::set_arrival(RowChunk& chunk, const Window& window) const {
   const auto parts = static_cast<size_t>(mesh.shape().expert_tensor),
              experts = static_cast<size_t>(mesh.shape().expert);
   const int64_t first = group_.map.first(mesh.place().expert), count = group_.map.count(mesh.place().expert);
-  const auto for_each = [&](auto&& action) {
-    for_each_block(mesh.place().expert, window, [&](size_t b, size_t e, int64_t from, int64_t n) {
-      action(b, e - static_cast<size_t>(first), from, n);
-    });
-  };
-  std::vector<Rows> rows_BE(rows_BE_.size(), Rows(static_cast<size_t>(count), 0)), first_BE = rows_BE;
-  for_each([&](size_t b, size_t e, int64_t from, int64_t n) {
-    if (rows_BE[b][e] == 0) first_BE[b][e] = from;
-    rows_BE[b][e] += n;
-  });
+  const auto own = static_cast<size_t>(mesh.place().expert);
+  const std::vector<RowBlock> blocks = streams_.blocks(mesh.place().expert, window.begin[own], window.end[own]);
+  std::vector<Rows> rows_BE(static_cast<size_t>(streams_.sources()), Rows(static_cast<size_t>(count), 0)),
+      first_BE = rows_BE;
+  for (const RowBlock& block : blocks) {
+    const auto b = static_cast<size_t>(block.source), e = static_cast<size_t>(block.expert - first);
+    if (rows_BE[b][e] == 0) first_BE[b][e] = block.first;
+    rows_BE[b][e] += block.rows;
+  }
   chunk.received.assign(experts, 0);
   chunk.gathered.assign(parts, 0);
   chunk.rows_per_expert.assign(static_cast<size_t>(count), 0);
@@ -238,9 +205,11 @@ void ExpertExchange::set_arrival(RowChunk& chunk, const Window& window) const {
     }
   }
   Rows arrival;
-  for_each([&](size_t b, size_t e, int64_t from, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) arrival.push_back(place_BE[b][e] + from - first_BE[b][e] + i);
-  });
+  for (const RowBlock& block : blocks) {
+    const auto b = static_cast<size_t>(block.source), e = static_cast<size_t>(block.expert - first);
+    const int64_t place_of_first = place_BE[b][e] + block.first - first_BE[b][e];
+    for (int64_t i = 0; i < block.rows; ++i) arrival.push_back(place_of_first + i);
+  }
   if (std::is_sorted(arrival.begin(), arrival.end())) return;
   const at::Tensor arrival_N = at::tensor(arrival, at::kLong);
   chunk.sorted_N =

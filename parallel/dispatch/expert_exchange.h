@@ -6,6 +6,7 @@
 
 #include "parallel/dispatch/host_exchange.h"
 #include "parallel/dispatch/permutation.h"
+#include "parallel/dispatch/row_streams.h"
 #include "parallel/mesh/mesh.h"
 
 namespace parallel {
@@ -129,8 +130,6 @@ class ExpertExchange {
     std::vector<int64_t> begin, end;
   };
   Window window(int64_t pass, int64_t chunk, int64_t chunks) const;
-  template <class Action>
-  void for_each_block(int64_t x, const Window& window, Action&& action) const;
   RowChunk make_chunk(const Window& window, std::vector<int64_t>& wire) const;
   std::shared_ptr<const HostExchange> by_host(const RowChunks& cut, int64_t chunks) const;
   Work gather(const at::Tensor& rows, const RowChunk& chunk, const After& after, at::Tensor& all) const;
@@ -139,9 +138,7 @@ class ExpertExchange {
   ExpertGroup group_;
   at::Device device_;
   at::Tensor token_R_;
-  std::vector<std::vector<int64_t>> rows_BE_;  // [b][e]: what rank b of Mesh::experts() has for expert e
-  std::vector<int64_t> rows_E_;                // for each expert, of all ranks
-  std::vector<int64_t> rows_of_;               // by rank of the expert axis: all that is bound for it
+  RowStreams streams_;
   int64_t rows_ = 0;
   int64_t receive_rows_ = 0;
   int64_t passes_ = 1;
