@@ -202,7 +202,7 @@ def main():
                 own |= {"data.file": labels, "model.classifier.classes": 2}
             if recipe.name == "skillnet.toml":
                 own |= {"data.file": kinds["tasks_"][1]}
-            if recipe.name in ("finetune.toml", "chat.toml"):
+            if recipe.name in ("finetune.toml", "chat.toml", "upcycle.toml"):
                 own |= {"train.start": ""}  # there is nothing to start from here
             if recipe.name == "moe_tuning.toml":
                 own |= {"stage.align.data.file": tokens}
@@ -212,4 +212,5 @@ def main():
             sys.exit("no recipes found")
 
 
-main()
+if __name__ == "__main__":
+    main()
