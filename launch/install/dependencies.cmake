@@ -12,6 +12,14 @@ add_library(moetrain_torch INTERFACE IMPORTED GLOBAL)
 target_include_directories(moetrain_torch SYSTEM INTERFACE
   ${MOETRAIN_TORCH}/include ${MOETRAIN_TORCH}/include/torch/csrc/api/include)
 target_link_libraries(moetrain_torch INTERFACE ${MOETRAIN_TORCH}/lib/libtorch_cpu.so ${MOETRAIN_TORCH}/lib/libc10.so)
+# The OpenMP that it runs on, for loops of our own: a second one would have a team of threads beside it.
+file(GLOB LIBTORCH_OPENMP ${MOETRAIN_TORCH}/lib/libgomp*.so* ${MOETRAIN_TORCH}/lib/libiomp*.so*)
+if(LIBTORCH_OPENMP)
+  list(GET LIBTORCH_OPENMP 0 LIBTORCH_OPENMP)
+  target_link_libraries(moetrain_torch INTERFACE ${LIBTORCH_OPENMP})
+else()
+  target_link_libraries(moetrain_torch INTERFACE gomp)
+endif()
 set(MOETRAIN_RPATH ${MOETRAIN_TORCH}/lib)
 
 find_path(NCCL_INCLUDE nccl.h HINTS ${WHEELS}/nvidia/nccl/include)

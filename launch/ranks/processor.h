@@ -4,8 +4,10 @@
 
 namespace launch {
 
-/// Compute threads and the memory of tensors of this process as a run has them: run.threads, run.keep_memory
-/// (parallel/memory/kept_memory.h). Memory once kept stays kept, whatever a later run says.
+/// Compute threads, the memory of tensors and the products of experts of this process as a run has them: run.threads,
+/// run.keep_memory (parallel/memory/kept_memory.h), run.matrix_products, which is LibTorch's own until it is measured
+/// (launch/training/product_choice.h). Memory once kept stays kept, whatever a later run says. UserError where the
+/// library is not at hand.
 void use_processor(const RunConfig& run);
 
 }  // namespace launch

@@ -1,4 +1,4 @@
-// defines: RunConfig, Device, Checks, visit
+// defines: RunConfig, Device, Checks, MatrixProducts, visit
 #pragma once
 #include <array>
 #include <cstdint>
@@ -17,6 +17,11 @@ constexpr std::array<const char*, 2> names_of(Device) { return {"cpu", "cuda"}; 
 enum class Checks { kOff, kCollectives };
 constexpr std::array<const char*, 2> names_of(Checks) { return {"off", "collectives"}; }
 
+/// Who multiplies the matrices of experts on the CPU. Other libraries round otherwise, so that only who asks for one
+/// gets other bits. kMeasured: for each size whoever is fastest on the machine at hand.
+enum class MatrixProducts { kLibTorch, kOneDnn, kOpenBlas, kMeasured };
+constexpr std::array<const char*, 4> names_of(MatrixProducts) { return {"libtorch", "onednn", "openblas", "measured"}; }
+
 /// Where and on what a run runs.
 struct RunConfig {
   std::string folder = "runs/run";
@@ -25,6 +30,7 @@ struct RunConfig {
   parallel::Enum<Precision> precision = Precision::kFloat32;
   int64_t threads = 1;
   bool keep_memory = true;
+  parallel::Enum<MatrixProducts> matrix_products = MatrixProducts::kLibTorch;
   bool deterministic = false;
   parallel::Enum<Checks> checks = Checks::kOff;
 };
@@ -40,6 +46,10 @@ void visit(RunConfig& config, Visitor& field) {
   field("keep_memory", config.keep_memory, anything(),
         "on the CPU: memory that tensors gave back is kept for the next ones, up to a quarter of the most that was in "
         "use; false: the system has it back at once, and each fresh page of it costs time");
+  field("matrix_products", config.matrix_products, anything(),
+        "who multiplies the float32 matrices of experts on the CPU: libtorch (in its wheels MKL), onednn, openblas "
+        "(Debian's libopenblas0-serial), or for each size whoever is measured to be fastest when the run begins, which "
+        "the run keeps; each has other last bits");
   field("deterministic", config.deterministic, anything(),
         "bitwise repeatable on CUDA, at a cost; on the CPU it always is");
   field("checks", config.checks, anything(),

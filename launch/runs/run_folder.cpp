@@ -24,6 +24,7 @@ const std::vector<std::string> kMayChange{"run.folder",
                                           "run.deterministic",
                                           "run.threads",
                                           "run.keep_memory",
+                                          "run.matrix_products",
                                           "run.checks",
                                           "overlap.schedule",
                                           "overlap.forward_chunks",
@@ -170,7 +171,8 @@ std::optional<Recipe> check_run_folder(const RunFolder& folder, const Recipe& re
 
 void forget_attempt(const RunFolder& folder) {
   std::error_code ignored;
-  for (const auto& path : {folder.plan(), folder.profile(), folder.trace()}) std::filesystem::remove(path, ignored);
+  for (const auto& path : {folder.plan(), folder.profile(), folder.trace(), folder.products()})
+    std::filesystem::remove(path, ignored);
   std::filesystem::remove_all(folder.came_with(), ignored);
 }
 

@@ -19,6 +19,7 @@ struct RunFolder {
   std::filesystem::path chat() const { return path / "chat.json"; }
   std::filesystem::path plan() const { return path / "plan.json"; }
   std::filesystem::path profile() const { return path / "profile.json"; }
+  std::filesystem::path products() const { return path / "products.json"; }
   std::filesystem::path trace() const { return path / "trace.json"; }
   std::filesystem::path came_with() const { return path / "hugging_face"; }  // a folder; see StartPoint
   std::filesystem::path evaluation() const { return path / "evaluation.json"; }
@@ -40,7 +41,7 @@ std::vector<ChangedKey> changed_keys(const Recipe& then, const Recipe& now);
 /// differs in a key that may not change in mid-run, naming those.
 std::optional<Recipe> check_run_folder(const RunFolder& folder, const Recipe& recipe, bool resume);
 
-/// Removes what an attempt left that a run which begins anew could take for its own: plan, profile and trace.
+/// Removes what an attempt left that a run which begins anew could take for its own: plan, profile, trace and products.
 void forget_attempt(const RunFolder& folder);
 
 /// The resolved recipe of a run, with section.key=value overrides. UserError where the folder is none.

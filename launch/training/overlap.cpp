@@ -5,6 +5,7 @@
 
 #include "launch/profiles/plan_file.h"
 #include "launch/profiles/profile_plan.h"
+#include "launch/ranks/processor_name.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/schedule/schedules.h"
@@ -14,16 +15,6 @@ namespace {
 
 using parallel::Plan;
 using parallel::user_error;
-
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    const size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return "unknown processor";
-}
 
 /// Empty where there is none.
 std::string read_text_file(const std::filesystem::path& path) {

@@ -45,7 +45,7 @@ class LaterBatches : public TrainingBatches {
 
 TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device device_, const RunPart& part_)
     : recipe(recipe_), groups(std::move(groups_)), device(device_), part(part_) {
-  use_processor(recipe.run);
+  parallel::all_ranks(*groups.control, [&] { use_processor(recipe.run); });
   // Read at the first multiplication on a GPU, which LibTorch refuses without it.
   if (recipe.run.deterministic && device.is_cuda()) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
   at::globalContext().setDeterministicAlgorithms(recipe.run.deterministic, /*warn_only=*/false);

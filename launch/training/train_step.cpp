@@ -15,6 +15,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/comm/stream_work.h"
+#include "parallel/phases/phase.h"
 
 namespace launch {
 namespace {
@@ -227,6 +228,7 @@ StepReport train_step(TrainState& state, const std::vector<MicroBatch>& batches,
   make_gradients(state, batches, targets, groups, tally, report.seconds, laps);
   tally.reduce(*groups.control, report);
   report.seconds.reduce = laps.lap();
+  const parallel::Phase phase(parallel::PhaseName::kOptimizer);
   const std::vector<at::Tensor> gradients = gradients_of(state);
   const double norm = gradient_norm(state, gradients, groups);
   if (!std::isfinite(norm) || !std::isfinite(report.total_loss())) {  // the same verdict on every rank

@@ -7,6 +7,7 @@
 #include "launch/runs/run_chat.h"
 #include "launch/runs/start_point.h"
 #include "launch/stages/seam.h"
+#include "launch/training/product_choice.h"
 #include "launch/training/stage_checks.h"
 #include "launch/training/start.h"
 #include "launch/training/trainer.h"
@@ -183,10 +184,12 @@ void Trainer::begin(const Loaded& loaded) {
 }
 
 bool Trainer::open_overlap() {
+  const auto said = [&](const std::string& text) { progress_.say(text); };
+  choose_products(recipe(), setup_->vocabulary(), folder_, groups(), said);
   const std::string machine =
       setup_->machine() + (stage().name.empty() ? "" : "; stage " + stage().title);  // whose layers it measures
   overlap_ = std::make_unique<Overlap>(recipe().overlap, folder_, groups(), machine);
-  const bool measure = overlap_->wants_profile([&](const std::string& text) { progress_.say(text); });
+  const bool measure = overlap_->wants_profile(said);
   if (!measure) overlap_->use_stored();
   return measure;
 }

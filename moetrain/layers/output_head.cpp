@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "parallel/base/fault.h"
+#include "parallel/phases/phase.h"
 
 namespace moetrain {
 namespace {
@@ -252,11 +253,13 @@ TargetTokens OutputHead::own(TargetTokens targets) const {
 }
 
 HeadLoss OutputHead::cross_entropy(const at::Tensor& hidden_TD, const TargetTokens& targets) const {
+  const parallel::Phase phase(parallel::PhaseName::kHead);
   return loss_of({hidden_TD}, weight_WD_, vocabulary_, own(targets), &cross_entropy_of);
 }
 
 HeadLoss OutputHead::two_pass(const at::Tensor& hidden_p_TD, const at::Tensor& hidden_q_TD, const TargetTokens& targets,
                               double alpha) const {
+  const parallel::Phase phase(parallel::PhaseName::kHead);
   return loss_of({hidden_p_TD, hidden_q_TD}, weight_WD_, vocabulary_, own(targets),
                  [alpha](std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
                    return two_pass_of(log_p_CW, chunk, gradient, alpha);
@@ -265,6 +268,7 @@ HeadLoss OutputHead::two_pass(const at::Tensor& hidden_p_TD, const at::Tensor& h
 
 HeadLoss OutputHead::distillation(const at::Tensor& hidden_TD, const Teacher& given,
                                   const TargetTokens& targets) const {
+  const parallel::Phase phase(parallel::PhaseName::kHead);
   Teacher teacher = given;
   teacher.hidden_GD = own(given.hidden_GD);
   return loss_of({hidden_TD}, weight_WD_, vocabulary_, own(targets),

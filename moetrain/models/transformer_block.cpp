@@ -8,6 +8,7 @@
 #include "moetrain/layers/dropout.h"
 #include "moetrain/moe/layer_observer.h"
 #include "parallel/base/fault.h"
+#include "parallel/phases/phase.h"
 
 namespace moetrain {
 namespace {
@@ -119,6 +120,7 @@ at::Tensor TransformerBlock::dropped(const at::Tensor& addend_TD, const char* pl
 }
 
 at::Tensor TransformerBlock::attend_memory(const at::Tensor& normed_TD, const Context& context) const {
+  const parallel::Phase phase(parallel::PhaseName::kAttention);
   parallel::check_internal(context.memory != nullptr, "a block of a decoder needs the encoder's output");
   if (context.cache == nullptr)
     return cross_->forward(normed_TD, *context.scope.sequences, cross_->keys(*context.memory), context.scope.parts);
@@ -129,6 +131,7 @@ at::Tensor TransformerBlock::attend_memory(const at::Tensor& normed_TD, const Co
 
 MixedTokens TransformerBlock::attend_own(const at::Tensor& normed_TD, const Context& context,
                                          const RoutingChoices* injected) const {
+  const parallel::Phase phase(parallel::PhaseName::kAttention);
   const BatchScope& scope = context.scope;
   KeyValueCache* own = context.cache != nullptr ? &context.cache->own : nullptr;
   if (attention_modules_) return attention_modules_->mix(normed_TD, scope, own, context.position_bias_1HLK, injected);
@@ -164,6 +167,7 @@ MixedTokens TransformerBlock::feed(const at::Tensor& x_TD, const Context& contex
   if (modulated) normed_TD = modulated->of(normed_TD);
   MixedTokens mixed;
   if (feed_forward_) {
+    const parallel::Phase phase(parallel::PhaseName::kFeedForward);
     mixed.out_TD = feed_forward_->forward(normed_TD, scope.parts, AdapterDraws::of_group(scope));
     if (scope.observer != nullptr) {
       parallel::check_internal(feed_forward_->whole(), "an observer of a feed-forward whose units are spread");

@@ -129,6 +129,7 @@ at::Tensor MoeLayer::routed(const at::Tensor& tokens_TD, const parallel::Assignm
 
 at::Tensor MoeLayer::with_shared(const at::Tensor& tokens_TD, const at::Tensor& routed_TD,
                                  const AdapterDraws& draws) const {
+  const parallel::Phase phase(parallel::PhaseName::kFeedForward);
   at::Tensor shared_TD = shared_->forward(tokens_TD, {}, draws);
   if (residual_mix_) return residual_mix_->forward(tokens_TD, routed_TD, shared_TD);
   if (shared_gate_) shared_TD = shared_TD * at::sigmoid(shared_gate_->forward(tokens_TD, draws));

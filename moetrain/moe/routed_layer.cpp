@@ -21,6 +21,7 @@ RoutedLayer::RoutedLayer(const ParameterSource& source, const MoeConfig& config,
 
 LossTerms RoutedLayer::losses(const RoutingDecision& decision, const BatchScope& scope) const {
   if (!scope.training) return {};
+  const parallel::Phase phase(parallel::PhaseName::kRoute);
   const auto of = [&](const BatchScope& of_rows) {
     return router_losses(losses_, decision, config_, {.scope = of_rows, .layer = site_.number()});
   };

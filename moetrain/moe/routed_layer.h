@@ -6,6 +6,7 @@
 
 #include "moetrain/experts/expert_weights.h"
 #include "moetrain/moe/moe_tables.h"
+#include "parallel/phases/phase.h"
 
 namespace moetrain {
 
@@ -67,6 +68,7 @@ class RoutedLayer : public torch::nn::Module {
   /// What its router thinks of such rows; with `injected` choices where there are any (RoutingContext).
   RoutingDecision route(const at::Tensor& rows_TD, const BatchScope& scope, const at::Tensor& previous_logits_TE,
                         const RoutingChoices* injected) const {
+    const parallel::Phase phase(parallel::PhaseName::kRoute);
     return router_->forward(
         rows_TD,
         {.scope = scope, .layer = site_.number(), .previous_logits_TE = previous_logits_TE, .injected = injected});

@@ -1,6 +1,7 @@
 // defines: ChunkTrace, ComputeSpan: an expert layer's tasks noted as they end
 #pragma once
 #include "parallel/dispatch/expert_exchange.h"
+#include "parallel/phases/phase.h"
 #include "parallel/schedule/trace.h"
 
 namespace parallel {
@@ -54,6 +55,7 @@ class ComputeSpan {
   const RowChunk& chunk_;
   int64_t number_;
   Moment begin_;
+  Phase phase_{PhaseName::kExperts};
 };
 
 }  // namespace parallel

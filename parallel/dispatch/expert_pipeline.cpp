@@ -9,6 +9,7 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/dispatch/chunk_stream.h"
+#include "parallel/phases/phase.h"
 
 namespace parallel {
 namespace {
@@ -63,13 +64,13 @@ class PipelineNode : public torch::autograd::Node {
   at::Tensor run(const at::Tensor& input, const at::Tensor& weight_TK, const Weights& weights) {
     const at::NoGradGuard no_gradient;
     const bool kept = !next_edges().empty();  // in evaluation nothing is
-    const at::Tensor wire_RD = rows_from(input, ends_.in, wire_);
+    const at::Tensor wire_RD = in_phase(PhaseName::kPermute, [&] { return rows_from(input, ends_.in, wire_); });
     at::Tensor out_RD;
     for (size_t pass = 0; pass < forward_.passes.size(); ++pass) {
       ExpertRows rows = run_pass(wire_RD, forward_.passes[pass], weights, kept && pass == 0, &out_RD);
       if (kept && pass == 0) first_ = std::move(rows);
     }
-    at::Tensor output = rows_to(out_RD, weight_TK, ends_.out, wire_);
+    at::Tensor output = in_phase(PhaseName::kCombine, [&] { return rows_to(out_RD, weight_TK, ends_.out, wire_); });
     if (!kept) return output;
     if (weight_TK.defined()) {
       out_RD_ = std::move(out_RD);
@@ -93,9 +94,13 @@ class PipelineNode : public torch::autograd::Node {
     const RowChunks other = same_cut ? RowChunks{} : exchange_.cut(plan().backward_chunks);
     const RowChunks& cut = same_cut ? forward_ : other;
     const Permutation& wire = same_cut ? wire_ : in_order(sorted_, other.wire_R);
-    at::Tensor grad_RD = rows_from(grad_output, ends_.out, wire);
-    at::Tensor grad_weight_TK, weight_R1;
+    at::Tensor grad_RD, grad_weight_TK, weight_R1;
+    {
+      const Phase phase(PhaseName::kCombine);
+      grad_RD = rows_from(grad_output, ends_.out, wire);
+    }
     if (out_RD_.defined()) {
+      const Phase phase(PhaseName::kCombine);
       const at::Tensor weight_TK = weight_TK_.unpack();
       // d out / d weight[t, j] = <grad[t], expert output of row (t, j)>; 0 where the choice was dropped.
       const at::Tensor dot_R = row_dots(same_cut ? grad_RD : rows_from(grad_output, ends_.out, wire_), out_RD_);
@@ -112,7 +117,8 @@ class PipelineNode : public torch::autograd::Node {
     for (size_t i = 2; i < num_outputs(); ++i) trained_ = trained_ || task_should_compute_output(i);
     at::Tensor rows_RD;
     Weights gradients = experts_backward(grad_RD, weight_R1, cut, weights, rows_RD);
-    variable_list result{rows_to(rows_RD, {}, ends_.in, wire), grad_weight_TK};
+    variable_list result{in_phase(PhaseName::kPermute, [&] { return rows_to(rows_RD, {}, ends_.in, wire); }),
+                         grad_weight_TK};
     result.insert(result.end(), gradients.begin(), gradients.end());
     result.resize(num_outputs());
     return result;
@@ -261,10 +267,12 @@ namespace {
 at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignment& assignment,
                         std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                         const ExpertGroup& group) {
+  const Phase phase(PhaseName::kDispatch);
+  Permutation sorted =
+      in_phase(PhaseName::kPermute, [&] { return sort_by_expert(assignment.expert_TK, assignment.num_experts); });
   const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
   const std::shared_ptr<PipelineNode> node(
-      new PipelineNode(ends, sort_by_expert(assignment.expert_TK, assignment.num_experts), std::move(compute), group,
-                       input.device()),
+      new PipelineNode(ends, std::move(sorted), std::move(compute), group, input.device()),
       torch::autograd::deleteNode);
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
                                 variable_list inputs{input};

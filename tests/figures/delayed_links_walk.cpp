@@ -8,8 +8,8 @@
 #include <numeric>
 #include <string>
 
+#include "launch/bench/schedule_bench.h"
 #include "launch/recipe/reader.h"
-#include "launch/training/bench.h"
 #include "tests/figures/walks.h"
 #include "tests/support/delaying_communicator.h"
 #include "tests/support/tiny_corpus.h"

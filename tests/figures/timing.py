@@ -48,6 +48,20 @@ def output_of(command):
     return done.stdout
 
 
+def bench_part(part, recipe, settings, *options, ranks=1):
+    """The JSON lines of `moetrain bench layer | step | gemm`."""
+    start = [ROOT / "build/moetrain"] if ranks == 1 else [ROOT / "launch/run", "-n", ranks, "--"]
+    command = [*start, "bench", part, recipe, *options]
+    for key, value in settings.items():
+        command += ["--set", f"{key}={value}"]
+    return [json.loads(line) for line in output_of(command).splitlines() if line.startswith("{")]
+
+
+def share(interval):
+    """A median as `bench` prints it, in percent."""
+    return f"{100 * interval['median']:.0f} % ({100 * interval['low']:.0f} to {100 * interval['high']:.0f})"
+
+
 class Bench:
     """`moetrain bench RECIPE` started by `start` (launch/run or launch/emulate with their options)."""
 

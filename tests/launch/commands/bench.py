@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""`moetrain bench` on 1 and 2 ranks: every schedule rehearsed as often as said, its figures those of its rounds; refusals."""
+"""`moetrain bench` on 1 and 2 ranks: every schedule rehearsed as often as said, its figures those of its rounds; a layer, an
+update and matrix products by themselves; refusals."""
 import json
 import statistics
+import subprocess
 
 import cases
 
@@ -40,6 +42,111 @@ def measures(bench, recipe):
         bench.check(f"text: {expected}", expected in text, text)
 
 
+def lines_of(bench, name, done):
+    bench.check(name, done.returncode == 0, done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def layers(bench, recipe):
+    """The same rows under every load; forward and backward split into phases that are all of it."""
+    loads = ["own", "W0", "W1", "W2", "W3", "W4", "W5", "W6"]
+    for ranks in (1, 2):
+        words = ["bench", "layer", recipe, "--set", f"mesh.expert={ranks}", "--loads", ",".join(loads), "--rounds", 5]
+        lines = lines_of(bench, f"layer on {ranks} ranks", bench.run_ranks(*words, ranks=ranks))
+        bench.check("loads in the order given", [line["load"] for line in lines] == loads, lines)
+        for line in lines:
+            where = f"{ranks} ranks, {line['load']}"
+            bench.check(f"{where}: rounds", len(line["rounds"]) == 5 and min(line["rounds"]) > 0, line)
+            total = sum(line["rounds"]) / 5
+            bench.check(f"{where}: phases are all of it", abs(sum(line["phases"].values()) - total) < 0.05 * total, line)
+            for phase in ("route", "permute", "experts", "combine"):
+                bench.check(f"{where}: {phase}", line["phases"][phase] > 0, line["phases"])
+            bench.check(f"{where}: shape", [line[key] for key in ("tokens", "width", "hidden", "experts")] == [64, 24, 16, 4], line)
+            bench.check(f"{where}: share", 0 < line["share_of_products"]["median"] < 1, line)
+            bench.check(f"{where}: ways", abs(sum(line["fastest_ways"].values()) - 1) < 1e-9, line)
+            if ranks == 1:  # three matrices, forward and twice backward, of 2 choices a token; and the router's
+                experts = 3 * 3 * 2 * 64 * 2 * 24 * 16
+                bench.check(f"{where}: multiply-adds", line["product_flops"] == experts + 3 * 2 * 64 * 24 * 4, line)
+    folder = bench.folder / "layer.safetensors"
+    lines_of(bench, "tensors", bench.run("bench", "layer", recipe, "--rounds", 1, "--no-limit", "--tensors", folder))
+    head = folder.read_bytes()
+    names = json.loads(head[8:8 + int.from_bytes(head[:8], "little")])
+    for name in ("input", "output", "input_gradient", "weight.experts.down", "gradient.experts.down", "gradient.router.weight"):
+        bench.check(f"tensor {name}", name in names, list(names))
+
+
+def updates(bench, recipe):
+    words = ["bench", "step", recipe, "--rounds", 3]
+    for ranks in (1, 2):
+        line, = lines_of(bench, f"step on {ranks} ranks", bench.run_ranks(*words, ranks=ranks))
+        bench.check("losses of 5 updates, two before those counted", len(line["losses"]) == 5, line)
+        if ranks == 1:
+            alone = line["losses"]
+        bench.check("the same updates", all(abs(a - b) < 1e-5 * a for a, b in zip(alone, line["losses"])), (alone, line["losses"]))
+        bench.check("tokens", line["tokens"] == 64 and line["ranks"] == ranks, line)
+        for phase in ("route", "experts", "attention", "head", "optimizer", "feed_forward"):
+            bench.check(f"step: {phase}", line["phases"][phase] > 0, line["phases"])
+        bench.check("memory", 0 < line["resident_before_bytes"] < line["resident_most_bytes"], line)
+    trained = bench.run("train", recipe)
+    bench.check("trained", trained.returncode == 0, trained.stderr)
+    steps = [json.loads(line) for line in (bench.folder / "run/metrics.jsonl").read_text().splitlines()]
+    losses = [step["loss"]["total"] for step in steps if step["event"] == "step"]
+    bench.check("those of training", all(abs(a - b) < 1e-6 * a for a, b in zip(alone, losses)), (alone, losses))
+
+
+def products(bench, recipe):
+    lines = lines_of(bench, "gemm", bench.run("bench", "gemm", recipe))
+    kinds = {(line["kind"], line["in"], line["out"]) for line in lines}
+    bench.check("every product", kinds == {(kind, *sizes) for kind in ("forward", "input_gradient", "weight_gradient")
+                                           for sizes in ((24, 16), (16, 24))}, kinds)
+    for line in lines:
+        bench.check("libraries", "libtorch" in line["seconds"] and min(line["seconds"].values()) > 0, line)
+        bench.check("taken", line["taken"] in line["seconds"], line)
+
+
+def measured(bench):
+    """What a run measures it keeps; a rule of another machine is noticed; one that is none is refused."""
+    recipe = bench.recipe(length=2)
+    folder = bench.folder / "run"
+    choose = ["--set", "run.matrix_products=measured"]
+    first = bench.run("train", recipe, *choose, "--set", f"run.folder={folder}_m")
+    rule = bench.folder / "run_m/products.json"
+    bench.check("measured", first.returncode == 0 and "products of experts, measured" in first.stdout + first.stderr, first.stdout + first.stderr)
+    before = json.loads(rule.read_text())
+    bench.check("entries", len(before["products"]) >= 6, before)
+    longer = ["train", recipe, *choose, "--set", f"run.folder={folder}_m", "--set", "train.length=3u", "--resume"]
+    again = bench.run(*longer)
+    bench.check("resumed by the same", again.returncode == 0 and "measured" not in again.stdout + again.stderr and
+                json.loads(rule.read_text()) == before, again.stdout + again.stderr)
+    rule.write_text(json.dumps(before | {"machine": "an abacus"}))
+    other = bench.run(*longer[:-1], "--set", "train.length=4u", "--resume")
+    bench.check("another machine is noticed", other.returncode == 0 and "an abacus" in other.stdout + other.stderr, other.stdout + other.stderr)
+    bench.check("and measured anew", json.loads(rule.read_text())["machine"] == before["machine"], rule.read_text()[:200])
+    for text, word in (("{", "products.json"), ('{"products": [{"library": "atlas"}]}', "atlas")):
+        rule.write_text(text)
+        bench.check_refused(f"rule {text}", bench.run(*longer[:-1], "--set", "train.length=5u", "--resume"), word)
+
+
+def refuses_parts(bench, recipe):
+    huge = ["--set", "moe.hidden=1048576", "--set", "moe.experts=4096"]
+    bench.check_refused("a layer larger than memory", bench.run("bench", "layer", recipe, *huge), "GB", "smaller")
+    bench.check_refused("products larger than memory", bench.run("bench", "gemm", recipe, *huge), "GB", "smaller")
+    bench.check_refused("an update larger than memory", bench.run("bench", "step", recipe, *huge), "GB", "smaller")
+    bench.check_refused("no such load", bench.run("bench", "layer", recipe, "--loads", "W7"), "W7", "W0")
+    bench.check_refused("too few experts", bench.run("bench", "layer", recipe, "--set", "moe.top_k=3", "--loads", "W4"), "W4", "top_k")
+    bench.check_refused("no experts", bench.run("bench", "layer", recipe, "--set", "moe.layers=none"), "moe.layers")
+    bench.check_refused("no recipe", bench.run("bench"), "recipe")
+    bench.check_refused("tokens of a tensor group", bench.run_ranks("bench", "layer", recipe, "--set", "mesh.tensor=2"), "mesh.tensor")
+    bench.check_refused("a library that is not there", bench_without_openblas(bench, recipe), "openblas", "libtorch")
+    bench.check_refused("tensors over the recipe", bench.run("bench", "layer", recipe, "--tensors", recipe), "--tensors")
+
+
+def bench_without_openblas(bench, recipe):
+    words = ["env", "MOETRAIN_OPENBLAS=/nowhere/libopenblas.so.0", str(bench.program), "bench", "layer", str(recipe), "--set",
+             "run.matrix_products=openblas"]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
 def refuses(bench, recipe):
     bench.check_refused("no such schedule", bench.run("bench", recipe, "--schedules", "planed"), "planed", "planned")
     bench.check_refused("too many chunks", bench.run("bench", recipe, "--schedules", "fixed:257"), "fixed:257",
@@ -54,6 +161,11 @@ def body(bench):
     recipe = bench.folder / "recipe.toml"
     measures(bench, recipe)
     refuses(bench, recipe)
+    layers(bench, recipe)
+    updates(bench, recipe)
+    products(bench, recipe)
+    measured(bench)
+    refuses_parts(bench, recipe)
 
 
 cases.main(body)

@@ -1,4 +1,4 @@
-#include "launch/training/bench.h"
+#include "launch/bench/schedule_bench.h"
 
 #include <ATen/ATen.h>
 
@@ -52,15 +52,6 @@ double largest(double own, const Groups& groups) {
 }
 
 }  // namespace
-
-Middle middle(std::vector<double> values) {
-  parallel::check_internal(!values.empty(), "middle: no values");
-  std::ranges::sort(values);
-  const auto n = static_cast<double>(values.size());
-  // The k-th smallest and k-th largest of n hold the true middle with 95 %, by the normal form of the binomial.
-  const auto k = static_cast<size_t>(std::max(0.0, std::floor((n - 1.96 * std::sqrt(n)) / 2)));
-  return {parallel::median(values), values[k], values[values.size() - 1 - k]};
-}
 
 void check_schedule_name(const std::string& name) {
   const std::vector<std::string> names = parallel::builtin_schedules().names();
@@ -141,14 +132,11 @@ std::string to_text(const BenchResult& result) {
 
 nlohmann::ordered_json bench_to_json(const BenchResult& result) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  const auto of = [](const Middle& middle) {
-    return nlohmann::ordered_json{{"median", middle.value}, {"low", middle.low}, {"high", middle.high}};
-  };
   for (const BenchRow& row : result.rows) {
     rows.push_back({{"schedule", row.schedule},
                     {"rounds", row.rounds},
-                    {"seconds", of(row.seconds)},
-                    {"speed_up", of(row.speed_up)},
+                    {"seconds", to_json(row.seconds)},
+                    {"speed_up", to_json(row.speed_up)},
                     {"predicted", row.predicted},
                     {"exposed", row.exposed},
                     {"hidden", row.hidden},

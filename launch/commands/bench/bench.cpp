@@ -1,10 +1,10 @@
-#include "launch/training/bench.h"
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "launch/bench/schedule_bench.h"
+#include "launch/commands/bench/parts.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/commands/options/number_option.h"
@@ -51,8 +51,9 @@ int run_bench(const BenchArguments& arguments, std::shared_ptr<parallel::MpiComm
 void add_bench_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<BenchArguments>();
   arguments->registry = invocation.registry;
-  CLI::App* command = app.add_subcommand("bench", "schedules of a recipe's update against each other, in turn");
-  command->add_option("recipe", arguments->recipe, "TOML recipe")->required();
+  CLI::App* command =
+      app.add_subcommand("bench", "schedules of a recipe's update against each other, in turn; or one of its parts");
+  command->add_option("recipe", arguments->recipe, "TOML recipe");
   command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
       ->allow_extra_args(false);
   command
@@ -64,7 +65,12 @@ void add_bench_command(CLI::App& app, Invocation& invocation) {
   add_stage_option(*command, arguments->stage);
   command->add_flag("--json", arguments->json, "print JSON");
   add_start_limit(*command, arguments->start_limit);
-  command->callback([arguments, &invocation] {
+  add_bench_layer(*command, invocation);
+  add_bench_step(*command, invocation);
+  add_bench_gemm(*command, invocation);
+  command->callback([arguments, command, &invocation] {
+    if (!command->get_subcommands().empty()) return;  // it has run
+    if (arguments->recipe.empty()) throw CLI::RequiredError("recipe");
     invocation.exit_code = run_job(
         {"bench", arguments->start_limit},
         [&](std::shared_ptr<parallel::MpiCommunicator> world) { return run_bench(*arguments, std::move(world)); });

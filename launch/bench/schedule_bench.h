@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/bench/rounds.h"
 #include "launch/profiles/profile.h"
 #include "launch/training/setup.h"
 
@@ -14,12 +15,6 @@ struct BenchOptions {
   std::vector<std::string> schedules;  // the first is what the others are held against; "fixed:4": 4 chunks each way
   int64_t rounds = 15;                 // counted updates of each schedule
 };
-
-/// Middle of the rounds with a 95 % interval by order statistics.
-struct Middle {
-  double value = 0, low = 0, high = 0;
-};
-Middle middle(std::vector<double> values);
 
 /// One schedule. Seconds are of forward, backward and sums, the slowest rank's.
 struct BenchRow {

@@ -1,0 +1,105 @@
+#include "launch/bench/product_limit.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "launch/bench/rounds.h"
+
+namespace launch {
+namespace {
+
+template <class Action>
+ProductLimit::Seconds timed(Action&& action) {
+  const double processor = processor_seconds();
+  const auto begin = std::chrono::steady_clock::now();
+  action();
+  const double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return {wall, processor_seconds() - processor};
+}
+
+}  // namespace
+
+double flops(const ProductList& products) {
+  double all = 0;
+  for (const auto& [shape, count] : products) all += 2 * count * shape.multiply_adds();
+  return all;
+}
+
+ProductLimit::ProductLimit(const ProductList& products) {
+  std::map<at::ScalarType, std::array<int64_t, 3>> largest;
+  for (const auto& [shape, count] : products) {
+    auto& sizes = largest[shape.type];
+    sizes[0] = std::max(sizes[0], shape.batch * shape.m * shape.k);
+    sizes[1] = std::max(sizes[1], shape.batch * shape.k * shape.n);
+    sizes[2] = std::max(sizes[2], shape.batch * shape.m * shape.n);
+  }
+  for (const auto& [type, sizes] : largest) {
+    for (size_t i = 0; i < sizes.size(); ++i) numbers_[type][i] = at::full({sizes[i]}, 0.5, at::TensorOptions(type));
+  }
+  const std::vector<moetrain::ProductWay> ways = moetrain::ways_at_hand();
+  for (const auto& [shape, count] : products) {
+    Timed fastest{shape, count, {}};
+    double least = std::numeric_limits<double>::infinity();
+    for (const moetrain::ProductWay& way : ways) {
+      if (!(way == moetrain::ProductWay{}) && (shape.batch > 1 || shape.type != at::kFloat)) continue;
+      const Timed tried{shape, count, way};
+      multiply(tried);
+      double taken = std::numeric_limits<double>::infinity();
+      for (int repetition = 0; repetition < 3; ++repetition)
+        taken = std::min(taken, timed([&] { multiply(tried); }).wall);
+      if (taken < least) least = taken, fastest.way = way;
+    }
+    products_.push_back(fastest);
+  }
+}
+
+at::Tensor ProductLimit::operand(const at::Tensor& numbers, int64_t batch, int64_t rows, int64_t columns,
+                                 bool transposed) const {
+  const at::Tensor own = numbers.narrow(0, 0, batch * rows * columns);
+  const at::Tensor all =
+      transposed ? own.view({batch, columns, rows}).transpose(1, 2) : own.view({batch, rows, columns});
+  return batch == 1 ? all.select(0, 0) : all;
+}
+
+void ProductLimit::multiply(const Timed& product) const {
+  const ProductShape& shape = product.shape;
+  const auto& [left, right, out] = numbers_.at(shape.type);
+  const at::Tensor a = operand(left, shape.batch, shape.m, shape.k, shape.left_transposed);
+  const at::Tensor b = operand(right, shape.batch, shape.k, shape.n, shape.right_transposed);
+  at::Tensor c = operand(out, shape.batch, shape.m, shape.n, /*transposed=*/false);
+  const at::NoGradGuard no_gradient;
+  if (shape.batch == 1) {
+    moetrain::multiply_all({{c, a, b}}, product.way);
+  } else {
+    at::bmm_out(c, a, b);
+  }
+}
+
+ProductLimit::Seconds ProductLimit::run() const {
+  Seconds all;
+  for (const Timed& product : products_) {
+    const Seconds taken = timed([&] { multiply(product); });
+    all.wall += product.count * taken.wall;
+    all.processor += product.count * taken.processor;
+  }
+  return all;
+}
+
+nlohmann::ordered_json ProductLimit::ways() const {
+  std::map<std::string, double> by_way;
+  double all = 0;
+  for (const Timed& product : products_) {
+    const double own = product.count * product.shape.multiply_adds();
+    by_way[product.way.describe()] += own;
+    all += own;
+  }
+  nlohmann::ordered_json shares = nlohmann::ordered_json::object();
+  for (const auto& [way, own] : by_way) shares[way] = own / all;
+  return shares;
+}
+
+}  // namespace launch

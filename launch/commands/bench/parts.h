@@ -1,0 +1,16 @@
+// Subcommands of bench, each of one part of a recipe's work. defines: add_bench_layer, add_bench_step, add_bench_gemm
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace launch {
+
+struct Invocation;
+
+void add_bench_layer(CLI::App& bench, Invocation& invocation);
+void add_bench_step(CLI::App& bench, Invocation& invocation);
+void add_bench_gemm(CLI::App& bench, Invocation& invocation);
+
+}  // namespace launch

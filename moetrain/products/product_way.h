@@ -1,0 +1,51 @@
+// defines: ProductLibrary, ProductWay, Product, is_legal, library_facts, ways_at_hand, multiply_all: who multiplies the
+// matrices of experts on the processor
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "parallel/base/enum.h"
+
+namespace moetrain {
+
+/// kLibTorch: at::mm, of its wheels MKL. kOneDnn: the copy inside LibTorch. kOpenBlas: Debian's serial one, where it is
+/// installed.
+enum class ProductLibrary { kLibTorch, kOneDnn, kOpenBlas };
+constexpr std::array<const char*, 3> names_of(ProductLibrary) { return {"libtorch", "onednn", "openblas"}; }
+
+/// Who computes a layer's products, and how they share LibTorch's threads (there are no others).
+struct ProductWay {
+  parallel::Enum<ProductLibrary> library = ProductLibrary::kLibTorch;
+  /// Every thread computes an even share of all results' rows by itself. Otherwise one product comes after another,
+  /// each by all threads.
+  bool spread = false;
+
+  bool operator==(const ProductWay&) const = default;
+  /// "openblas, spread"
+  std::string describe() const;
+};
+
+/// out = left right; [M, N] = [M, K] [K, N], each of which may be a transposed view.
+struct Product {
+  at::Tensor out_MN, left_MK, right_KN;
+};
+
+/// Whether this library is at hand and multiplies such numbers; kLibTorch always.
+bool is_legal(ProductLibrary library, at::ScalarType type);
+
+/// What was found of the libraries other than LibTorch's own: the place and version of OpenBLAS, or why there is none.
+/// Looked for at the first call: the file that the environment's MOETRAIN_OPENBLAS names, or Debian's
+/// libopenblas0-serial. A build with threads of its own is none: they would compete with LibTorch's for the cores.
+std::string library_facts();
+
+/// All ways that this process has for float32 matrices, LibTorch's own first: of one thread each library once.
+std::vector<ProductWay> ways_at_hand();
+
+/// All `products`, outside autograd. Of other than float32 matrices on the processor, and of a library that is not at
+/// hand, by LibTorch's own, one after another. The same bits whenever way, threads and shapes are the same.
+void multiply_all(const std::vector<Product>& products, const ProductWay& way);
+
+}  // namespace moetrain

@@ -1,0 +1,171 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+#include <string>
+
+#include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/products/openblas.h"
+#include "moetrain/products/product_rule.h"
+#include "tests/support/random_tensor.h"
+
+namespace moetrain {
+namespace {
+
+using Counts = std::vector<int64_t>;
+
+/// LibTorch's threads as long as it lives.
+class Threads {
+ public:
+  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
+/// A rule as long as it lives.
+class Rule {
+ public:
+  explicit Rule(const ProductWay& way) { use_products({.otherwise = way}); }
+  ~Rule() { use_products({}); }
+  Rule(const Rule&) = delete;
+  Rule& operator=(const Rule&) = delete;
+};
+
+struct Results {
+  at::Tensor forward, input_gradient, weight_gradient;
+};
+
+Results products_of(const Counts& counts, at::ScalarType type) {
+  constexpr int64_t kIn = 24, kOut = 40;
+  const auto experts = static_cast<int64_t>(counts.size());
+  int64_t rows = 0;
+  for (const int64_t count : counts) rows += count;
+  const auto drawn = [&](const char* name, at::IntArrayRef shape) { return random_tensor(name, shape).to(type); };
+  const at::Tensor in = drawn("in", {rows, kIn}), out = drawn("out", {rows, kOut}),
+                   weight = drawn("weight", {experts, kIn, kOut});
+  at::Tensor gradient = at::full({experts, kIn, kOut}, 7.0, at::TensorOptions(type));
+  grouped_weight_gradient_out(gradient, in, out, counts);
+  return {grouped_mm(in, weight, counts), grouped_mm_transposed(out, weight, counts), gradient};
+}
+
+void expect_close(const at::Tensor& got, const at::Tensor& wanted, double bound) {
+  ASSERT_EQ(got.sizes(), wanted.sizes());
+  if (got.numel() == 0) return;
+  EXPECT_LE((got.to(at::kDouble) - wanted).abs().max().item<double>(), bound * wanted.abs().max().item<double>());
+}
+
+TEST(Products, EveryWayAtHandGivesTheProducts) {
+  const std::vector<Counts> loads = {{5, 0, 17, 1, 64}, {0, 0, 0}, {300}, {1, 1, 1, 1, 1, 1, 1, 1}, {0, 97, 0, 200}};
+  for (const int threads : {1, 2, 3}) {
+    const Threads own(threads);
+    const std::vector<ProductWay> ways = ways_at_hand();
+    ASSERT_FALSE(ways.empty());
+    EXPECT_EQ(ways.front(), ProductWay{});
+    for (const ProductWay& way : ways) {
+      const Rule rule(way);
+      for (const Counts& counts : loads) {
+        SCOPED_TRACE(way.describe() + " on " + std::to_string(threads));
+        const Results got = products_of(counts, at::kFloat);
+        const Results again = products_of(counts, at::kFloat);
+        EXPECT_TRUE(at::equal(got.forward, again.forward));
+        EXPECT_TRUE(at::equal(got.weight_gradient, again.weight_gradient));
+        use_products({});
+        const Results wanted = products_of(counts, at::kDouble);
+        use_products({.otherwise = way});
+        expect_close(got.forward, wanted.forward, 1e-5);
+        expect_close(got.input_gradient, wanted.input_gradient, 1e-5);
+        expect_close(got.weight_gradient, wanted.weight_gradient, 1e-5);
+      }
+    }
+  }
+}
+
+TEST(Products, OtherTypesAreLibTorchsWhateverTheRuleSays) {
+  const Counts counts{40, 0, 13};
+  const Results plain = products_of(counts, at::kDouble);
+  for (const ProductLibrary library : {ProductLibrary::kOneDnn, ProductLibrary::kOpenBlas}) {
+    const Rule rule({library, /*spread=*/true});
+    const Results got = products_of(counts, at::kDouble);
+    EXPECT_TRUE(at::equal(got.forward, plain.forward));
+    EXPECT_TRUE(at::equal(got.input_gradient, plain.input_gradient));
+    EXPECT_TRUE(at::equal(got.weight_gradient, plain.weight_gradient));
+  }
+}
+
+TEST(Products, TheDefaultIsAtMmBitForBit) {
+  const at::Tensor a = random_tensor("a", {65, 33}).to(at::kFloat), b = random_tensor("b", {33, 17}).to(at::kFloat);
+  at::Tensor out = at::empty({65, 17});
+  multiply_all({{out, a, b}}, {});
+  EXPECT_TRUE(at::equal(out, at::mm(a, b)));
+}
+
+TEST(Products, ALibraryThatIsNotAtHandIsLibTorch) {
+  const at::Tensor a = random_tensor("a", {64, 32}).to(at::kFloat), b = random_tensor("b", {32, 16}).to(at::kFloat);
+  at::Tensor out = at::empty({64, 16});
+  multiply_all({{out, a, b}}, {ProductLibrary::kOpenBlas, /*spread=*/false});
+  if (OpenBlas::at_hand() == nullptr) {
+    EXPECT_TRUE(at::equal(out, at::mm(a, b)));
+    EXPECT_NE(library_facts().find("OpenBLAS: none"), std::string::npos) << library_facts();
+  } else {
+    EXPECT_TRUE(at::allclose(out, at::mm(a, b), 1e-4, 1e-5));
+    EXPECT_NE(library_facts().find("OpenBLAS"), std::string::npos) << library_facts();
+  }
+}
+
+TEST(ProductRule, TakesTheNearestRowsOfTheSameProduct) {
+  const ProductWay spread{ProductLibrary::kLibTorch, true}, dnn{ProductLibrary::kOneDnn, false};
+  const ProductRule rule{
+      .otherwise = {},
+      .entries = {{{ProductKind::kForward, 8, 16, 100}, spread}, {{ProductKind::kForward, 8, 16, 1000}, dnn}}};
+  EXPECT_EQ(rule.way({ProductKind::kForward, 8, 16, 1}), spread);
+  EXPECT_EQ(rule.way({ProductKind::kForward, 8, 16, 300}), spread);  // 3 x from 100, 3.3 x from 1000
+  EXPECT_EQ(rule.way({ProductKind::kForward, 8, 16, 330}), dnn);
+  EXPECT_EQ(rule.way({ProductKind::kForward, 16, 8, 100}), ProductWay{});
+  EXPECT_EQ(rule.way({ProductKind::kWeightGradient, 8, 16, 100}), ProductWay{});
+}
+
+TEST(ProductRule, LeavesLibTorchForAGainAlone) {
+  const std::vector<ProductWay> ways{{}, {ProductLibrary::kOpenBlas, true}, {ProductLibrary::kOneDnn, false}};
+  const GroupedShape shape{ProductKind::kForward, 8, 16, 100};
+  EXPECT_EQ(rule_of({{shape, 1, {1.0, 0.98, 1.5}}}, ways).way(shape), ways[0]);
+  EXPECT_EQ(rule_of({{shape, 1, {1.0, 0.90, 0.80}}}, ways).way(shape), ways[2]);
+}
+
+TEST(ProductRule, TimesEveryWay) {
+  const std::vector<ProductWay> ways = ways_at_hand();
+  for (const ProductKind kind : {ProductKind::kForward, ProductKind::kInputGradient, ProductKind::kWeightGradient}) {
+    const TimedWays timed = time_ways({kind, 16, 24, 9}, 3, ways, 0.01);
+    ASSERT_EQ(timed.seconds.size(), ways.size());
+    for (const double seconds : timed.seconds) EXPECT_GT(seconds, 0);
+    EXPECT_EQ(timed.multiply_adds(), 16.0 * 24 * 9 * 3);
+  }
+}
+
+/// Once every library has multiplied on several threads.
+TEST(Products, OneOpenMpIsLoaded) {
+  const Threads two(2);
+  for (const ProductWay& way : ways_at_hand()) {
+    const Rule rule(way);
+    products_of({200, 100}, at::kFloat);
+  }
+  std::ifstream maps("/proc/self/maps");
+  std::set<std::string> found;
+  for (std::string line; std::getline(maps, line);) {
+    const size_t name = line.rfind('/');
+    if (name == std::string::npos) continue;
+    const std::string file = line.substr(line.find('/'));
+    for (const char* runtime : {"libgomp", "libiomp", "libomp."}) {
+      if (line.compare(name + 1, std::string(runtime).size(), runtime) == 0) found.insert(file);
+    }
+  }
+  EXPECT_EQ(found.size(), 1U);
+}
+
+}  // namespace
+}  // namespace moetrain
