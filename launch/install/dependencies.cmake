@@ -12,15 +12,15 @@ add_library(moetrain_torch INTERFACE IMPORTED GLOBAL)
 target_include_directories(moetrain_torch SYSTEM INTERFACE
   ${MOETRAIN_TORCH}/include ${MOETRAIN_TORCH}/include/torch/csrc/api/include)
 target_link_libraries(moetrain_torch INTERFACE ${MOETRAIN_TORCH}/lib/libtorch_cpu.so ${MOETRAIN_TORCH}/lib/libc10.so)
-# The OpenMP that it runs on, for loops of our own: a second one would have a team of threads beside it.
-file(GLOB LIBTORCH_OPENMP ${MOETRAIN_TORCH}/lib/libgomp*.so* ${MOETRAIN_TORCH}/lib/libiomp*.so*)
-if(LIBTORCH_OPENMP)
-  list(GET LIBTORCH_OPENMP 0 LIBTORCH_OPENMP)
-  target_link_libraries(moetrain_torch INTERFACE ${LIBTORCH_OPENMP})
-else()
-  target_link_libraries(moetrain_torch INTERFACE gomp)
-endif()
 set(MOETRAIN_RPATH ${MOETRAIN_TORCH}/lib)
+# Our own loops run on LibTorch's threads: its OpenMP runtime where it brings one, or there would be two.
+file(GLOB OPENMP_LIBRARY ${MOETRAIN_TORCH}/lib/libgomp*.so* ${WHEELS}/torch.libs/libgomp*.so*)
+if(NOT OPENMP_LIBRARY)
+  find_library(OPENMP_LIBRARY NAMES gomp libgomp.so.1 REQUIRED)
+endif()
+list(GET OPENMP_LIBRARY 0 OPENMP_LIBRARY)
+add_library(moetrain_openmp INTERFACE IMPORTED GLOBAL)
+target_link_libraries(moetrain_openmp INTERFACE ${OPENMP_LIBRARY})
 
 find_path(NCCL_INCLUDE nccl.h HINTS ${WHEELS}/nvidia/nccl/include)
 find_library(NCCL_LIBRARY NAMES libnccl.so.2 nccl HINTS ${WHEELS}/nvidia/nccl/lib)

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "moetrain/fused/rms_norm.h"
+
 namespace moetrain {
 
 HeadNorm::HeadNorm(const ParameterSource& source, const Shape& shape) : shape_(shape) {
@@ -15,9 +17,9 @@ HeadNorm::HeadNorm(const ParameterSource& source, const Shape& shape) : shape_(s
 at::Tensor HeadNorm::forward(const at::Tensor& x_TD, const parallel::TokenParts& parts) const {
   if (shape_.kind == QkNorm::kHead) {
     const at::Tensor x_THd = x_TD.view({x_TD.size(0), x_TD.size(1) / shape_.head_dim, shape_.head_dim});
-    return at::rms_norm(x_THd, weight_.sizes(), weight_, shape_.epsilon).flatten(1);
+    return rms_norm(x_THd, weight_, shape_.epsilon).flatten(1);
   }
-  if (!shape_.spread || parts.ranks() == 1) return at::rms_norm(x_TD, weight_.sizes(), weight_, shape_.epsilon);
+  if (!shape_.spread || parts.ranks() == 1) return rms_norm(x_TD, weight_, shape_.epsilon);
   const auto wide = x_TD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor own_T1 = x_TD.to(wide).square().sum(1, /*keepdim=*/true);
   const at::Tensor mean_T1 = parts.gather(parts.sum(own_T1)) / static_cast<double>(shape_.heads * shape_.head_dim);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "moetrain/fused/rotation.h"
+
 namespace moetrain {
 
 Rotary::Rotary(RopeFrequencies frequencies, at::TensorOptions options, RopePairs pairs)
@@ -21,16 +23,10 @@ void Rotary::grow(int64_t positions) const {
 }
 
 at::Tensor Rotary::rotate(const at::Tensor& x_SHLd, int64_t first_position) const {
-  const int64_t length = x_SHLd.size(2), half = x_SHLd.size(3) / 2;
+  const int64_t length = x_SHLd.size(2);
   grow(first_position + length);
-  const at::Tensor cos_Lh = cos_Ph_.narrow(0, first_position, length);
-  const at::Tensor sin_Lh = sin_Ph_.narrow(0, first_position, length);
-  if (pairs_ == RopePairs::kAdjacent) {
-    const at::Tensor a = x_SHLd.slice(3, 0, 2 * half, 2), b = x_SHLd.slice(3, 1, 2 * half, 2);
-    return at::stack({a * cos_Lh - b * sin_Lh, b * cos_Lh + a * sin_Lh}, 4).flatten(3);
-  }
-  const at::Tensor a = x_SHLd.narrow(3, 0, half), b = x_SHLd.narrow(3, half, half);
-  return at::cat({a * cos_Lh - b * sin_Lh, b * cos_Lh + a * sin_Lh}, 3);
+  return rotate_pairs(x_SHLd, cos_Ph_.narrow(0, first_position, length), sin_Ph_.narrow(0, first_position, length),
+                      pairs_ == RopePairs::kAdjacent);
 }
 
 }  // namespace moetrain

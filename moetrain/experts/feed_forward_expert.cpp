@@ -3,6 +3,7 @@
 
 #include "moetrain/experts/expert.h"
 #include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/fused/activations.h"
 #include "moetrain/layers/feed_forward.h"
 
 namespace moetrain {
@@ -26,7 +27,7 @@ class SwigluCompute : public ExpertCompute {
     at::Tensor gate_RF = saved[0], up_RF = saved[1], hidden_RF = saved[2];
     grouped_mm_out(gate_RF, rows_RD, weights[0], counts);
     grouped_mm_out(up_RF, rows_RD, weights[1], counts);
-    at::silu_out(hidden_RF, gate_RF).mul_(up_RF);
+    swiglu_out(hidden_RF, gate_RF, up_RF);
     return grouped_mm(hidden_RF, weights[2], counts);
   }
 
@@ -34,9 +35,7 @@ class SwigluCompute : public ExpertCompute {
                            const Weights& weights, const RowTensors& kept) const override {
     const at::Tensor &gate_RF = saved[0], &up_RF = saved[1];
     at::Tensor grad_gate_RF = kept[0], grad_up_RF = kept[1];
-    at::Tensor grad_hidden_RF = grouped_mm_transposed(grad_RD, weights[2], counts);
-    at::silu_out(grad_up_RF, gate_RF).mul_(grad_hidden_RF);
-    at::silu_backward_out(grad_gate_RF, grad_hidden_RF.mul_(up_RF), gate_RF);
+    swiglu_backward_out(grad_gate_RF, grad_up_RF, grouped_mm_transposed(grad_RD, weights[2], counts), gate_RF, up_RF);
     return grouped_mm_transposed(grad_gate_RF, weights[0], counts)
         .add_(grouped_mm_transposed(grad_up_RF, weights[1], counts));
   }
@@ -51,7 +50,9 @@ class SwigluCompute : public ExpertCompute {
 
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
   at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
-    return at::silu(grouped_mm(rows_RD, weights[0], counts)).mul_(grouped_mm(rows_RD, weights[1], counts));
+    at::Tensor gate_RF = grouped_mm(rows_RD, weights[0], counts);
+    swiglu_out(gate_RF, gate_RF, grouped_mm(rows_RD, weights[1], counts));
+    return gate_RF;
   }
 };
 
@@ -61,9 +62,7 @@ struct Curve {
   void (*backward)(at::Tensor& out, const at::Tensor& grad, const at::Tensor& input);
 };
 
-constexpr Curve kGelu{
-    [](at::Tensor& out, const at::Tensor& input) { at::gelu_out(out, input); },
-    [](at::Tensor& out, const at::Tensor& grad, const at::Tensor& input) { at::gelu_backward_out(out, grad, input); }};
+constexpr Curve kGelu{exact_gelu_out, exact_gelu_backward_out};
 constexpr Curve kRelu{[](at::Tensor& out, const at::Tensor& input) { at::relu_out(out, input); },
                       [](at::Tensor& out, const at::Tensor& grad, const at::Tensor& input) {
                         at::threshold_backward_out(out, grad, input, 0);

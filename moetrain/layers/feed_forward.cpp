@@ -2,13 +2,14 @@
 
 #include <ATen/ATen.h>
 
+#include "moetrain/fused/activations.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
 
 FeedForwardCosts feed_forward_costs(Activation activation) {
-  // Kept: of swiglu the gate, its SiLU, up and their product; of gelu both sides of it; of relu its result alone.
-  if (activation == Activation::kSwiglu) return {.matrices = 3, .kept_hiddens = 4};
+  // Kept: of swiglu gate, up and their product; of gelu both sides of it; of relu its result alone.
+  if (activation == Activation::kSwiglu) return {.matrices = 3, .kept_hiddens = 3};
   return {.matrices = 2, .kept_hiddens = activation == Activation::kGelu ? 2 : 1};
 }
 
@@ -34,7 +35,7 @@ at::Tensor FeedForward::forward(const at::Tensor& input_TD, const parallel::Toke
 
 at::Tensor FeedForward::hidden(const at::Tensor& input_TD, const AdapterDraws& draws) const {
   const at::Tensor up = up_->forward(input_TD, draws);
-  if (activation_ == Activation::kSwiglu) return at::silu(gate_->forward(input_TD, draws)) * up;
+  if (activation_ == Activation::kSwiglu) return swiglu(gate_->forward(input_TD, draws), up);
   return activation_ == Activation::kGelu ? at::gelu(up) : at::relu(up);
 }
 

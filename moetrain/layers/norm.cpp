@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "moetrain/fused/rms_norm.h"
+
 namespace moetrain {
 
 Norm::Norm(const ParameterSource& source, NormKind kind, int64_t dim, double epsilon) : kind_(kind), epsilon_(epsilon) {
@@ -10,7 +12,7 @@ Norm::Norm(const ParameterSource& source, NormKind kind, int64_t dim, double eps
 }
 
 at::Tensor Norm::forward(const at::Tensor& input) const {
-  if (kind_ == NormKind::kRms) return at::rms_norm(input, weight_.sizes(), weight_, epsilon_);
+  if (kind_ == NormKind::kRms) return rms_norm(input, weight_, epsilon_);
   return at::layer_norm(input, weight_.sizes(), weight_, bias_, epsilon_);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "parallel/base/fault.h"
+#include "parallel/kernels/host_tensor.h"
 #include "parallel/phases/phase.h"
 
 namespace moetrain {
@@ -37,8 +38,14 @@ struct ChunkLoss {
   std::vector<at::Tensor> grad_CW;  // of each pass's logits; empty without gradient
 };
 
-/// log_p_CW: of each pass; may be overwritten.
-using ChunkFunction = std::function<ChunkLoss(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient)>;
+/// logits_CW: of each pass, in at least float32; may be overwritten.
+using ChunkFunction = std::function<ChunkLoss(std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient)>;
+
+std::vector<at::Tensor> log_softmax(const std::vector<at::Tensor>& logits_CW, const Vocabulary& vocabulary) {
+  std::vector<at::Tensor> log_p_CW;
+  for (const at::Tensor& pass : logits_CW) log_p_CW.push_back(vocabulary.log_softmax(pass));
+  return log_p_CW;
+}
 
 /// [C], over the whole vocabulary
 at::Tensor mean_of(const at::Tensor& log_p_CW, const Vocabulary& vocabulary) {
@@ -52,12 +59,16 @@ at::Tensor nll_of(const at::Tensor& log_p_CW, const Chunk& chunk) {
   return chunk.vocabulary.total(nll_C.masked_fill(chunk.elsewhere_C1.squeeze(1), 0));
 }
 
+at::Tensor smoothed(const at::Tensor& nll_C, const at::Tensor& mean_log_p_C, double smoothing) {
+  return smoothing == 0 ? nll_C : nll_C * (1 - smoothing) - mean_log_p_C * smoothing;
+}
+
 /// Adds the cross-entropy of one pass to `loss`.
 void add_cross_entropy(const at::Tensor& log_p_CW, const Chunk& chunk, ChunkLoss& loss) {
   const at::Tensor nll_C = nll_of(log_p_CW, chunk);
   const double smoothing = chunk.label_smoothing;
-  const at::Tensor term_C =
-      smoothing == 0 ? nll_C : nll_C * (1 - smoothing) - mean_of(log_p_CW, chunk.vocabulary) * smoothing;
+  const at::Tensor mean_C = smoothing == 0 ? at::Tensor() : mean_of(log_p_CW, chunk.vocabulary);
+  const at::Tensor term_C = smoothed(nll_C, mean_C, smoothing);
   loss.cross_entropy_C = loss.cross_entropy_C.defined() ? loss.cross_entropy_C + term_C : term_C;
   loss.nll_C = loss.nll_C.defined() ? loss.nll_C + nll_C : nll_C;
 }
@@ -70,8 +81,19 @@ void subtract_target_(at::Tensor& p_CW, const Chunk& chunk) {
   p_CW.scatter_add_(1, chunk.column_C1, less_C1);
 }
 
-ChunkLoss cross_entropy_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
+/// In one sweep over the logits, where they are on the processor.
+ChunkLoss cross_entropy_of(std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient) {
   ChunkLoss loss;
+  if (parallel::has_loops(logits_CW[0])) {
+    const auto [nll_C, mean_log_p_C, correct_C] = chunk.vocabulary.cross_entropy_(
+        logits_CW[0], chunk.column_C1, chunk.elsewhere_C1, chunk.label_smoothing, gradient);
+    loss.nll_C = nll_C;
+    loss.cross_entropy_C = smoothed(nll_C, mean_log_p_C, chunk.label_smoothing);
+    if (gradient) loss.grad_CW = {logits_CW[0]};
+    if (!gradient) loss.correct_C = correct_C;
+    return loss;
+  }
+  std::vector<at::Tensor> log_p_CW = log_softmax(logits_CW, chunk.vocabulary);
   add_cross_entropy(log_p_CW[0], chunk, loss);
   if (!gradient) {
     loss.correct_C = loss.nll_C <= -chunk.vocabulary.largest(log_p_CW[0]).squeeze(1);
@@ -86,7 +108,8 @@ ChunkLoss cross_entropy_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk
 /// With D = log p - log q, the gradient of the symmetric KL is (p (D - KL(p||q)) + p - q) / 2 for p's logits, and the
 /// same with p and q exchanged for q's. Here summed up with the cross-entropy's p, so that each is made in few sweeps
 /// over the vocabulary.
-ChunkLoss two_pass_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient, double alpha) {
+ChunkLoss two_pass_of(const std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient, double alpha) {
+  std::vector<at::Tensor> log_p_CW = log_softmax(logits_CW, chunk.vocabulary);
   ChunkLoss loss;
   for (const at::Tensor& pass : log_p_CW) add_cross_entropy(pass, chunk, loss);
   loss.nll_C = loss.nll_C * 0.5;
@@ -105,8 +128,9 @@ ChunkLoss two_pass_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, boo
   return loss;
 }
 
-ChunkLoss distillation_of(std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient,
+ChunkLoss distillation_of(const std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient,
                           const OutputHead::Teacher& teacher) {
+  std::vector<at::Tensor> log_p_CW = log_softmax(logits_CW, chunk.vocabulary);
   const double temperature = teacher.temperature;
   const at::Tensor hidden = teacher.hidden_GD.narrow(0, chunk.begin, chunk.column_C1.size(0));
   const at::Tensor wanted_CW =
@@ -143,8 +167,12 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     at::Tensor grad_hidden_PGD, grad_weight_WD;
     if (with_gradient) {
       grad_hidden_PGD = at::empty_like(hidden_PGD);
-      if (of_weight) grad_weight_WD = at::zeros(weight_WD.sizes(), options);
+      if (of_weight) grad_weight_WD = at::empty(weight_WD.sizes(), options);
+      if (of_weight && tokens == 0) grad_weight_WD.zero_();
     }
+    // One for all chunks: what is made of them is made in place.
+    const at::Tensor logits_PSW =
+        at::empty({passes, std::min(size, tokens), weight_WD.size(0)}, hidden_PGD.options().requires_grad(false));
     for (int64_t begin = 0; begin < tokens; begin += size) {
       const int64_t count = std::min(size, tokens - begin);
       const at::Tensor hidden_PCD = hidden_PGD.narrow(1, begin, count);
@@ -153,11 +181,12 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
       const at::Tensor known = target.masked_fill(ignored, 0);
       const Chunk chunk{vocabulary, begin, vocabulary.column(known), vocabulary.elsewhere(known),
                         targets.label_smoothing};
-      std::vector<at::Tensor> log_p_CW;
+      std::vector<at::Tensor> logits_CW;
       for (int64_t p = 0; p < passes; ++p) {
-        log_p_CW.push_back(vocabulary.log_softmax(at::linear(hidden_PCD[p], weight_WD).to(wide)));
+        at::Tensor place_CW = logits_PSW[p].narrow(0, 0, count);
+        logits_CW.push_back(at::mm_out(place_CW, hidden_PCD[p], weight_WD.t()).to(wide));
       }
-      ChunkLoss loss = function(log_p_CW, chunk, with_gradient);
+      ChunkLoss loss = function(logits_CW, chunk, with_gradient);
       const at::Tensor unseen = ignored.squeeze(1);
       nll_G.narrow(0, begin, count).copy_(loss.nll_C.masked_fill(unseen, 0));
       if (loss.correct_C.defined()) correct_G.narrow(0, begin, count).copy_(loss.correct_C.logical_and(~unseen));
@@ -170,7 +199,9 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
         grad_hidden_PGD[static_cast<int64_t>(p)]
             .narrow(0, begin, count)
             .copy_(at::mm(grad, weight_WD).masked_fill_(ignored, 0).mul_(targets.scale));
-        if (of_weight) add_weight_gradient(grad, hidden.masked_fill(ignored, 0), targets.scale, grad_weight_WD);
+        if (!of_weight) continue;
+        const bool first = begin == 0 && p == 0;
+        add_weight_gradient(grad, hidden.masked_fill(ignored, 0), {targets.scale, first ? 0.0 : 1.0}, grad_weight_WD);
       }
     }
     if (with_gradient) {
@@ -186,19 +217,27 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor factor = grad_outputs[0].to(saved[0].scalar_type());
-    const Variable grad_weight_WD = saved[1].defined() ? saved[1] * factor : Variable();
-    return {saved[0] * factor, grad_weight_WD, Variable(), Variable(), Variable(), Variable(), Variable()};
+    const at::Tensor& factor = grad_outputs[0];
+    // Which on the processor is known, and mostly 1: a head's weights are many.
+    const bool same = factor.is_cpu() && factor.item<double>() == 1;
+    const auto times_factor = [&](const Variable& gradient) {
+      return same || !gradient.defined() ? gradient : gradient * factor.to(saved[0].scalar_type());
+    };
+    return {times_factor(saved[0]), times_factor(saved[1]), Variable(), Variable(), Variable(), Variable(), Variable()};
   }
 
  private:
-  static void add_weight_gradient(const at::Tensor& grad_CW, const at::Tensor& hidden_CD, double scale,
+  struct Factors {
+    double product, kept;  // kept 0: whatever is there
+  };
+  static void add_weight_gradient(const at::Tensor& grad_CW, const at::Tensor& hidden_CD, const Factors& factors,
                                   at::Tensor& grad_weight_WD) {
     if (grad_weight_WD.scalar_type() == hidden_CD.scalar_type()) {
-      grad_weight_WD.addmm_(grad_CW.t(), hidden_CD, 1, scale);
-    } else {
-      grad_weight_WD.add_(at::mm(grad_CW.t(), hidden_CD), scale);
+      grad_weight_WD.addmm_(grad_CW.t(), hidden_CD, factors.kept, factors.product);
+      return;
     }
+    if (factors.kept == 0) grad_weight_WD.zero_();
+    grad_weight_WD.add_(at::mm(grad_CW.t(), hidden_CD), factors.product);
   }
 };
 
@@ -261,8 +300,8 @@ HeadLoss OutputHead::two_pass(const at::Tensor& hidden_p_TD, const at::Tensor& h
                               double alpha) const {
   const parallel::Phase phase(parallel::PhaseName::kHead);
   return loss_of({hidden_p_TD, hidden_q_TD}, weight_WD_, vocabulary_, own(targets),
-                 [alpha](std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
-                   return two_pass_of(log_p_CW, chunk, gradient, alpha);
+                 [alpha](const std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient) {
+                   return two_pass_of(logits_CW, chunk, gradient, alpha);
                  });
 }
 
@@ -272,9 +311,9 @@ HeadLoss OutputHead::distillation(const at::Tensor& hidden_TD, const Teacher& gi
   Teacher teacher = given;
   teacher.hidden_GD = own(given.hidden_GD);
   return loss_of({hidden_TD}, weight_WD_, vocabulary_, own(targets),
-                 [&teacher](std::vector<at::Tensor>& log_p_CW, const Chunk& chunk, bool gradient) {
+                 [&teacher](const std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient) {
                    const at::NoGradGuard no_gradient;
-                   return distillation_of(log_p_CW, chunk, gradient, teacher);
+                   return distillation_of(logits_CW, chunk, gradient, teacher);
                  });
 }
 

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "moetrain/fused/softmax.h"
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 
@@ -38,6 +39,34 @@ at::Tensor Vocabulary::column(const at::Tensor& ids) const {
 
 at::Tensor Vocabulary::elsewhere(const at::Tensor& ids) const {
   return mesh_ == nullptr ? at::Tensor() : (ids < first_).logical_or_(ids >= first_ + count_);
+}
+
+Vocabulary::CrossEntropy Vocabulary::cross_entropy_(at::Tensor& logits_CW, const at::Tensor& column_C1,
+                                                    const at::Tensor& elsewhere_C1, double smoothing,
+                                                    bool gradient) const {
+  at::Tensor picked_C1 = logits_CW.gather(1, column_C1), wanted_C1 = column_C1;
+  if (mesh_ != nullptr) {
+    picked_C1 = total(picked_C1.masked_fill(elsewhere_C1, 0));
+    wanted_C1 = column_C1.masked_fill(elsewhere_C1, -1);
+  }
+  const SoftmaxWanted wanted{.column_C = wanted_C1.squeeze(1).contiguous(),
+                             .here = 1 - smoothing,
+                             .each = smoothing / static_cast<double>(size_)};
+  SoftmaxRows rows;
+  if (mesh_ == nullptr && gradient) {
+    rows = softmax_gradient_(logits_CW, wanted);
+  } else {
+    rows.largest_C = largest_of_rows(logits_CW);
+    if (mesh_ != nullptr) mesh_->tensor().all_reduce(rows.largest_C, parallel::ReduceOp::kMax).wait();
+    exponentials_of_rows_(logits_CW, rows);
+    rows.exponentials_C = total(rows.exponentials_C);
+    if (smoothing > 0) rows.sum_C = total(rows.sum_C);
+    if (gradient) gradient_of_rows_(logits_CW, wanted, rows);
+  }
+  const at::Tensor log_sum_C = rows.exponentials_C.log().add_(rows.largest_C), picked_C = picked_C1.squeeze(1);
+  return {.nll_C = log_sum_C - picked_C,
+          .mean_log_p_C = smoothing > 0 ? rows.sum_C / static_cast<double>(size_) - log_sum_C : at::Tensor(),
+          .correct_C = picked_C >= rows.largest_C};
 }
 
 at::Tensor Vocabulary::log_softmax(const at::Tensor& logits_CW) const {

@@ -36,7 +36,17 @@ class Vocabulary {
   at::Tensor column(const at::Tensor& ids) const;
   at::Tensor elsewhere(const at::Tensor& ids) const;  // bool; undefined where this rank has all
 
+  /// Of rows of logits, over all V.
+  struct CrossEntropy {
+    at::Tensor nll_C, mean_log_p_C;  // of the target, -log p; of all, undefined without smoothing
+    at::Tensor correct_C;            // bool: no logit is above the target's
+  };
+
   // Collective over the group, without gradient:
+  /// Logits, contiguous and on the processor in float32 or float64, are overwritten: with gradient by p - target, what
+  /// cross-entropy with `smoothing` of its targets has for gradient. column_C1 and elsewhere_C1: of the targets' ids.
+  CrossEntropy cross_entropy_(at::Tensor& logits_CW, const at::Tensor& column_C1, const at::Tensor& elsewhere_C1,
+                              double smoothing, bool gradient) const;
   /// [C, W] -> [C, W], this rank's columns of the logarithm of the softmax over all V.
   at::Tensor log_softmax(const at::Tensor& logits_CW) const;
   /// [C, W] -> [C, 1], over all V

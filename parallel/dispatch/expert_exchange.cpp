@@ -51,7 +51,7 @@ void Arrival::wait() {
 at::Tensor Arrival::take(at::Tensor place) {
   wait();
   const at::Tensor rows = std::exchange(rows_, at::Tensor());
-  if (!place.defined()) return arrival_N_.defined() ? rows.index_select(0, arrival_N_) : rows;
+  if (!place.defined()) return arrival_N_.defined() ? rows_at(rows, arrival_N_) : rows;
   return arrival_N_.defined() ? at::index_select_out(place, rows, 0, arrival_N_) : place.copy_(rows);
 }
 
@@ -265,7 +265,7 @@ Departure ExpertExchange::combine(const at::Tensor& out_ND, const RowChunk& chun
   departure.sent_ = chunk.sent;
   departure.received_ = chunk.received;
   departure.wire_rows_ = wire_RD.narrow(0, chunk.begin, chunk.sent_rows());
-  const at::Tensor rows = chunk.sorted_N.defined() ? out_ND.index_select(0, chunk.sorted_N) : out_ND.contiguous();
+  const at::Tensor rows = chunk.sorted_N.defined() ? rows_at(out_ND, chunk.sorted_N) : out_ND.contiguous();
   if (mesh.shape().expert_tensor == 1) {
     departure.send_back(rows, {});
     return departure;

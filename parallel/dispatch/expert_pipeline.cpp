@@ -94,31 +94,15 @@ class PipelineNode : public torch::autograd::Node {
     const RowChunks other = same_cut ? RowChunks{} : exchange_.cut(plan().backward_chunks);
     const RowChunks& cut = same_cut ? forward_ : other;
     const Permutation& wire = same_cut ? wire_ : in_order(sorted_, other.wire_R);
-    at::Tensor grad_RD, grad_weight_TK, weight_R1;
-    {
-      const Phase phase(PhaseName::kCombine);
-      grad_RD = rows_from(grad_output, ends_.out, wire);
-    }
-    if (out_RD_.defined()) {
-      const Phase phase(PhaseName::kCombine);
-      const at::Tensor weight_TK = weight_TK_.unpack();
-      // d out / d weight[t, j] = <grad[t], expert output of row (t, j)>; 0 where the choice was dropped.
-      const at::Tensor dot_R = row_dots(same_cut ? grad_RD : rows_from(grad_output, ends_.out, wire_), out_RD_);
-      grad_weight_TK =
-          at::zeros({weight_TK.numel()}, weight_TK.options()).index_copy_(0, wire_.slot_R, dot_R).view_as(weight_TK);
-      weight_R1 = weight_TK.flatten().index_select(0, wire.slot_R).unsqueeze(1);
-      if (!exchange_.sends_copies_once()) {
-        grad_RD.mul_(weight_R1);
-        weight_R1 = at::Tensor();
-      }
-    }
+    const Incoming incoming =
+        in_phase(PhaseName::kCombine, [&] { return this->incoming(grad_output, wire, same_cut); });
     // Frozen weights have no gradient; of some that are trained, all of a layer's are made.
     trained_ = false;
     for (size_t i = 2; i < num_outputs(); ++i) trained_ = trained_ || task_should_compute_output(i);
     at::Tensor rows_RD;
-    Weights gradients = experts_backward(grad_RD, weight_R1, cut, weights, rows_RD);
+    Weights gradients = experts_backward(incoming, cut, weights, rows_RD);
     variable_list result{in_phase(PhaseName::kPermute, [&] { return rows_to(rows_RD, {}, ends_.in, wire); }),
-                         grad_weight_TK};
+                         incoming.weight_TK};
     result.insert(result.end(), gradients.begin(), gradients.end());
     result.resize(num_outputs());
     return result;
@@ -137,6 +121,26 @@ class PipelineNode : public torch::autograd::Node {
  private:
   LayerPlan plan() const { return schedule_->layer(layer_); }
   bool overlap() const { return schedule_->plan().overlap; }
+
+  /// What backward begins with: the gradient of the experts' outputs, in wire order, and of the choices' weights.
+  struct Incoming {
+    at::Tensor grad_RD;
+    /// Still to be multiplied in, where it is defined; until then a token's gradients are equal, so that they cross to
+    /// another host once.
+    at::Tensor weight_R1 = {};
+    at::Tensor weight_TK = {};  // undefined where choices come out
+  };
+
+  Incoming incoming(const at::Tensor& grad_output, const Permutation& wire, bool same_cut) const {
+    if (!out_RD_.defined()) return {rows_from(grad_output, ends_.out, wire)};
+    const at::Tensor weight_TK = weight_TK_.unpack();
+    auto [grad_RD, grad_weight_TK] = combine_rows_backward(grad_output, out_RD_, weight_TK, wire_);
+    if (same_cut && !exchange_.sends_copies_once()) return {grad_RD, {}, grad_weight_TK};
+    at::Tensor weight_R1 = weight_TK.flatten().index_select(0, wire.slot_R).unsqueeze(1);
+    grad_RD = gather_rows(grad_output, wire);
+    if (exchange_.sends_copies_once()) return {grad_RD, weight_R1, grad_weight_TK};
+    return {grad_RD.mul_(weight_R1), {}, grad_weight_TK};
+  }
 
   /// out_RD: where results return to; null: nobody wants them.
   ExpertRows run_pass(const at::Tensor& wire_RD, const RowPass& pass, const Weights& weights, bool keep,
@@ -163,11 +167,10 @@ class PipelineNode : public torch::autograd::Node {
     return all;
   }
 
-  /// weight_R1: still to be multiplied in, where it is defined; until then a token's gradients are equal, so that they
-  /// cross to another host once. rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the
-  /// weights, none where they are frozen.
-  Weights experts_backward(const at::Tensor& grad_RD, const at::Tensor& weight_R1, const RowChunks& cut,
-                           const Weights& weights, at::Tensor& rows_RD) {
+  /// rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the weights, none where they are
+  /// frozen.
+  Weights experts_backward(const Incoming& incoming, const RowChunks& cut, const Weights& weights,
+                           at::Tensor& rows_RD) {
     Weights all;
     at::Tensor input_RD;
     if (exchange_.passes() > 1) input_RD = rows_from(input_.unpack(), ends_.in, wire_);
@@ -176,7 +179,8 @@ class PipelineNode : public torch::autograd::Node {
       if (p > 0) again = run_pass(input_RD, forward_.passes[p], weights, /*keep=*/true, nullptr);
       const bool last = p + 1 == cut.passes.size();
       ChunkTrace trace(schedule_->recorder(), layer_, Direction::kBackward);
-      Arrivals arrivals({exchange_, grad_RD, ends_.out, weight_R1}, cut, cut.passes[p], trace, overlap());
+      Arrivals arrivals({exchange_, incoming.grad_RD, ends_.out, incoming.weight_R1}, cut, cut.passes[p], trace,
+                        overlap());
       if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
       Weights gradients = pass_backward(p > 0 ? again : first_, arrivals, cut.passes[p], weights, trace, rows_RD);
       if (p == 0) {

@@ -1,8 +1,11 @@
 #include "parallel/dispatch/permutation.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
 
 #include "parallel/base/fault.h"
+#include "parallel/kernels/host_tensor.h"
+#include "parallel/kernels/token_rows.h"
 
 namespace parallel {
 namespace {
@@ -64,30 +67,9 @@ Permutation sort_on_device(const at::Tensor& expert_TK, int64_t num_experts) {
   return result;
 }
 
-}  // namespace
-
-Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts) {
-  check_internal(expert_TK.dim() == 2 && expert_TK.scalar_type() == at::kLong, "sort_by_expert: choices of shape ",
-                 expert_TK.sizes(), " and type ", expert_TK.scalar_type());
-  return expert_TK.device().is_cpu() ? sort_on_host(expert_TK, num_experts) : sort_on_device(expert_TK, num_experts);
-}
-
-Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) {
-  if (!order_R.defined()) return permutation;
-  Permutation result{permutation.token_R.index_select(0, order_R),
-                     permutation.slot_R.index_select(0, order_R),
-                     {},
-                     permutation.rows_per_expert};
-  result.row_TK = at::full_like(permutation.row_TK, permutation.rows());
-  result.row_TK.view({-1}).index_copy_(0, result.slot_R, at::arange(permutation.rows(), order_R.options()));
-  return result;
-}
-
-at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation) {
-  return tokens_TD.index_select(0, permutation.token_R);
-}
-
-at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation) {
+/// combine_rows by LibTorch, a choice of all tokens at a time.
+at::Tensor combine_rows_by_choice(const at::Tensor& rows_RD, const at::Tensor& weight_TK,
+                                  const Permutation& permutation) {
   const int64_t top_k = permutation.row_TK.size(1), rows = permutation.rows();
   if (rows == 0) return at::zeros({permutation.row_TK.size(0), rows_RD.size(1)}, rows_RD.options());
   const bool dropped = rows < permutation.row_TK.numel();
@@ -110,18 +92,93 @@ at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, 
   return out_TD;
 }
 
+}  // namespace
+
+Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts) {
+  check_internal(expert_TK.dim() == 2 && expert_TK.scalar_type() == at::kLong, "sort_by_expert: choices of shape ",
+                 expert_TK.sizes(), " and type ", expert_TK.scalar_type());
+  return expert_TK.device().is_cpu() ? sort_on_host(expert_TK, num_experts) : sort_on_device(expert_TK, num_experts);
+}
+
+Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) {
+  if (!order_R.defined()) return permutation;
+  Permutation result{permutation.token_R.index_select(0, order_R),
+                     permutation.slot_R.index_select(0, order_R),
+                     {},
+                     permutation.rows_per_expert};
+  result.row_TK = at::full_like(permutation.row_TK, permutation.rows());
+  result.row_TK.view({-1}).index_copy_(0, result.slot_R, at::arange(permutation.rows(), order_R.options()));
+  return result;
+}
+
+at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R) {
+  if (!has_loops(rows_ND)) return rows_ND.index_select(0, index_R);
+  const at::Tensor from = rows_ND.contiguous();
+  const int64_t rows = index_R.size(0), width = rows_ND.size(1);
+  at::Tensor to_RD = at::empty({rows, width}, rows_ND.options());
+  AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "rows_at", [&] {
+    copy_rows(from.const_data_ptr<scalar_t>(), index_R.const_data_ptr<int64_t>(), rows, width,
+              to_RD.mutable_data_ptr<scalar_t>());
+  });
+  return to_RD;
+}
+
+at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation) {
+  return rows_at(tokens_TD, permutation.token_R);
+}
+
+at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation) {
+  if (!has_loops(rows_RD)) return combine_rows_by_choice(rows_RD, weight_TK, permutation);
+  const at::Tensor rows = rows_RD.contiguous(), row_TK = permutation.row_TK.contiguous();
+  const at::Tensor weight = weight_TK.defined() ? weight_TK.to(rows.scalar_type()).contiguous() : at::Tensor();
+  at::Tensor out_TD = at::empty({row_TK.size(0), rows.size(1)}, rows.options());
+  AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "combine_rows", [&] {
+    const WeightedRows<scalar_t> all{.rows_RD = rows.const_data_ptr<scalar_t>(),
+                                     .row_TK = row_TK.const_data_ptr<int64_t>(),
+                                     .weight_TK = weight.defined() ? weight.const_data_ptr<scalar_t>() : nullptr,
+                                     .tokens = row_TK.size(0),
+                                     .choices = row_TK.size(1),
+                                     .rows = rows.size(0),
+                                     .width = rows.size(1)};
+    add_weighted_rows(all, out_TD.mutable_data_ptr<scalar_t>());
+  });
+  return out_TD;
+}
+
 at::Tensor rows_from(const at::Tensor& input, RowOf row, const Permutation& permutation) {
   if (row == RowOf::kToken) return gather_rows(input, permutation);
-  return input.flatten(0, 1).index_select(0, permutation.slot_R);
+  return rows_at(input.flatten(0, 1), permutation.slot_R);
 }
 
 at::Tensor rows_to(const at::Tensor& rows_RD, const at::Tensor& weight_TK, RowOf row, const Permutation& permutation) {
   if (row == RowOf::kToken) return combine_rows(rows_RD, weight_TK, permutation);
   const int64_t T = permutation.row_TK.size(0), K = permutation.row_TK.size(1), D = rows_RD.size(1);
-  if (permutation.rows() == T * K) return rows_RD.index_select(0, permutation.row_TK.flatten()).view({T, K, D});
+  if (permutation.rows() == T * K) return rows_at(rows_RD, permutation.row_TK.flatten()).view({T, K, D});
   return at::zeros({T * K, D}, rows_RD.options()).index_copy_(0, permutation.slot_R, rows_RD).view({T, K, D});
 }
 
-at::Tensor row_dots(const at::Tensor& a_RD, const at::Tensor& b_RD) { return (a_RD * b_RD).sum(1); }
+CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tensor& rows_RD,
+                                       const at::Tensor& weight_TK, const Permutation& permutation) {
+  at::Tensor grad_weight_TK = at::zeros({weight_TK.numel()}, weight_TK.options());
+  if (!has_loops(rows_RD) || weight_TK.scalar_type() != rows_RD.scalar_type()) {
+    const at::Tensor grad_RD = gather_rows(grad_TD, permutation);
+    grad_weight_TK.index_copy_(0, permutation.slot_R, (grad_RD * rows_RD).sum(1));
+    grad_RD.mul_(weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1));
+    return {grad_RD, grad_weight_TK.view_as(weight_TK)};
+  }
+  const at::Tensor grad = grad_TD.contiguous(), rows = rows_RD.contiguous(), weight = weight_TK.contiguous();
+  at::Tensor grad_RD = at::empty_like(rows);
+  AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "combine_rows_backward", [&] {
+    const WeightedRowsBackward<scalar_t> all{.grad_TD = grad.const_data_ptr<scalar_t>(),
+                                             .rows_RD = rows.const_data_ptr<scalar_t>(),
+                                             .weight_TK = weight.const_data_ptr<scalar_t>(),
+                                             .token_R = permutation.token_R.const_data_ptr<int64_t>(),
+                                             .slot_R = permutation.slot_R.const_data_ptr<int64_t>(),
+                                             .rows = rows.size(0),
+                                             .width = rows.size(1)};
+    weighted_rows_backward(all, grad_RD.mutable_data_ptr<scalar_t>(), grad_weight_TK.mutable_data_ptr<scalar_t>());
+  });
+  return {grad_RD, grad_weight_TK.view_as(weight_TK)};
+}
 
 }  // namespace parallel

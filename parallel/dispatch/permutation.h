@@ -1,5 +1,5 @@
-// defines: Permutation, RowOf, sort_by_expert, in_order, gather_rows, combine_rows, rows_from, rows_to, row_dots,
-// for_each_expert: rows by expert, and the way back
+// defines: Permutation, RowOf, CombineGradients, sort_by_expert, in_order, rows_at, gather_rows, combine_rows,
+// combine_rows_backward, rows_from, rows_to, for_each_expert: rows by expert, and the way back
 #pragma once
 #include <vector>
 
@@ -23,12 +23,23 @@ Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts);
 /// rows_per_expert counts stays, though rows no longer lie by expert.
 Permutation in_order(const Permutation& permutation, const at::Tensor& order_R);
 
+/// [R, D], row index_R[r] of [N, D] at place r.
+at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R);
+
 /// rows[r] = tokens[token_R[r]]
 at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation);
 
 /// out[t] = sum over j of weight[t, j] * rows[row_TK[t, j]], in the order of j (no atomics: the same bits every time).
 /// `weight_TK` undefined: all ones.
 at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation);
+
+/// Of combine_rows: of each row weight[t, j] grad[t], of each weight <grad[t], its row>, 0 where the choice was
+/// dropped.
+struct CombineGradients {
+  at::Tensor rows_RD, weight_TK;
+};
+CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tensor& rows_RD,
+                                       const at::Tensor& weight_TK, const Permutation& permutation);
 
 /// What a row is, or becomes a part of: its token, each of whose choices has a copy; or its choice alone.
 enum class RowOf { kToken, kChoice };
@@ -38,9 +49,6 @@ at::Tensor rows_from(const at::Tensor& input, RowOf row, const Permutation& perm
 
 /// combine_rows; of choices (whose weight is undefined) the way back of rows_from: [T, K, D], zeros of a dropped one.
 at::Tensor rows_to(const at::Tensor& rows_RD, const at::Tensor& weight_TK, RowOf row, const Permutation& permutation);
-
-/// out[r] = <a[r], b[r]>
-at::Tensor row_dots(const at::Tensor& a_RD, const at::Tensor& b_RD);
 
 /// action(expert, first row, rows) for each expert that has rows, in turn.
 template <class Action>

@@ -29,8 +29,8 @@ MAY_INCLUDE = {
 }
 # A room may include the rooms before it; "." is the folder's own files.
 ROOMS = {
-    "parallel": "base memory phases process comm links schedule mesh autograd tensor_parallel dispatch overlap gradients .",
-    "moetrain": "config ranking products layers attention routers experts losses moe models objectives decoding surgery analysis .",
+    "parallel": "base kernels memory phases process comm links schedule mesh autograd tensor_parallel dispatch overlap gradients .",
+    "moetrain": "config ranking products fused layers attention routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
     "data": ". text shaping subwords tokenizers chat hdf5 images datasets batching files sources prepare scoring",
     "launch": "toml recipe profiles planning checkpoint interchange records report runs batches ranks models use evaluation surgery stages training bench doctor commands .",

@@ -1,0 +1,21 @@
+// defines: swiglu, swiglu_out, swiglu_backward_out, exact_gelu_out, exact_gelu_backward_out
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace moetrain {
+
+// Any shape, all alike. But for swiglu raw (outside autograd); outputs may be inputs.
+
+/// silu(gate) up (Shazeer 2020), differentiable; keeps its inputs.
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+
+void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up);
+/// grad_hidden may be overwritten.
+void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, at::Tensor grad_hidden, const at::Tensor& gate,
+                         const at::Tensor& up);
+
+/// Not its tanh approximation (Hendrycks and Gimpel 2016).
+void exact_gelu_out(at::Tensor& out, const at::Tensor& input);
+void exact_gelu_backward_out(at::Tensor& grad_input, const at::Tensor& grad_out, const at::Tensor& input);
+
+}  // namespace moetrain

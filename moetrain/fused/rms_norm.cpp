@@ -1,0 +1,58 @@
+#include "moetrain/fused/rms_norm.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "parallel/kernels/host_tensor.h"
+#include "parallel/kernels/rms_norm.h"
+
+namespace moetrain {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+/// Of tensors for which there are loops.
+class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
+ public:
+  static Variable forward(AutogradContext* context, const Variable& x, const Variable& weight_D, double epsilon) {
+    const at::Tensor x_TD = x.contiguous(), y_TD = at::empty_like(x_TD), weight = weight_D.contiguous();
+    const int64_t width = weight.numel(), rows = x_TD.numel() / std::max<int64_t>(1, width);
+    const at::Tensor scale_T = at::empty({rows}, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
+      parallel::rms_norm(x_TD.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(), rows, width, epsilon,
+                         y_TD.mutable_data_ptr<scalar_t>(), scale_T.mutable_data_ptr<scalar_t>());
+    });
+    context->save_for_backward({x, weight_D, scale_T});
+    return y_TD;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor grad_TD = grad_outputs[0].contiguous(), x_TD = saved[0].contiguous(),
+                     weight = saved[1].contiguous();
+    const at::Tensor grad_x_TD = at::empty_like(x_TD), grad_weight = at::empty_like(weight);
+    AT_DISPATCH_FLOATING_TYPES(x_TD.scalar_type(), "rms_norm_backward", [&] {
+      const parallel::RmsNormBackward<scalar_t> all{.grad_TD = grad_TD.const_data_ptr<scalar_t>(),
+                                                    .x_TD = x_TD.const_data_ptr<scalar_t>(),
+                                                    .weight_D = weight.const_data_ptr<scalar_t>(),
+                                                    .scale_T = saved[2].const_data_ptr<scalar_t>(),
+                                                    .rows = saved[2].numel(),
+                                                    .width = weight.numel()};
+      parallel::rms_norm_backward(all, grad_x_TD.mutable_data_ptr<scalar_t>(),
+                                  grad_weight.mutable_data_ptr<scalar_t>());
+    });
+    return {grad_x_TD, grad_weight, Variable()};
+  }
+};
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double epsilon) {
+  const bool swept = parallel::has_loops(x) && x.scalar_type() == weight_D.scalar_type();
+  return swept ? RmsNormFunction::apply(x, weight_D, epsilon) : at::rms_norm(x, weight_D.sizes(), weight_D, epsilon);
+}
+
+}  // namespace moetrain

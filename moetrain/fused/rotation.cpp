@@ -1,0 +1,81 @@
+#include "moetrain/fused/rotation.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "parallel/kernels/host_tensor.h"
+#include "parallel/kernels/rotation.h"
+
+namespace moetrain {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+enum class Turn { kForward, kBack };
+
+template <class Scalar>
+parallel::HeadRows<Scalar> rows_of(Scalar* data, const at::Tensor& x_SHLd) {
+  return {.data = data, .by_sequence = x_SHLd.stride(0), .by_head = x_SHLd.stride(1), .by_position = x_SHLd.stride(2)};
+}
+
+/// Of tensors for which there are loops.
+class RotationFunction : public torch::autograd::Function<RotationFunction> {
+ public:
+  static Variable forward(AutogradContext* context, const Variable& x_SHLd, const at::Tensor& cos_Lh,
+                          const at::Tensor& sin_Lh, bool neighbours) {
+    context->saved_data["cos"] = cos_Lh;
+    context->saved_data["sin"] = sin_Lh;
+    context->saved_data["neighbours"] = neighbours;
+    at::Tensor out_SHLd = at::empty(x_SHLd.sizes(), x_SHLd.options());
+    turn(x_SHLd, cos_Lh, sin_Lh, neighbours, Turn::kForward, out_SHLd);
+    return out_SHLd;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    const at::Tensor& grad_SHLd = grad_outputs[0];
+    // Where a position's heads lie side by side, as what they are projected from has them.
+    const auto positions =
+        at::empty({grad_SHLd.size(0), grad_SHLd.size(2), grad_SHLd.size(1), grad_SHLd.size(3)}, grad_SHLd.options());
+    at::Tensor out_SHLd = positions.transpose(1, 2);
+    turn(grad_SHLd, context->saved_data["cos"].toTensor(), context->saved_data["sin"].toTensor(),
+         context->saved_data["neighbours"].toBool(), Turn::kBack, out_SHLd);
+    return {out_SHLd, Variable(), Variable(), Variable()};
+  }
+
+ private:
+  static void turn(const at::Tensor& x_SHLd, const at::Tensor& cos_Lh, const at::Tensor& sin_Lh, bool neighbours,
+                   Turn way, at::Tensor& out_SHLd) {
+    const at::Tensor from = x_SHLd.stride(3) == 1 ? x_SHLd : x_SHLd.contiguous();
+    const parallel::Rotation rotation{.sequences = from.size(0),
+                                      .heads = from.size(1),
+                                      .positions = from.size(2),
+                                      .width = from.size(3),
+                                      .neighbours = neighbours,
+                                      .back = way == Turn::kBack};
+    AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "rotate_pairs", [&] {
+      parallel::rotate_pairs(rotation, rows_of(from.const_data_ptr<scalar_t>(), from),
+                             cos_Lh.const_data_ptr<scalar_t>(), sin_Lh.const_data_ptr<scalar_t>(),
+                             rows_of(out_SHLd.mutable_data_ptr<scalar_t>(), out_SHLd));
+    });
+  }
+};
+
+}  // namespace
+
+at::Tensor rotate_pairs(const at::Tensor& x_SHLd, const at::Tensor& cos_Lh, const at::Tensor& sin_Lh, bool neighbours) {
+  if (parallel::has_loops(x_SHLd) && x_SHLd.scalar_type() == cos_Lh.scalar_type()) {
+    return RotationFunction::apply(x_SHLd, cos_Lh, sin_Lh, neighbours);
+  }
+  const int64_t half = x_SHLd.size(3) / 2;
+  if (neighbours) {
+    const at::Tensor a = x_SHLd.slice(3, 0, 2 * half, 2), b = x_SHLd.slice(3, 1, 2 * half, 2);
+    return at::stack({a * cos_Lh - b * sin_Lh, b * cos_Lh + a * sin_Lh}, 4).flatten(3);
+  }
+  const at::Tensor a = x_SHLd.narrow(3, 0, half), b = x_SHLd.narrow(3, half, half);
+  return at::cat({a * cos_Lh - b * sin_Lh, b * cos_Lh + a * sin_Lh}, 3);
+}
+
+}  // namespace moetrain

@@ -1,0 +1,83 @@
+// Loops that are compiled for several kinds of processor, and shared out over LibTorch's threads. For the files of this
+// room alone, which are compiled with OpenMP.
+// defines: VectorWidth, vector_width, run_vectorised, run_of_width, over_threads
+#pragma once
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace parallel {
+
+enum class VectorWidth { kBaseline, kAvx2, kAvx512 };
+
+/// The widest that this processor has, but no wider than ATEN_CPU_CAPABILITY (default, avx2, avx512) allows: as
+/// LibTorch's own loops.
+VectorWidth vector_width();
+
+#if defined(__x86_64__) && defined(__GNUC__)
+template <class Loop, class... Arguments>
+[[gnu::target("arch=x86-64-v4"), gnu::noinline]] void run_avx512(Arguments... arguments) {
+  Loop::run(arguments...);
+}
+template <class Loop, class... Arguments>
+[[gnu::target("arch=x86-64-v3"), gnu::noinline]] void run_avx2(Arguments... arguments) {
+  Loop::run(arguments...);
+}
+#endif
+template <class Loop, class... Arguments>
+[[gnu::noinline]] void run_baseline(Arguments... arguments) {
+  Loop::run(arguments...);
+}
+
+/// A loop that is written for a width of vectors, in bytes: Loop::run<kBytes>.
+template <class Loop, int kBytes>
+struct OfWidth {
+  template <class... Arguments>
+  [[gnu::always_inline]] static void run(Arguments... arguments) {
+    Loop::template run<kBytes>(arguments...);
+  }
+};
+
+/// Loop::run, which with all that it calls is always inlined, as compiled for this processor.
+template <class Loop, class... Arguments>
+void run_vectorised(Arguments... arguments) {
+#if defined(__x86_64__) && defined(__GNUC__)
+  if (vector_width() == VectorWidth::kAvx512) return run_avx512<Loop>(arguments...);
+  if (vector_width() == VectorWidth::kAvx2) return run_avx2<Loop>(arguments...);
+#endif
+  run_baseline<Loop>(arguments...);
+}
+
+template <class Loop, class... Arguments>
+void run_of_width(Arguments... arguments) {
+#if defined(__x86_64__) && defined(__GNUC__)
+  if (vector_width() == VectorWidth::kAvx512) return run_avx512<OfWidth<Loop, 64>>(arguments...);
+  if (vector_width() == VectorWidth::kAvx2) return run_avx2<OfWidth<Loop, 32>>(arguments...);
+#endif
+  run_baseline<OfWidth<Loop, 16>>(arguments...);
+}
+
+/// action(begin, end) for ranges that make up 0 to `count`, each of about `least` or more, one a thread.
+template <class Action>
+void over_threads(int64_t count, int64_t least, const Action& action) {
+  const int64_t ranges = std::min<int64_t>(omp_get_max_threads(), count / std::max<int64_t>(1, least));
+  if (ranges <= 1 || omp_in_parallel()) {
+    if (count > 0) action(int64_t{0}, count);
+    return;
+  }
+#pragma omp parallel num_threads(static_cast <int>(ranges))
+  {
+    const int64_t threads = omp_get_num_threads(), own = omp_get_thread_num();
+    const int64_t begin = count * own / threads, end = count * (own + 1) / threads;
+    if (begin < end) action(begin, end);
+  }
+}
+
+/// Of so many numbers each: below it a thread is not worth its start.
+constexpr int64_t kNumbersOfThread = 1 << 15;
+inline int64_t rows_of_thread(int64_t columns) {
+  return std::max<int64_t>(1, kNumbersOfThread / std::max<int64_t>(1, columns));
+}
+
+}  // namespace parallel

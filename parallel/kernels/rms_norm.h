@@ -1,0 +1,23 @@
+// defines: rms_norm, rms_norm_backward: y = x w / sqrt(mean(x^2) + epsilon)
+#pragma once
+#include <cstdint>
+
+namespace parallel {
+
+// T rows of D numbers x, one after another, float or double
+
+/// Zhang and Sennrich 2019. scale: [T], 1 / sqrt(mean(x^2) + epsilon), which backward needs.
+template <class Scalar>
+void rms_norm(const Scalar* x_TD, const Scalar* weight_D, int64_t rows, int64_t width, double epsilon, Scalar* y_TD,
+              Scalar* scale_T);
+
+template <class Scalar>
+struct RmsNormBackward {
+  const Scalar *grad_TD, *x_TD, *weight_D, *scale_T;
+  int64_t rows, width;
+};
+/// The weight's gradient is a sum over rows, in blocks whose number the threads have no say in.
+template <class Scalar>
+void rms_norm_backward(const RmsNormBackward<Scalar>& all, Scalar* grad_x_TD, Scalar* grad_weight_D);
+
+}  // namespace parallel

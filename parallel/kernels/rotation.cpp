@@ -1,0 +1,54 @@
+#include "parallel/kernels/rotation.h"
+
+#include "parallel/kernels/processor.h"
+
+namespace parallel {
+namespace {
+
+/// stride 1: pairs are `apart` from each other; 2: neighbours. sign -1: the way back.
+struct RotateLoop {
+  template <class Scalar>
+  [[gnu::always_inline]] static void run(int64_t half, int64_t apart, const Scalar* from, const Scalar* cos,
+                                         const Scalar* sin, Scalar sign, Scalar* to) {
+    if (apart == 1) {
+#pragma omp simd
+      for (int64_t i = 0; i < half; ++i)
+        turn(from[2 * i], from[2 * i + 1], cos[i], sign * sin[i], to[2 * i], to[2 * i + 1]);
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < half; ++i) turn(from[i], from[half + i], cos[i], sign * sin[i], to[i], to[half + i]);
+    }
+  }
+
+ private:
+  template <class Scalar>
+  [[gnu::always_inline]] static void turn(Scalar a, Scalar b, Scalar cos, Scalar sin, Scalar& to_a, Scalar& to_b) {
+    to_a = a * cos - b * sin;
+    to_b = b * cos + a * sin;
+  }
+};
+
+}  // namespace
+
+template <class Scalar>
+void rotate_pairs(const Rotation& rotation, const HeadRows<const Scalar>& from, const Scalar* cos_Lh,
+                  const Scalar* sin_Lh, const HeadRows<Scalar>& to) {
+  const int64_t half = rotation.width / 2, apart = rotation.neighbours ? 1 : half;
+  over_threads(rotation.sequences * rotation.positions, rows_of_thread(rotation.heads * rotation.width),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t row = begin; row < end; ++row) {
+                   const int64_t s = row / rotation.positions, l = row % rotation.positions;
+                   for (int64_t h = 0; h < rotation.heads; ++h) {
+                     run_vectorised<RotateLoop>(half, apart, from.row(s, h, l), cos_Lh + l * half, sin_Lh + l * half,
+                                                rotation.back ? Scalar(-1) : Scalar(1), to.row(s, h, l));
+                   }
+                 }
+               });
+}
+
+template void rotate_pairs(const Rotation&, const HeadRows<const float>&, const float*, const float*,
+                           const HeadRows<float>&);
+template void rotate_pairs(const Rotation&, const HeadRows<const double>&, const double*, const double*,
+                           const HeadRows<double>&);
+
+}  // namespace parallel
