@@ -43,13 +43,12 @@ void append_messages(const nlohmann::json& list, const std::string& place, bool 
 
 std::optional<Conversation> read_conversation(const nlohmann::json& object, const std::string& place) {
   const auto messages = object.find("messages"), prompt = object.find("prompt"), completion = object.find("completion");
-  const bool pair = prompt != object.end() || completion != object.end();
-  if (messages == object.end() && !pair) return std::nullopt;
-  if (messages != object.end() && pair) {
-    parallel::user_error(place, ": has \"messages\" and a \"prompt\" or \"completion\"; one of them is legal");
+  if (messages != object.end() && prompt != object.end() && completion != object.end()) {
+    parallel::user_error(place, ": has \"messages\" and a \"prompt\" with \"completion\"; one of them is legal");
   }
+  if (messages == object.end() && prompt == object.end() && completion == object.end()) return std::nullopt;
   Conversation conversation;
-  if (!pair) {
+  if (messages != object.end()) {
     append_messages(*messages, place + ": messages", true, conversation);
     return conversation;
   }

@@ -18,7 +18,8 @@ using Conversation = std::vector<ChatMessage>;
 
 /// The conversation that a line's object holds: "messages", a list of objects with "role" and "content", of which those
 /// of the assistant are learned; or "prompt" and "completion", both texts (a user's and the assistant's) or both such
-/// lists (of which the completion's are learned). Nothing where it has none of these. UserError that begins with
+/// lists (of which the completion's are learned). Beside messages one of the two alone, as published sets repeat the
+/// first question, has no say. Nothing where it has none of these. UserError that begins with
 /// `place` and names the message for anything else.
 std::optional<Conversation> read_conversation(const nlohmann::json& object, const std::string& place);
 

@@ -1,12 +1,12 @@
 #include "data/prepare/encoding.h"
 
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "data/prepare/parts.h"
+#include "data/sources/lines.h"
 #include "data/sources/workers.h"
 #include "data/tokenizers/model_tokenizer.h"
 #include "parallel/base/fault.h"
@@ -89,20 +89,55 @@ std::vector<std::string> chat_controls(const PrepareOptions& options) {
   return controls;
 }
 
+namespace {
+
+constexpr size_t kStretchBytes = 1 << 20;  // of a long text that a thread takes at a time
+
+/// A text, or some of its lines.
+struct TextStretch {
+  size_t text = 0;
+  std::string_view part;
+  std::vector<int32_t> tokens = {};
+  bool changed = false;
+};
+
+std::vector<TextStretch> stretches_of(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer) {
+  std::vector<TextStretch> stretches;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (!tokenizer.lines_apart() || texts[i].size() <= kStretchBytes) {
+      stretches.push_back({i, texts[i]});
+      continue;
+    }
+    for (const std::string_view part : cut_at_lines(texts[i], kStretchBytes)) stretches.push_back({i, part});
+  }
+  return stretches;
+}
+
+}  // namespace
+
 EncodedTexts encode_texts(const std::vector<std::string_view>& texts, const Tokenizer& tokenizer, int64_t threads,
                           const std::function<void(int64_t)>& advance) {
-  EncodedTexts all{.tokens = std::vector<std::vector<int32_t>>(texts.size())};
-  std::atomic<int64_t> changed = 0;
-  for_each_index(static_cast<int64_t>(texts.size()), threads, [&](int64_t index) {
-    const auto i = static_cast<size_t>(index);
-    all.tokens[i] = tokenizer.encode(texts[i]);
-    advance(static_cast<int64_t>(texts[i].size()));
-    if (tokenizer.decode(all.tokens[i]) == texts[i]) return;
-    parallel::check_internal(!tokenizer.lossless(), "the tokenizer does not give back text ", index, ", '",
-                             texts[i].substr(0, 200), "'");
-    ++changed;
+  std::vector<TextStretch> stretches = stretches_of(texts, tokenizer);
+  for_each_index(std::ssize(stretches), threads, [&](int64_t index) {
+    TextStretch& stretch = stretches[static_cast<size_t>(index)];
+    stretch.tokens = tokenizer.encode(stretch.part);
+    advance(static_cast<int64_t>(stretch.part.size()));
+    stretch.changed = tokenizer.decode(stretch.tokens) != stretch.part;
+    parallel::check_internal(!stretch.changed || !tokenizer.lossless(), "the tokenizer does not give back text ",
+                             stretch.text, ", '", stretch.part.substr(0, 200), "'");
   });
-  all.changed = changed;
+  EncodedTexts all{.tokens = std::vector<std::vector<int32_t>>(texts.size())};
+  std::vector<bool> changed(texts.size(), false);
+  for (TextStretch& stretch : stretches) {
+    std::vector<int32_t>& tokens = all.tokens[stretch.text];
+    if (tokens.empty()) {
+      tokens = std::move(stretch.tokens);
+    } else {
+      tokens.insert(tokens.end(), stretch.tokens.begin(), stretch.tokens.end());
+    }
+    changed[stretch.text] = changed[stretch.text] || stretch.changed;
+  }
+  all.changed = std::ranges::count(changed, true);
   return all;
 }
 

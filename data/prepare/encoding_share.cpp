@@ -1,5 +1,6 @@
 #include "data/prepare/encoding_share.h"
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "data/hdf5/checksum.h"
 #include "data/prepare/document_parts.h"
 #include "data/prepare/encoding.h"
+#include "data/sources/workers.h"
 #include "parallel/base/fault.h"
 
 namespace data {
@@ -83,10 +85,11 @@ void EncodingShare::plan(const std::vector<SourceDocument>& documents, std::shar
     stretches_.back().documents.push_back(&document);
     stretches_.back().bytes += static_cast<int64_t>(document.text.size());
   }
-  for (Stretch& stretch : stretches_) {
+  for_each_index(std::ssize(stretches_), options_.threads, [&](int64_t index) {
+    Stretch& stretch = stretches_[static_cast<size_t>(index)];
     const std::string content = packed_documents_to_encode(stretch.documents);
     stretch.key = with + checksum(content.data(), content.size());
-  }
+  });
   if (!team_.is_alone()) write_plan();
 }
 
@@ -112,22 +115,47 @@ std::vector<size_t> EncodingShare::unfinished() const {
   return left;
 }
 
-void EncodingShare::encode_stretch(const std::string& name, const std::string& key,
-                                   const std::vector<const SourceDocument*>& documents, const Tokenizer& tokenizer,
+void EncodingShare::encode_stretch(const Left& left, const Tokenizer& tokenizer, int64_t threads,
                                    const std::function<void(int64_t)>& advance) const {
-  const int64_t threads = threads_each(options_, team_);
-  parts_.write(name, key, packed_encoded(encode_documents(documents, tokenizer, options_, threads, advance)));
+  std::vector<SourceDocument> unpacked;
+  std::vector<const SourceDocument*> documents = left.documents;
+  if (documents.empty()) {
+    const auto content = parts_.read(texts_name(left.stretch), left.key);
+    parallel::check_internal(content.has_value(), "part ", texts_name(left.stretch), " is not there");
+    unpacked = unpacked_documents_to_encode(*content);
+    for (const SourceDocument& document : unpacked) documents.push_back(&document);
+  }
+  parts_.write(tokens_name(left.stretch), left.key,
+               packed_encoded(encode_documents(documents, tokenizer, options_, threads, advance)));
+}
+
+void EncodingShare::encode_all_of(const std::vector<Left>& all, const Tokenizer& tokenizer,
+                                  const std::function<void(int64_t)>& advance) const {
+  const int64_t threads = threads_or_cores(threads_each(options_, team_));
+  const auto is_long = [&](const Left& left) { return left.bytes > 2 * options_.stretch_bytes; };
+  std::vector<const Left*> ordinary;
+  for (const Left& left : all) {
+    if (is_long(left)) {
+      encode_stretch(left, tokenizer, threads, advance);
+    } else {
+      ordinary.push_back(&left);
+    }
+  }
+  const int64_t each = std::max<int64_t>(1, threads / std::max<int64_t>(1, std::ssize(ordinary)));
+  for_each_index(std::ssize(ordinary), threads, [&](int64_t index) {
+    encode_stretch(*ordinary[static_cast<size_t>(index)], tokenizer, each, advance);
+  });
 }
 
 void EncodingShare::encode() const {
   if (!team_.is_alone()) return encode_planned();
   int64_t bytes = 0;
-  const std::vector<size_t> left = unfinished();
-  for (const size_t s : left) bytes += stretches_[s].bytes;
-  const auto advance = phase_progress(options_, "encoding", bytes);
-  for (const size_t s : left) {
-    encode_stretch(tokens_name(s), stretches_[s].key, stretches_[s].documents, *tokenizer_, advance);
+  std::vector<Left> all;
+  for (const size_t s : unfinished()) {
+    all.push_back({s, stretches_[s].key, stretches_[s].bytes, stretches_[s].documents});
+    bytes += stretches_[s].bytes;
   }
+  encode_all_of(all, *tokenizer_, phase_progress(options_, "encoding", bytes));
 }
 
 void EncodingShare::encode_planned() const {
@@ -136,10 +164,6 @@ void EncodingShare::encode_planned() const {
   PartReader reader(*plan);
   const std::string kind(reader.text());
   const auto tokenizer = options_.tokenizers.at(kind).load(std::string(reader.text()));
-  struct Left {
-    size_t stretch;
-    std::string key;
-  };
   std::vector<Left> mine;
   int64_t bytes = 0;
   for (int64_t i = 0; !reader.at_end(); ++i) {
@@ -147,27 +171,27 @@ void EncodingShare::encode_planned() const {
     std::string key(reader.text());
     const int64_t size = reader.number();
     if (i % team_.shard.count != team_.shard.index) continue;
-    mine.push_back({stretch, std::move(key)});
+    mine.push_back({stretch, std::move(key), size, {}});
     bytes += size;
   }
   const auto of_share = phase_progress(options_, "encoding", bytes * team_.shard.count);
-  const auto advance = [&](int64_t done) { of_share(done * team_.shard.count); };  // the others are about as far
-  for (const Left& left : mine) {
-    const auto content = parts_.read(texts_name(left.stretch), left.key);
-    parallel::check_internal(content.has_value(), "part ", texts_name(left.stretch), " is not there");
-    const std::vector<SourceDocument> unpacked = unpacked_documents_to_encode(*content);
-    std::vector<const SourceDocument*> documents;
-    for (const SourceDocument& document : unpacked) documents.push_back(&document);
-    encode_stretch(tokens_name(left.stretch), left.key, documents, *tokenizer, advance);
-  }
+  // The others are about as far.
+  encode_all_of(mine, *tokenizer, [&](int64_t done) { of_share(done * team_.shard.count); });
 }
 
 EncodedDocuments EncodingShare::encoded() const {
-  EncodedDocuments all;
-  for (size_t s = 0; s < stretches_.size(); ++s) {
+  std::vector<EncodedDocuments> of_stretch(stretches_.size());
+  for_each_index(std::ssize(stretches_), options_.threads, [&](int64_t index) {
+    const auto s = static_cast<size_t>(index);
     const auto content = parts_.read(tokens_name(s), stretches_[s].key);
     parallel::check_internal(content.has_value(), "part ", tokens_name(s), " is not there");
-    append_encoded(*content, all);
+    append_encoded(*content, of_stretch[s]);
+  });
+  EncodedDocuments all;
+  for (EncodedDocuments& some : of_stretch) {
+    all.changed += some.changed;
+    all.documents.insert(all.documents.end(), std::make_move_iterator(some.documents.begin()),
+                         std::make_move_iterator(some.documents.end()));
   }
   return all;
 }

@@ -1,5 +1,6 @@
 // defines: EncodingShare: the documents of a token file, encoded by a team in stretches that are kept
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,8 +35,17 @@ class EncodingShare {
   void write_plan() const;
   void encode_planned() const;
   std::vector<size_t> unfinished() const;
-  void encode_stretch(const std::string& name, const std::string& key,
-                      const std::vector<const SourceDocument*>& documents, const Tokenizer& tokenizer,
+  /// One that is to be encoded.
+  struct Left {
+    size_t stretch = 0;
+    std::string key;
+    int64_t bytes = 0;
+    std::vector<const SourceDocument*> documents;  // none: they lie in a part
+  };
+  /// Long ones, of a text that fills them alone, one after another by all threads, the others by a thread each.
+  void encode_all_of(const std::vector<Left>& all, const Tokenizer& tokenizer,
+                     const std::function<void(int64_t)>& advance) const;
+  void encode_stretch(const Left& left, const Tokenizer& tokenizer, int64_t threads,
                       const std::function<void(int64_t)>& advance) const;
 
   const PrepareOptions& options_;

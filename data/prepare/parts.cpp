@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <mutex>
 
@@ -19,8 +18,12 @@ constexpr const char* kBegun = ".new";  // ends the name of a part that is being
 
 /// Key and content, as they lie in the file; nothing where it is no whole part.
 std::optional<std::pair<std::string, std::string>> read_part_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  if (error) return std::nullopt;
+  std::string bytes(size, '\0');
+  if (!std::ifstream(path, std::ios::binary).read(bytes.data(), static_cast<std::streamsize>(size)))
+    return std::nullopt;
   if (bytes.size() < kPartMark.size() + 2 * sizeof(int64_t) + kChecksumDigits) return std::nullopt;
   const std::string_view body = std::string_view(bytes).substr(0, bytes.size() - kChecksumDigits);
   if (!body.starts_with(kPartMark)) return std::nullopt;

@@ -123,9 +123,9 @@ void mix(Documents& documents, std::vector<Split>& split) {
 }
 
 /// Decides what is held out, and brings the documents into their order.
-std::vector<Split> split_and_mix(Documents& documents, double fraction, PrepareSummary& summary) {
-  summary.near_copies = join_near_copies(documents);
-  Holdout holdout = choose_heldout(documents, fraction);
+std::vector<Split> split_and_mix(Documents& documents, const PrepareOptions& options, PrepareSummary& summary) {
+  summary.near_copies = join_near_copies(documents, options.threads);
+  Holdout holdout = choose_heldout(documents, options.heldout);
   cut_documents(documents, holdout);
   mix(documents, holdout.split);
   summary.notes.insert(summary.notes.end(), holdout.notes.begin(), holdout.notes.end());
@@ -158,7 +158,8 @@ void require_text(const Documents& documents, const PrepareOptions& options, con
   }
   const bool chat = std::ranges::any_of(documents, [](const auto& document) { return !document.messages.empty(); });
   if (chat || options.chat.name.empty()) return;
-  parallel::user_error("chat template '", options.chat.name, "': the sources hold no conversation (JSON lines with ",
+  parallel::user_error("chat template '", options.chat.name,
+                       "': the sources hold no conversation (JSON lines or Parquet with ",
                        "\"messages\", or \"prompt\" and \"completion\")");
 }
 
@@ -235,7 +236,7 @@ class Preparation {
   bool is_kept() const { return kept_; }
   void read_share() const {
     if (!files_.empty()) report_phase(options_, parallel::concat("Reading ", files_.count(), " text files."));
-    if (kept_) files_.read_share(parts_, team_.shard);
+    if (kept_) files_.read_share(parts_, team_);
   }
   void arrange();
   void encode() const { encoding_.encode(); }
@@ -273,8 +274,7 @@ void Preparation::arrange() {
   documents_ = select(std::move(documents_), image_.has_value(), summary_);
   drop_unanswered(documents_, summary_);
   require_text(documents_, options_, summary_);
-  split_ = image_ ? split_and_mix_images(documents_, options_.heldout)
-                  : split_and_mix(documents_, options_.heldout, summary_);
+  split_ = image_ ? split_and_mix_images(documents_, options_.heldout) : split_and_mix(documents_, options_, summary_);
   tokenizer_ = image_ ? options_.tokenizers.at("byte").make({}, {})
                       : make_kept_tokenizer(options_, kept_ ? &parts_ : nullptr, training_texts(documents_, split_));
   report_phase(options_, parallel::concat("Encoding ", documents_.size(), " documents into ", options_.output, "."));

@@ -24,7 +24,7 @@ class TextFiles {
 
   /// This reader's files into parts, those left out whose part is there; that one has changed since its part was
   /// made is a note of it. UserError as read_text_file; the other files of this reader have been read by then.
-  void read_share(const PartsFolder& parts, Shard shard) const;
+  void read_share(const PartsFolder& parts, const PrepareTeam& team) const;
   /// Of all files; from the parts where they are given.
   std::vector<SourceDocument> documents(const PartsFolder* parts, std::vector<std::string>* notes) const;
 

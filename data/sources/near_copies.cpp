@@ -4,6 +4,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "data/sources/workers.h"
 #include "data/text/utf8.h"
 #include "parallel/base/random.h"
 
@@ -58,12 +59,18 @@ std::string words_of(std::string_view text) {
   return words;
 }
 
-int64_t join_near_copies(std::vector<SourceDocument>& documents) {
+int64_t join_near_copies(std::vector<SourceDocument>& documents, int64_t threads) {
   KeySets keys;
+  std::vector<uint64_t> words(documents.size());
+  for_each_index(std::ssize(documents), threads, [&](int64_t index) {
+    const auto i = static_cast<size_t>(index);
+    words[i] = parallel::hash_name(words_of(documents[i].text));
+  });
   std::unordered_map<uint64_t, const SourceDocument*> first;  // words -> the first document with them
   int64_t copies = 0;
-  for (const SourceDocument& document : documents) {
-    const auto [found, is_first] = first.emplace(parallel::hash_name(words_of(document.text)), &document);
+  for (size_t i = 0; i < documents.size(); ++i) {
+    const SourceDocument& document = documents[i];
+    const auto [found, is_first] = first.emplace(words[i], &document);
     copies += !is_first;
     keys.join(found->second->key, document.key);
   }

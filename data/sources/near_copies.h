@@ -16,7 +16,7 @@ std::string words_of(std::string_view text);
 
 /// Gives all documents of the same words the same key, so that they are held out together or not at all: a copy in the
 /// training text would make held-out loss a test of memory. Keys that they shared with others are joined too. Gives the
-/// number of documents that have the words of an earlier one.
-int64_t join_near_copies(std::vector<SourceDocument>& documents);
+/// number of documents that have the words of an earlier one. By so many threads (0: one per core).
+int64_t join_near_copies(std::vector<SourceDocument>& documents, int64_t threads = 0);
 
 }  // namespace data

@@ -1,6 +1,7 @@
 #include "data/sources/text_source.h"
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "data/sources/json_line.h"
 #include "data/sources/lines.h"
 #include "data/sources/near_copies.h"
+#include "data/sources/workers.h"
 #include "data/text/utf8.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
@@ -75,24 +77,25 @@ std::string group_of(const nlohmann::json& object, const std::string& place, con
 }
 
 /// Nothing where the object holds no conversation. UserError where it does, and nobody asked for them.
-std::optional<SourceDocument> conversation_of(const nlohmann::json& object, const std::string& place,
-                                              const TextFileOptions& options) {
+std::optional<SourceDocument> conversation_of(const nlohmann::json& object, const std::string& group,
+                                              const std::string& place, const TextFileOptions& options) {
   std::optional<Conversation> conversation = read_conversation(object, place);
   if (!conversation) return std::nullopt;
   if (!options.conversations) {
     parallel::user_error(place, ": holds a conversation, which needs a template to be written by; legal: ",
                          "--chat-template with its name, such as chatml");
   }
-  SourceDocument document = text_document(place, group_of(object, place, options), said_in(*conversation));
+  SourceDocument document = text_document(place, group, said_in(*conversation));
   document.messages = std::move(*conversation);
   return document;
 }
 
 SourceDocument json_document(std::string_view line, const std::string& place, const TextFileOptions& options) {
   const nlohmann::json object = parse_json_line(line, place);
+  const std::string group = group_of(object, place, options);
   const nlohmann::json* text = member_at(object, options.field);
   if (text == nullptr) {
-    if (auto conversation = conversation_of(object, place, options)) return std::move(*conversation);
+    if (auto conversation = conversation_of(object, group, place, options)) return std::move(*conversation);
     parallel::user_error(place, ": the object has no \"", options.field, "\"",
                          options.field == "text" ? " (prepare --field NAME takes another member)" : "",
                          ", no \"messages\" and no \"prompt\" with \"completion\"");
@@ -100,39 +103,84 @@ SourceDocument json_document(std::string_view line, const std::string& place, co
   if (!text->is_string()) {
     parallel::user_error(place, ": \"", options.field, "\" is ", text->type_name(), ", not a string");
   }
-  return text_document(place, group_of(object, place, options), text->get<std::string>());
+  return text_document(place, group, text->get<std::string>());
 }
 
-/// A document of each row that has a text.
+/// A column's value as JSON lines hold it. What stands for messages may be their JSON, written as text.
+nlohmann::json json_of(const ParquetText& value, bool messages, const std::string& place) {
+  if (!value.json && !messages) return value.text;
+  try {
+    return nlohmann::json::parse(value.text);
+  } catch (const nlohmann::json::exception&) {
+    parallel::user_error(place,
+                         ": \"messages\" is text, and no JSON; legal: a list of {\"role\": ..., \"content\": ...}, ",
+                         "as lists of structs or as its JSON");
+  }
+}
+
+/// A document of each row that has a text, or a conversation.
 std::vector<SourceDocument> parquet_documents(const std::filesystem::path& path, const TextFileOptions& options) {
+  constexpr const char* kMembers = "role content";
+  const std::vector<ParquetColumn> columns = {
+      {.name = "language"},
+      {.name = "label"},
+      {.name = options.field.c_str(), .choice = 1},
+      {.name = "messages", .members = kMembers, .choice = 2},
+      {.name = "prompt", .members = kMembers, .choice = 2},
+      {.name = "completion", .members = kMembers, .choice = 2},
+  };
+  constexpr size_t kLanguage = 0, kLabel = 1, kField = 2, kMessages = 3;
   std::vector<SourceDocument> documents;
   int64_t bytes = 0;
-  const auto take = [&](int64_t row, const std::vector<MaybeText>& values) {
-    if (!values[0]) return;
+  const auto take = [&](int64_t row, const std::vector<MaybeParquetText>& values) {
     const std::string place = parallel::concat(path.string(), ":", row + 1);
-    for (const MaybeText& value : values) {
-      if (!value || valid_utf8_prefix(*value) == value->size()) continue;
-      parallel::user_error(place, ": not UTF-8: ", describe_utf8_fault(*value));
+    nlohmann::json object = nlohmann::json::object();  // as a line would hold it
+    for (size_t c = 0; c < columns.size(); ++c) {
+      if (!values[c]) continue;
+      const std::string_view text = values[c]->text;
+      if (valid_utf8_prefix(text) != text.size()) {
+        parallel::user_error(place, ": not UTF-8: ", describe_utf8_fault(text));
+      }
+      if (c >= kField) bytes += static_cast<int64_t>(text.size());
+      if (c >= kMessages) object[columns[c].name] = json_of(*values[c], c == kMessages, place);
     }
-    bytes += static_cast<int64_t>(values[0]->size());
     if (bytes > options.most_bytes) {
       parallel::user_error(path.string(), ": holds more than ", options.most_bytes, " bytes, the limit for a file");
     }
-    documents.push_back(text_document(place, group_of(values[1], values[2], place, options), std::string(*values[0])));
+    const auto group = [&](size_t c) { return values[c] ? MaybeText(values[c]->text) : MaybeText(); };
+    if (!values[kField] && object.empty()) return;
+    const std::string own = group_of(group(kLanguage), group(kLabel), place, options);
+    documents.push_back(values[kField] ? text_document(place, own, std::string(values[kField]->text))
+                                       : *conversation_of(object, own, place, options));
   };
-  read_parquet_rows(path, {options.field, "language", "label"}, take);
+  read_parquet_rows(path, columns, take);
   return documents;
 }
+
+constexpr size_t kStretchBytes = 1 << 20;  // of JSON lines that a thread takes at a time
 
 bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
 
 std::vector<SourceDocument> json_documents(std::string_view content, const std::string& path,
                                            const TextFileOptions& options) {
+  const std::vector<std::string_view> stretches = cut_at_lines(content, kStretchBytes);
+  std::vector<int64_t> first_line = {1};
+  for (const std::string_view stretch : stretches) {
+    first_line.push_back(first_line.back() + std::ranges::count(stretch, '\n'));
+  }
+  std::vector<std::vector<SourceDocument>> read(stretches.size());
+  for_each_index(std::ssize(stretches), options.threads, [&](int64_t index) {
+    const auto s = static_cast<size_t>(index);
+    std::string_view rest = stretches[s];
+    for (int64_t number = first_line[s]; !rest.empty(); ++number) {
+      const std::string_view line = take_line(rest);
+      if (is_blank_line(line)) continue;
+      read[s].push_back(json_document(line, parallel::concat(path, ":", number), options));
+    }
+  });
   std::vector<SourceDocument> documents;
-  for (int64_t number = 1; !content.empty(); ++number) {
-    const std::string_view line = take_line(content);
-    if (is_blank_line(line)) continue;
-    documents.push_back(json_document(line, parallel::concat(path, ":", number), options));
+  for (std::vector<SourceDocument>& some : read) {
+    documents.insert(documents.end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
   }
   return documents;
 }

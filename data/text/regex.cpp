@@ -6,7 +6,7 @@
 #include <pcre2.h>
 
 #include <array>
-#include <mutex>
+#include <atomic>
 #include <optional>
 #include <utility>
 
@@ -109,11 +109,12 @@ class Regex::Program {
   };
 
   bool find(std::string_view text, size_t from, Scratch& scratch) const {
+    const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
     const auto run = [&](uint32_t options) {
-      return pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                         options | PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
+      return pcre2_match(code_, subject, text.size(), from, options | PCRE2_NO_UTF_CHECK, scratch.data,
+                         scratch.context);
     };
-    int result = run(0);
+    int result = jit_ ? pcre2_jit_match(code_, subject, text.size(), from, 0, scratch.data, scratch.context) : run(0);
     if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = run(PCRE2_NO_JIT);  // which keeps its state on the heap
     if (result == PCRE2_ERROR_NOMATCH) return false;
     if (result < 0) {
@@ -123,25 +124,31 @@ class Regex::Program {
     return true;
   }
 
+  /// Where a thread leaves its scratch for its next text: no two of few threads take the same place, or wait for it.
+  struct alignas(64) Place {
+    ~Place() { delete idle.load(); }
+    std::atomic<Scratch*> idle = nullptr;
+  };
+  Place& own_place() const {
+    static std::atomic<size_t> threads = 0;
+    thread_local const size_t number = threads++;
+    return places_[number % places_.size()];
+  }
+
   std::unique_ptr<Scratch> take() const {
-    const std::lock_guard lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Scratch>(code_, jit_);
-    std::unique_ptr<Scratch> scratch = std::move(idle_.back());
-    idle_.pop_back();
-    return scratch;
+    std::unique_ptr<Scratch> scratch(own_place().idle.exchange(nullptr));
+    return scratch != nullptr ? std::move(scratch) : std::make_unique<Scratch>(code_, jit_);
   }
 
   void give_back(std::unique_ptr<Scratch> scratch) const {
-    const std::lock_guard lock(mutex_);
-    idle_.push_back(std::move(scratch));
+    scratch.reset(own_place().idle.exchange(scratch.release()));
   }
 
   std::string shown_;
   std::string place_;
   pcre2_code* code_ = nullptr;
   bool jit_ = false;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Scratch>> idle_;
+  mutable std::array<Place, 32> places_;
 };
 
 Regex::Regex(const std::string& expression, const std::string& place) {

@@ -1,6 +1,7 @@
 #include "data/text/utf8.h"
 
 #include <cstdint>
+#include <cstring>
 
 #include "parallel/base/fault.h"
 
@@ -44,6 +45,14 @@ bool is_character(std::string_view text, size_t at, const Utf8Form& form) {
 size_t valid_utf8_prefix(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
+    uint64_t eight = 0;  // characters of ASCII, most of most texts
+    if (text.size() - at >= sizeof eight) {
+      std::memcpy(&eight, text.data() + at, sizeof eight);
+      if ((eight & 0x8080808080808080) == 0) {
+        at += sizeof eight;
+        continue;
+      }
+    }
     const Utf8Form form = form_of(static_cast<uint8_t>(text[at]));
     if (!is_character(text, at, form)) return at;
     at += form.bytes;

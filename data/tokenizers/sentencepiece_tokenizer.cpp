@@ -25,6 +25,7 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string decode(const std::vector<int32_t>& tokens) const override;
   Piece piece(int64_t token) const override { return at(token); }
   std::string serialized() const override { return serialized_; }
+  bool lines_apart() const override { return true; }
 
  private:
   std::vector<int32_t> encode_text(std::string_view text) const override;

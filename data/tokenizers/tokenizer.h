@@ -59,6 +59,8 @@ class Tokenizer {
   virtual std::string serialized() const = 0;    // what its maker reads back; kept inside token files
 
   virtual bool lossless() const { return true; }
+  /// Whether the tokens of a text are those of its lines (each with its end), one after another.
+  virtual bool lines_apart() const { return false; }
   /// The tokens with what the model's own tokenizer puts around a text (a beginning, an end) where it is asked to;
   /// moetrain's own kinds put nothing.
   virtual std::vector<int32_t> framed(std::vector<int32_t> tokens) const { return tokens; }

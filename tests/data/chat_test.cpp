@@ -68,6 +68,12 @@ TEST(ChatTemplates, OfPromptsAndCompletionsOnlyTheCompletionIsLearned) {
             "ab</s>c{d</s>}");
 }
 
+TEST(ChatTemplates, APromptThatRepeatsTheFirstMessageHasNoSay) {
+  EXPECT_EQ(marked("plain", conversation_of(R"({"prompt": "a", "messages": [{"role": "user", "content": "a"},
+      {"role": "assistant", "content": "b"}]})")),
+            "a{b</s>}");
+}
+
 TEST(Conversations, AreRefusedByPlace) {
   const auto refusal = [](const std::string& line) { return error_of([&] { conversation_of(line); }); };
   EXPECT_EQ(refusal(R"({"messages": [{"role": "user", "content": "a"}, {"content": "b"}]})"),
@@ -76,6 +82,8 @@ TEST(Conversations, AreRefusedByPlace) {
             "f:1: messages[0].role: 'tool'; legal: system, user, assistant");
   EXPECT_EQ(refusal(R"({"messages": [{"role": "user", "content": 3}]})"),
             "f:1: messages[0].content: is number, not a string");
+  EXPECT_EQ(refusal(R"({"prompt": "a", "completion": "b", "messages": []})"),
+            "f:1: has \"messages\" and a \"prompt\" with \"completion\"; one of them is legal");
   EXPECT_EQ(refusal(R"({"prompt": "a"})"), "f:1: has a \"prompt\" and no \"completion\"");
   EXPECT_EQ(refusal(R"({"messages": "a"})"), "f:1: messages: is string, not a list of messages");
   const data::Conversation twice = {{"user", "a", false}, {"user", "b", false}};
