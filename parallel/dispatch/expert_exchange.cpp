@@ -10,6 +10,7 @@
 
 #include "parallel/base/even_part.h"
 #include "parallel/comm/summable.h"
+#include "parallel/device/accelerator.h"
 
 namespace parallel {
 namespace {
@@ -19,11 +20,14 @@ using Rows = std::vector<int64_t>;
 int64_t sum(const Rows& rows) { return std::accumulate(rows.begin(), rows.end(), int64_t{0}); }
 
 /// rows[b][e]: what rank b of the group has for expert e. Collective.
-std::vector<Rows> exchange_counts(Communicator& group, const Rows& own, at::Device device) {
-  const auto experts = static_cast<int64_t>(own.size());
-  at::Tensor all = at::empty({group.size(), experts}, at::TensorOptions(at::kLong).device(device));
-  group.all_gather(all, at::tensor(own, at::kLong).to(device)).wait();
-  const at::Tensor host = all.to(at::kCPU);
+std::vector<Rows> exchange_counts(Communicator& group, const at::Tensor& own_E) {
+  const int64_t experts = own_E.numel();
+  at::Tensor all_BE = own_E.unsqueeze(0);
+  if (group.size() > 1) {
+    all_BE = at::empty({group.size(), experts}, own_E.options());
+    group.all_gather(all_BE, own_E).wait();
+  }
+  const at::Tensor host = all_BE.to(at::kCPU);
   std::vector<Rows> rows;
   for (int64_t b = 0; b < group.size(); ++b) {
     const int64_t* from = host.const_data_ptr<int64_t>() + b * experts;
@@ -80,26 +84,53 @@ void Departure::wait() {
   returned_.wait();
 }
 
-ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device,
-                               at::Tensor token_R)
-    : group_(group), device_(device), token_R_(std::move(token_R)), rows_(sum(rows_per_expert)), receive_rows_(rows_) {
+ExpertExchange::ExpertExchange(const ExpertGroup& group, const ChoiceOrder& order)
+    : group_(group), device_(order.rows_E().device()) {
   const Mesh& mesh = *group.mesh;
-  if (alone()) {
-    rows_BE_.push_back(rows_per_expert);
-  } else {
-    rows_BE_ = exchange_counts(mesh.experts(), rows_per_expert, device);
-  }
-  rows_E_.assign(rows_per_expert.size(), 0);
+  rows_BE_ = exchange_counts(mesh.experts(), order.rows_E());
+  sorted_ = order.permutation(rows_BE_[static_cast<size_t>(mesh.experts().rank())]);
+  rows_ = receive_rows_ = sorted_.rows();
+  rows_E_.assign(sorted_.rows_per_expert.size(), 0);
   for (const Rows& rows : rows_BE_) std::ranges::transform(rows_E_, rows, rows_E_.begin(), std::plus<>());
   for (int64_t x = 0; x < mesh.shape().expert; ++x) {
     const auto first = rows_E_.begin() + group.map.first(x);
     rows_of_.push_back(std::accumulate(first, first + group.map.count(x), int64_t{0}));
   }
+  for (int64_t x = 0; x < mesh.shape().expert; ++x) own_blocks_.push_back(own_blocks(x));
   if (alone()) return;
   const double share = static_cast<double>(sum(rows_of_)) / static_cast<double>(mesh.shape().expert);
   receive_rows_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(mesh.config().receive_bound * share)));
   const int64_t most = *std::ranges::max_element(rows_of_);
   passes_ = std::max<int64_t>(1, (most + receive_rows_ - 1) / receive_rows_);
+}
+
+/// An expert's rows lie in so many parts, where a rank of the expert axis has `experts` of them.
+int64_t ExpertExchange::parts_of(int64_t experts) {
+  return (kPartsOfStream + experts - 1) / std::max<int64_t>(1, experts);
+}
+
+/// Once for all cuts: between this rank's blocks lie those of all others, which only their sums concern.
+std::vector<ExpertExchange::OwnBlock> ExpertExchange::own_blocks(int64_t x) const {
+  const auto own = static_cast<size_t>(group_.mesh->experts().rank());
+  const int64_t first = group_.map.first(x), count = group_.map.count(x), parts = parts_of(count);
+  const auto first_row = sorted_.rows_per_expert.begin();
+  int64_t place = 0, sorted = std::accumulate(first_row, first_row + first, int64_t{0});
+  std::vector<OwnBlock> blocks;
+  for (int64_t e = first; e < first + count; ++e) {
+    const auto expert = static_cast<size_t>(e);
+    const int64_t rows = rows_BE_[own][expert];
+    int64_t begin = place;
+    for (int64_t part = 0; part < parts && rows > 0; ++part) {
+      for (size_t b = 0; b < rows_BE_.size(); ++b) {
+        const EvenPart of_source = even_part(rows_BE_[b][expert], part, parts);
+        if (b == own && of_source.count > 0) blocks.push_back({begin, sorted + of_source.begin, of_source.count});
+        begin += of_source.count;
+      }
+    }
+    place += rows_E_[expert];
+    sorted += rows;
+  }
+  return blocks;
 }
 
 /// The rows bound for rank x of the expert axis lie one after another in a stream: sorted by expert, then by part, then
@@ -109,7 +140,7 @@ template <class Action>
 void ExpertExchange::for_each_block(int64_t x, const Window& window, Action&& action) const {
   const int64_t first = group_.map.first(x), count = group_.map.count(x);
   const int64_t begin = window.begin[static_cast<size_t>(x)], end = window.end[static_cast<size_t>(x)];
-  const int64_t parts = (kPartsOfStream + count - 1) / std::max<int64_t>(1, count);
+  const int64_t parts = parts_of(count);
   int64_t place = 0;
   for (int64_t e = first; e < first + count; ++e) {
     const auto expert = static_cast<size_t>(e);
@@ -156,7 +187,7 @@ RowChunks ExpertExchange::cut(int64_t chunks) const {
       for (size_t e = 0; e < chunk.rows_per_expert.size(); ++e) all.rows_per_expert[e] += chunk.rows_per_expert[e];
     }
   }
-  if (!std::is_sorted(wire.begin(), wire.end())) cut.wire_R = at::tensor(wire, at::kLong).to(device_);
+  if (!std::is_sorted(wire.begin(), wire.end())) cut.wire_R = send(at::tensor(wire, at::kLong), device_);
   if (sends_copies_once()) cut.by_host = by_host(cut, chunks);
   return cut;
 }
@@ -181,23 +212,20 @@ std::shared_ptr<const HostExchange> ExpertExchange::by_host(const RowChunks& cut
       }
     }
   }
-  const at::Tensor token_R = cut.wire_R.defined() ? token_R_.index_select(0, cut.wire_R) : token_R_;
+  const at::Tensor token_R = cut.wire_R.defined() ? sorted_.token_R.index_select(0, cut.wire_R) : sorted_.token_R;
   return std::make_shared<const HostExchange>(group_.mesh, all, token_R);
 }
 
 /// Adds this rank's rows of the chunk to `wire`.
 RowChunk ExpertExchange::make_chunk(const Window& window, Rows& wire) const {
-  const Mesh& mesh = *group_.mesh;
-  const auto own = static_cast<size_t>(mesh.experts().rank());
-  Rows first_E(rows_BE_[own].size(), 0);  // of this rank's rows, sorted by expert
-  std::exclusive_scan(rows_BE_[own].begin(), rows_BE_[own].end(), first_E.begin(), int64_t{0});
   RowChunk chunk;
-  for (int64_t x = 0; x < mesh.shape().expert; ++x) {
+  for (size_t x = 0; x < own_blocks_.size(); ++x) {
     const size_t before = wire.size();
-    for_each_block(x, window, [&](size_t b, size_t e, int64_t from, int64_t rows) {
-      if (b != own) return;
-      for (int64_t i = 0; i < rows; ++i) wire.push_back(first_E[e] + from + i);
-    });
+    for (const OwnBlock& block : own_blocks_[x]) {
+      const int64_t from = std::max(window.begin[x], block.place),
+                    to = std::min(window.end[x], block.place + block.rows);
+      for (int64_t i = from; i < to; ++i) wire.push_back(block.first + i - block.place);
+    }
     chunk.sent.push_back(static_cast<int64_t>(wire.size() - before));
   }
   set_arrival(chunk, window);
@@ -244,8 +272,8 @@ void ExpertExchange::set_arrival(RowChunk& chunk, const Window& window) const {
   if (std::is_sorted(arrival.begin(), arrival.end())) return;
   const at::Tensor arrival_N = at::tensor(arrival, at::kLong);
   chunk.sorted_N =
-      at::empty_like(arrival_N).scatter_(0, arrival_N, at::arange(arrival_N.numel(), at::kLong)).to(device_);
-  chunk.arrival_N = arrival_N.to(device_);
+      send(at::empty_like(arrival_N).scatter_(0, arrival_N, at::arange(arrival_N.numel(), at::kLong)), device_);
+  chunk.arrival_N = send(arrival_N, device_);
 }
 
 /// To all ranks of the expert_tensor axis; `rows` themselves where there is one.

@@ -101,10 +101,12 @@ class Departure {
 /// not depend on the number of chunks. All ranks of Mesh::experts() take part in every chunk, with or without rows.
 class ExpertExchange {
  public:
-  /// Collective over Mesh::experts(). `rows_per_expert`: of this rank's rows, sorted by expert. `token_R`: rows of one
-  /// token are copies of each other; undefined: there are no copies.
-  ExpertExchange(const ExpertGroup& group, const std::vector<int64_t>& rows_per_expert, at::Device device,
-                 at::Tensor token_R = {});
+  /// Collective over Mesh::experts(). `order`: of this rank's choices. The host waits for a device once: for every
+  /// rank's counts, or where no other takes part for its own.
+  ExpertExchange(const ExpertGroup& group, const ChoiceOrder& order);
+
+  /// This rank's rows, by expert.
+  const Permutation& sorted() const { return sorted_; }
 
   /// Whether no other rank takes part.
   bool alone() const { return group_.mesh->experts().size() == 1; }
@@ -118,7 +120,7 @@ class ExpertExchange {
   /// The same for rows of which each has values of its own.
   Arrival dispatch_distinct(const at::Tensor& wire_RD, const RowChunk& chunk) const;
   /// Whether dispatch sends copies of a row once to each other host: then it is for equal rows alone.
-  bool sends_copies_once() const { return token_R_.defined() && group_.mesh->dispatches_by_host() && !alone(); }
+  bool sends_copies_once() const { return group_.mesh->dispatches_by_host() && !alone(); }
   /// [N, D], from every rank of the expert_tensor axis its summand -> this chunk's places of wire_RD [R, D], once it is
   /// waited for; made where it is undefined. Collective.
   Departure combine(const at::Tensor& out_ND, const RowChunk& chunk, at::Tensor& wire_RD) const;
@@ -128,6 +130,12 @@ class ExpertExchange {
   struct Window {
     std::vector<int64_t> begin, end;
   };
+  /// Of this rank's rows those that lie together in a stream.
+  struct OwnBlock {
+    int64_t place, first, rows;  // there, and among the sorted ones
+  };
+  static int64_t parts_of(int64_t experts);
+  std::vector<OwnBlock> own_blocks(int64_t x) const;
   Window window(int64_t pass, int64_t chunk, int64_t chunks) const;
   template <class Action>
   void for_each_block(int64_t x, const Window& window, Action&& action) const;
@@ -138,10 +146,11 @@ class ExpertExchange {
 
   ExpertGroup group_;
   at::Device device_;
-  at::Tensor token_R_;
-  std::vector<std::vector<int64_t>> rows_BE_;  // [b][e]: what rank b of Mesh::experts() has for expert e
-  std::vector<int64_t> rows_E_;                // for each expert, of all ranks
-  std::vector<int64_t> rows_of_;               // by rank of the expert axis: all that is bound for it
+  Permutation sorted_;
+  std::vector<std::vector<int64_t>> rows_BE_;      // [b][e]: what rank b of Mesh::experts() has for expert e
+  std::vector<int64_t> rows_E_;                    // for each expert, of all ranks
+  std::vector<std::vector<OwnBlock>> own_blocks_;  // by rank of the expert axis, in the order of its stream
+  std::vector<int64_t> rows_of_;                   // by rank of the expert axis: all that is bound for it
   int64_t rows_ = 0;
   int64_t receive_rows_ = 0;
   int64_t passes_ = 1;

@@ -46,16 +46,15 @@ struct Ends {
 /// no list of weights.
 class PipelineNode : public torch::autograd::Node {
  public:
-  PipelineNode(const Ends& ends, Permutation permutation, std::shared_ptr<const ExpertCompute> compute,
-               const ExpertGroup& group, at::Device device)
+  PipelineNode(const Ends& ends, const ChoiceOrder& order, std::shared_ptr<const ExpertCompute> compute,
+               const ExpertGroup& group)
       : ends_(ends),
-        sorted_(std::move(permutation)),
-        exchange_(group, sorted_.rows_per_expert, device, sorted_.token_R),
+        exchange_(group, order),
         compute_(std::move(compute)),
         schedule_(group.mesh->schedule()),
         layer_(group.layer) {
     forward_ = exchange_.cut(plan().forward_chunks);
-    wire_ = in_order(sorted_, forward_.wire_R);
+    wire_ = in_order(exchange_.sorted(), forward_.wire_R);
   }
 
   /// Computes the output and keeps what backward needs. weight_TK: undefined where choices come out, which nothing
@@ -92,7 +91,7 @@ class PipelineNode : public torch::autograd::Node {
     const bool same_cut = plan().backward_chunks == plan().forward_chunks || exchange_.alone();
     const RowChunks other = same_cut ? RowChunks{} : exchange_.cut(plan().backward_chunks);
     const RowChunks& cut = same_cut ? forward_ : other;
-    const Permutation& wire = same_cut ? wire_ : in_order(sorted_, other.wire_R);
+    const Permutation& wire = same_cut ? wire_ : in_order(exchange_.sorted(), other.wire_R);
     at::Tensor grad_RD = rows_from(grad_output, ends_.out, wire);
     at::Tensor grad_weight_TK, weight_R1;
     if (out_RD_.defined()) {
@@ -231,7 +230,6 @@ class PipelineNode : public torch::autograd::Node {
   }
 
   Ends ends_;
-  Permutation sorted_;  // rows by expert
   ExpertExchange exchange_;
   std::shared_ptr<const ExpertCompute> compute_;
   std::shared_ptr<const Schedule> schedule_;
@@ -263,8 +261,7 @@ at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignm
                         const ExpertGroup& group) {
   const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
   const std::shared_ptr<PipelineNode> node(
-      new PipelineNode(ends, sort_by_expert(assignment.expert_TK, assignment.num_experts), std::move(compute), group,
-                       input.device()),
+      new PipelineNode(ends, ChoiceOrder(assignment.expert_TK, assignment.num_experts), std::move(compute), group),
       torch::autograd::deleteNode);
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
                                 variable_list inputs{input};
