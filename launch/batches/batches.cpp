@@ -7,14 +7,15 @@
 #include "launch/batches/row_batches.h"
 #include "launch/batches/window_batches.h"
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace launch {
 namespace {
 
 moetrain::TokenSide moved(const moetrain::TokenSide& side, at::Device device) {
   moetrain::TokenSide there = side;
-  if (side.ids_T.defined()) there.ids_T = side.ids_T.to(device);
-  if (side.value_TC.defined()) there.value_TC = side.value_TC.to(device);
+  there.ids_T = parallel::send(side.ids_T, device);
+  there.value_TC = parallel::send(side.value_TC, device);
   there.sequences = moetrain::Sequences(side.sequences.lengths(), device);
   return there;
 }
@@ -34,17 +35,16 @@ const at::Tensor& MicroBatch::groups_of(moetrain::Rows rows, moetrain::Side side
 }
 
 MicroBatch to_device(const MicroBatch& batch, at::Device device) {
-  if (device.is_cpu()) return batch;
+  if (!parallel::is_accelerator(device)) return batch;
   MicroBatch there{.batch = {.inputs = {.tokens = moved(batch.batch.inputs.tokens, device)},
-                             .targets_G = batch.batch.targets_G.to(device),
+                             .targets_G = parallel::send(batch.batch.targets_G, device),
                              .predicts = batch.batch.predicts},
-                   .groups_T = batch.groups_T.to(device)};
-  const at::Tensor& class_S = batch.batch.inputs.class_S;
-  if (class_S.defined()) there.batch.inputs.class_S = class_S.to(device);
-  if (batch.groups_S.defined()) there.groups_S = batch.groups_S.to(device);
+                   .groups_T = parallel::send(batch.groups_T, device)};
+  there.batch.inputs.class_S = parallel::send(batch.batch.inputs.class_S, device);
+  there.groups_S = parallel::send(batch.groups_S, device);
   if (!batch.batch.inputs.source) return there;
   there.batch.inputs.source = moved(*batch.batch.inputs.source, device);
-  there.source_groups_T = batch.source_groups_T.to(device);
+  there.source_groups_T = parallel::send(batch.source_groups_T, device);
   return there;
 }
 

@@ -21,6 +21,7 @@
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/device/accelerator.h"
 
 namespace launch {
 namespace {
@@ -186,7 +187,7 @@ std::vector<nlohmann::ordered_json> bench_layer(const Recipe& recipe, const Grou
   shape.own_tokens = layer.tokens();
 
   std::vector<LoadRounds> of_load(options.loads.size());
-  const auto limits = options.limit && device.is_cpu();
+  const auto limits = options.limit && !parallel::is_accelerator(device);
   for (size_t i = 0; i < of_load.size(); ++i) {
     const auto forced = forced_choices(options.loads[i], shape, 0);
     of_load[i].products = recorded_products([&] {

@@ -13,6 +13,7 @@
 #include "launch/training/product_choice.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/device/accelerator.h"
 
 namespace launch {
 namespace {
@@ -58,7 +59,7 @@ nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& 
   step();  // warms up
   const int64_t most = resident_most();
   std::optional<ProductLimit> limit;
-  if (options.limit && setup.device.is_cpu()) limit.emplace(products);
+  if (options.limit && !parallel::is_accelerator(setup.device)) limit.emplace(products);
   Rounds rounds;
   std::vector<double> alone, shares, processor_shares;
   for (int64_t round = 0; round < options.rounds; ++round) {

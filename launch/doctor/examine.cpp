@@ -20,7 +20,7 @@
 #include "launch/doctor/facts_json.h"
 #include "launch/runs/build_id.h"
 #include "parallel/comm/agreement.h"
-#include "parallel/comm/cuda.h"
+#include "parallel/device/device_library.h"
 #include "parallel/process/mpi_facts.h"
 
 extern char** environ;  // NOLINT: POSIX declares it nowhere
@@ -153,7 +153,7 @@ RankFacts examine_rank(parallel::MpiCommunicator& world) {
   facts.threads_per_core = threads_per_core();
   facts.cgroup_cores = cgroup_cores();
   if (const char* threads = std::getenv("OMP_NUM_THREADS")) facts.omp_num_threads = threads;
-  facts.gpus = parallel::cuda_facts().gpus;
+  facts.gpus = parallel::device_facts().gpus;
   struct statvfs shared {};
   if (statvfs("/dev/shm", &shared) == 0) {
     facts.shared_memory_bytes = static_cast<double>(shared.f_bavail) * static_cast<double>(shared.f_frsize);
@@ -172,7 +172,7 @@ JobFacts gather_job(parallel::MpiCommunicator& world) {
   for (const std::string& text : parallel::gather_texts(world, to_json(examine_rank(world)).dump())) {
     job.ranks.push_back(rank_from_json(nlohmann::json::parse(text)));
   }
-  const parallel::CudaFacts cuda = parallel::cuda_facts();
+  const parallel::DeviceFacts cuda = parallel::device_facts();
   job.build = build_id();
   job.cuda = cuda.built_with;
   job.nccl = cuda.nccl;

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/doctor/facts_json.h"
+#include "parallel/comm/accelerator_communicator.h"
 #include "parallel/comm/agreement.h"
-#include "parallel/comm/cuda.h"
 
 namespace launch {
 namespace {
@@ -48,9 +48,9 @@ std::vector<LinkFacts> measure_links(parallel::MpiCommunicator& world, const Job
   const std::vector<parallel::LinkPhase> phases = parallel::plan_links(host_of_rank);
   std::vector<std::pair<at::Device, std::shared_ptr<parallel::Communicator>>> carriers;
   carriers.emplace_back(at::kCPU, world.duplicate());
-  if (device.is_cuda() && world.size() > 1) {
+  if (parallel::is_accelerator(device) && world.size() > 1) {
     starts("NCCL's start");
-    carriers.emplace_back(device, parallel::cuda_communicator(world));
+    carriers.emplace_back(device, parallel::accelerator_communicator(world, device));
   }
   std::vector<LinkFacts> links;
   for (const auto& [where, group] : carriers) {
@@ -61,7 +61,9 @@ std::vector<LinkFacts> measure_links(parallel::MpiCommunicator& world, const Job
       starts(parallel::to_string(phase.kind));
       const auto texts = parallel::gather_texts(world, to_text(probe_part(*group, phase, options)));
       for (const auto& ranks : phase.groups) {
-        LinkFacts link{.kind = phase.kind, .device = where.is_cuda() ? Device::kCuda : Device::kCpu, .ranks = ranks};
+        LinkFacts link{.kind = phase.kind,
+                       .device = parallel::is_accelerator(where) ? Device::kCuda : Device::kCpu,
+                       .ranks = ranks};
         link.samples = from_text(texts[static_cast<size_t>(ranks.front())]);
         link.line = parallel::fit_line(link.samples);
         links.push_back(std::move(link));

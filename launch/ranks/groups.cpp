@@ -2,16 +2,16 @@
 
 #include <utility>
 
+#include "parallel/comm/accelerator_communicator.h"
 #include "parallel/comm/checked_communicator.h"
 #include "parallel/comm/counting_communicator.h"
-#include "parallel/comm/cuda.h"
 #include "parallel/comm/local_communicator.h"
 
 namespace launch {
 
 at::Device open_device(Device device, const parallel::MpiCommunicator& world) {
   if (device == Device::kCpu) return {at::kCPU};
-  return parallel::open_cuda_device(world.host_rank());
+  return parallel::open_accelerator(world.host_rank());
 }
 
 Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, Checks checks,
@@ -19,9 +19,9 @@ Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device 
   Groups groups;
   groups.engine = &world->engine();
   if (hosts.empty()) hosts = world->host_leaders();
-  if (device.is_cuda()) {
-    groups.tokens = parallel::cuda_communicator(*world);
-    groups.gradients = parallel::cuda_communicator(*world);
+  if (parallel::is_accelerator(device)) {
+    groups.tokens = parallel::accelerator_communicator(*world, device);
+    groups.gradients = parallel::accelerator_communicator(*world, device);
   } else {
     groups.tokens = world->duplicate();
     groups.gradients = world->duplicate();

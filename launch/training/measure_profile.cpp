@@ -8,7 +8,7 @@
 
 #include "launch/profiles/profile_plan.h"
 #include "moetrain/experts/expert_weights.h"
-#include "parallel/comm/stream_work.h"
+#include "parallel/device/stream_mark.h"
 #include "parallel/links/link_probe.h"
 #include "parallel/schedule/schedules.h"
 

@@ -17,6 +17,7 @@
 #include "launch/training/overlap.h"
 #include "parallel/base/nearest.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/device/accelerator.h"
 
 namespace launch {
 
@@ -47,7 +48,8 @@ TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device d
     : recipe(recipe_), groups(std::move(groups_)), device(device_), part(part_) {
   parallel::all_ranks(*groups.control, [&] { use_processor(recipe.run); });
   // Read at the first multiplication on a GPU, which LibTorch refuses without it.
-  if (recipe.run.deterministic && device.is_cuda()) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
+  if (recipe.run.deterministic && parallel::is_accelerator(device))
+    setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
   at::globalContext().setDeterministicAlgorithms(recipe.run.deterministic, /*warn_only=*/false);
   parallel::all_ranks(*groups.control, [&] {
     // One rank reads every token once to check them; the file is the same for all.
@@ -62,7 +64,7 @@ TrainingSetup::TrainingSetup(const Recipe& recipe_, Groups groups_, at::Device d
   });
   teacher_ = load_teacher();
   parallel::all_ranks(*groups.control, [&] {
-    if (!device.is_cpu()) return;  // the GPU says it itself, before anything is lost
+    if (parallel::is_accelerator(device)) return;  // the GPU says it itself, before anything is lost
     check_memory(recipe, vocabulary(), groups.control->size(), groups.control->rank());
   });
 }

@@ -7,6 +7,7 @@
 #include "launch/recipe/rules.h"
 #include "launch/training/setup.h"
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace launch {
 
@@ -33,7 +34,7 @@ void check_stages(std::vector<PlannedStage>& stages, at::Device device, const pa
       stage.updates = parallel::to_updates(recipe.train.length, scale);
       if (recipe.evaluate.every.count > 0) make_held_out_batches(*corpus, recipe, {.index = 0, .count = 1});
       check_teacher(recipe);
-      if (device.is_cpu()) check_memory(recipe, stage.vocabulary, ranks.size(), ranks.rank());
+      if (!parallel::is_accelerator(device)) check_memory(recipe, stage.vocabulary, ranks.size(), ranks.rank());
     });
   }
 }

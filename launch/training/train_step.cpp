@@ -14,7 +14,7 @@
 #include "moetrain/losses/routing_shares.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
-#include "parallel/comm/stream_work.h"
+#include "parallel/device/stream_mark.h"
 #include "parallel/phases/phase.h"
 
 namespace launch {
@@ -64,30 +64,36 @@ class Tally {
 
   /// One all-reduce for everything. Collective.
   void reduce(parallel::Communicator& control, StepReport& report) const {
-    std::vector<at::Tensor> shares;
-    for (const auto& term : losses_.terms()) shares.push_back(term.share.to(at::kCPU, at::kDouble).view({1}));
-    for (const Layer& layer : layers_) {
-      shares.push_back(layer.entropy.to(at::kCPU).view({1}));
-      shares.push_back(at::full({1}, static_cast<double>(layer.dropped), at::kDouble));
-    }
-    at::Tensor sums = at::cat(shares).contiguous();
+    const at::Tensor host = shares_on_host();
+    const int64_t shares = std::ssize(losses_.terms()) + std::ssize(layers_);
+    std::vector<double> dropped;
+    for (const Layer& layer : layers_) dropped.push_back(static_cast<double>(layer.dropped));
+    at::Tensor sums = at::cat({host.narrow(0, 0, shares), at::tensor(dropped, at::kDouble)});
     control.all_reduce(sums, parallel::ReduceOp::kSum).wait();
-    const double* value = sums.const_data_ptr<double>();
-    for (const auto& term : losses_.terms()) report.losses.emplace_back(term.name, *value++);
-    for (const Layer& layer : layers_) {
-      const at::Tensor choices_E = layer.choices_E.to(at::kCPU, at::kDouble).contiguous();
-      const double total = choices_E.sum().item<double>();
-      LayerLoad load{.site = layer.site};
-      for (int64_t e = 0; e < choices_E.numel(); ++e) {
-        load.load.push_back(choices_E.const_data_ptr<double>()[e] / std::max(total, 1.0));
-      }
-      load.entropy = *value++;
-      load.dropped = static_cast<int64_t>(*value++);
+    const double *sum = sums.const_data_ptr<double>(), *choices = host.const_data_ptr<double>() + shares;
+    for (const auto& term : losses_.terms()) report.losses.emplace_back(term.name, *sum++);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const int64_t experts = layers_[i].choices_E.numel();
+      const double total = std::accumulate(choices, choices + experts, 0.0);
+      LayerLoad load{.site = layers_[i].site};
+      for (int64_t e = 0; e < experts; ++e) load.load.push_back(*choices++ / std::max(total, 1.0));
+      load.entropy = sum[i];
+      load.dropped = static_cast<int64_t>(sum[layers_.size() + i]);
       report.layers.push_back(std::move(load));
     }
   }
 
  private:
+  /// This rank's shares of the losses, then of the entropies, then all choices of each layer: for one copy the host
+  /// waits.
+  at::Tensor shares_on_host() const {
+    std::vector<at::Tensor> all;
+    for (const auto& term : losses_.terms()) all.push_back(term.share.to(at::kDouble).view({1}));
+    for (const Layer& layer : layers_) all.push_back(layer.entropy.view({1}));
+    for (const Layer& layer : layers_) all.push_back(layer.choices_E.to(at::kDouble).flatten());
+    return at::cat(all).to(at::kCPU);
+  }
+
   struct Layer {
     moetrain::LayerSite site;
     at::Tensor choices_E, entropy;

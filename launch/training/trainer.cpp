@@ -15,7 +15,7 @@
 #include "launch/runs/run_tokenizer.h"
 #include "launch/training/step_recording.h"
 #include "parallel/comm/agreement.h"
-#include "parallel/comm/stream_work.h"
+#include "parallel/device/stream_mark.h"
 #include "parallel/memory/kept_memory.h"
 
 namespace launch {

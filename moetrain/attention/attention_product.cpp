@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "moetrain/attention/stick_breaking.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 
@@ -15,7 +16,7 @@ at::Tensor AttentionProduct::of(const at::Tensor& query_SHLd, const at::Tensor& 
   }
   const int64_t shared = query_SHLd.size(1) / key_SGLd.size(1);
   // LibTorch's float32 kernel for GPUs knows no shared heads, and what it falls back to keeps the scores.
-  if (shared > 1 && query_SHLd.is_cuda() && query_SHLd.scalar_type() == at::kFloat) {
+  if (shared > 1 && parallel::is_accelerator(query_SHLd.device()) && query_SHLd.scalar_type() == at::kFloat) {
     return of(query_SHLd, key_SGLd.repeat_interleave(shared, 1), value_SGLd.repeat_interleave(shared, 1), mask);
   }
   return at::scaled_dot_product_attention(query_SHLd, key_SGLd, value_SGLd, mask.seen, /*dropout_p=*/0.0, mask.causal,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 
@@ -54,7 +55,7 @@ at::Tensor PositionBias::forward(int64_t queries, int64_t past) const {
   const at::Tensor offset_LK = at::arange(keys, at::kLong).unsqueeze(0) - query_L1;
   const at::Tensor bucket_LK = at::tensor(bucket, at::kLong).index({offset_LK + (keys - 1)});
   // Its backward sums in a fixed order.
-  return at::embedding(weight_BH_, bucket_LK.to(weight_BH_.device())).permute({2, 0, 1}).unsqueeze(0);
+  return at::embedding(weight_BH_, parallel::send(bucket_LK, weight_BH_.device())).permute({2, 0, 1}).unsqueeze(0);
 }
 
 }  // namespace moetrain

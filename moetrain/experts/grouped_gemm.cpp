@@ -5,7 +5,9 @@
 #include <numeric>
 
 #include "moetrain/products/product_rule.h"
+#include "parallel/device/accelerator.h"
 #include "parallel/dispatch/permutation.h"
+#include "parallel/kernels/host_tensor.h"
 
 namespace moetrain {
 namespace {
@@ -14,16 +16,15 @@ namespace {
 /// as fast: the rows of an expert are many and its weight is read once.
 bool has_grouped_kernel(const at::Tensor& rows, int64_t out_dim) {
   constexpr int64_t kAligned = 8;  // its strides must be multiples of 16 bytes
-  return rows.is_cuda() && rows.scalar_type() == at::kBFloat16 && rows.size(0) > 0 && rows.size(1) % kAligned == 0 &&
-         rows.stride(0) % kAligned == 0 && out_dim % kAligned == 0;
+  return parallel::is_accelerator(rows.device()) && rows.scalar_type() == at::kBFloat16 && rows.size(0) > 0 &&
+         rows.size(1) % kAligned == 0 && rows.stride(0) % kAligned == 0 && out_dim % kAligned == 0;
 }
 
-/// Of a GPU. From pinned memory, or the host would wait for all that the stream holds.
 at::Tensor end_offsets(const std::vector<int64_t>& rows_per_expert, at::Device device) {
   const auto experts = static_cast<int64_t>(rows_per_expert.size());
-  at::Tensor end_E = at::empty({experts}, at::TensorOptions(at::kInt).pinned_memory(true));
+  at::Tensor end_E = at::empty({experts}, at::kInt);
   std::partial_sum(rows_per_expert.begin(), rows_per_expert.end(), end_E.data_ptr<int32_t>());
-  return end_E.to(device, /*non_blocking=*/true);
+  return parallel::send(end_E, device);
 }
 
 /// By the way that this process takes for such products.
@@ -38,7 +39,7 @@ void multiply_each(const std::vector<Product>& products, ProductKind kind, const
                            .in = weight_EMN.size(1),
                            .out = weight_EMN.size(2),
                            .rows = rows / static_cast<int64_t>(products.size())};
-  multiply_all(products, first.out_MN.is_cpu() ? products_in_use().way(shape) : ProductWay{});
+  multiply_all(products, parallel::has_loops(first.out_MN) ? products_in_use().way(shape) : ProductWay{});
 }
 
 void multiply(at::Tensor& out, const at::Tensor& rows, const at::Tensor& weight_EMN, ProductKind kind,

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "parallel/device/accelerator.h"
+
 namespace moetrain {
 namespace {
 
@@ -38,7 +40,8 @@ at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStrea
   const at::Tensor all_TD = draw_mask({x_TD.size(0), columns.all}, threshold, stream, first_row * columns.all);
   const at::Tensor mask_TD = all_TD.narrow(1, columns.first, x_TD.size(1));
   // The factor is a number apart, so that no precision rounds it before it is multiplied: its mean over x stays 1.
-  return x_TD * mask_TD.to(x_TD.device()).to(x_TD.scalar_type()) * (static_cast<double>(kSteps) / (kSteps - threshold));
+  return x_TD * parallel::send(mask_TD, x_TD.device()).to(x_TD.scalar_type()) *
+         (static_cast<double>(kSteps) / (kSteps - threshold));
 }
 
 }  // namespace moetrain

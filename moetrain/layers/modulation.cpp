@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 
@@ -14,7 +15,7 @@ Modulation::Modulation(const ParameterSource& source, int64_t width, bool gated)
 Modulated Modulation::forward(const at::Tensor& condition_SD, const BatchScope& scope) const {
   parallel::check_internal(condition_SD.defined(), "Modulation: there is no condition");
   const at::Tensor of_sequence_S = at::linear(at::silu(condition_SD), weight_MD_, bias_M_);
-  const at::Tensor own_T = scope.parts.own(scope.sequences->sequence_T()).to(condition_SD.device());
+  const at::Tensor own_T = parallel::send(scope.parts.own(scope.sequences->sequence_T()), condition_SD.device());
   const std::vector<at::Tensor> chunks = of_sequence_S.index_select(0, own_T).chunk(parts_, 1);
   return {chunks[0], chunks[1], parts_ == 3 ? chunks[2] : at::Tensor()};
 }

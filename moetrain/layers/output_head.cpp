@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 #include "parallel/kernels/host_tensor.h"
 #include "parallel/phases/phase.h"
 
@@ -159,7 +160,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     const at::ScalarType wide = at_least_float(hidden_PGD.scalar_type());
     // Of the largest part of the vocabulary: the same chunks on every rank.
     const int64_t columns = (vocabulary.size() + vocabulary.ranks() - 1) / vocabulary.ranks();
-    const int64_t size = OutputHead::tokens_of_chunk(hidden_PGD.device().is_cpu(), columns * passes);
+    const int64_t size = OutputHead::tokens_of_chunk(!parallel::is_accelerator(hidden_PGD.device()), columns * passes);
     const auto options = hidden_PGD.options().dtype(wide);
     const at::Tensor correct_G = at::zeros({with_gradient ? 0 : tokens}, options.dtype(at::kBool));
     const at::Tensor nll_G = at::zeros({tokens}, options), total = at::zeros({}, options),
@@ -219,7 +220,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor& factor = grad_outputs[0];
     // Which on the processor is known, and mostly 1: a head's weights are many.
-    const bool same = factor.is_cpu() && factor.item<double>() == 1;
+    const bool same = parallel::has_loops(factor) && factor.item<double>() == 1;
     const auto times_factor = [&](const Variable& gradient) {
       return same || !gradient.defined() ? gradient : gradient * factor.to(saved[0].scalar_type());
     };

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 namespace {
@@ -58,7 +59,7 @@ at::Tensor SequenceRows::back(const at::Tensor& x_ND) const {
 }
 
 parallel::Assignment SequenceRows::of_tokens(const parallel::Assignment& of_rows) const {
-  const at::Tensor row_N = own_.sequence_T().to(of_rows.expert_TK.device());
+  const at::Tensor row_N = parallel::send(own_.sequence_T(), of_rows.expert_TK.device());
   return {of_rows.expert_TK.index_select(0, row_N), of_rows.weight_TK.index_select(0, row_N), of_rows.num_experts};
 }
 

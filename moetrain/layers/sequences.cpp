@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 
@@ -22,7 +23,7 @@ Sequences::Sequences(std::vector<int64_t> lengths, at::Device device) : lengths_
     std::iota(slot, slot + length, s * longest_);
     slot += length;
   }
-  slot_T_ = slot_T.to(device);
+  slot_T_ = parallel::send(slot_T, device);
   there_SL_ = at::zeros({count() * longest_}, at::TensorOptions(at::kBool).device(device))
                   .index_fill(0, slot_T_, 1)
                   .view({count(), longest_});
@@ -51,11 +52,11 @@ int64_t Sequences::first_token(int64_t sequence) const {
 at::Tensor Sequences::pooled(const at::Tensor& x_TD, Pool pool) const {
   const at::Tensor length_S = at::tensor(lengths_, at::kLong);
   if (pool == Pool::kMean) {
-    return pad(x_TD).sum(1) / length_S.unsqueeze(1).to(x_TD.options());
+    return pad(x_TD).sum(1) / parallel::send(length_S.unsqueeze(1).to(x_TD.scalar_type()), x_TD.device());
   }
   const at::Tensor end_S = length_S.cumsum(0);
   const at::Tensor place_S = pool == Pool::kFirst ? end_S - length_S : end_S - 1;
-  return x_TD.index_select(0, place_S.to(x_TD.device()));
+  return x_TD.index_select(0, parallel::send(place_S, x_TD.device()));
 }
 
 at::Tensor Sequences::unpad(const at::Tensor& x_SLD) const {

@@ -17,6 +17,7 @@
 #include "moetrain/products/openblas.h"
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
+#include "parallel/kernels/host_tensor.h"
 
 namespace moetrain {
 namespace {
@@ -124,7 +125,7 @@ void multiply_spread(const std::vector<Product>& products, ProductLibrary librar
 
 bool all_float32(const std::vector<Product>& products) {
   return std::ranges::all_of(products, [](const Product& product) {
-    return product.out_MN.is_cpu() && product.out_MN.scalar_type() == at::kFloat;
+    return parallel::has_loops(product.out_MN) && product.out_MN.scalar_type() == at::kFloat;
   });
 }
 

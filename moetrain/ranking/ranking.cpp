@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 namespace {
@@ -95,7 +96,7 @@ Graded by_difference(const at::Tensor& value_TE, at::ScalarType computed_in) {
 at::Tensor largest_k(const Graded& graded, int64_t k) {
   const at::Tensor& value_TE = graded.value_TE;
   parallel::check_internal(1 <= k && k <= value_TE.size(1), "largest_k: ", k, " of ", value_TE.size(1));
-  if (!value_TE.device().is_cpu()) return largest_k_by_sorting(graded, k);
+  if (parallel::is_accelerator(value_TE.device())) return largest_k_by_sorting(graded, k);
   at::Tensor chosen_TK = at::empty({value_TE.size(0), k}, at::kLong);
   AT_DISPATCH_FLOATING_TYPES(value_TE.scalar_type(), "largest_k", [&] {
     largest_k_rows<scalar_t>(value_TE.contiguous(), graded.magnitude_TE.contiguous(), graded.bound, chosen_TK);

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "parallel/device/accelerator.h"
+
 namespace moetrain {
 namespace {
 
@@ -10,7 +12,7 @@ at::Tensor filled(int64_t first, at::IntArrayRef shape, const at::TensorOptions&
   at::Tensor drawn = at::empty(shape, at::kDouble);
   double* value = drawn.mutable_data_ptr<double>();
   for (int64_t i = 0; i < drawn.numel(); ++i) value[i] = draw(first + i);
-  return drawn.to(options.device(), c10::typeMetaToScalarType(options.dtype()));
+  return parallel::send(drawn, options.device()).to(c10::typeMetaToScalarType(options.dtype()));
 }
 
 }  // namespace

@@ -4,10 +4,16 @@
 
 #include <cmath>
 
+#include "parallel/device/accelerator.h"
+
 namespace optim {
 
 double sum_of_squares(const std::vector<at::Tensor>& tensors) {
   if (tensors.empty()) return 0;
+  // There each tensor's norm costs several launches, and lists of tensors have kernels of their own.
+  if (parallel::is_accelerator(tensors.front().device())) {
+    return at::stack(at::_foreach_norm(tensors)).to(at::kDouble).square_().sum().item<double>();
+  }
   at::Tensor total = at::zeros({}, tensors.front().options().dtype(at::kDouble));
   for (const at::Tensor& tensor : tensors) {
     // Norm of each tensor in its own precision, the sum over tensors in float64.

@@ -1,25 +1,29 @@
-// What libmoetrain_cuda.so is made of (cuda.h).
+// With what parallel/device/cuda_device.h declares, libmoetrain_cuda.so is made of this.
 #include <ATen/ATen.h>
-#include <ATen/detail/CUDAHooksInterface.h>
-#include <c10/cuda/CUDAFunctions.h>
-#include <c10/cuda/CUDAStream.h>
-#include <cuda_runtime_api.h>
 #include <nccl.h>
+#include <net/if.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <set>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "parallel/base/fault.h"
-#include "parallel/comm/cuda.h"
+#include "parallel/base/nearest.h"
+#include "parallel/base/text_list.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/comm/stream_work.h"
+#include "parallel/device/cuda_device.h"
 
 namespace parallel {
 namespace {
@@ -107,10 +111,8 @@ class ErrorWatch {
 
 class NcclCommunicator : public Communicator {
  public:
-  explicit NcclCommunicator(Communicator& bootstrap)
-      : rank_(bootstrap.rank()),
-        size_(bootstrap.size()),
-        stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true)) {
+  NcclCommunicator(Communicator& bootstrap, at::Device device)
+      : rank_(bootstrap.rank()), size_(bootstrap.size()), stream_(side_stream(device)) {
     const ncclUniqueId id = share_unique_id(bootstrap);
     check_nccl(ncclCommInitRank(&comm_, static_cast<int>(size_), id, static_cast<int>(rank_)), "ncclCommInitRank");
     begin();
@@ -132,7 +134,7 @@ class NcclCommunicator : public Communicator {
     check_on_gpu(tensor);
     const auto begun = begin_on(stream_, {});
     check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<size_t>(tensor.numel()),
-                             to_nccl_type(tensor), op == ReduceOp::kSum ? ncclSum : ncclMax, comm_, stream_),
+                             to_nccl_type(tensor), op == ReduceOp::kSum ? ncclSum : ncclMax, comm_, native_stream()),
                "ncclAllReduce");
     return {std::make_unique<StreamWork>(stream_, begun), {std::move(tensor)}};
   }
@@ -143,7 +145,7 @@ class NcclCommunicator : public Communicator {
     check_on_gpu(part);
     const auto begun = begin_on(stream_, {});
     check_nccl(ncclAllGather(part.data_ptr(), gathered.data_ptr(), static_cast<size_t>(part.numel()),
-                             to_nccl_type(part), comm_, stream_),
+                             to_nccl_type(part), comm_, native_stream()),
                "ncclAllGather");
     return {std::make_unique<StreamWork>(stream_, begun), {std::move(gathered), std::move(part)}};
   }
@@ -160,8 +162,8 @@ class NcclCommunicator : public Communicator {
     for (int peer = 0; peer < size_; ++peer) {
       const auto out = static_cast<size_t>(sent_rows[static_cast<size_t>(peer)] * bytes);
       const auto in = static_cast<size_t>(received_rows[static_cast<size_t>(peer)] * bytes);
-      if (out > 0) check_nccl(ncclSend(from, out, ncclInt8, peer, comm_, stream_), "ncclSend");
-      if (in > 0) check_nccl(ncclRecv(to, in, ncclInt8, peer, comm_, stream_), "ncclRecv");
+      if (out > 0) check_nccl(ncclSend(from, out, ncclInt8, peer, comm_, native_stream()), "ncclSend");
+      if (in > 0) check_nccl(ncclRecv(to, in, ncclInt8, peer, comm_, native_stream()), "ncclRecv");
       from += out;
       to += in;
     }
@@ -169,17 +171,21 @@ class NcclCommunicator : public Communicator {
     return {std::make_unique<StreamWork>(stream_, begun), {std::move(received), std::move(sent)}};
   }
 
-  /// Parts differ in length, so each rank broadcasts its own; NCCL fuses the group.
+  /// Where parts differ in length, each rank broadcasts its own; NCCL fuses the group.
   Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows, const After& after) override {
     check_row_parts(gathered, part, rows, rank_, size_);
     check_on_gpu(gathered);
     const auto begun = begin_on(stream_, after);
     char* to = static_cast<char*>(gathered.data_ptr());
+    if (all_alike(rows)) {
+      check_nccl(ncclAllGather(part.data_ptr(), to, part.nbytes(), ncclInt8, comm_, native_stream()), "ncclAllGather");
+      return {std::make_unique<StreamWork>(stream_, begun), {std::move(gathered), std::move(part)}};
+    }
     check_nccl(ncclGroupStart(), "ncclGroupStart");
     for (int root = 0; root < size_; ++root) {
       const auto bytes = static_cast<size_t>(rows[static_cast<size_t>(root)] * row_bytes(part));
       if (bytes > 0) {
-        check_nccl(ncclBroadcast(part.data_ptr(), to, bytes, ncclInt8, root, comm_, stream_), "ncclBroadcast");
+        check_nccl(ncclBroadcast(part.data_ptr(), to, bytes, ncclInt8, root, comm_, native_stream()), "ncclBroadcast");
       }
       to += bytes;
     }
@@ -187,6 +193,7 @@ class NcclCommunicator : public Communicator {
     return {std::make_unique<StreamWork>(stream_, begun), {std::move(gathered), std::move(part)}};
   }
 
+  /// Where they differ, one reduction for each rank, of which all but one are a rank's work for others alone.
   Work reduce_scatter_rows(at::Tensor part, at::Tensor whole, const RowCounts& rows) override {
     check_reducible(whole);
     check_row_parts(whole, part, rows, rank_, size_);
@@ -194,12 +201,18 @@ class NcclCommunicator : public Communicator {
     const auto begun = begin_on(stream_, {});
     const int64_t elements = row_bytes(whole) / whole.element_size();
     const char* from = static_cast<const char*>(whole.data_ptr());
+    if (all_alike(rows)) {
+      check_nccl(ncclReduceScatter(from, part.data_ptr(), static_cast<size_t>(part.numel()), to_nccl_type(whole),
+                                   ncclSum, comm_, native_stream()),
+                 "ncclReduceScatter");
+      return {std::make_unique<StreamWork>(stream_, begun), {std::move(part), std::move(whole)}};
+    }
     check_nccl(ncclGroupStart(), "ncclGroupStart");
     for (int root = 0; root < size_; ++root) {
       const int64_t count = rows[static_cast<size_t>(root)] * elements;
       if (count > 0) {
         check_nccl(ncclReduce(from, part.data_ptr(), static_cast<size_t>(count), to_nccl_type(whole), ncclSum, root,
-                              comm_, stream_),
+                              comm_, native_stream()),
                    "ncclReduce");
       }
       from += count * whole.element_size();
@@ -215,11 +228,11 @@ class NcclCommunicator : public Communicator {
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override {
     ncclComm_t part = nullptr;
     check_nccl(ncclCommSplit(comm_, static_cast<int>(color), static_cast<int>(key), &part, nullptr), "ncclCommSplit");
-    return std::shared_ptr<Communicator>(new NcclCommunicator(part));
+    return std::shared_ptr<Communicator>(new NcclCommunicator(part, stream_.device()));
   }
 
  private:
-  explicit NcclCommunicator(ncclComm_t comm) : comm_(comm), stream_(c10::cuda::getStreamFromPool(true)) {
+  NcclCommunicator(ncclComm_t comm, at::Device device) : comm_(comm), stream_(side_stream(device)) {
     int rank = 0, size = 1;
     check_nccl(ncclCommUserRank(comm_, &rank), "ncclCommUserRank");
     check_nccl(ncclCommCount(comm_, &size), "ncclCommCount");
@@ -232,8 +245,8 @@ class NcclCommunicator : public Communicator {
   /// step, in other orders on other ranks, would wait for each other. All ranks make them in one order; so here.
   void begin() {
     ErrorWatch::instance().add(comm_);
-    const auto options = at::TensorOptions(at::Device(at::kCUDA, c10::cuda::current_device())).dtype(at::kFloat);
-    const at::Tensor own = at::zeros({1}, options), all = at::zeros({size_}, options);
+    const auto options = at::TensorOptions(stream_.device()).dtype(at::kFloat);
+    const at::Tensor own = at::zeros({1}, options), all = at::zeros({size_, 1}, options);
     const RowCounts one(static_cast<size_t>(size_), 1);
     all_reduce(own, ReduceOp::kSum).wait();
     all_gather(all, own).wait();
@@ -241,57 +254,82 @@ class NcclCommunicator : public Communicator {
     stream_.synchronize();
   }
 
-  static void check_on_gpu(const at::Tensor& tensor) {
-    check_internal(tensor.is_cuda(), "NcclCommunicator: tensor of shape ", tensor.sizes(), " on ", tensor.device(),
-                   " must be on a GPU");
+  static bool all_alike(const RowCounts& rows) {
+    return std::adjacent_find(rows.begin(), rows.end(), std::not_equal_to<>()) == rows.end();
   }
+
+  void check_on_gpu(const at::Tensor& tensor) const {
+    check_internal(tensor.device() == stream_.device(), "NcclCommunicator: tensor of shape ", tensor.sizes(), " on ",
+                   tensor.device(), " must be on ", stream_.device());
+  }
+
+  cudaStream_t native_stream() const { return static_cast<cudaStream_t>(stream_.native_handle()); }
 
   ncclComm_t comm_ = nullptr;
   int64_t rank_ = 0;
   int64_t size_ = 1;
-  c10::cuda::CUDAStream stream_;
+  c10::Stream stream_;
 };
 
-at::Device open_device(int64_t local_rank) {
-  const int64_t count = c10::cuda::device_count();
-  // A launcher may show each rank one GPU, its own (srun --gpus-per-task=1).
-  if (count == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) local_rank = 0;
-  if (local_rank >= count) {
-    user_error("run.device = \"cuda\": rank ", local_rank, " of this host needs a GPU of its own, and ", count,
-               " are visible; legal: at most one rank for each GPU, or run.device = \"cpu\"");
+int loaded_version() {
+  int version = 0;
+  check_nccl(ncclGetVersion(&version), "ncclGetVersion");
+  return version;
+}
+
+std::string to_text(int version) { return concat(version / 10000, ".", version / 100 % 100, ".", version % 100); }
+
+void check_version() {
+  if (loaded_version() >= NCCL_VERSION_CODE) return;
+  user_error("run.device = \"cuda\": the NCCL that was found is ", to_text(loaded_version()),
+             ", older than the one this program was built with; legal: ", to_text(NCCL_VERSION_CODE),
+             " or later in LD_LIBRARY_PATH, or nothing of NCCL there");
+}
+
+/// NCCL would say so at the first collective, on each rank, in its own words.
+void check_interfaces() {
+  const char* variable = std::getenv("NCCL_SOCKET_IFNAME");
+  if (variable == nullptr || *variable == '\0' || *variable == '^') return;
+  const bool exact = *variable == '=';
+  std::vector<std::string> there;
+  struct if_nameindex* all = if_nameindex();
+  for (const auto* each = all; each != nullptr && each->if_index != 0; ++each) there.emplace_back(each->if_name);
+  if (all != nullptr) if_freenameindex(all);
+  for (const std::string& name : there) {
+    for (const std::string_view word : split(variable + (exact ? 1 : 0), ',')) {
+      const std::string_view wanted = word.substr(0, word.find(':'));  // behind it a port
+      if (exact ? name == wanted : name.starts_with(wanted)) return;
+    }
   }
+  user_error("NCCL_SOCKET_IFNAME=\"", variable, "\" fits no network interface of this host; legal: some of ",
+             list_names(there));
+}
+
+at::Device open_device(int64_t local_rank) {
+  check_version();
+  check_interfaces();
   // Kernels of several communicators start in the order in which the host calls, which is the same on every rank.
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*replace=*/0);
   // A communicator connects for all its algorithms when it is made, not for each at its first use.
   setenv("NCCL_RUNTIME_CONNECT", "0", /*replace=*/0);
-  check_internal(at::detail::getCUDAHooks().hasCUDA(), "LibTorch was asked for CUDA before its CUDA half was loaded");
-  c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
-  return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+  return open_cuda_device(local_rank);
 }
 
-CudaFacts facts() {
-  CudaFacts found;
-  found.built_with = concat(CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10);
-  int version = 0;
-  check_nccl(ncclGetVersion(&version), "ncclGetVersion");
-  found.nccl = concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
-  for (int gpu = 0; gpu < c10::cuda::device_count(); ++gpu) {
-    cudaDeviceProp properties{};
-    const bool known = cudaGetDeviceProperties(&properties, gpu) == cudaSuccess;
-    found.gpus.emplace_back(known ? properties.name : "unknown");
-  }
+DeviceFacts facts() {
+  DeviceFacts found = cuda_facts();
+  found.nccl = to_text(loaded_version());
   return found;
 }
 
-std::shared_ptr<Communicator> communicator(Communicator& bootstrap) {
+std::shared_ptr<Communicator> communicator(Communicator& bootstrap, at::Device device) {
   if (bootstrap.size() == 1) return std::make_shared<LocalCommunicator>();
-  return std::make_shared<NcclCommunicator>(bootstrap);
+  return std::make_shared<NcclCommunicator>(bootstrap, device);
 }
 
 }  // namespace
 }  // namespace parallel
 
-extern "C" void moetrain_fill_cuda_library(parallel::CudaLibrary& library) {
+extern "C" void moetrain_fill_device_library(parallel::DeviceLibrary& library) {
   library.open_device = parallel::open_device;
   library.facts = parallel::facts;
   library.communicator = parallel::communicator;

@@ -1,34 +1,13 @@
 // Work that a device's streams carry, on any kind of device.
-// defines: StreamMark, current_stream, clock_of, begin_on, StreamWork
+// defines: begin_on, StreamWork
 #pragma once
-#include <c10/core/Event.h>
-#include <c10/core/Stream.h>
-
 #include <memory>
 #include <optional>
 
 #include "parallel/comm/work.h"
+#include "parallel/device/stream_mark.h"
 
 namespace parallel {
-
-/// A timed event behind what a stream holds now.
-class StreamMark : public DeviceMark {
- public:
-  explicit StreamMark(const c10::Stream& stream);
-  double seconds_since(const DeviceMark& earlier) const override;
-  /// What `stream` is given from now on waits until this is passed.
-  void hold(const c10::Stream& stream) const { event_.block(stream); }
-  bool passed() const { return event_.query(); }
-
- private:
-  c10::Event event_;
-};
-
-/// The calling thread's current stream on that device.
-c10::Stream current_stream(c10::Device device);
-
-/// Of what the calling thread's current stream does; empty for the CPU.
-DeviceClock clock_of(c10::Device device);
 
 /// Where an operation begins on `stream`: behind what the calling thread's current stream has queued (the making of its
 /// tensors), and behind `after`, where that is not null.

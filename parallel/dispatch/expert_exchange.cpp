@@ -10,6 +10,7 @@
 
 #include "parallel/base/even_part.h"
 #include "parallel/comm/summable.h"
+#include "parallel/device/accelerator.h"
 
 namespace parallel {
 namespace {
@@ -19,11 +20,14 @@ using Rows = std::vector<int64_t>;
 int64_t sum(const Rows& rows) { return std::accumulate(rows.begin(), rows.end(), int64_t{0}); }
 
 /// rows[b][e]: what rank b of the group has for expert e. Collective.
-std::vector<Rows> exchange_counts(Communicator& group, const Rows& own, at::Device device) {
-  const auto experts = static_cast<int64_t>(own.size());
-  at::Tensor all = at::empty({group.size(), experts}, at::TensorOptions(at::kLong).device(device));
-  group.all_gather(all, at::tensor(own, at::kLong).to(device)).wait();
-  const at::Tensor host = all.to(at::kCPU);
+std::vector<Rows> exchange_counts(Communicator& group, const at::Tensor& own_E) {
+  const int64_t experts = own_E.numel();
+  at::Tensor all_BE = own_E.unsqueeze(0);
+  if (group.size() > 1) {
+    all_BE = at::empty({group.size(), experts}, own_E.options());
+    group.all_gather(all_BE, own_E).wait();
+  }
+  const at::Tensor host = all_BE.to(at::kCPU);
   std::vector<Rows> rows;
   for (int64_t b = 0; b < group.size(); ++b) {
     const int64_t* from = host.const_data_ptr<int64_t>() + b * experts;
@@ -76,15 +80,12 @@ void Departure::wait() {
   returned_.wait();
 }
 
-ExpertExchange::ExpertExchange(const ExpertGroup& group, const Rows& rows_per_expert, at::Device device,
-                               at::Tensor token_R)
+ExpertExchange::ExpertExchange(const ExpertGroup& group, const ChoiceOrder& order)
     : group_(group),
-      device_(device),
-      token_R_(std::move(token_R)),
-      streams_(alone() ? std::vector<Rows>{rows_per_expert}
-                       : exchange_counts(group.mesh->experts(), rows_per_expert, device),
-               group.map, alone() ? 0 : group.mesh->experts().rank()),
-      rows_(sum(rows_per_expert)),
+      device_(order.rows_E().device()),
+      streams_(exchange_counts(group.mesh->experts(), order.rows_E()), group.map, group.mesh->experts().rank()),
+      sorted_(order.permutation(streams_.own_rows())),
+      rows_(sorted_.rows()),
       receive_rows_(rows_) {
   if (alone()) return;
   const Mesh& mesh = *group.mesh;
@@ -127,7 +128,7 @@ RowChunks ExpertExchange::cut(int64_t chunks) const {
       for (size_t e = 0; e < chunk.rows_per_expert.size(); ++e) all.rows_per_expert[e] += chunk.rows_per_expert[e];
     }
   }
-  if (!std::is_sorted(wire.begin(), wire.end())) cut.wire_R = at::tensor(wire, at::kLong).to(device_);
+  if (!std::is_sorted(wire.begin(), wire.end())) cut.wire_R = send(at::tensor(wire, at::kLong), device_);
   if (sends_copies_once()) cut.by_host = by_host(cut, chunks);
   return cut;
 }
@@ -153,7 +154,7 @@ std::shared_ptr<const HostExchange> ExpertExchange::by_host(const RowChunks& cut
       }
     }
   }
-  const at::Tensor token_R = cut.wire_R.defined() ? token_R_.index_select(0, cut.wire_R) : token_R_;
+  const at::Tensor token_R = cut.wire_R.defined() ? sorted_.token_R.index_select(0, cut.wire_R) : sorted_.token_R;
   return std::make_shared<const HostExchange>(group_.mesh, all, token_R);
 }
 
@@ -213,8 +214,8 @@ void ExpertExchange::set_arrival(RowChunk& chunk, const Window& window) const {
   if (std::is_sorted(arrival.begin(), arrival.end())) return;
   const at::Tensor arrival_N = at::tensor(arrival, at::kLong);
   chunk.sorted_N =
-      at::empty_like(arrival_N).scatter_(0, arrival_N, at::arange(arrival_N.numel(), at::kLong)).to(device_);
-  chunk.arrival_N = arrival_N.to(device_);
+      send(at::empty_like(arrival_N).scatter_(0, arrival_N, at::arange(arrival_N.numel(), at::kLong)), device_);
+  chunk.arrival_N = send(arrival_N, device_);
 }
 
 /// To all ranks of the expert_tensor axis; `rows` themselves where there is one.

@@ -102,10 +102,12 @@ class Departure {
 /// not depend on the number of chunks. All ranks of Mesh::experts() take part in every chunk, with or without rows.
 class ExpertExchange {
  public:
-  /// Collective over Mesh::experts(). `rows_per_expert`: of this rank's rows, sorted by expert. `token_R`: rows of one
-  /// token are copies of each other; undefined: there are no copies.
-  ExpertExchange(const ExpertGroup& group, const std::vector<int64_t>& rows_per_expert, at::Device device,
-                 at::Tensor token_R = {});
+  /// Collective over Mesh::experts(). `order`: of this rank's choices. The host waits for a device once: for every
+  /// rank's counts, or where no other takes part for its own.
+  ExpertExchange(const ExpertGroup& group, const ChoiceOrder& order);
+
+  /// This rank's rows, by expert.
+  const Permutation& sorted() const { return sorted_; }
 
   /// Whether no other rank takes part.
   bool alone() const { return group_.mesh->experts().size() == 1; }
@@ -119,7 +121,7 @@ class ExpertExchange {
   /// The same for rows of which each has values of its own.
   Arrival dispatch_distinct(const at::Tensor& wire_RD, const RowChunk& chunk) const;
   /// Whether dispatch sends copies of a row once to each other host: then it is for equal rows alone.
-  bool sends_copies_once() const { return token_R_.defined() && group_.mesh->dispatches_by_host() && !alone(); }
+  bool sends_copies_once() const { return group_.mesh->dispatches_by_host() && !alone(); }
   /// [N, D], from every rank of the expert_tensor axis its summand -> this chunk's places of wire_RD [R, D], once it is
   /// waited for; made where it is undefined. Collective.
   Departure combine(const at::Tensor& out_ND, const RowChunk& chunk, at::Tensor& wire_RD) const;
@@ -137,8 +139,8 @@ class ExpertExchange {
 
   ExpertGroup group_;
   at::Device device_;
-  at::Tensor token_R_;
   RowStreams streams_;
+  Permutation sorted_;
   int64_t rows_ = 0;
   int64_t receive_rows_ = 0;
   int64_t passes_ = 1;

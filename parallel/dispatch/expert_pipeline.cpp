@@ -47,16 +47,15 @@ struct Ends {
 /// no list of weights.
 class PipelineNode : public torch::autograd::Node {
  public:
-  PipelineNode(const Ends& ends, Permutation permutation, std::shared_ptr<const ExpertCompute> compute,
-               const ExpertGroup& group, at::Device device)
+  PipelineNode(const Ends& ends, const ChoiceOrder& order, std::shared_ptr<const ExpertCompute> compute,
+               const ExpertGroup& group)
       : ends_(ends),
-        sorted_(std::move(permutation)),
-        exchange_(group, sorted_.rows_per_expert, device, sorted_.token_R),
+        exchange_(group, order),
         compute_(std::move(compute)),
         schedule_(group.mesh->schedule()),
         layer_(group.layer) {
     forward_ = exchange_.cut(plan().forward_chunks);
-    wire_ = in_order(sorted_, forward_.wire_R);
+    wire_ = in_order(exchange_.sorted(), forward_.wire_R);
   }
 
   /// Computes the output and keeps what backward needs. weight_TK: undefined where choices come out, which nothing
@@ -93,7 +92,7 @@ class PipelineNode : public torch::autograd::Node {
     const bool same_cut = plan().backward_chunks == plan().forward_chunks || exchange_.alone();
     const RowChunks other = same_cut ? RowChunks{} : exchange_.cut(plan().backward_chunks);
     const RowChunks& cut = same_cut ? forward_ : other;
-    const Permutation& wire = same_cut ? wire_ : in_order(sorted_, other.wire_R);
+    const Permutation& wire = same_cut ? wire_ : in_order(exchange_.sorted(), other.wire_R);
     const Incoming incoming =
         in_phase(PhaseName::kCombine, [&] { return this->incoming(grad_output, wire, same_cut); });
     // Frozen weights have no gradient; of some that are trained, all of a layer's are made.
@@ -241,7 +240,6 @@ class PipelineNode : public torch::autograd::Node {
   }
 
   Ends ends_;
-  Permutation sorted_;  // rows by expert
   ExpertExchange exchange_;
   std::shared_ptr<const ExpertCompute> compute_;
   std::shared_ptr<const Schedule> schedule_;
@@ -272,12 +270,11 @@ at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignm
                         std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                         const ExpertGroup& group) {
   const Phase phase(PhaseName::kDispatch);
-  Permutation sorted =
-      in_phase(PhaseName::kPermute, [&] { return sort_by_expert(assignment.expert_TK, assignment.num_experts); });
+  const ChoiceOrder order =
+      in_phase(PhaseName::kPermute, [&] { return ChoiceOrder(assignment.expert_TK, assignment.num_experts); });
   const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
-  const std::shared_ptr<PipelineNode> node(
-      new PipelineNode(ends, std::move(sorted), std::move(compute), group, input.device()),
-      torch::autograd::deleteNode);
+  const std::shared_ptr<PipelineNode> node(new PipelineNode(ends, order, std::move(compute), group),
+                                           torch::autograd::deleteNode);
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
                                 variable_list inputs{input};
                                 if (weight_TK.defined()) inputs.push_back(weight_TK);

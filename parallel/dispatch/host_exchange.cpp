@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace parallel {
 namespace {
@@ -57,7 +58,9 @@ HostExchange::HostExchange(std::shared_ptr<const Mesh> mesh, const std::vector<R
   }
   const auto options = at::TensorOptions(at::kInt).device(token_R.device());
   at::Tensor received = at::empty({all_of(received_rows)}, options);
-  mesh_->expert().all_to_all(received, at::tensor(all, at::kInt).to(options.device()), received_rows, sent_rows).wait();
+  mesh_->expert()
+      .all_to_all(received, send(at::tensor(all, at::kInt), options.device()), received_rows, sent_rows)
+      .wait();
   received = received.to(at::kCPU);
 
   std::vector<const int32_t*> next;  // by rank that sends; its chunks lie one after another
@@ -74,8 +77,8 @@ HostExchange::HostExchange(std::shared_ptr<const Mesh> mesh, const std::vector<R
         next[s] += chunks[c].rows_SX[s][static_cast<size_t>(x)];
       }
     }
-    ways_[c].crossing = ways_[c].crossing.to(token_R.device());
-    ways_[c].forwarded = ways_[c].forwarded.to(token_R.device());
+    ways_[c].crossing = send(ways_[c].crossing, token_R.device());
+    ways_[c].forwarded = send(ways_[c].forwarded, token_R.device());
   }
 }
 

@@ -3,7 +3,12 @@
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
 
+#include <numeric>
+#include <tuple>
+#include <utility>
+
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 #include "parallel/kernels/host_tensor.h"
 #include "parallel/kernels/token_rows.h"
 
@@ -48,23 +53,9 @@ Permutation sort_on_host(const at::Tensor& expert_TK, int64_t num_experts) {
   return result;
 }
 
-/// Stable sort on the device; one transfer of E + 1 counts to the host, which alone waits for it.
-Permutation sort_on_device(const at::Tensor& expert_TK, int64_t num_experts) {
-  const at::Tensor key = at::where(expert_TK == Assignment::kDropped, num_experts, expert_TK).flatten();
-  const auto [sorted, order] = at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false);
-  // bincount would wait for the largest key, and then for the counts.
-  const at::Tensor end_E = at::searchsorted(sorted, at::arange(num_experts + 1, key.options()), /*out_int32=*/false,
-                                            /*right=*/true);
-  const at::Tensor counts = at::diff(end_E, 1, 0, at::zeros({1}, end_E.options())).to(at::kCPU);
-  Permutation result;
-  const int64_t* count = counts.const_data_ptr<int64_t>();
-  result.rows_per_expert.assign(count, count + num_experts);
-  const int64_t rows = key.numel() - count[num_experts];
-  result.slot_R = order.narrow(0, 0, rows);
-  result.token_R = at::floor_divide(result.slot_R, expert_TK.size(1));
-  const at::Tensor place = at::arange(key.numel(), key.options()).clamp_max(rows);
-  result.row_TK = at::empty_like(key).scatter_(0, order, place).view_as(expert_TK);
-  return result;
+std::vector<int64_t> on_host(const at::Tensor& rows_E) {
+  const at::Tensor host = rows_E.to(at::kCPU);
+  return {host.const_data_ptr<int64_t>(), host.const_data_ptr<int64_t>() + host.numel()};
 }
 
 /// combine_rows by LibTorch, a choice of all tokens at a time.
@@ -94,10 +85,38 @@ at::Tensor combine_rows_by_choice(const at::Tensor& rows_RD, const at::Tensor& w
 
 }  // namespace
 
-Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts) {
+ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts) : expert_TK_(expert_TK) {
   check_internal(expert_TK.dim() == 2 && expert_TK.scalar_type() == at::kLong, "sort_by_expert: choices of shape ",
                  expert_TK.sizes(), " and type ", expert_TK.scalar_type());
-  return expert_TK.device().is_cpu() ? sort_on_host(expert_TK, num_experts) : sort_on_device(expert_TK, num_experts);
+  if (!is_accelerator(expert_TK.device())) {
+    sorted_ = sort_on_host(expert_TK, num_experts);
+    rows_E_ = at::tensor(sorted_.rows_per_expert, at::kLong);
+    return;
+  }
+  const at::Tensor key = at::where(expert_TK == Assignment::kDropped, num_experts, expert_TK).flatten();
+  at::Tensor sorted;
+  std::tie(sorted, order_N_) = at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  // bincount would wait for the largest key.
+  const at::Tensor end_E =
+      at::searchsorted(sorted, at::arange(num_experts, key.options()), /*out_int32=*/false, /*right=*/true);
+  rows_E_ = at::diff(end_E, 1, 0, at::zeros({1}, end_E.options()));
+}
+
+Permutation ChoiceOrder::permutation(std::vector<int64_t> rows_per_expert) const {
+  if (!order_N_.defined()) return sorted_;
+  const int64_t rows = std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), int64_t{0});
+  Permutation result;
+  result.rows_per_expert = std::move(rows_per_expert);
+  result.slot_R = order_N_.narrow(0, 0, rows);
+  result.token_R = at::floor_divide(result.slot_R, expert_TK_.size(1));
+  const at::Tensor place = at::arange(order_N_.numel(), order_N_.options()).clamp_max(rows);
+  result.row_TK = at::empty_like(order_N_).scatter_(0, order_N_, place).view_as(expert_TK_);
+  return result;
+}
+
+Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts) {
+  const ChoiceOrder order(expert_TK, num_experts);
+  return order.permutation(on_host(order.rows_E()));
 }
 
 Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) {

@@ -1,5 +1,5 @@
-// defines: Permutation, RowOf, CombineGradients, sort_by_expert, in_order, rows_at, gather_rows, combine_rows,
-// combine_rows_backward, rows_from, rows_to, for_each_expert: rows by expert, and the way back
+// defines: Permutation, ChoiceOrder, RowOf, CombineGradients, sort_by_expert, in_order, rows_at, gather_rows,
+// combine_rows, combine_rows_backward, rows_from, rows_to, for_each_expert: rows by expert, and the way back
 #pragma once
 #include <vector>
 
@@ -17,6 +17,25 @@ struct Permutation {
   int64_t rows() const { return token_R.size(0); }
 };
 
+/// Choices in the order of their experts, before the host knows how many each expert has: on a device that works behind
+/// the host, nothing here waits for it.
+class ChoiceOrder {
+ public:
+  /// expert_TK: int64, kDropped or an expert.
+  ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts);
+
+  /// int64 [E], on the choices' device.
+  const at::Tensor& rows_E() const { return rows_E_; }
+  /// rows_per_expert: rows_E, on the host.
+  Permutation permutation(std::vector<int64_t> rows_per_expert) const;
+
+ private:
+  at::Tensor expert_TK_, rows_E_;
+  at::Tensor order_N_;  // of a device: the choices, dropped ones last
+  Permutation sorted_;  // of the host, which sorts as it counts
+};
+
+/// The same for a caller who has nothing else to wait for.
 Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts);
 
 /// The same rows in another order: order_R[i] is the row that comes to place i; undefined: all stay. What

@@ -26,7 +26,8 @@ class RowStreams {
   /// All that is bound for rank x.
   int64_t rows(int64_t x) const { return rows_X_[static_cast<size_t>(x)]; }
   int64_t sources() const { return static_cast<int64_t>(rows_BE_.size()); }
-  const ExpertMap& map() const { return map_; }
+  /// This rank's rows, by expert.
+  const std::vector<int64_t>& own_rows() const { return rows_BE_[static_cast<size_t>(own_)]; }
   /// Of this rank's rows, sorted by expert, the first for `expert`.
   int64_t first_own_row(int64_t expert) const { return first_own_E_[static_cast<size_t>(expert)]; }
 

@@ -6,8 +6,8 @@
 
 #include "launch/profiles/step_trace.h"
 #include "launch/training/setup.h"
-#include "parallel/comm/cuda.h"
 #include "parallel/comm/local_communicator.h"
+#include "parallel/device/device_library.h"
 #include "parallel/schedule/intervals.h"
 #include "parallel/schedule/schedules.h"
 #include "tests/launch/training/training_support.h"
@@ -89,7 +89,7 @@ Measured measure(launch::TrainingSetup& setup, int64_t chunks) {
 TEST(OverlapGpu, CopiesHideBehindExperts) {
   const char* wanted = std::getenv("MOETRAIN_DEVICE");
   const bool gpu = wanted == nullptr || std::string(wanted) != "cpu";
-  const at::Device device = gpu ? parallel::open_cuda_device(0) : at::Device(at::kCPU);
+  const at::Device device = gpu ? parallel::open_accelerator(0) : at::Device(at::kCPU);
   parallel::LocalCommunicator alone;
   const TestFolder folder("overlap_gpu", alone);
   const std::string corpus = make_tiny_corpus(folder, alone, gpu ? 40000 : 400);

@@ -29,7 +29,7 @@ MAY_INCLUDE = {
 }
 # A room may include the rooms before it; "." is the folder's own files.
 ROOMS = {
-    "parallel": "base kernels memory phases process comm links schedule mesh autograd tensor_parallel dispatch overlap gradients .",
+    "parallel": "base kernels memory phases process device comm links schedule mesh autograd tensor_parallel dispatch overlap gradients .",
     "moetrain": "config ranking products fused layers attention routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
     "data": ". text shaping subwords tokenizers chat hdf5 images datasets batching files sources prepare scoring",
@@ -38,12 +38,16 @@ ROOMS = {
 # Header of a vendor -> files that may include it.
 VENDOR_HEADERS = [
     (r"mpi\.h", r"(parallel/(process|comm)|launch/checkpoint)/.*\.cpp"),
-    (r"(nccl|cuda\w*|cublas\w*|nvtx\w*)\.h", r"parallel/(process|comm)/.*\.cpp|.*\.cu"),
+    (r"nccl\.h", r"parallel/comm/.*\.cpp"),
+    (r"(cuda\w*|cublas\w*|nvtx\w*)\.h|(c10|ATen|torch)/(csrc/)?cuda/.*|c10/core/impl/VirtualGuardImpl\.h", r"parallel/device/.*\.cpp|.*\.cu"),
     (r"hdf5\w*\.h", r"data/hdf5/.*|launch/checkpoint/.*\.cpp"),
     (r"CLI/.*", r"launch/commands/.*|launch/main\.cpp"),
     (r"pcre2\.h|unicode/.*", r"data/text/.*\.cpp"),
     (r"toml\+\+/.*", r"launch/toml/.*\.cpp"),
 ]
+# One kind of code for all devices, or tests without a GPU would run other code than GPUs do.
+DEVICE_WORDS = re.compile(r"\bis_(cuda|cpu|privateuseone)\(|\bc10::cuda\b|\bat::cuda\b|\btorch::cuda\b|\b(k|DeviceType::)CUDA\b|pin(ned)?_memory\(|non_blocking=\*/true")
+DEVICE_HOME = re.compile(r"(parallel/device/.*|parallel/kernels/host_tensor|parallel/comm/(mpi|checked)_communicator)\.(h|cpp)|.*\.cu")
 LONGEST_FILE = 350
 MOST_FILES = 24  # of C++ in a room
 JUNK_DRAWERS = re.compile(r"(utils?|helpers?|misc)(\..*)?|.*_(utils?|helpers?)(\..*)?")
@@ -101,6 +105,9 @@ def cpp_faults(root, path, lines):
     if folder in ROOMS and room not in ROOMS[folder].split():
         yield f"{path}:1: room {folder}/{room} is not in the list of rooms (tests/layout/rules.py)"
     for number, text in enumerate(lines, 1):
+        word = DEVICE_WORDS.search(text.split("//")[0])
+        if folder != "tests" and word and not DEVICE_HOME.fullmatch(path):
+            yield f"{path}:{number}: '{word.group()}' is said in parallel/device only (parallel/device/accelerator.h)"
         match = INCLUDE.match(text)
         if not match:
             continue
@@ -164,6 +171,10 @@ SELF_TEST = {
     "data/hdf5/wide.cpp": ('#include "parallel/comm/communicator.h"\n', "data/hdf5/wide.cpp:1: data includes parallel/comm"),
     "optim/clipping/side.cpp": ('#include "data/shard.h"\n', "optim/clipping/side.cpp:1: optim includes data"),
     "optim/updates/gpu.cpp": ("#include <cuda_runtime_api.h>\n", "optim/updates/gpu.cpp:1: cuda_runtime_api.h is kept"),
+    "parallel/device/accelerator.cpp": ("bool here = device.is_cpu();\n", None),
+    "parallel/device/cuda_device.cpp": ("#include <c10/cuda/CUDAStream.h>\n", None),
+    "moetrain/layers/where.cpp": ("int x;\nif (t.is_cuda()) x = 1;\n", "moetrain/layers/where.cpp:2: 'is_cuda(' is said in parallel/device"),
+    "moetrain/layers/stream.cpp": ("#include <c10/cuda/CUDAStream.h>\n", "moetrain/layers/stream.cpp:1: c10/cuda/CUDAStream.h is kept"),
     "launch/recipe/recipe.h": ("struct Recipe {};\n", None),
     "launch/training/words.cpp": ("#include <CLI/CLI.hpp>\n", "launch/training/words.cpp:1: CLI/CLI.hpp is kept"),
     "launch/recipe/tables.h": ("#include <toml++/toml.h>\n", "launch/recipe/tables.h:1: toml++/toml.h is kept"),

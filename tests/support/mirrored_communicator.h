@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/StreamGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <chrono>
@@ -22,9 +21,8 @@
 class MirroredCommunicator : public parallel::Communicator {
  public:
   explicit MirroredCommunicator(at::Device device) : device_(device) {
-    if (device.is_cpu()) return;
-    const c10::impl::VirtualGuardImpl streams(device.type());
-    stream_ = streams.getStreamFromGlobalPool(device, /*isHighPriority=*/true);
+    if (!parallel::is_accelerator(device)) return;
+    stream_ = parallel::side_stream(device);
   }
 
   int64_t rank() const override { return 0; }

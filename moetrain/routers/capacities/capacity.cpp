@@ -6,6 +6,7 @@
 #include "moetrain/ranking/ranking.h"
 #include "moetrain/routers/capacities/drop_rules.h"
 #include "moetrain/routers/draws.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 namespace {
@@ -61,7 +62,9 @@ CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, c
   } else {
     dropped = drop_by_priority(expert_TK, chosen, capacity_E, config, context);
   }
-  return {.expert_TK = expert_TK.to(chosen.expert_TK.device()), .global_choices_KE = total_KE, .dropped = dropped};
+  return {.expert_TK = parallel::send(expert_TK, chosen.expert_TK.device()),
+          .global_choices_KE = total_KE,
+          .dropped = dropped};
 }
 
 }  // namespace moetrain

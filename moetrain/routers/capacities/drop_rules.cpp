@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "moetrain/ranking/ranking.h"
+#include "parallel/device/accelerator.h"
 #include "parallel/dispatch/assignment.h"
 
 namespace moetrain {
@@ -19,7 +20,7 @@ at::Tensor gather_choices(const at::Tensor& expert_TK, const at::Tensor& priorit
   at::Tensor part = at::full({most, top_k, 2}, static_cast<double>(parallel::Assignment::kDropped), at::kDouble);
   part.narrow(0, 0, expert_TK.size(0)).copy_(at::stack({expert_TK.to(at::kDouble), priority_TK}, 2));
   at::Tensor gathered = at::empty({group.size(), most, top_k, 2}, at::TensorOptions(at::kDouble).device(device));
-  group.all_gather(gathered, part.to(device)).wait();
+  group.all_gather(gathered, parallel::send(part, device)).wait();
   return gathered.to(at::kCPU);
 }
 

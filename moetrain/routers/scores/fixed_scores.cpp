@@ -2,6 +2,7 @@
 
 #include "moetrain/routers/scores/scores.h"
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 namespace {
@@ -21,7 +22,7 @@ class HashScores : public Scores {
     }
     const at::Tensor logits_TE =
         at::full({tokens_TD.size(0), experts_}, -1e4, tokens_TD.options().requires_grad(false));
-    return {.logits_TE = logits_TE.scatter(1, expert_T1.to(tokens_TD.device()), 0.0),
+    return {.logits_TE = logits_TE.scatter(1, parallel::send(expert_T1, tokens_TD.device()), 0.0),
             .clean_logits_TE = {},
             .noise_scale_TE = {}};
   }

@@ -7,6 +7,7 @@
 #include "moetrain/routers/selections/selections.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 namespace {
@@ -66,7 +67,7 @@ at::Tensor select_stochastic(const Candidates& candidates, const MoeConfig& conf
   const ExpertDraw draw(scope.training ? ThorGranularity(own.granularity) : inference, experts, context);
   at::Tensor chosen_T1 = at::empty({tokens, 1}, at::kLong);
   for (int64_t t = 0; t < tokens; ++t) chosen_T1.mutable_data_ptr<int64_t>()[t] = draw.of(t, scope.first_token + t);
-  return chosen_T1.to(device);
+  return parallel::send(chosen_T1, device);
 }
 
 }  // namespace moetrain

@@ -19,6 +19,15 @@ void expect_near(const at::Tensor& got, const at::Tensor& expected, const std::s
   EXPECT_TRUE(at::allclose(got, expected, 1e-12, 1e-13)) << what;
 }
 
+/// So many tokens' only choices, of each expert.
+ChoiceOrder order_of(const std::vector<int64_t>& rows_per_expert) {
+  std::vector<int64_t> expert_R;
+  for (size_t e = 0; e < rows_per_expert.size(); ++e) {
+    expert_R.insert(expert_R.end(), static_cast<size_t>(rows_per_expert[e]), static_cast<int64_t>(e));
+  }
+  return {at::tensor(expert_R, at::kLong).unsqueeze(1), std::ssize(rows_per_expert)};
+}
+
 /// Sequential; in chunks, and other ones in backward; in more chunks than many a rank has rows.
 const Plan kPlans[] = {
     {},
@@ -63,7 +72,7 @@ TEST_F(ExpertExchangeTest, WhatExceedsTheBoundGoesInFurtherPasses) {
                           expert_map(config, ranks)};
   std::vector<int64_t> rows(static_cast<size_t>(ranks), 0);
   rows.back() = 10;  // on every rank: all for the last rank's expert
-  const ExpertExchange exchange(group, rows, at::kCPU);
+  const ExpertExchange exchange(group, order_of(rows));
   EXPECT_EQ(exchange.receive_rows(), 10);  // an even share
   EXPECT_EQ(exchange.passes(), ranks);
   const at::Tensor rows_RD = at::arange(10, at::kDouble).unsqueeze(1) + 100 * static_cast<double>(world_->rank());
@@ -91,7 +100,7 @@ TEST_F(ExpertExchangeTest, EveryChunkAsksItsShareOfEveryLink) {
                           expert_map(config, experts)};
   std::vector<int64_t> rows;  // uneven; of every rank 640 for each rank's experts
   for (int64_t e = 0; e < experts; ++e) rows.push_back(std::vector<int64_t>{400, 160, 80}[static_cast<size_t>(e % 3)]);
-  const ExpertExchange exchange(group, rows, at::kCPU);
+  const ExpertExchange exchange(group, order_of(rows));
   for (const int64_t chunks : {2, 5, 16}) {
     const RowChunks cut = exchange.cut(chunks);
     const double share = 640.0 / static_cast<double>(ranks == 1 ? 1 : chunks);  // alone nothing is cut
@@ -107,7 +116,7 @@ TEST_F(ExpertExchangeTest, LowPrecisionTravelsUnchanged) {
   const ExpertGroup group{std::make_shared<const Mesh>(config, world_->duplicate(), world_->duplicate()),
                           expert_map(config, ranks)};
   const std::vector<int64_t> rows(static_cast<size_t>(ranks), 3);
-  const ExpertExchange exchange(group, rows, at::kCPU);
+  const ExpertExchange exchange(group, order_of(rows));
   const at::Tensor rows_RD = random_tensor("low" + std::to_string(world_->rank()), {3 * ranks, 5}).to(at::kBFloat16);
   at::Tensor back_RD;
   const RowChunks cut = exchange.cut(1);

@@ -37,14 +37,13 @@ class HostExchangeTest : public PipelineRun {
             expert_map(config, kAllExperts)};
   }
 
-  /// This rank's choices, sorted.
-  Permutation permutation(const Choice& choice) const {
+  at::Tensor choices(const Choice& choice) const {
     const int64_t rank = world_->rank(), tokens = choice.tokens(rank);
     at::Tensor expert_TK = at::empty({tokens, 2}, at::kLong);
     for (int64_t t = 0; t < tokens; ++t) {
       for (int64_t j = 0; j < 2; ++j) expert_TK[t][j] = choice.expert(10 * rank + t, j);
     }
-    return sort_by_expert(expert_TK, kAllExperts);
+    return expert_TK;
   }
 };
 
@@ -57,9 +56,9 @@ TEST_F(HostExchangeTest, RowsLieAsTheFlatExchangeLeavesThemBitForBit) {
       for (const Choice& choice : kChoices) {
         const std::string what = concat(choice.name, ", ", flat.mesh->shape().describe(), ", bound ",
                                         config.receive_bound, ", ", text(hosts));
-        const Permutation own = permutation(choice);
-        const ExpertExchange expected(flat, own.rows_per_expert, at::kCPU, own.token_R);
-        const ExpertExchange exchange(hierarchical, own.rows_per_expert, at::kCPU, own.token_R);
+        const ChoiceOrder order(choices(choice), kAllExperts);
+        const ExpertExchange expected(flat, order), exchange(hierarchical, order);
+        const Permutation& own = exchange.sorted();
         EXPECT_FALSE(expected.sends_copies_once()) << what;
         EXPECT_EQ(exchange.sends_copies_once(), hierarchical.mesh->dispatches_by_host()) << what;
         by_host += exchange.sends_copies_once();
@@ -145,9 +144,10 @@ TEST_F(HostExchangeTest, EachTokenCrossesOnceToEachOtherHost) {
       crossings.insert({t, host});
     }
   }
-  const Permutation own = sort_by_expert(expert_TK, kAllExperts);
+  const ChoiceOrder order(expert_TK, kAllExperts);
   ledger->reset();
-  const ExpertExchange exchange(all, own.rows_per_expert, at::kCPU, own.token_R);
+  const ExpertExchange exchange(all, order);
+  const Permutation& own = exchange.sorted();
   const RowChunks cut = exchange.cut(1);
   EXPECT_EQ(ledger->by_operation("expert").at("all_to_all").bytes, 4 * copies);
   ledger->reset();

@@ -1,4 +1,4 @@
-#include "parallel/comm/cuda.h"
+#include "parallel/device/device_library.h"
 
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@ namespace {
 constexpr bool kBuiltWithCuda = BUILT_WITH_CUDA;
 
 TEST(Cuda, ItsHalfIsThereWhenItIsAskedFor) {
-  const CudaFacts facts = cuda_facts();
+  const DeviceFacts facts = device_facts();
   EXPECT_EQ(!facts.built_with.empty(), kBuiltWithCuda);
   EXPECT_EQ(!facts.nccl.empty(), kBuiltWithCuda);
   // LibTorch took it for its own: without it this throws.
@@ -21,7 +21,7 @@ TEST(Cuda, ItsHalfIsThereWhenItIsAskedFor) {
 
 TEST(Cuda, AGpuThatIsNotThereIsTheUsersFault) {
   constexpr int64_t kMoreThanAnyHostHas = 1000;
-  EXPECT_THROW(open_cuda_device(kMoreThanAnyHostHas), UserError);
+  EXPECT_THROW(open_accelerator(kMoreThanAnyHostHas), UserError);
 }
 
 }  // namespace

@@ -1,0 +1,13 @@
+// defines: accelerator_communicator
+#pragma once
+#include "parallel/comm/communicator.h"
+#include "parallel/device/accelerator.h"
+#include "parallel/device/device_library.h"
+
+namespace parallel {
+
+/// A communicator for tensors of `device`, an accelerator that was opened, over the ranks of `bootstrap` (CPU tensors).
+/// A group of one is served by LocalCommunicator. Collective.
+std::shared_ptr<Communicator> accelerator_communicator(Communicator& bootstrap, at::Device device);
+
+}  // namespace parallel

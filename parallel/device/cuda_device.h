@@ -1,0 +1,13 @@
+// What libmoetrain_cuda.so knows of GPUs (device_library.h). tests/strict_device defines the same of its own device.
+// defines: open_cuda_device, cuda_facts
+#pragma once
+#include "parallel/device/device_library.h"
+
+namespace parallel {
+
+at::Device open_cuda_device(int64_t local_rank);
+
+/// But for the version of NCCL.
+DeviceFacts cuda_facts();
+
+}  // namespace parallel

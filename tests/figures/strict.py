@@ -1,0 +1,97 @@
+"""What the figures of the strict device (tests/strict_device) share: trainings on it and on the CPU, compared; planted defects."""
+import collections
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/recipes"))
+from smoke_data import kind_of, token_files
+
+PROGRAM = pathlib.Path(os.environ.get("MOETRAIN_BINARY", ROOT / "build/moetrain"))
+WALK, DEVICE = ROOT / "build/folders/tests/strict_walk", ROOT / "build/strict_device"
+# What a planted defect must have ended with: refused, another number, or the host in memory that is not its own.
+REASONS = r"strict device: |stand-in NCCL: |Expected equality|on the same device|must be on strict|Segmentation fault"
+QUICK, BAR = "--quick" in sys.argv, 1e-10
+
+SHORT = {"run.precision": "float64", "train.length": "3u", "train.log_every": "1u", "schedule.warmup": "1u", "evaluate.every": "3u",
+         "run.checks": "collectives"}
+# Of a run of stages.
+STAGES = {"train.length": "1u", "evaluate.every": "7u", **{f"stage.{stage}.train.length": "2u" for stage in ("dense", "mixed", "grown")}}
+
+def run(words, **variables):
+    done = subprocess.run([str(word) for word in words], cwd=ROOT, capture_output=True, text=True, timeout=1800,
+                          env=os.environ | {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
+                                            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1"} | variables)
+    return done.returncode, done.stdout + done.stderr
+
+
+def train(recipe, folder, settings, ranks=1, strict=False, **variables):
+    """Exits where it fails."""
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = {"run.folder": folder} | settings | ({"run.device": "cuda"} if strict else {})
+    words = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks] if ranks > 1 else []
+    words += [PROGRAM, "train", recipe, *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))]
+    code, said = run(words, **variables, **({"LD_LIBRARY_PATH": str(DEVICE)} if strict else {}))
+    if code != 0:
+        sys.exit(f"{' '.join(map(str, words))}: exit code {code}\n{said[-6000:]}")
+
+
+def numbers_of(folder):
+    """Of every update and evaluation, in order."""
+    found = []
+    for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()):
+        if line["event"] == "step":
+            found += [line["gradient_norm"], *line["loss"].values()]
+        if line["event"] == "evaluate":
+            found.append(line["loss"])
+    return found
+
+
+def apart(one, other):
+    """The largest relative difference of the numbers, and the largest of a weight."""
+    ours, theirs = numbers_of(one), numbers_of(other)
+    if len(ours) != len(theirs) or not ours:
+        sys.exit(f"{one}: {len(ours)} numbers, {other}: {len(theirs)}")
+    relative = max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(ours, theirs))
+    said = run([PROGRAM, "diff", one, other])[1].strip().splitlines()[-1]
+    return relative, float(re.search(r"by (\S+) at most", said).group(1))
+
+
+def check(name, recipe, folder, settings, cpu, ranks, failed):
+    strict = folder / "strict"
+    train(recipe, strict, settings, ranks, strict=True)
+    relative, weights = apart(strict, cpu)
+    well = relative <= BAR and weights <= BAR
+    print(f"{name}: numbers {relative:.1e} apart, weights {weights:.1e}{'' if well else ': TOO FAR'}", flush=True)
+    if not well:
+        failed.append(name)
+    return max(relative, weights)
+
+
+def check_planted(failed, only=""):
+    """Planted and Sound tests whose name this fits. Each test in a job of its own: what is refused ends the job."""
+    code, listed = run([WALK, "--gtest_list_tests"])
+    suites, suite = collections.defaultdict(list), ""
+    for line in listed.splitlines():
+        if re.fullmatch(r"(Planted|Sound)\.", line):
+            suite = line[:-1]
+        elif suite and line.startswith("  ") and re.search(only, line):
+            suites[suite].append(line.strip())
+    caught = 0
+    for suite, tests in suites.items():
+        for test in tests:
+            code, said = run(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", 2, WALK, "--gtest_brief=1",
+                              f"--gtest_filter={suite}.{test}"], LD_LIBRARY_PATH=str(DEVICE))
+            well = code == 0 if suite == "Sound" else code != 0 and re.search(REASONS, said) is not None
+            caught += well and suite == "Planted"
+            if not well:
+                failed.append(f"{suite}.{test}")
+                print(f"{suite}.{test}: exit code {code}\n{said[-3000:]}", flush=True)
+    if not suites["Planted"] or not suites["Sound"]:
+        failed.append("no tests")
+    return caught, len(suites["Planted"])

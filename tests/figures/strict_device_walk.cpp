@@ -1,0 +1,230 @@
+// What a GPU would do wrong in silence, planted one by one, and beside each the sound way of doing it: Planted tests
+// must fail on the strict device (tests/strict_device), Sound tests pass. Started by tests/figures/strict_device.
+#include <ATen/ATen.h>
+#include <c10/core/StreamGuard.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "parallel/comm/accelerator_communicator.h"
+#include "parallel/comm/stream_work.h"
+#include "tests/support/world.h"
+
+namespace {
+
+using parallel::Communicator;
+using parallel::ReduceOp;
+using parallel::Work;
+
+at::Device device() {
+  static const at::Device opened = parallel::open_accelerator(0);
+  return opened;
+}
+
+at::TensorOptions floats() { return at::TensorOptions(at::kFloat).device(device()); }
+at::TensorOptions halves() { return floats().dtype(at::kBFloat16); }
+
+/// A communicator of all ranks; fresh ones have connected.
+std::shared_ptr<Communicator> group() {
+  static const std::shared_ptr<Communicator> made = parallel::accelerator_communicator(*test_mpi_world(), device());
+  return made;
+}
+std::shared_ptr<Communicator> other_group() {
+  static const std::shared_ptr<Communicator> made = parallel::accelerator_communicator(*test_mpi_world(), device());
+  return made;
+}
+int64_t ranks() { return test_mpi_world()->size(); }
+int64_t rank() { return test_mpi_world()->rank(); }
+
+/// Ones that every rank has.
+at::Tensor ones(int64_t count = 1024) { return at::ones({count}, floats()); }
+
+void expect_all(const at::Tensor& tensor, double value) {
+  const at::Tensor host = tensor.to(at::kCPU, at::kDouble);
+  EXPECT_EQ((host - value).abs().max().item<double>(), 0);
+}
+
+// ---- Waits. ----
+
+TEST(Sound, AWaitBeforeReading) {
+  const at::Tensor sum = ones();
+  group()->all_reduce(sum, ReduceOp::kSum).wait();
+  expect_all(sum, static_cast<double>(ranks()));
+}
+TEST(Planted, NoWaitBeforeReading) {
+  const at::Tensor sum = ones();
+  const Work work = group()->all_reduce(sum, ReduceOp::kSum);
+  expect_all(sum, static_cast<double>(ranks()));
+}
+
+TEST(Sound, OneGroupAfterAnother) {
+  const parallel::RowCounts rows(static_cast<size_t>(ranks()), 4);
+  const at::Tensor sent = at::full({4 * ranks(), 8}, 3.0, floats()), received = at::empty_like(sent);
+  const at::Tensor all = at::empty({4 * ranks() * ranks(), 8}, floats());
+  const parallel::RowCounts whole(static_cast<size_t>(ranks()), 4 * ranks());
+  Work first = group()->all_to_all(received, sent, rows, rows);
+  other_group()->all_gather_rows(all, received, whole, first.state()).wait();
+  expect_all(all, 3.0);
+}
+TEST(Planted, OneGroupBesideAnother) {
+  const parallel::RowCounts rows(static_cast<size_t>(ranks()), 4);
+  const at::Tensor sent = at::full({4 * ranks(), 8}, 3.0, floats()), received = at::empty_like(sent);
+  const at::Tensor all = at::empty({4 * ranks() * ranks(), 8}, floats());
+  const parallel::RowCounts whole(static_cast<size_t>(ranks()), 4 * ranks());
+  const Work first = group()->all_to_all(received, sent, rows, rows);
+  other_group()->all_gather_rows(all, received, whole, {}).wait();
+  expect_all(all, 3.0);
+}
+
+TEST(Sound, AnotherStreamBehindItsMaker) {
+  const at::Tensor made = ones(), copy = at::zeros_like(made);
+  const c10::Stream side = parallel::side_stream(device());
+  parallel::StreamMark(parallel::current_stream(device())).hold(side);
+  {
+    const c10::StreamGuard on_side(side);
+    copy.copy_(made);
+  }
+  parallel::StreamMark(side).hold(parallel::current_stream(device()));
+  expect_all(copy, 1);
+}
+TEST(Planted, AnotherStreamBesideItsMaker) {
+  const at::Tensor made = ones(), copy = at::zeros_like(made);
+  const c10::Stream side = parallel::side_stream(device());
+  {
+    const c10::StreamGuard on_side(side);
+    copy.copy_(made);
+  }
+  parallel::StreamMark(side).hold(parallel::current_stream(device()));
+  expect_all(copy, 1);
+}
+TEST(Planted, ReadingBesideAnotherStream) {
+  const at::Tensor made = ones(), copy = at::zeros_like(made);
+  const c10::Stream side = parallel::side_stream(device());
+  parallel::StreamMark(parallel::current_stream(device())).hold(side);
+  {
+    const c10::StreamGuard on_side(side);
+    copy.copy_(made);
+  }
+  expect_all(copy, 1);
+}
+TEST(Planted, MemoryGivenBackTooEarly) {
+  at::Tensor made = ones();
+  const at::Tensor copy = at::zeros_like(made);
+  const c10::Stream side = parallel::side_stream(device());
+  parallel::StreamMark(parallel::current_stream(device())).hold(side);
+  {
+    const c10::StreamGuard on_side(side);
+    copy.copy_(made);
+  }
+  made = at::Tensor();
+  parallel::StreamMark(side).hold(parallel::current_stream(device()));
+  expect_all(copy, 1);
+}
+TEST(Planted, MemoryWrittenTooEarly) {
+  const at::Tensor made = ones(), copy = at::zeros_like(made);
+  const c10::Stream side = parallel::side_stream(device());
+  parallel::StreamMark(parallel::current_stream(device())).hold(side);
+  {
+    const c10::StreamGuard on_side(side);
+    copy.copy_(made);
+  }
+  made.fill_(7);
+  parallel::StreamMark(side).hold(parallel::current_stream(device()));
+  expect_all(copy, 1);
+}
+TEST(Planted, WhatWasNeverWritten) { expect_all(at::empty({64}, floats()).mul(0), 0); }
+
+// ---- Host and device. ----
+
+TEST(Sound, ACopyFromPinnedMemory) { expect_all(parallel::send(at::ones({16}), device()), 1); }
+TEST(Planted, ACopyFromPageableMemory) { expect_all(at::ones({16}).to(device(), /*non_blocking=*/true), 1); }
+TEST(Planted, ACopyToPageableMemory) {
+  at::Tensor host = at::empty({16});
+  host.copy_(at::ones({16}, floats()), /*non_blocking=*/true);
+  parallel::wait_for_device(device());
+  expect_all(host, 1);
+}
+TEST(Sound, AnArrivalThatIsWaitedFor) {
+  const at::Tensor host = at::ones({16}, floats()).to(at::kCPU, /*non_blocking=*/true);
+  parallel::wait_for_device(device());
+  expect_all(host, 1);
+}
+TEST(Planted, AnArrivalThatIsNotWaitedFor) {
+  expect_all(at::ones({16}, floats()).to(at::kCPU, /*non_blocking=*/true), 1);
+}
+TEST(Planted, AHostTensorInASum) { expect_all(ones(16) + at::ones({16}), 2); }
+TEST(Planted, AHostTensorOfPlaces) { expect_all(ones(16).index_select(0, at::arange(4)), 1); }
+TEST(Planted, AHostTensorInATable) { expect_all(at::cat({ones(16), at::ones({16})}), 1); }
+TEST(Planted, TheHostReads) { EXPECT_EQ(*ones().const_data_ptr<float>(), 1); }
+TEST(Planted, TheHostWrites) {
+  const at::Tensor tensor = ones();
+  std::memset(tensor.mutable_data_ptr(), 0, 4);
+  expect_all(tensor, 1);
+}
+TEST(Planted, StreamsRecordedInPlaceOfAWait) { ones().record_stream(parallel::current_stream(device())); }
+
+// ---- Kernels with contracts. ----
+
+TEST(Sound, AGroupedProduct) {
+  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
+  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
+}
+TEST(Planted, AGroupedProductOfLongEnds) {
+  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kLong), device());
+  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
+}
+TEST(Planted, AGroupedProductOfTheHostsEnds) {
+  const at::Tensor ends = at::tensor({3, 8}, at::kInt);
+  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
+}
+TEST(Planted, AGroupedProductOfUnalignedRows) {
+  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
+  expect_all(at::_grouped_mm(at::ones({8, 20}, halves()).narrow(1, 0, 16), at::ones({2, 16, 8}, halves()), ends), 16);
+}
+TEST(Planted, AGroupedProductFromAnUnalignedPlace) {
+  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
+  expect_all(at::_grouped_mm(at::ones({8, 24}, halves()).narrow(1, 4, 16), at::ones({2, 16, 8}, halves()), ends), 16);
+}
+
+void adamw(const at::Tensor& steps, at::ScalarType gradient, const at::Tensor& moment) {
+  const at::Tensor weight = at::ones({4, 8}, floats()), second = at::zeros_like(weight);
+  at::_fused_adamw_({weight}, {at::zeros({4, 8}, floats().dtype(gradient))}, {moment}, {second}, {}, {steps}, 0.1, 0.9,
+                    0.9, 0.0, 1e-8, false, false, {}, {});
+  expect_all(weight, 1);
+}
+TEST(Sound, AdamW) { adamw(at::ones({}, floats()), at::kFloat, at::zeros({4, 8}, floats())); }
+TEST(Planted, AdamWWithTheHostsSteps) { adamw(at::ones({}), at::kFloat, at::zeros({4, 8}, floats())); }
+TEST(Planted, AdamWWithOtherGradients) { adamw(at::ones({}, floats()), at::kDouble, at::zeros({4, 8}, floats())); }
+TEST(Planted, AdamWWithMomentsOfOtherStrides) {
+  adamw(at::ones({}, floats()), at::kFloat, at::zeros({8, 4}, floats()).t());
+}
+
+// ---- Ranks. ----
+
+TEST(Planted, TheHostsMemoryOnTheWire) { group()->all_reduce(at::ones({16}), ReduceOp::kSum).wait(); }
+TEST(Planted, OtherCounts) { group()->all_reduce(ones(16 + rank()), ReduceOp::kSum).wait(); }
+TEST(Planted, OtherOperations) { group()->all_reduce(ones(), rank() == 0 ? ReduceOp::kSum : ReduceOp::kMax).wait(); }
+TEST(Planted, AnotherOrderInOneGroup) {
+  const at::Tensor sum = ones(16), all = at::empty({ranks(), 16}, floats());
+  Work first, second;
+  if (rank() == 0) {
+    first = group()->all_reduce(sum, ReduceOp::kSum);
+    second = group()->all_gather(all, ones(16));
+  } else {
+    second = group()->all_gather(all, ones(16));
+    first = group()->all_reduce(sum, ReduceOp::kSum);
+  }
+  first.wait();
+  second.wait();
+}
+TEST(Planted, RowsThatNobodyAwaits) {
+  const int64_t sends = rank() == 0 ? 5 : 4;
+  const parallel::RowCounts out(static_cast<size_t>(ranks()), sends), in(static_cast<size_t>(ranks()), 4);
+  group()->all_to_all(at::empty({4 * ranks(), 8}, floats()), at::ones({sends * ranks(), 8}, floats()), in, out).wait();
+}
+TEST(Planted, ASplitBesideWork) {
+  const Work work = group()->all_reduce(ones(), ReduceOp::kSum);
+  group()->duplicate();
+}
+
+}  // namespace
