@@ -204,6 +204,8 @@ def main():
                 own |= {"data.file": kinds["tasks_"][1]}
             if recipe.name in ("finetune.toml", "chat.toml"):
                 own |= {"train.start": ""}  # there is nothing to start from here
+            if recipe.name == "readme.toml":  # nor anybody who teaches
+                own |= {"train.start": "", "train.stages": "rest"}
             if recipe.name == "moe_tuning.toml":
                 own |= {"stage.align.data.file": tokens}
             call(program, "train", recipe, "--dry-run", *(word for key, value in own.items() for word in ("--set", f"{key}={value}")))
