@@ -22,6 +22,23 @@ void check_unnamed(const TaskConfig& config) {
              "token files, or none of these keys");
 }
 
+/// An update's pairs are of like length, in whole: a part of it has no direction of its own.
+void check_pairs(const TaskConfig& config) {
+  if (config.sampling == TaskSampling::kTemperature) {
+    user_error("tasks.sampling = \"temperature\" of sentence pairs, whose directions data.temperature weighs; legal: ",
+               "sampling = \"weights\" and data.temperature = ", config.temperature);
+  }
+  if (config.each == TaskUnit::kMicroBatch) {
+    user_error("tasks.each = \"micro_batch\" of sentence pairs, of which an update is a batch of like length; legal: ",
+               "each = \"sequence\" or \"update\"");
+  }
+  if (config.sampling == TaskSampling::kRoundRobin && config.each != TaskUnit::kUpdate) {
+    user_error(
+        "tasks.sampling = \"round_robin\" of sentence pairs with tasks.each = \"", config.each,
+        "\", where an update holds pairs of all directions; legal: each = \"update\", or sampling = \"weights\"");
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> task_names(const TaskConfig& config) {
@@ -39,18 +56,18 @@ std::vector<std::string> task_names(const TaskConfig& config) {
   return names;
 }
 
-void check_tasks(const TaskConfig& config, const DataConfig& data, bool running_text, const std::string& model) {
+void check_tasks(const TaskConfig& config, const DataConfig& data, TaskText text, const std::string& model) {
   if (task_names(config).empty()) return check_unnamed(config);
   if (config.temperature != 1 && config.sampling != TaskSampling::kTemperature) {
     user_error("tasks.temperature = ", config.temperature, " with tasks.sampling = \"", config.sampling,
                "\" weighs nothing; legal: sampling = \"temperature\", or temperature = 1");
   }
-  if (!running_text) {
-    user_error(
-        "tasks.names = \"", config.names, "\" with model.kind = \"", model,
-        "\": tasks are of running text, which this model does not read; legal: tasks.names = \"\", the default, ",
-        "or model.kind = \"decoder_lm\"");
+  if (text == TaskText::kOther) {
+    user_error("tasks.names = \"", config.names, "\" with model.kind = \"", model,
+               "\": tasks are of running text or of sentence pairs, which this model does not read; legal: ",
+               "tasks.names = \"\", the default, or model.kind = \"decoder_lm\" or \"encoder_decoder\"");
   }
+  if (text == TaskText::kPairs) return check_pairs(config);
   if (data.packing == DocumentPacking::kJoined) {
     user_error("tasks.names = \"", config.names, "\" with data.packing = \"joined\", whose sequences are documents of ",
                "several tasks; legal: packing = \"documents\" or \"stream\"");

@@ -92,7 +92,10 @@ Translated translate_run(const TrainedModel& trained, std::optional<data::Parall
   auto* model = dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get());
   if (model == nullptr) return result;
   const EvaluateConfig& config = trained.recipe.evaluate;
-  result.hypotheses = translate(*model, *result.text, beam_options(trained), config.batch, groups);
+  result.hypotheses = translate(
+      *model,
+      {*result.text, config.batch, direction_tasks(*result.text, trained.recipe, data::AbsentTask::kPassedOver)},
+      beam_options(trained), groups);
   result.scores = score_translations(*result.text, result.hypotheses);
   return result;
 }

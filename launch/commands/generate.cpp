@@ -62,12 +62,14 @@ void translate_prompt(const TrainedModel& trained, const GenerateArguments& argu
   require_language(tokenizer_of(trained), arguments.translate_to);
   note_untrained(trained.recipe.data.directions, arguments.translate_to);
   const moetrain::BeamOptions options = beam_options(trained);
+  const int64_t task = chosen_task(trained.recipe, arguments.task);
   for (size_t begin = 0; begin <= arguments.prompt.size();) {
     const size_t end = std::min(arguments.prompt.find('\n', begin), arguments.prompt.size());
     const std::string source = arguments.prompt.substr(begin, end - begin);
     const auto tokens = source_tokens(tokenizer_of(trained), source, arguments.translate_to);
     note_long_text(trained, "--prompt", static_cast<int64_t>(tokens.size()));
-    print_line(one_line(translate_text(translator, tokenizer_of(trained), source, arguments.translate_to, options)));
+    print_line(
+        one_line(translate_text(translator, tokenizer_of(trained), {source, arguments.translate_to, task}, options)));
     begin = end + 1;
     if (begin == arguments.prompt.size()) break;  // it ended with its last line
   }

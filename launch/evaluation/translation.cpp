@@ -19,13 +19,17 @@ namespace {
 
 constexpr int64_t kNone = -1;  // fills up a row of tokens
 
-moetrain::TokenSide sources_of(const data::PairBatch& pairs, int64_t first_sequence, at::Device device) {
+moetrain::TokenSide sources_of(const data::PairBatch& pairs, const std::vector<int64_t>& task_of_direction,
+                               int64_t first_sequence, at::Device device) {
+  const at::Tensor direction_S = at::tensor(pairs.directions, at::kInt).to(at::kLong);
   const auto tokens = static_cast<int64_t>(pairs.source_tokens.size());
   return {.ids_T = at::tensor(pairs.source_tokens, at::kLong).to(device),
           .sequences = {pairs.source_lengths, device},
           .global_tokens = tokens,
           .global_sequences = pairs.pairs(),
-          .first_sequence = first_sequence};
+          .first_sequence = first_sequence,
+          .task_S = task_of_direction.empty() ? at::Tensor()
+                                              : at::tensor(task_of_direction, at::kLong).index_select(0, direction_S)};
 }
 
 bool is_blank(std::string_view text) { return std::ranges::all_of(data::decode_utf8(text), data::is_whitespace); }
@@ -69,8 +73,9 @@ std::string text_of(const std::vector<int64_t>& tokens, const data::Tokenizer& t
 
 }  // namespace
 
-std::vector<std::string> translate(moetrain::EncoderDecoder& model, const data::ParallelText& text,
-                                   const moetrain::BeamOptions& options, int64_t batch, const Groups& groups) {
+std::vector<std::string> translate(moetrain::EncoderDecoder& model, const SentencesToTranslate& sentences,
+                                   const moetrain::BeamOptions& options, const Groups& groups) {
+  const auto& [text, batch, task_of_direction] = sentences;
   const std::vector<int64_t> order = by_length(text);
   const at::Device device = model.parameters().front().device();
   parallel::LocalCommunicator alone;
@@ -83,7 +88,8 @@ std::vector<std::string> translate(moetrain::EncoderDecoder& model, const data::
     for (int64_t begin = batch * groups.shard.index; begin < all_pairs; begin += stride) {
       const int64_t end = std::min(begin + batch, all_pairs);
       const data::PairBatch pairs = data::read_pairs(text, {order.begin() + begin, order.begin() + end});
-      auto found = moetrain::beam_search(model, sources_of(pairs, begin, device), options, {.group = alone});
+      const moetrain::TokenSide sources = sources_of(pairs, task_of_direction, begin, device);
+      auto found = moetrain::beam_search(model, sources, options, {.group = alone});
       std::move(found.begin(), found.end(), own.begin() + begin);
     }
   });
@@ -104,13 +110,14 @@ std::vector<int64_t> source_tokens(const data::Tokenizer& tokenizer, std::string
   return tokens;
 }
 
-std::string translate_text(moetrain::EncoderDecoder& model, const data::Tokenizer& tokenizer, const std::string& source,
-                           const std::string& target_language, const moetrain::BeamOptions& options) {
-  if (is_blank(source)) return {};
+std::string translate_text(moetrain::EncoderDecoder& model, const data::Tokenizer& tokenizer,
+                           const TextToTranslate& text, const moetrain::BeamOptions& options) {
+  if (is_blank(text.source)) return {};
   parallel::LocalCommunicator alone;
-  const std::vector<int64_t> tokens = source_tokens(tokenizer, source, target_language);
+  const std::vector<int64_t> tokens = source_tokens(tokenizer, text.source, text.target_language);
   const auto length = static_cast<int64_t>(tokens.size());
-  const moetrain::TokenSide side = moetrain::TokenSide::whole(at::tensor(tokens, at::kLong).view({1, length}));
+  moetrain::TokenSide side = moetrain::TokenSide::whole(at::tensor(tokens, at::kLong).view({1, length}));
+  if (text.task >= 0) side.task_S = at::full({1}, text.task, at::kLong);
   return text_of(moetrain::beam_search(model, side, options, {.group = alone}).front(), tokenizer);
 }
 

@@ -156,6 +156,12 @@ const Family& family_for(const ModelShape& shape) {
         " cannot be exported: it goes by the task of a text, which no architecture of transformers is ",
         "told; what can be done: `generate --task` and `evaluate` of the run as it is");
   }
+  if (moe.router == "pre_gated") {
+    parallel::user_error(
+        "moe.router = \"pre_gated\" cannot be exported: no architecture of transformers that is known ",
+        "here has one router for all layers; legal: layers that route by themselves, such as ",
+        "router = \"top_k\", and `generate` and `evaluate` of the run as it is");
+  }
   const Family* nearest = nullptr;
   std::vector<Difference> least;
   for (const Family& family : known_families()) {

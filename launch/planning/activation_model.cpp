@@ -35,6 +35,20 @@ class StageCounter {
     return stage;
   }
 
+  /// Of all the group's tokens, in at least float32. A block keeps of its attention the input, the normed input,
+  /// queries, keys, values, what they saw and its input to the output's matrix; of its feed-forward input, normed
+  /// input, gate, its SiLU, up and their product.
+  Stage pre_gate() const {
+    const auto& [config, experts] = *work_.pre_gate;
+    const int64_t G = work_.tokens.group, W = config.width, F = config.hidden;
+    Stage stage{.name = "pre-gate"};
+    stage.kept = config.layers * G * (8 * W + 4 * F + config.heads) * w_ + G * (2 * W + experts) * w_;
+    stage.in_forward = G * (W + F) * w_;
+    stage.in_backward = G * (2 * F + 3 * W) * w_ + work_.vocabulary * W * b_;
+    stage.parameters = {"pre_gate."};
+    return stage;
+  }
+
   /// keys_from: whose keys and values it sees.
   Stage attention(const TokenCount& tokens, const TokenCount& keys_from, const std::string& name) const {
     const bool cross = &tokens != &keys_from;
@@ -238,6 +252,7 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
   std::vector<Stage> stages;
   for (int64_t pass = 0; pass < work.passes; ++pass) {
     if (work.source.world > 0) stages.push_back(counter.embedding(work.source, "source embedding"));
+    if (work.pre_gate) stages.push_back(counter.pre_gate());
     bool decodes = false;
     for (const PlannedBlock& block : work.blocks) {
       const TokenCount& tokens = work.side(block);

@@ -28,6 +28,7 @@ class StepCounter {
     costs_.model.contention = {.compute = machine_.compute_contention, .link = machine_.link_contention};
     open_ = {};
     if (work_.source.world > 0) add_embedding(work_.source);
+    if (work_.pre_gate) add_pre_gate();
     bool decodes = false;
     for (const PlannedBlock& block : work_.blocks) {
       if (block.side == moetrain::Side::kTokens && !std::exchange(decodes, true)) add_embedding(work_.tokens);
@@ -101,6 +102,14 @@ class StepCounter {
   void add_sweeps(double elements_read_or_written) {
     open_.forward += swept(elements_read_or_written);
     open_.backward += 2 * swept(elements_read_or_written);
+  }
+
+  /// Every rank of a tensor group computes it for all the group's tokens.
+  void add_pre_gate() {
+    const auto& [config, experts] = *work_.pre_gate;
+    const int64_t W = config.width, of_block = 4 * W * W + 3 * W * config.hidden + work_.tokens.length * W;
+    const auto of_token = static_cast<double>(config.layers * of_block + W * experts);
+    add_multiplications(config.layers * 9 + 1, static_cast<double>(work_.tokens.group) * of_token);
   }
 
   /// A gather and a sum of the tensor group's tokens, each other's gradient: one of the two each way.

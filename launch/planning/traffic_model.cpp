@@ -155,6 +155,9 @@ class TrafficForms {
       if (odd.empty() && drops(layer.moe) && drop != moetrain::Drop::kPosition)
         odd = parallel::concat("what bound.drop = \"", drop, "\" exchanges is not counted");
     });
+    if (odd.empty() && recipe_.objective_preset().check_pupil != nullptr) {
+      odd = "what objective.kind = \"" + recipe_.objective.kind + "\" exchanges is not counted";
+    }
     return odd;
   }
 

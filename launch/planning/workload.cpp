@@ -28,7 +28,8 @@ namespace {
 moetrain::ExpertCosts largest_costs(const Recipe& recipe, const moetrain::MoeConfig& layer,
                                     const moetrain::ExpertShape& shape, int64_t parts) {
   const std::vector<moetrain::ExpertRange> ranges = moetrain::expert_ranges(layer, recipe.registry->experts);
-  const parallel::ExpertMap map = parallel::expert_map(recipe.mesh, moetrain::weight_sets(layer));
+  const parallel::ExpertMap map =
+      parallel::expert_map(recipe.mesh, moetrain::weight_sets(layer), moetrain::weight_sets_word(layer));
   moetrain::ExpertCosts most;
   double multiplied = -1;
   for (int64_t rank = 0; rank < std::ssize(map.counts); ++rank) {
@@ -117,6 +118,12 @@ Workload workload_of(const Recipe& recipe, int64_t vocabulary, int64_t ranks) {
     const std::optional<moetrain::PatchGrid> images = recipe.documents().images;
     const int64_t length = images ? images->patches() : windows ? recipe.data.sequence_length : recipe.data.longest;
     work.tokens = spread_tokens(recipe.train.global_batch / work.micro_batches, length, work.mesh);
+  }
+  const auto pre_gated =
+      moetrain::pre_gated_layers(moetrain::all_layer_configs(recipe.moe, moetrain::total_blocks(recipe.model)));
+  if (!pre_gated.empty()) {
+    work.pre_gate.emplace(PlannedPreGate{pre_gated.front().own<moetrain::PreGateConfig>(),
+                                         moetrain::expert_kinds(pre_gated.front()).total()});
   }
   work.feed_forward = moetrain::feed_forward_costs(recipe.model.activation);
   const std::vector<bool> attends = moetrain::attention_blocks(recipe.model);

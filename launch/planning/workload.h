@@ -1,5 +1,5 @@
 // One micro-batch as the busiest rank of a layout sees it: the sizes that memory, traffic and time are made of.
-// defines: PlannedBlock, PlannedExperts, TokenCount, Workload, workload_of, most_experts, choice_share
+// defines: PlannedBlock, PlannedExperts, PlannedPreGate, TokenCount, Workload, workload_of, most_experts, choice_share
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -12,6 +12,7 @@
 #include "moetrain/layers/feed_forward.h"
 #include "moetrain/models/models.h"
 #include "moetrain/objectives/objective.h"
+#include "moetrain/routers/scores/pre_gate.h"
 #include "parallel/mesh/mesh_shape.h"
 
 namespace launch {
@@ -56,6 +57,12 @@ struct TokenCount {
   int64_t sequences = 0;  // of all ranks
 };
 
+/// The one router at a model's entrance, whole on every rank.
+struct PlannedPreGate {
+  moetrain::PreGateConfig config;
+  int64_t experts = 0;
+};
+
 struct Workload {
   parallel::MeshShape mesh;
   int64_t element = 4, wide = 4;  // bytes of a number, and of one that is summed
@@ -65,6 +72,7 @@ struct Workload {
   int64_t passes = 1;  // the objective's, over a micro-batch
   int64_t vocabulary = 0, own_vocabulary = 0;
   TokenCount tokens, source;  // the source's are 0 without an encoder
+  std::optional<PlannedPreGate> pre_gate = {};
   std::vector<PlannedBlock> blocks;
 
   moetrain::FeedForwardCosts feed_forward;  // of a dense or shared one

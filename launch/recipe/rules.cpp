@@ -9,6 +9,7 @@
 #include "moetrain/models/check_attention.h"
 #include "moetrain/moe/check_experts.h"
 #include "moetrain/moe/expert_blocks.h"
+#include "moetrain/routers/scores/pre_gate.h"
 #include "optim/schedules/lengths.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
@@ -54,7 +55,10 @@ void check_layer(const Recipe& recipe, const moetrain::StackShape& stack, const 
   const moetrain::RouterPreset& router = registry.routers.at(layer.router);
   const bool ids = recipe.model_preset().reads != moetrain::Reads::kImages;
   moetrain::check_router(layer, router, registry.capacities.at(layer.capacity),
-                         {.causal = stack.causal, .ids = ids, .tasks = data::task_names(recipe.tasks)});
+                         {.causal = stack.causal,
+                          .ids = ids,
+                          .pre_gates = recipe.model_preset().pre_gates,
+                          .tasks = data::task_names(recipe.tasks)});
   moetrain::check_losses(layer, router.demands, registry.losses);
   moetrain::check_experts(layer, recipe.model.width, registry);
 }
@@ -117,6 +121,7 @@ void check_slot(const Recipe& recipe, moetrain::Slot slot) {
 void check_moe(const Recipe& recipe) {
   check_slot(recipe, moetrain::Slot::kFeedForward);
   check_slot(recipe, moetrain::Slot::kAttention);
+  moetrain::pre_gated_layers(all_layers_of(recipe));
   moetrain::check_attention_modules(recipe.model, recipe.moe, recipe.mesh.tensor);
 }
 
@@ -199,6 +204,7 @@ void check_objective(const Recipe& recipe) {
                " variances; legal: learned_variance = ", preset.variances ? "true" : "false");
   }
   if (preset.check != nullptr) preset.check(recipe.objective);
+  if (preset.check_pupil != nullptr) preset.check_pupil(recipe.model, recipe.moe);
 }
 
 void check_train(const Recipe& recipe) {
@@ -241,7 +247,11 @@ void check_rules(const Recipe& recipe) {
   check_objective(recipe);
   const bool running_text = recipe.model_preset().reads == moetrain::Reads::kText;
   data::check_packing(recipe.data, running_text, recipe.model.kind);
-  data::check_tasks(recipe.tasks, recipe.data, running_text, recipe.model.kind);
+  const bool pairs = recipe.model_preset().reads == moetrain::Reads::kPairs;
+  const data::TaskText of_tasks = running_text ? data::TaskText::kRunning
+                                  : pairs      ? data::TaskText::kPairs
+                                               : data::TaskText::kOther;
+  data::check_tasks(recipe.tasks, recipe.data, of_tasks, recipe.model.kind);
   check_train(recipe);
   check_best(recipe.checkpoint, recipe.evaluate);
   const optim::ScheduleRule& schedule = recipe.schedule_rule();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "launch/surgery/recorded_use.h"
 #include "optim/optimizer.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/text_list.h"
@@ -72,12 +73,23 @@ Delivery make_offspring(const PlannedStage& stage, Parent parent) {
   return delivery;
 }
 
-void operate_on(const std::filesystem::path& weights, const PlannedStage& stage, const std::string& tokenizer_hash,
-                const std::vector<CheckpointTensor>& tensors) {
-  const Delivery delivery = make_offspring(stage, {.place = weights.string(),
+bool records_use(const PlannedStage& stage) {
+  if (!stage.surgery.any()) return false;
+  SurgeryConfig surgery = stage.surgery;
+  const Operation& operation = stage.before.registry->operations.at(surgery.operation);
+  for (const parallel::Field& field : operation.keys(surgery.own_keys)) {
+    const auto* text = std::get_if<std::string*>(&field.value);
+    if (field.key == "use" && text != nullptr && **text == kUseOfSeam) return true;
+  }
+  return false;
+}
+
+void operate_on(const Seam& seam, const PlannedStage& stage, const std::vector<CheckpointTensor>& tensors) {
+  const Delivery delivery = make_offspring(stage, {.place = seam.weights.string(),
                                                    .recipe = stage.before,
-                                                   .tokenizer_hash = tokenizer_hash,
-                                                   .weights = open_stored_weights(weights)});
+                                                   .tokenizer_hash = seam.tokenizer_hash,
+                                                   .weights = open_stored_weights(seam.weights),
+                                                   .use = seam.use});
   TensorMaker maker(weights_of(delivery.parents), static_cast<uint64_t>(delivery.made.recipe.run.seed));
   std::map<std::string, const MadeTensor*> made;
   for (const MadeTensor& tensor : delivery.made.tensors) made[tensor.of.name] = &tensor;
@@ -89,16 +101,15 @@ void operate_on(const std::filesystem::path& weights, const PlannedStage& stage,
   }
 }
 
-void cross_seam(const std::filesystem::path& checkpoint, const PlannedStage& stage, const std::string& tokenizer_hash,
-                const std::vector<CheckpointTensor>& tensors,
+void cross_seam(const Seam& seam, const PlannedStage& stage, const std::vector<CheckpointTensor>& tensors,
                 const std::function<bool(const std::string& name)>& carried) {
   std::vector<CheckpointTensor> read;
   for (const CheckpointTensor& tensor : tensors) {
     const bool wanted = is_of_model(tensor) ? !stage.surgery.any() : carried(name_of(tensor));
     if (wanted) read.push_back(tensor);
   }
-  if (stage.surgery.any()) operate_on(checkpoint, stage, tokenizer_hash, tensors);
-  read_checkpoint(checkpoint, read);
+  if (stage.surgery.any()) operate_on(seam, stage, tensors);
+  read_checkpoint(seam.weights, read);
   begin_averages(tensors, carried);
 }
 

@@ -99,13 +99,15 @@ struct Line {
   Recipe recipe;
   int64_t vocabulary = 0;
   std::vector<StoredWeights::Tensor> tensors;
+  bool begun = false;  // by a stage
 };
 
 void operate(Line& line, PlannedStage& stage, const std::string& tokenizer_hash) {
   Parent parent{.place = concat("the model before stage ", stage.title),
                 .recipe = stage.before,
                 .tokenizer_hash = tokenizer_hash,
-                .weights = std::make_shared<PlannedWeights>(line.tensors)};
+                .weights = std::make_shared<PlannedWeights>(line.tensors),
+                .standing = line.begun ? Standing::kLater : Standing::kStart};
   const Offspring made = make_offspring(stage, std::move(parent)).made;
   stage.kept.clear();
   std::vector<StoredWeights::Tensor> after;
@@ -133,6 +135,7 @@ PlannedStage plan_stage(const Recipe& run, const std::string& name, const std::s
   const StageOverlay& overlay = stage_named(run, name);
   stage.surgery = surgery_of(overlay, *run.registry);
   if (stage.surgery.any()) operate(line, stage, text.tokenizer_hash);
+  line.begun = true;
   stage.recipe = run;
   take_model(stage.recipe, line.recipe);
   stage.recipe = overlaid(stage.recipe, overlay);

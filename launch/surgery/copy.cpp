@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "launch/surgery/expert_rows.h"
-#include "moetrain/routers/task_table.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -36,17 +35,6 @@ void visit(CopyConfig& config, Visitor& field) {
   field("router_std", config.router_std, at_least(0), "of the router's weights, which are drawn");
   field("table", config.table, anything(),
         "skills of tasks instead of a learned router: as moe.task_table.experts, such as \"en: 0,1; de: 0,2\"");
-}
-
-void check_dense(const Parent& parent, const std::vector<ExpertBlock>& blocks) {
-  for (const ExpertBlock& block : blocks) {
-    if (!block.moe) continue;
-    user_error(parent.place, ": block ", block.number, " has ", block.moe->experts,
-               " experts already; copy makes experts of dense blocks; legal: a dense model, or --operation grow");
-  }
-  if (parent.recipe.model.ffn_bias) {
-    user_error(parent.place, ": model.ffn_bias = true, and experts have no biases; legal: model.ffn_bias = false");
-  }
 }
 
 void check_parts(const CopyConfig& config, int64_t hidden) {
@@ -92,24 +80,11 @@ MadeTensor router_of(const ExpertBlock& block, const StoredWeights::Tensor& like
   return made;
 }
 
-/// Which copies work for which task; the recipe's tasks where it has none yet.
-void give_table(Recipe& recipe, const std::string& table) {
-  moetrain::MoeConfig& moe = recipe.moe;
-  moe.router = "task_table";
-  moe.gate = moetrain::Gate::kHard;
-  moe.losses["load_balance"] = moe.losses["router_z"] = 0;
-  moe.own<moetrain::TaskTableConfig>().experts = table;
-  if (!recipe.tasks.names.empty()) return;
-  for (const std::string& task : moetrain::tasks_of_table(moe)) {
-    recipe.tasks.names += (recipe.tasks.names.empty() ? "" : ", ") + task;
-  }
-}
-
 Offspring plan_copy(const std::vector<Parent>& parents, const parallel::OwnKeys& keys) {
   const auto& config = keys.get<CopyConfig>();
   const Parent& parent = parents.front();
   const std::vector<ExpertBlock> dense = expert_blocks_of(parent.recipe);
-  check_dense(parent, dense);
+  check_dense(parent, dense, "copy");
   check_parts(config, parent.recipe.model.ffn_hidden);
   Offspring made{.recipe = parent.recipe, .tensors = {}};
   moetrain::MoeConfig& moe = made.recipe.moe;

@@ -8,6 +8,7 @@
 #include "moetrain/config/expert_kinds.h"
 #include "moetrain/moe/expert_blocks.h"
 #include "moetrain/routers/scores/scores.h"
+#include "moetrain/routers/task_table.h"
 #include "parallel/base/fault.h"
 
 namespace launch {
@@ -148,6 +149,29 @@ std::vector<ExpertTensor> expert_tensors(const Parent& parent, const ExpertBlock
 void set_experts(Recipe& recipe, const std::vector<ExpertBlock>& blocks, const ChosenExperts& chosen) {
   set_experts_of(recipe.moe, blocks, chosen);
   for (moetrain::MoeConfig& layer : recipe.moe.named) set_experts_of(layer, blocks, chosen);
+}
+
+void give_table(Recipe& recipe, const std::string& table) {
+  moetrain::MoeConfig& moe = recipe.moe;
+  moe.router = "task_table";
+  moe.gate = moetrain::Gate::kHard;
+  moe.losses["load_balance"] = moe.losses["router_z"] = 0;
+  moe.own<moetrain::TaskTableConfig>().experts = table;
+  if (!recipe.tasks.names.empty()) return;
+  for (const std::string& task : moetrain::tasks_of_table(moe)) {
+    recipe.tasks.names += (recipe.tasks.names.empty() ? "" : ", ") + task;
+  }
+}
+
+void check_dense(const Parent& parent, const std::vector<ExpertBlock>& blocks, const char* operation) {
+  for (const ExpertBlock& block : blocks) {
+    if (!block.moe) continue;
+    user_error(parent.place, ": block ", block.number, " has ", block.moe->experts, " experts already; ", operation,
+               " makes experts of dense blocks; legal: a dense model, or --operation grow");
+  }
+  if (parent.recipe.model.ffn_bias) {
+    user_error(parent.place, ": model.ffn_bias = true, and experts have no biases; legal: model.ffn_bias = false");
+  }
 }
 
 std::vector<moetrain::MoeConfig*> layers_of(Recipe& recipe, const std::vector<ExpertBlock>& blocks) {

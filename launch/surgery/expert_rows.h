@@ -1,6 +1,6 @@
 // Which rows of which tensors belong to which expert: what operations on single experts walk.
-// defines: ExpertBlock, expert_blocks_of, ExpertTensor, expert_tensors, ChosenExperts, set_experts,
-// layers_of, feed_forward_layers, keep_hidden_width, same_tensor, ChangedTensors,
+// defines: ExpertBlock, expert_blocks_of, ExpertTensor, expert_tensors, ChosenExperts, set_experts, give_table,
+// check_dense, layers_of, feed_forward_layers, keep_hidden_width, same_tensor, ChangedTensors,
 // tensors_with, rows_of, number_list
 #pragma once
 #include <map>
@@ -51,6 +51,12 @@ void set_experts(Recipe& recipe, const std::vector<ExpertBlock>& blocks, const C
 /// [moe] and each [layer.NAME], as far as one of these blocks holds it; and of all blocks the feed-forwards' places.
 std::vector<moetrain::MoeConfig*> layers_of(Recipe& recipe, const std::vector<ExpertBlock>& blocks);
 std::vector<moetrain::MoeConfig*> feed_forward_layers(Recipe& recipe);
+
+/// Says which of the experts work for which task (moe.task_table.experts), and the tasks where the recipe has none yet.
+void give_table(Recipe& recipe, const std::string& table);
+
+/// UserError where a block has experts already, or its feed-forward what experts have not.
+void check_dense(const Parent& parent, const std::vector<ExpertBlock>& blocks, const char* operation);
 
 /// Of a router whose hidden layer is as wide as there are experts, unless it is told: from now on as it is.
 void keep_hidden_width(moetrain::MoeConfig& config);

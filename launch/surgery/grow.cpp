@@ -135,8 +135,7 @@ Offspring plan_grow(const std::vector<Parent>& parents, const parallel::OwnKeys&
       if (config.closed && is_weight && !has_bias) of.push_back(new_bias(of.front(), tensor, block, config));
     }
     if (config.closed && !has_bias) {
-      made.recipe.moe.router_bias = true;
-      for (moetrain::MoeConfig& named : made.recipe.moe.named) named.router_bias = true;
+      for (moetrain::MoeConfig* layer : layers_of(made.recipe, {block})) layer->router_bias = true;
     }
   }
   if (experts.empty()) user_error(parent.place, " has no block with experts; legal: a mixture, or --operation copy");

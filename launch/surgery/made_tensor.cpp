@@ -68,6 +68,8 @@ void check_made(const MadeTensor& tensor, const std::vector<const StoredWeights*
   int64_t rows = 0;
   for (const Slab& slab : tensor.slabs) {
     rows += slab.rows;
+    parallel::check_internal(slab.values.empty() || std::ssize(slab.values) == product_of(dims_of(slab, tensor)),
+                             tensor.of.name, " of ", slab.values.size(), " values");
     for (const Taken& taken : slab.mean_of) {
       const StoredWeights::Tensor& from = tensor_named(*parents.at(taken.parent), taken.name);
       const std::vector<int64_t> dims = dims_of(slab, tensor);
@@ -142,6 +144,10 @@ void TensorMaker::make(const MadeTensor& tensor, const parallel::ElementRange& e
     before += slab.rows * row;
     if (own.count <= 0) continue;
     double* to = out + (begin - elements.begin);
+    if (!slab.values.empty()) {
+      std::copy_n(slab.values.begin() + own.begin, own.count, to);
+      continue;
+    }
     std::fill(to, to + own.count, 0.0);
     if (slab.mean_of.size() == 1) take(slab.mean_of.front(), dims_of(slab, tensor), own, to);
     if (slab.mean_of.size() > 1) {

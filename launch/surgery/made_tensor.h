@@ -23,7 +23,7 @@ struct Taken {
   std::vector<int64_t> chosen = {};
 };
 
-/// Consecutive rows (indices of dim 0) of a tensor: scale x (mean of what is taken) + constant + noise.
+/// Consecutive rows (indices of dim 0) of a tensor: scale x (mean of what is taken) + constant + noise; or `values`.
 struct Slab {
   int64_t rows = 0;
   std::vector<Taken> mean_of = {};  // empty: 0
@@ -31,6 +31,7 @@ struct Slab {
   double constant = 0;
   double std = 0;  // of normal draws, each by the seed, the tensor's name and the element's global index,
   std::optional<int64_t> first_draw = {};  // or as if the slab began at this one
+  std::vector<double> values = {};         // not empty: of each element, and the others say nothing
 };
 
 struct MadeTensor {

@@ -7,6 +7,7 @@
 
 #include "launch/surgery/recorded_use.h"
 #include "parallel/base/fault.h"
+#include "parallel/base/random.h"
 
 namespace launch {
 namespace {
@@ -23,12 +24,16 @@ struct NarrowConfig {
 };
 
 struct UnitRule {
-  at::Tensor LayerUse::*recorded = nullptr;  // null: the weights say it
+  at::Tensor LayerUse::*recorded = nullptr;  // null: the weights say it,
+  bool drawn = false;                        // or nothing does
 };
 
 parallel::NameTable<UnitRule> unit_rules() {
   return {"way to choose hidden units (by)",
-          {{"norm", {}}, {"mean", {&LayerUse::hidden_absolute_GRF}}, {"square", {&LayerUse::hidden_square_GRF}}}};
+          {{"norm", {}},
+           {"mean", {&LayerUse::hidden_absolute_GRF}},
+           {"square", {&LayerUse::hidden_square_GRF}},
+           {"random", {.drawn = true}}}};
 }
 
 /// Whose units are chosen: where its tensors are, and which key says how many there are.
@@ -52,10 +57,10 @@ void visit(NarrowConfig& config, Visitor& field) {
   whose.names = owners().names();
   field("hidden", config.hidden, between(0, 1 << 24), "hidden units that each feed-forward keeps");
   field("of", config.of, whose, "whose: the routed experts', the dense feed-forwards', or the shared experts'");
-  field(
-      "by", config.by, rules,
-      "which: those whose weights' norms have the largest product, or, of a recorded use, with the largest mean of |a| "
-      "or of a^2, a being what the last matrix multiplies");
+  field("by", config.by, rules,
+        "which: those whose weights' norms have the largest product, of a recorded use those with the largest mean of "
+        "|a| "
+        "or of a^2, a being what the last matrix multiplies, or some at random (--seed)");
   visit_use(config.recorded, field);
 }
 
@@ -141,6 +146,12 @@ Units units_of(const Narrowing& n, const ExpertBlock& block) {
 std::vector<double> worth_of(const Narrowing& n, const ExpertBlock& block, const Units& units, int64_t expert) {
   if (n.use) return n.use->units(block, n.owner.part, n.rule.recorded, expert);
   std::vector<double> worth(static_cast<size_t>(units.hidden), 1.0);
+  if (n.rule.drawn) {
+    const parallel::RandomStream stream(static_cast<uint64_t>(n.parent.recipe.run.seed),
+                                        parallel::concat("kept units, ", n.owner.place, expert), block.number);
+    for (int64_t unit = 0; unit < units.hidden; ++unit) worth[static_cast<size_t>(unit)] = stream.uniform(unit);
+    return worth;
+  }
   for (const StoredWeights::Tensor* tensor : units.tensors) {
     const auto cut = cut_of(*tensor, n.owner.part, expert);
     if (!cut || cut->columns == 1) continue;  // a bias says nothing of strength

@@ -1,5 +1,5 @@
 // What an operation (launch/recipe/registry.h) is given and makes.
-// defines: Parent, parent_of, weights_of, Offspring, NoKeys, check_offspring and the operations
+// defines: Standing, Parent, parent_of, weights_of, Offspring, NoKeys, check_offspring and the operations
 #pragma once
 #include <filesystem>
 #include <memory>
@@ -14,12 +14,20 @@
 
 namespace launch {
 
-/// A model that is there.
+struct ExpertUse;  // launch/use/expert_use.h
+
+/// Where a parent's weights are: at hand; or shapes alone, while a run of stages is planned: those that the run starts
+/// from, or those that a stage will end in.
+enum class Standing { kHere, kStart, kLater };
+
+/// A model that is there, or will be.
 struct Parent {
   std::string place;  // the path that the user gave
   Recipe recipe;      // model.vocabulary: rows of its embedding
   std::string tokenizer_hash;
   std::shared_ptr<const StoredWeights> weights;
+  Standing standing = Standing::kHere;
+  std::shared_ptr<const ExpertUse> use = {};  // of its experts, recorded at a seam between stages; null: it was not
 };
 
 /// The model at `path`, opened as `start`. seed: in place of its run.seed.
@@ -45,6 +53,7 @@ ParameterTable check_offspring(const Offspring& made, const std::vector<Parent>&
 
 // One file each.
 Operation copy_operation();
+Operation select_operation();
 Operation prune_operation();
 Operation grow_operation();
 Operation add_null_operation();

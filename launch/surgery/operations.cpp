@@ -9,6 +9,7 @@ namespace launch {
 parallel::NameTable<Operation> builtin_operations() {
   return {"operation",
           {{"copy", copy_operation()},
+           {"select", select_operation()},
            {"prune", prune_operation()},
            {"grow", grow_operation()},
            {"add_null", add_null_operation()},

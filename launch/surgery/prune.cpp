@@ -168,8 +168,7 @@ Offspring plan_prune(const std::vector<Parent>& parents, const parallel::OwnKeys
   Offspring made{.recipe = parent.recipe, .tensors = {}};
   set_experts(made.recipe, blocks, kept);
   if (config.top_k > 0) {
-    made.recipe.moe.top_k = config.top_k;
-    for (moetrain::MoeConfig& named : made.recipe.moe.named) named.top_k = config.top_k;
+    for (moetrain::MoeConfig* changed_layer : layers_of(made.recipe, blocks)) changed_layer->top_k = config.top_k;
   }
   made.tensors = tensors_with(parent, changed);
   return made;

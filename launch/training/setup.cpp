@@ -97,7 +97,11 @@ void check_teacher(const Recipe& recipe) {
   const moetrain::ObjectivePreset& preset = recipe.objective_preset();
   if (preset.teacher == nullptr) return;
   const std::filesystem::path folder = preset.teacher(recipe.objective);
-  if (std::filesystem::exists(RunFolder{folder}.recipe())) return;
+  if (std::filesystem::exists(RunFolder{folder}.recipe())) {
+    if (preset.check_teacher == nullptr) return;
+    const Recipe teacher = read_run_recipe({folder}, {}, recipe.registry);
+    return preset.check_teacher({teacher.model, teacher.moe, recipe.model, recipe.moe});
+  }
   parallel::user_error("objective.", recipe.objective.kind, ".teacher = \"", folder.string(),
                        "\" is no run folder (no recipe.toml in it); ",
                        "legal: the run.folder of a trained model with this token file's tokenizer");

@@ -5,6 +5,7 @@
 
 #include "launch/batches/batches.h"
 #include "launch/recipe/rules.h"
+#include "launch/stages/seam.h"
 #include "launch/training/setup.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
@@ -14,7 +15,8 @@ namespace launch {
 void check_stages(std::vector<PlannedStage>& stages, at::Device device, const parallel::Communicator& ranks) {
   std::map<std::string, std::unique_ptr<data::TokenMixture>> files;
   std::string tokenizer_hash;
-  for (PlannedStage& stage : stages) {
+  for (size_t i = 0; i < stages.size(); ++i) {
+    PlannedStage& stage = stages[i];
     in_stage(stage.title, [&] {
       const Recipe& recipe = stage.recipe;
       std::unique_ptr<data::TokenMixture>& corpus = files[recipe.data.file];
@@ -32,7 +34,8 @@ void check_stages(std::vector<PlannedStage>& stages, at::Device device, const pa
       const parallel::SpanScale scale = make_training_batches(*corpus, recipe, {.index = 0, .count = 1})->scale();
       check_lengths(recipe, scale);
       stage.updates = parallel::to_updates(recipe.train.length, scale);
-      if (recipe.evaluate.every.count > 0) make_held_out_batches(*corpus, recipe, {.index = 0, .count = 1});
+      const bool recorded = i + 1 < stages.size() && records_use(stages[i + 1]);  // of its end
+      if (recipe.evaluate.every.count > 0 || recorded) make_held_out_batches(*corpus, recipe, {.index = 0, .count = 1});
       check_teacher(recipe);
       if (!parallel::is_accelerator(device)) check_memory(recipe, stage.vocabulary, ranks.size(), ranks.rank());
     });

@@ -61,7 +61,7 @@ std::map<std::string, std::string> read_start(TrainingSetup& setup, const Planne
     check_tokenizer(start, setup);
     check_tasks(start, setup.recipe);
     if (first.surgery.any()) {
-      operate_on(setup.recipe.train.start, first, start.tokenizer_hash(), tensors);
+      operate_on({setup.recipe.train.start, start.tokenizer_hash()}, first, tensors);
     } else {
       start.read(held_by(start, setup, tensors));
     }

@@ -61,6 +61,8 @@ class Trainer {
   bool open_overlap();
   /// From the end of a stage, which is saved, into the next one. Collective.
   void cross();
+  /// Of the model in that checkpoint of the stage at hand, over its held-out text. Collective.
+  std::shared_ptr<const ExpertUse> record_use() const;
   void announce_resumption(const Loaded& loaded);
   void measure_plan();
   /// What a run that begins or goes on says.

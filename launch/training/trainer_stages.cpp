@@ -3,6 +3,8 @@
 #include <optional>
 #include <utility>
 
+#include "launch/evaluation/evaluation.h"
+#include "launch/models/trained_model.h"
 #include "launch/recipe/writer.h"
 #include "launch/runs/run_chat.h"
 #include "launch/runs/start_point.h"
@@ -11,6 +13,7 @@
 #include "launch/training/stage_checks.h"
 #include "launch/training/start.h"
 #include "launch/training/trainer.h"
+#include "launch/use/use_recorder.h"
 #include "parallel/comm/agreement.h"
 
 namespace launch {
@@ -196,8 +199,25 @@ bool Trainer::open_overlap() {
 
 void Trainer::measure_plan() { overlap_->use(setup_->profile(update_)); }
 
+std::shared_ptr<const ExpertUse> Trainer::record_use() const {
+  Groups spread = of_run_;  // each rank has the model whole
+  set_mesh(spread, {}, of_run_.mesh->hosts());
+  TrainedModel trained;
+  std::unique_ptr<HeldOutBatches> held_out;
+  parallel::all_ranks(*of_run_.control, [&] {
+    trained = load_trained_model(folder_.path, update_, device_,
+                                 {.data_file = recipe().data.file, .registry = run_.registry});
+    held_out = make_held_out_batches(*setup_->corpus, recipe(), spread.shard);
+  });
+  UseRecorder recorder(group_names(*held_out), recipe().model_preset().stacks(recipe().model));
+  const auto objective = recipe().objective_preset().make({recipe().objective, /*teacher=*/nullptr});
+  evaluate(*trained.model, *objective, *held_out, spread, &recorder);
+  return std::make_shared<const ExpertUse>(recorder.sums(*of_run_.control));
+}
+
 void Trainer::cross() {
-  const std::filesystem::path checkpoint = checkpoint_path(folder_.path, update_);
+  Seam seam{.weights = checkpoint_path(folder_.path, update_), .tokenizer_hash = {}};
+  if (records_use(stages_[history_.size()])) seam.use = record_use();
   tokens_before_ = tokens();
   sequences_before_ = sequences();
   history_.add(stages_[history_.size()].name, update_);
@@ -208,7 +228,8 @@ void Trainer::cross() {
     const auto carried = [&](const std::string& name) {
       return history_.state_begin(stages_, name) < history_.begin();
     };
-    cross_seam(checkpoint, stage(), setup_->corpus->tokenizer_hash(), checkpoint_tensors(), carried);
+    seam.tokenizer_hash = setup_->corpus->tokenizer_hash();
+    cross_seam(seam, stage(), checkpoint_tensors(), carried);
   });
   setup_->state.optimizer->resume_at(update_);
   setup_->state.reducer->gather_parameters();

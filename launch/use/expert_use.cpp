@@ -13,7 +13,7 @@ namespace launch {
 using parallel::user_error;
 
 std::string to_string(LayerPart part) {
-  constexpr const char* kNames[] = {"experts", "dense", "shared"};
+  constexpr const char* kNames[] = {"experts", "dense", "shared", "modules"};
   return kNames[static_cast<int>(part)];
 }
 
@@ -25,9 +25,7 @@ void check_use_of(const ExpertUse& use, const std::filesystem::path& path, const
                   const std::string& place) {
   const std::string fingerprint = weights.fingerprint();
   if (fingerprint.empty()) {
-    user_error(place,
-               " has no checksums (a Hugging Face folder, or the model before a stage, which is not there yet), ",
-               "so that nobody can tell whether ", path.string(),
+    user_error(place, " has no checksums (a Hugging Face folder), so that nobody can tell whether ", path.string(),
                " is the use of it; legal: `moetrain transform` of a run ", "folder, or another way to choose");
   }
   if (fingerprint == use.fingerprint) return;
@@ -41,9 +39,9 @@ const LayerUse& layer_use(const ExpertUse& use, const std::filesystem::path& pat
   const auto found = std::ranges::find_if(
       use.layers, [&](const LayerUse& layer) { return layer.block == block && layer.part == part; });
   if (found == use.layers.end()) {
-    user_error(path.string(), ": holds no use of the ", part == LayerPart::kExperts ? "" : to_string(part) + " ",
-               part == LayerPart::kExperts ? "experts" : "feed-forward", " of block ", block,
-               "; it is the use of another model");
+    const bool feed_forward = part == LayerPart::kDense || part == LayerPart::kShared;
+    user_error(path.string(), ": holds no use of the ", to_string(part), feed_forward ? " feed-forward" : "",
+               " of block ", block, "; it is the use of another model");
   }
   if (found->routed() != routed) {
     user_error(path.string(), ": is the use of ", found->routed(), " experts of block ", block, ", which has ", routed,

@@ -15,8 +15,9 @@ namespace launch {
 // G groups of text; of a layer E experts of all kinds, R of them routed, K choices of a row, D width of the rows that
 // travel, F hidden units of the widest routed expert. Of a dense feed-forward E = R = K = 1.
 
-/// What of a block it is: its routed experts, its dense feed-forward, or the shared expert beside routed ones.
-enum class LayerPart { kExperts, kDense, kShared };
+/// What of a block it is: its routed experts, its dense feed-forward, the shared expert beside routed ones, or the
+/// experts in its attention's place.
+enum class LayerPart { kExperts, kDense, kShared, kModules };
 std::string to_string(LayerPart part);  // "experts"
 
 /// Of one layer. Sums over rows (tokens, or sequences where those are routed) of the held-out text, each counted once:

@@ -29,11 +29,10 @@ void print_experts(const LayerUse& layer, const ExpertUse& use) {
   const at::Tensor apart_EE = over_groups(layer.together_GEE, all).fill_diagonal_(-1);
   const double choices = std::max(1.0, chosen_E.sum().item<double>());
   const Computing computing = computing_of(over_groups(layer.computing_GN, all));
-  std::printf(
-      "block %lld: %lld experts, %lld rows; that compute, of a row's choices: %.3f, deviation %.3f, none %.2f %%\n",
-      static_cast<long long>(layer.block), static_cast<long long>(layer.experts()),
-      static_cast<long long>(layer.seen_G.sum().item<int64_t>()), computing.mean, computing.deviation,
-      100 * computing.none);
+  std::printf("block %lld: %lld %s, %lld rows; that compute, of a row's choices: %.3f, deviation %.3f, none %.2f %%\n",
+              static_cast<long long>(layer.block), static_cast<long long>(layer.experts()),
+              to_string(layer.part).c_str(), static_cast<long long>(layer.seen_G.sum().item<int64_t>()), computing.mean,
+              computing.deviation, 100 * computing.none);
   std::printf("  %6s %12s %8s %10s %14s", "expert", "chosen", "share", "mean gate", "most with");
   for (const std::string& group : use.groups) std::printf(" %12s", parallel::printable(group).c_str());
   std::printf("\n");
@@ -64,7 +63,7 @@ void print_use(const ExpertUse& use) {
               parallel::printable(use.run).c_str(), static_cast<long long>(use.update),
               parallel::printable(use.fingerprint).c_str(), parallel::printable(use.recipe_hash).c_str());
   for (const LayerUse& layer : use.layers) {
-    if (layer.part == LayerPart::kExperts) {
+    if (layer.part == LayerPart::kExperts || layer.part == LayerPart::kModules) {
       print_experts(layer, use);
       continue;
     }

@@ -2,6 +2,7 @@
 // follows.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -136,15 +137,31 @@ std::vector<Sizes> read_sizes(const Hdf5File& file) {
   for (size_t i = 0; i < table.size(); i += Sizes::kColumns) {
     const Sizes of{table[i], table[i + 1], table[i + 2], table[i + 3], table[i + 4], table[i + 5], table[i + 6]};
     const auto within = [](int64_t value, int64_t low) { return value >= low && value <= kMostSize; };
-    const bool fits = within(of.block, 0) && of.part >= 0 && of.part <= 2 && within(of.experts, 1) &&
-                      within(of.routed, 1) && of.routed <= of.experts && within(of.choices, 1) && within(of.width, 0) &&
-                      within(of.hidden, 0);
+    const bool fits = within(of.block, 0) && of.part >= 0 && of.part <= static_cast<int64_t>(LayerPart::kModules) &&
+                      within(of.experts, 1) && within(of.routed, 1) && of.routed <= of.experts &&
+                      within(of.choices, 1) && within(of.width, 0) && within(of.hidden, 0);
     const bool ordered = layers.empty() || layers.back().block < of.block ||
                          (layers.back().block == of.block && layers.back().part < of.part);
     if (!fits || !ordered) bad(file, "row ", layers.size(), " of '/use/sizes' is of no layer, or out of order");
     layers.push_back(of);
   }
   return layers;
+}
+
+/// Several names may lead to one dataset (HDF5's hard links), so that a small file might say more than memory holds.
+void check_total(const Hdf5File& file, const std::vector<Sizes>& layers, int64_t groups) {
+  const auto there = static_cast<int64_t>(fs::file_size(file.path())) / static_cast<int64_t>(sizeof(double));
+  int64_t numbers = 0;
+  for (const Sizes& sizes : layers) {
+    LayerUse none;
+    for_each_dataset(
+        none, sizes, groups, [&](const char* name, const char*, at::Tensor&, const std::vector<int64_t>& shape, bool) {
+          numbers += std::min(product(file, name, shape), there + 1);
+          if (numbers <= there) return;
+          bad(file, "'/use/sizes' says more numbers than the file holds, which has ", there * sizeof(double),
+              " bytes; legal: a file that `moetrain evaluate RUN --record FILE` wrote");
+        });
+  }
 }
 
 /// Names, each followed by a zero byte.
@@ -218,9 +235,9 @@ ExpertUse read_use(const fs::path& path) {
   const std::string update = file.attribute("/use", "update");
   const auto [end, error] = std::from_chars(update.data(), update.data() + update.size(), use.update);
   if (error != std::errc() || end != update.data() + update.size()) bad(file, "update '", update, "' is no number");
-  for (const Sizes& sizes : read_sizes(file)) {
-    use.layers.push_back(read_layer(file, sizes, std::ssize(use.groups)));
-  }
+  const std::vector<Sizes> layers = read_sizes(file);
+  check_total(file, layers, std::ssize(use.groups));
+  for (const Sizes& sizes : layers) use.layers.push_back(read_layer(file, sizes, std::ssize(use.groups)));
   return use;
 }
 

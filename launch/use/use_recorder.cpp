@@ -87,7 +87,8 @@ void UseRecorder::see(const moetrain::ObservedExperts& seen) {
   const at::Tensor& chosen_TK = decision.chosen_TK;
   const int64_t experts = decision.assignment.num_experts, choices = chosen_TK.size(1);
   const bool travels = seen.input_TD.defined();
-  LayerUse& layer = layer_of(seen.layer, LayerPart::kExperts, [&] {
+  const LayerPart part = seen.slot == moetrain::Slot::kAttention ? LayerPart::kModules : LayerPart::kExperts;
+  LayerUse& layer = layer_of(seen.layer, part, [&] {
     std::vector<int64_t> units =
         travels ? seen.hidden_units : std::vector<int64_t>(static_cast<size_t>(seen.routed), 0);
     return no_use({std::ssize(groups_), experts, choices, travels ? seen.input_TD.size(1) : 0}, std::move(units),
@@ -117,7 +118,9 @@ void UseRecorder::see(const moetrain::ObservedExperts& seen) {
   tally(layer.rows_GR, place_R);
   rows_at(layer.input_square_GRD).index_add_(0, place_R, rows_RD.to(at::kDouble).square());
   if (layer.hidden_square_GRF.size(2) == 0 || sorted.rows() == 0) return;
-  const at::Tensor hidden_RF = seen.hidden(rows_RD, sorted.rows_per_expert).to(at::kDouble);
+  const at::Tensor hidden_RF = (seen.hidden_TKF.defined() ? seen.hidden_TKF.flatten(0, 1).index_select(0, sorted.slot_R)
+                                                          : seen.hidden(rows_RD, sorted.rows_per_expert))
+                                   .to(at::kDouble);
   rows_at(layer.hidden_absolute_GRF).index_add_(0, place_R, hidden_RF.abs());
   rows_at(layer.hidden_square_GRF).index_add_(0, place_R, hidden_RF.square());
 }

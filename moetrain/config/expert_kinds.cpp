@@ -46,6 +46,10 @@ int64_t weight_sets(const MoeConfig& config) {
   return sets;
 }
 
+const char* weight_sets_word(const MoeConfig& config) {
+  return config.expert_weights.empty() ? "experts" : "sets of weights (moe.expert_weights)";
+}
+
 int64_t first_of_kind(const ExpertKinds& kinds, int64_t ExpertKinds::*count) {
   int64_t first = 0;
   for (const ExpertKind& kind : expert_kind_table()) {

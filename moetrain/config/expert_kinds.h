@@ -1,5 +1,5 @@
-// defines: ExpertKinds, expert_kinds, weight_sets, ExpertKind, expert_kind_table: how many experts of each kind a layer
-// has
+// defines: ExpertKinds, expert_kinds, weight_sets, weight_sets_word, ExpertKind, expert_kind_table: how many experts of
+// each kind a layer has
 #pragma once
 #include <array>
 #include <cstdint>
@@ -35,6 +35,8 @@ ExpertKinds expert_kinds(const MoeConfig& config);
 /// How many sets of weights the routed experts of one layer have: as many as experts, or fewer where some share theirs.
 /// UserError naming expert_weights: not one number for each expert, or a set without an expert.
 int64_t weight_sets(const MoeConfig& config);
+/// What is shared out of them over ranks, in words.
+const char* weight_sets_word(const MoeConfig& config);
 
 /// The router's number of the first expert of a kind.
 int64_t first_of_kind(const ExpertKinds& kinds, int64_t ExpertKinds::*count);

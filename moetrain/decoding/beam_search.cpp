@@ -76,6 +76,9 @@ class BeamSearch {
     const auto rows = static_cast<int64_t>(last.size());
     TokenSide tokens = TokenSide::whole(at::tensor(last, at::kLong).to(source_.ids_T.device()).view({rows, 1}));
     tokens.sequence_number_S = at::tensor(numbers, at::kLong);
+    if (source_.task_S.defined()) {
+      tokens.task_S = source_.task_S.index_select(0, tokens.sequence_number_S - source_.first_sequence);
+    }
     PassScope pass = pass_;
     pass.draws.step = place;
     const at::Tensor hidden_RD = model_.decode(tokens, pass, memory_, caches_);

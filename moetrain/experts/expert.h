@@ -79,7 +79,8 @@ struct ExpertRange {
 /// What MoeConfig::expert says: one kind for all, or several with their numbers in the router's order,
 /// "gru:1,feed_forward:3", each perhaps of a width of its own, "feed_forward:4,feed_forward(128):4". Where experts
 /// share weights, it counts sets of weights (weight_sets). UserError naming moe.expert: another text, an unknown kind,
-/// one that names the same weights twice, numbers that do not add up to moe.experts.
+/// one that names the same weights twice, two kinds of one width whose weights have a name in common, numbers that do
+/// not add up to moe.experts.
 std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::NameTable<ExpertPreset>& table);
 
 /// Whether MoeConfig::expert names that kind.

@@ -12,7 +12,8 @@
 namespace moetrain {
 
 ExpertWeights::ExpertWeights(const ParameterSource& source, const MoeConfig& config)
-    : mesh_(source.mesh()), map_(parallel::expert_map(mesh_->config(), weight_sets(config))) {}
+    : mesh_(source.mesh()),
+      map_(parallel::expert_map(mesh_->config(), weight_sets(config), weight_sets_word(config))) {}
 
 parallel::ExpertGroup ExpertWeights::new_group() const { return {mesh_, map_, mesh_->schedule()->add_layer()}; }
 

@@ -95,6 +95,18 @@ int64_t number_of(const MoeConfig& config, const std::string& text, const char* 
   return number;
 }
 
+/// Weights of the same name, as `other` has too, would be one parameter.
+void check_names(const MoeConfig& config, const ExpertRange& range, const ExpertRange& other) {
+  if (range.suffix != other.suffix) return;
+  for (const ExpertWeight& weight : range.preset->weights({.width = 1, .hidden = 1}, config)) {
+    for (const ExpertWeight& same : other.preset->weights({.width = 1, .hidden = 1}, config)) {
+      if (weight.name != same.name) continue;
+      refuse(config, parallel::concat("'", other.kind, "' and '", range.kind, "' both have weights '", weight.name,
+                                      "', which only a width in brackets tells apart"));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::NameTable<ExpertPreset>& table) {
@@ -115,8 +127,10 @@ std::vector<ExpertRange> expert_ranges(const MoeConfig& config, const parallel::
     if (width) range.hidden = number_of(config, *width, "hidden width"), range.suffix = "_" + *width;
     range.count = alone ? sets : number_of(config, number.value_or(""), "number of experts");
     for (const ExpertRange& before : ranges) {
-      if (before.kind != kind || before.suffix != range.suffix) continue;
-      refuse(config, parallel::concat("'", kind, "' ", width ? "of width " + *width + " " : "", "is named twice"));
+      if (before.kind == kind && before.suffix == range.suffix) {
+        refuse(config, parallel::concat("'", kind, "' ", width ? "of width " + *width + " " : "", "is named twice"));
+      }
+      check_names(config, range, before);
     }
     first += range.count;
     ranges.push_back(std::move(range));

@@ -53,6 +53,7 @@ struct BatchScope {
   at::Tensor task_S = {}, task_T = {};
   int64_t longest = 0;              // tokens of the longest sequence in the micro-batch
   at::Tensor token_ids_T = {};      // int64
+  at::Tensor pre_gate_TE = {};      // logits of the router at the model's entrance (PreGate); undefined: there is none
   parallel::TokenParts parts = {};  // where this rank's tokens lie within those of its tensor group
 };
 

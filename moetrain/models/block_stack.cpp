@@ -7,6 +7,7 @@
 
 #include "moetrain/config/expert_kinds.h"
 #include "moetrain/moe/expert_blocks.h"
+#include "parallel/base/fault.h"
 
 namespace moetrain {
 
@@ -46,21 +47,20 @@ at::Tensor BlockStack::position_bias(const Context& context) const {
   const Sequences& sequences = *context.scope.sequences;
   if (!position_bias_ || sequences.tokens() == 0) return {};
   int64_t past = 0;  // of those blocks that attend, all the same
-  if (context.caches != nullptr) {
-    for (const BlockCache& cache : *context.caches) past = std::max(past, cache.own.length());
-  }
+  for (const BlockCache& cache : context.caches) past = std::max(past, cache.own.length());
   return position_bias_->forward(sequences.longest(), past);
 }
 
 at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOutput& output) {
   const auto& [scope, memory, caches, recompute, condition_SD] = context;
-  if (caches != nullptr) caches->resize(blocks_.size());
+  parallel::check_internal(caches.empty() || caches.size() == blocks_.size(), caches.size(), " caches for ",
+                           blocks_.size(), " blocks");
   const at::Tensor bias_1HLK = position_bias(context);
   at::Tensor previous_logits_TE;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     auto [out_TD, routed] = blocks_[i]->forward(x_TD, {.scope = scope,
                                                        .memory = memory,
-                                                       .cache = caches != nullptr ? &(*caches)[i] : nullptr,
+                                                       .cache = caches.empty() ? nullptr : &caches[i],
                                                        .condition_SD = condition_SD,
                                                        .position_bias_1HLK = bias_1HLK,
                                                        .previous_logits_TE = previous_logits_TE,

@@ -1,6 +1,7 @@
 // defines: BlockStack: blocks one after another, and what they say besides their output
 #pragma once
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "moetrain/attention/position_bias.h"
@@ -19,8 +20,8 @@ class BlockStack : public torch::nn::Module {
   /// What goes in besides the tokens.
   struct Context {
     const BatchScope& scope;
-    const Memory* memory = nullptr;             // where the blocks attend to one
-    std::vector<BlockCache>* caches = nullptr;  // in decoding: one for each block
+    const Memory* memory = nullptr;     // where the blocks attend to one
+    std::span<BlockCache> caches = {};  // in decoding: one for each block; else empty
     Recompute recompute = Recompute::kNone;
     at::Tensor condition_SD = {};  // of all sequences of the tensor group, where the stack is modulated
   };

@@ -59,9 +59,10 @@ ModelOutput EncoderDecoder::forward(const ModelInputs& inputs, const PassScope& 
 at::Tensor EncoderDecoder::decode(const TokenSide& tokens, const PassScope& pass, const Memory& memory,
                                   std::vector<BlockCache>& caches) {
   ModelOutput unused;
+  caches.resize(static_cast<size_t>(config().layers));
   const BatchScope scope = scope_of(tokens, pass);
   const at::Tensor x_TD = embedding_->forward(tokens.ids_T, scope, "dropout, embedding");
-  const BlockStack::Context context{.scope = scope, .memory = &memory, .caches = &caches};
+  const BlockStack::Context context{.scope = scope, .memory = &memory, .caches = caches};
   return for_head(decoder_->forward(x_TD, context, unused));
 }
 

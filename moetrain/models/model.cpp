@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "moetrain/config/expert_kinds.h"
 #include "moetrain/layers/dropout.h"
+#include "moetrain/moe/expert_blocks.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -68,6 +70,17 @@ Model::Model(const ModelConfig& config, const MoeConfig& moe, const ParameterSou
 
 void Model::add_embedding(const ParameterSource& source, int64_t vocabulary) {
   embedding_ = register_module("embedding", std::make_shared<Embedding>(source.at("embedding"), vocabulary, config_));
+}
+
+void Model::add_pre_gate(const ParameterSource& source, int64_t vocabulary) {
+  const std::vector<MoeConfig> layers = pre_gated_layers(all_layer_configs(moe_config_, total_blocks(config_)));
+  if (layers.empty()) return;
+  pre_gate_ = register_module("pre_gate",
+                              std::make_shared<PreGate>(source.at("pre_gate"), layers.front().own<PreGateConfig>(),
+                                                        PreGate::Shape{.vocabulary = vocabulary,
+                                                                       .experts = expert_kinds(layers.front()).total(),
+                                                                       .layers = std::ssize(layers),
+                                                                       .std = config_.init_std}));
 }
 
 const OutputHead& Model::head() const {

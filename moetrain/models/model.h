@@ -15,6 +15,7 @@
 #include "moetrain/models/recompute.h"
 #include "moetrain/moe/layer_observer.h"
 #include "moetrain/moe/moe_layer.h"
+#include "moetrain/routers/scores/pre_gate.h"
 #include "parallel/mesh/matrix_parts.h"
 
 namespace moetrain {
@@ -116,6 +117,8 @@ class Model : public torch::nn::Module {
   const OutputHead& head() const;  // @pre it has one
   const ModelConfig& config() const { return config_; }
   const MoeConfig& moe_config() const { return moe_config_; }
+  /// The one router of its layers; null where they have their own.
+  const PreGate* pre_gate() const { return pre_gate_.get(); }
   int64_t vocabulary() const { return embedding_ ? embedding_->vocabulary().size() : 0; }
   ParameterCount parameter_count() const { return moetrain::parameter_count(*this, *placements_); }
   /// How the tensor group shares so many things.
@@ -134,6 +137,8 @@ class Model : public torch::nn::Module {
  protected:
   Model(const ModelConfig& config, const MoeConfig& moe, const ParameterSource& source);
   void add_embedding(const ParameterSource& source, int64_t vocabulary);
+  /// Where layers share one.
+  void add_pre_gate(const ParameterSource& source, int64_t vocabulary);
   /// Registers the final norm and the head; after the blocks, so that parameters keep the order of computation.
   void add_head(const ParameterSource& source);
   /// Likewise, a head of its own for so many classes.
@@ -145,6 +150,7 @@ class Model : public torch::nn::Module {
   BatchScope scope_of(const TokenSide& side, const PassScope& pass) const;
 
   std::shared_ptr<Embedding> embedding_;
+  std::shared_ptr<PreGate> pre_gate_;  // null without
   std::shared_ptr<Norm> final_norm_;
 
  private:

@@ -44,6 +44,7 @@ struct ModelEnds {
 struct ModelPreset {
   ModelMaker make = nullptr;
   Reads reads = Reads::kText;
+  bool pre_gates = false;  // has a router at its entrance where layers ask for one
   /// Of its blocks, in the order of their numbers.
   std::vector<StackShape> (*stacks)(const ModelConfig& config) = nullptr;
   ModelEnds (*ends)(const ModelConfig& config) = [](const ModelConfig&) { return ModelEnds(); };

@@ -24,6 +24,12 @@ PartOutput part_of(MixedTokens mixed) {
   return part;
 }
 
+/// As it was, but for what is an input of a part that is made again.
+BatchScope scope_with(BatchScope scope, const at::Tensor& pre_gate_TE) {
+  scope.pre_gate_TE = pre_gate_TE;
+  return scope;
+}
+
 /// `later` with the decisions of `earlier` before its own.
 PartOutput behind(PartOutput earlier, PartOutput later) {
   for (RoutingDecision& decision : later.decisions) earlier.decisions.push_back(std::move(decision));
@@ -195,11 +201,11 @@ PartOutput TransformerBlock::feed_recomputed(const at::Tensor& x_TD, const Conte
   return recomputed(
       [self, scope = context.scope](const std::vector<at::Tensor>& inputs,
                                     const std::vector<RoutingChoices>& injected) {
-        return part_of(self->feed(inputs[0],
-                                  {.scope = scope, .condition_SD = inputs[2], .previous_logits_TE = inputs[1]},
+        const BatchScope own = scope_with(scope, inputs[3]);
+        return part_of(self->feed(inputs[0], {.scope = own, .condition_SD = inputs[2], .previous_logits_TE = inputs[1]},
                                   injected.empty() ? nullptr : &injected.front()));
       },
-      {x_TD, context.previous_logits_TE, context.condition_SD}, parameters);
+      {x_TD, context.previous_logits_TE, context.condition_SD, context.scope.pre_gate_TE}, parameters);
 }
 
 PartOutput TransformerBlock::attend_and_feed(const at::Tensor& x_TD, const Context& context,
@@ -227,7 +233,8 @@ PartOutput TransformerBlock::recomputed_to(Half last, const at::Tensor& x_TD, co
       [self, last, source, scope = context.scope](const std::vector<at::Tensor>& inputs,
                                                   const std::vector<RoutingChoices>& injected) {
         const std::optional<Memory> read = source ? std::optional(Memory{inputs[2], *source}) : std::nullopt;
-        const Context again{.scope = scope,
+        const BatchScope own = scope_with(scope, inputs[5]);
+        const Context again{.scope = own,
                             .memory = read ? &*read : nullptr,
                             .condition_SD = inputs[3],
                             .position_bias_1HLK = inputs[4],
@@ -236,7 +243,7 @@ PartOutput TransformerBlock::recomputed_to(Half last, const at::Tensor& x_TD, co
         return part_of(self->attend(inputs[0], again, injected.empty() ? nullptr : injected.data()));
       },
       {x_TD, context.previous_logits_TE, memory != nullptr ? memory->hidden_TD : at::Tensor(), context.condition_SD,
-       context.position_bias_1HLK},
+       context.position_bias_1HLK, context.scope.pre_gate_TE},
       used);
 }
 

@@ -4,6 +4,7 @@
 
 #include "moetrain/attention/attention_heads.h"
 #include "moetrain/layers/no_tokens.h"
+#include "moetrain/moe/layer_observer.h"
 #include "parallel/base/fault.h"
 
 namespace moetrain {
@@ -46,6 +47,17 @@ MixedTokens AttentionModules::mix(const at::Tensor& tokens_TD, const BatchScope&
   RoutingDecision decision = route(tokens_TD, scope, /*previous_logits_TE=*/{}, injected);
   const at::Tensor query_TKA = experts_->map(tokens_TD, decision.assignment);
   const at::Tensor seen_TKA = attend(tokens_TD, query_TKA, scope, cache, bias_1HLK);
+  if (scope.observer != nullptr) {
+    scope.observer->see(
+        ObservedExperts{.layer = site().block,
+                        .slot = Slot::kAttention,
+                        .decision = decision,
+                        .routed = config_.experts,
+                        .computing = config_.experts,
+                        .input_TD = tokens_TD,
+                        .hidden_units = std::vector<int64_t>(static_cast<size_t>(config_.experts), config_.hidden),
+                        .hidden_TKF = seen_TKA});
+  }
   return {experts_->reduce(seen_TKA, decision.assignment), std::move(decision)};
 }
 

@@ -17,9 +17,10 @@ struct ObservedFeedForward {
   at::Tensor hidden_TF = {};  // what its last matrix multiplies
 };
 
-/// Routed experts.
+/// Routed experts, in the place of a feed-forward or of an attention.
 struct ObservedExperts {
-  int64_t layer = 0;
+  int64_t layer = 0;  // number of the block
+  Slot slot = Slot::kFeedForward;
   Rows rows = Rows::kTokens;  // whose rows the decision's are
   const RoutingDecision& decision;
   int64_t routed = 0;        // E, those that are dispatched; the decision counts those of all kinds
@@ -29,10 +30,12 @@ struct ObservedExperts {
   /// rows sorted by expert, so many of each -> their hidden units, [R, largest of hidden_units], zeros behind those of
   /// narrower experts.
   std::function<at::Tensor(const at::Tensor& rows_RD, const std::vector<int64_t>& rows_per_expert)> hidden = {};
+  /// In place of `hidden`, where they are there for each choice: of an attention's modules what their queries saw.
+  at::Tensor hidden_TKF = {};
 };
 
-/// Is told of every feed-forward and MoeLayer of a pass, not of attention modules, in evaluation (PassScope::observer),
-/// on ranks that hold the model whole.
+/// Is told of every feed-forward, MoeLayer and AttentionModules of a pass, in evaluation (PassScope::observer), on
+/// ranks that hold the model whole.
 class LayerObserver {
  public:
   virtual ~LayerObserver() = default;

@@ -17,9 +17,7 @@ class Distillation : public Objective {
       : label_smoothing_(input.config.label_smoothing),
         own_(input.config.own<DistillationConfig>()),
         teacher_(input.teacher),
-        mesh_(input.mesh) {
-    parallel::check_internal(teacher_ != nullptr, "distillation without a teacher");
-  }
+        mesh_(input.mesh) {}
 
   ObjectiveOutput forward(Model& model, const Batch& batch, const PassScope& pass,
                           const UpdateScale& scale) const override {
@@ -44,6 +42,7 @@ class Distillation : public Objective {
   /// Of all tokens of the batch. Every rank of a tensor group asks the whole teacher for them, so what the teacher
   /// takes over the micro-batch it takes over one rank of each group.
   at::Tensor teacher_hidden(const Batch& batch, const PassScope& pass) const {
+    parallel::check_internal(teacher_ != nullptr, "distillation without a teacher");
     const at::NoGradGuard no_gradient;
     const bool groups = mesh_ != nullptr && mesh_->shape().tensor > 1;
     const PassScope evaluating{.group = groups ? mesh_->data() : pass.group,

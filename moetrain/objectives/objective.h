@@ -1,5 +1,5 @@
 // What a run minimizes.
-// defines: Objective, Batch, ObjectiveOutput, UpdateScale, ObjectiveInput, ObjectiveCosts, ObjectivePreset,
+// defines: Objective, Batch, ObjectiveOutput, UpdateScale, ObjectiveInput, ObjectiveCosts, TeacherFit, ObjectivePreset,
 // ImageSampling, ImageSampler, builtin_objectives, likelihood
 #pragma once
 #include <memory>
@@ -61,6 +61,14 @@ struct ObjectiveCosts {
   int64_t head_tables = 0;        // of logits, in a chunk of the head, beside those of the passes
 };
 
+/// A teacher, and whom it shall teach.
+struct TeacherFit {
+  const ModelConfig& teacher;
+  const MoeConfig& teacher_moe;
+  const ModelConfig& model;
+  const MoeConfig& moe;
+};
+
 /// How images are drawn.
 struct ImageSampling {
   int64_t steps = 50;
@@ -84,6 +92,9 @@ struct ObjectivePreset {
   bool variances = false;  // such a model predicts those of the steps too
   /// Run folder of the frozen model that it learns from; null: there is none.
   std::string (*teacher)(const ObjectiveConfig& config) = nullptr;
+  /// UserError where a model of these is none that it can be for, or that teacher none for it; null: any will do.
+  void (*check_pupil)(const ModelConfig& model, const MoeConfig& moe) = nullptr;
+  void (*check_teacher)(const TeacherFit& fit) = nullptr;
   /// What only this objective knows: its own table [objective.NAME] in a recipe, and what it refuses of it.
   parallel::OwnKeyList keys = nullptr;
   void (*check)(const ObjectiveConfig& config) = nullptr;
@@ -91,9 +102,10 @@ struct ObjectivePreset {
 
 /// next_token: -log p(target), smoothed by label_smoothing: of the next token or, a classifier's, of the class.
 ObjectivePreset next_token();
-/// In two_pass.h and distillation.h.
+/// In two_pass.h, distillation.h and pre_gate_objective.h.
 ObjectivePreset two_pass();
 ObjectivePreset distillation();
+ObjectivePreset pre_gate_objective();
 
 /// A program outside the tree adds its own rows.
 parallel::NameTable<ObjectivePreset> builtin_objectives();

@@ -17,7 +17,7 @@ void visit(ObjectiveConfig& config, Visitor& field) {
   using namespace parallel;
   field("kind", config.kind, anything(),
         "next_token: cross-entropy, of a classifier's classes too; two_pass: THOR's consistency of two passes; "
-        "distillation: with a teacher; rectified_flow: of "
+        "distillation: with a teacher; pre_gate: what teaches a router at the model's entrance; rectified_flow: of "
         "images, the direction from them to noise; ddpm: of images, the noise of a step, and its variance");
   field("label_smoothing", config.label_smoothing, half_open(0, 1), "share of a target spread over the vocabulary");
 }

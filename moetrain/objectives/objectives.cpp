@@ -11,6 +11,7 @@ parallel::NameTable<ObjectivePreset> builtin_objectives() {
           {{"next_token", next_token()},
            {"two_pass", two_pass()},
            {"distillation", distillation()},
+           {"pre_gate", pre_gate_objective()},
            {"rectified_flow", rectified_flow()},
            {"ddpm", ddpm()}}};
 }

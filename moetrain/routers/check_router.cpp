@@ -114,6 +114,10 @@ void check_router(const MoeConfig& config, const RouterPreset& preset, const Cap
   if (demands.reads_ids && !use.ids) {
     user_error(named(config), " in a model of images, whose patches have no ids; nearest legal: router = \"top_k\"");
   }
+  if (demands.pre_gated && !use.pre_gates) {
+    user_error(named(config), " in a model without a router at its entrance; nearest legal: router = \"top_k\", or ",
+               "model.kind = \"decoder_lm\"");
+  }
   if (config.rows == Rows::kSequences) check_sequences(config, demands, use);
   if (config.router_bias && !demands.biased_scores) {
     user_error("moe.router_bias = true with ", named(config),

@@ -49,12 +49,14 @@ struct RouterDemands {
   bool reads_tasks = false;     // of sequences
   bool sequences = true;        // it may also route whole sequences, of which it sees one vector each
   bool causal_safe = true;      // in evaluation a token's experts do not depend on later tokens
+  bool pre_gated = false;       // its logits are those of the model's one router (PreGate)
 };
 
 /// Where the layer stands.
 struct RouterUse {
   bool causal = true;                   // in a decoder block: no token may see later ones
   bool ids = true;                      // of a model that reads tokens
+  bool pre_gates = true;                // of one that may have a router at its entrance
   std::vector<std::string> tasks = {};  // of the run, by number
 };
 

@@ -1,4 +1,5 @@
 #include "moetrain/routers/composed_router.h"
+#include "moetrain/routers/scores/pre_gate.h"
 #include "moetrain/routers/soft_router.h"
 #include "moetrain/routers/task_table.h"
 
@@ -86,6 +87,8 @@ parallel::NameTable<RouterPreset> builtin_routers() {
             {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .reads_ids = true}}},
           // SkillNet (Liao et al. 2022).
           {"task_table", task_table_router()},
+          // Read-ME (Cai et al. 2024): one decision for all layers.
+          {"pre_gated", pre_gated_router()},
           // THOR (Zuo et al. 2022).
           {"thor",
            {make<uniform_scores, select_stochastic>,

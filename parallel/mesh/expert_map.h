@@ -17,7 +17,8 @@ struct ExpertMap {
 };
 
 /// As config.experts_by_rank says, or the same number each. UserError where that does not come out even, with what
-/// would: another mesh.expert, or an explicit map.
-ExpertMap expert_map(const MeshConfig& config, int64_t experts);
+/// would: another mesh.expert, or an explicit map. `counted`: what they are called there, where several experts are
+/// one thing to share out.
+ExpertMap expert_map(const MeshConfig& config, int64_t experts, const char* counted = "experts");
 
 }  // namespace parallel

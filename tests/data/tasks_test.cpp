@@ -157,8 +157,9 @@ TEST(TaskParts, RefuseWhatIsNoTask) {
 }
 
 TEST(TaskConfig, RefusesNamesAndKeysThatMeanNothing) {
-  const auto refused = [](const TaskConfig& config, const data::DataConfig& of = {}, bool running_text = true) {
-    return error_of([&] { data::check_tasks(config, of, running_text, "classifier"); });
+  const auto refused = [](const TaskConfig& config, const data::DataConfig& of = {},
+                          data::TaskText text = data::TaskText::kRunning) {
+    return error_of([&] { data::check_tasks(config, of, text, "classifier"); });
   };
   EXPECT_EQ(refused({.names = "en, de,en"}),
             "tasks.names = \"en, de,en\": two tasks of the name 'en'; legal: names that differ, such as \"en, de\"");
@@ -173,10 +174,21 @@ TEST(TaskConfig, RefusesNamesAndKeysThatMeanNothing) {
       refused({.names = "en", .temperature = 4.0}),
       "tasks.temperature = 4 with tasks.sampling = \"weights\" weighs nothing; legal: sampling = \"temperature\", "
       "or temperature = 1");
+  EXPECT_EQ(refused({.names = "en"}, {}, data::TaskText::kOther),
+            "tasks.names = \"en\" with model.kind = \"classifier\": tasks are of running text or of sentence pairs, "
+            "which this "
+            "model does not read; legal: tasks.names = \"\", the default, or model.kind = \"decoder_lm\" or "
+            "\"encoder_decoder\"");
+  EXPECT_EQ(refused({.names = "en-de", .sampling = "temperature", .temperature = 3.0}, {}, data::TaskText::kPairs),
+            "tasks.sampling = \"temperature\" of sentence pairs, whose directions data.temperature weighs; legal: "
+            "sampling = \"weights\" and data.temperature = 3");
   EXPECT_EQ(
-      refused({.names = "en"}, {}, false),
-      "tasks.names = \"en\" with model.kind = \"classifier\": tasks are of running text, which this model does not "
-      "read; legal: tasks.names = \"\", the default, or model.kind = \"decoder_lm\"");
+      refused({.names = "en-de", .each = "micro_batch"}, {}, data::TaskText::kPairs),
+      "tasks.each = \"micro_batch\" of sentence pairs, of which an update is a batch of like length; legal: each = "
+      "\"sequence\" or \"update\"");
+  EXPECT_EQ(refused({.names = "en-de", .sampling = "round_robin"}, {}, data::TaskText::kPairs),
+            "tasks.sampling = \"round_robin\" of sentence pairs with tasks.each = \"sequence\", where an update holds "
+            "pairs of all directions; legal: each = \"update\", or sampling = \"weights\"");
   EXPECT_EQ(
       refused({.names = "en"}, {.packing = "joined"}),
       "tasks.names = \"en\" with data.packing = \"joined\", whose sequences are documents of several tasks; legal: "
@@ -186,7 +198,8 @@ TEST(TaskConfig, RefusesNamesAndKeysThatMeanNothing) {
       "tasks.sampling = \"round_robin\" and tasks.each = \"sequence\" with data.packing = \"documents\", whose rows "
       "hold documents of several tasks; legal: sampling = \"weights\" and each = \"sequence\", or packing = "
       "\"stream\"");
-  EXPECT_NO_THROW(data::check_tasks({.names = " en , de "}, {.packing = "documents"}, true, "decoder_lm"));
+  EXPECT_NO_THROW(
+      data::check_tasks({.names = " en , de "}, {.packing = "documents"}, data::TaskText::kRunning, "decoder_lm"));
   EXPECT_EQ(data::task_names({.names = " en , de "}), (std::vector<std::string>{"en", "de"}));
 }
 

@@ -44,6 +44,23 @@ def multi30k(languages, vocabulary):
     return output
 
 
+def captions(languages):
+    """The token file of the same captions in these languages, byte by byte; made from the folder that MULTI30K names where it is
+    not there yet."""
+    output = ROOT / f"work/captions_{'_'.join(languages)}.h5"
+    if output.exists():
+        return output
+    if "MULTI30K" not in os.environ:
+        sys.exit(f"{output} is not there, and MULTI30K does not name the folder with train.LANGUAGE.gz and val.LANGUAGE.gz of "
+                 f"{', '.join(languages)}")
+    folder = pathlib.Path(os.environ["MULTI30K"])
+    output.parent.mkdir(exist_ok=True)
+    files = lambda stem: ",".join(f"{language}={folder}/{stem}.{language}.gz" for language in languages)
+    command = [PROGRAM, "prepare", "--parallel", files("train"), "--validation", files("val"), "--tokenizer", "byte", "--output", output]
+    subprocess.run([str(word) for word in command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return output
+
+
 class Cell:
     """`settings`: section.key -> value over the recipe's; `evaluate`: further arguments of `moetrain evaluate`, None
     where only the training counts; `after`: the cell whose run this one reads."""

@@ -121,6 +121,8 @@ def main():
                 own |= {"data.file": files["tasks_"]}
             if recipe.name in ("finetune.toml", "chat.toml", "upcycle.toml"):
                 own |= {"train.start": ""}  # there is nothing to start from here
+            if recipe.name == "readme.toml":  # nor anybody who teaches
+                own |= {"train.start": "", "train.stages": "rest"}
             if recipe.name == "moe_tuning.toml":
                 own |= {"stage.align.data.file": files[""]}
             call(program, "train", recipe, "--dry-run", *(word for key, value in own.items() for word in ("--set", f"{key}={value}")))

@@ -43,7 +43,11 @@ class ShakenRouter : public moetrain::Router {
   moetrain::RoutingChoices choose(const at::Tensor& tokens_TD, const moetrain::RoutingContext& context) {
     const at::NoGradGuard no_gradient;
     const at::Tensor shaken_TD = tokens_TD * (1 + 1e-12 * noise(tokens_TD, context));
-    const moetrain::RoutingDecision decision = router_->forward(shaken_TD, context);
+    moetrain::BatchScope scope = context.scope;
+    at::Tensor& entrance_TE = scope.pre_gate_TE;
+    if (entrance_TE.defined()) entrance_TE = entrance_TE * (1 + 1e-12 * noise(entrance_TE, context));
+    const moetrain::RoutingDecision decision = router_->forward(
+        shaken_TD, {.scope = scope, .layer = context.layer, .previous_logits_TE = context.previous_logits_TE});
     moetrain::RoutingChoices choices = choices_of(decision);
     if (tie_ == Tie::kByRouter) return choices;
     choices.expert_TK = choices.chosen_TK.clone();

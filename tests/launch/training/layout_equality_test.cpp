@@ -96,6 +96,21 @@ const LayoutCase kLayoutCases[] = {
     {"gelu_layer_norm_untied",
      [](launch::Recipe& r) { r.model.activation = "gelu", r.model.norm = "layer", r.model.tie_embeddings = false; }},
     {"relu", [](launch::Recipe& r) { r.model.activation = "relu", r.moe.layers = "odd"; }},
+    {"pre_gated_and_taught",
+     [](launch::Recipe& r) {
+       choose(r, "pre_gated", 1, "hard"), r.moe.own<moetrain::PreGateConfig>() = {2, 8, 2, 12, 20};
+       r.objective.kind = "pre_gate", r.moe.shared_hidden = 20, r.moe.shared_gate = false, r.train.micro_batches = 2;
+     }},
+    {"pre_gated_by_its_gates_recomputed",
+     [](launch::Recipe& r) {
+       choose(r, "pre_gated", 2, "raw"), r.moe.own<moetrain::PreGateConfig>() = {1, 12, 3, 10, 0};
+       r.train.recompute = "block", bound_experts(r.moe, 0.9, "random"), r.train.micro_batches = 2;
+     }},
+    {"pre_gated_straight_through_of_recomputed_experts",
+     [](launch::Recipe& r) {
+       choose(r, "pre_gated", 1, "straight_through"), r.moe.own<moetrain::PreGateConfig>() = {1, 8, 2, 10, 0};
+       r.train.recompute = "moe", r.moe.losses["load_balance"] = 0.1, r.train.global_batch = 1;
+     }},
     {"zero_copy_constant_bounded",
      [](launch::Recipe& r) {
        r.moe.zero_experts = r.moe.copy_experts = 1, r.moe.constant_experts = 2;

@@ -37,6 +37,18 @@ class Stages : public TrainerTest {
                        {"surgery.grow.experts", "1"}}}};
     return recipe;
   }
+  /// Then of the six experts those three that held-out text uses most when it begins.
+  launch::Recipe four(const std::string& folder) {
+    launch::Recipe recipe = three(folder);
+    recipe.train.stages += ", pruned";
+    recipe.stages.push_back({"pruned",
+                             {{"train.length", "\"2u\""},
+                              {"surgery.operation", "\"prune\""},
+                              {"surgery.prune.by", "\"use\""},
+                              {"surgery.prune.use", "\"seam\""},
+                              {"surgery.prune.kept", "3"}}});
+    return recipe;
+  }
   static optim::ScheduleConfig steady() {
     optim::ScheduleConfig schedule;
     schedule.kind = "constant";
@@ -124,6 +136,28 @@ TEST_F(Stages, WithSurgeryBetweenAgreeWithOneRankOnEveryLayout) {
     if (line.at("event") == "stage") names.push_back(line.at("name").get<std::string>() + line.at("step").dump());
   }
   EXPECT_EQ(names, (std::vector<std::string>{"dense0", "mixed3", "grown7"}));
+}
+
+TEST_F(Stages, ArePrunedByTheUseThatIsRecordedAtTheirSeam) {
+  const launch::Recipe one = four("one_used");
+  run_alone(one);
+  if (world_->rank() == 0) EXPECT_EQ(result_of(one).parameters.at("blocks.1.moe.experts.up").size(0), 3);
+  const launch::Recipe recipe = laid_out(four("spread_used"), layouts().back());
+  ASSERT_EQ(run(recipe), launch::Trainer::End::kDone);
+  const Result whole = world_->rank() == 0 ? result_of(recipe) : Result{};
+  if (world_->rank() == 0) expect_same(whole, result_of(one), 1e-10);
+  forget_after(recipe, 10);  // the seam
+  ASSERT_EQ(run(recipe, /*resume=*/true), launch::Trainer::End::kDone);
+  if (world_->rank() == 0) expect_same(result_of(recipe), whole, 0);
+
+  launch::Recipe file = four("file_used"), first = four("first_used");
+  for (auto& [key, value] : file.stages.back().keys) {
+    if (key == "surgery.prune.use") value = "\"use.h5\"";
+  }
+  EXPECT_THROW(run(file), parallel::UserError);  // of a model that is not there yet
+  first.train.stages = "pruned";
+  first.moe.layers = "all", first.train.start = one.run.folder;
+  EXPECT_THROW(run(first), parallel::UserError);  // nothing is recorded before the first stage
 }
 
 TEST_F(Stages, GoOnFromAnyCheckpointInTheBitsOfTheWholeRun) {

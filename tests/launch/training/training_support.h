@@ -64,6 +64,10 @@ inline launch::Recipe tiny_translation_recipe(const std::string& data_file) {
 inline std::shared_ptr<moetrain::Model> teacher_of(launch::Recipe recipe, int64_t vocabulary) {
   if (recipe.objective_preset().teacher == nullptr) return nullptr;
   recipe.run.seed += 100;
+  if (recipe.objective.kind == "pre_gate") {  // a dense model, whose hidden units the student's experts have
+    recipe.model.ffn_hidden = recipe.moe.own<moetrain::PreGateConfig>().units;
+    recipe.moe = {}, recipe.moe.layers = "none";
+  }
   return launch::build_model(recipe, vocabulary, at::kCPU);
 }
 

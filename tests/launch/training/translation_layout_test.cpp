@@ -1,7 +1,11 @@
 // Sentence pairs, two passes, dropout and teachers: the same numbers on any number of ranks.
+#include <set>
+
+#include "launch/batches/pair_batches.h"
 #include "moetrain/losses/load_balance.h"
 #include "tests/launch/training/training_support.h"
 #include "tests/support/bounded_experts.h"
+#include "tests/support/task_table.h"
 #include "tests/support/tiny_pairs.h"
 #include "tests/support/world.h"
 
@@ -86,6 +90,16 @@ const TranslationCase kTranslationCases[] = {
      }},
     {"all_directions_tempered",
      [](launch::Recipe& r) { r.data.directions = "all", r.data.temperature = 3.0, r.train.batch_tokens = 500; }},
+    {"directions_as_tasks_of_a_table",
+     [](launch::Recipe& r) {
+       r.data.directions = "all", r.tasks.names = "en-de, de-en", r.train.micro_batches = 2;
+       set_task_table(r.moe, "en-de: 0,1; de-en: 0,2,3", 3);
+     }},
+    {"directions_as_tasks_in_turn",
+     [](launch::Recipe& r) {
+       r.data.directions = "all", r.tasks.names = "de-en, en-de", r.moe.task_bias = true;
+       r.tasks.each = "update", r.tasks.sampling = "round_robin", r.train.batch_tokens = 90;
+     }},
     {"label_smoothing", [](launch::Recipe& r) { r.objective.label_smoothing = 0.1; }},
     {"distillation",
      [](launch::Recipe& r) {
@@ -146,6 +160,56 @@ TEST_P(TranslationLayout, AgreesWithOneRankInFloat64) {
 
 INSTANTIATE_TEST_SUITE_P(All, TranslationLayout, testing::Range(size_t{0}, std::size(kTranslationCases)),
                          [](const auto& each) { return std::string(kTranslationCases[each.param].name); });
+
+/// Directions are tasks of every sentence, source and target alike; an update is of all, or of one of them in turn.
+TEST(DirectionTasks, AreOfEverySentenceOnAnyNumberOfRanks) {
+  const auto world = test_world();
+  const TestFolder folder("direction_tasks", *world);
+  launch::Recipe recipe = tiny_translation_recipe(make_tiny_pairs(folder, *world));
+  recipe.data.directions = "all", recipe.tasks.names = "de-en, en-de", recipe.train.batch_tokens = 200;
+  const auto corpus = data::TokenCorpus::open(recipe.data.file);
+  const data::ParallelText text(corpus, data::Split::kTrain, launch::pair_selection(recipe, data::Split::kTrain));
+  ASSERT_EQ(text.directions().size(), 2u);
+  const auto task_of = [&](int64_t direction) {
+    return text.directions()[static_cast<size_t>(direction)].name == "de-en" ? 0 : 1;
+  };
+  const auto mixture = data::TokenMixture::open(recipe.data.file);
+  const auto tasks_of = [&](int64_t update, data::Shard shard) {
+    std::vector<int64_t> tasks;
+    for (const launch::MicroBatch& batch : launch::make_training_batches(mixture, recipe, shard)->read(update)) {
+      const at::Tensor& task_S = batch.batch.inputs.tokens.task_S;
+      EXPECT_TRUE(task_S.equal(batch.batch.inputs.source->task_S));
+      for (int64_t s = 0; s < task_S.size(0); ++s) {
+        tasks.push_back(task_S[s].item<int64_t>());
+        EXPECT_EQ(tasks.back(), task_of(batch.groups_S[s].item<int64_t>()));
+      }
+    }
+    return tasks;
+  };
+  for (const auto& [each, sampling] :
+       {std::pair("sequence", "weights"), {"update", "weights"}, {"update", "round_robin"}}) {
+    recipe.tasks.each = each, recipe.tasks.sampling = sampling;
+    int64_t mixed = 0, of_first = 0;
+    for (int64_t update = 0; update < 12; ++update) {
+      const std::vector<int64_t> tasks = tasks_of(update, {0, 1});
+      std::vector<int64_t> spread;
+      for (int64_t shard = 0; shard < 3; ++shard) {
+        const std::vector<int64_t> part = tasks_of(update, {shard, 3});
+        spread.insert(spread.end(), part.begin(), part.end());
+      }
+      EXPECT_EQ(spread, tasks);
+      const std::set<int64_t> different(tasks.begin(), tasks.end());
+      mixed += different.size() > 1;
+      of_first += different.contains(0) && different.size() == 1;
+    }
+    EXPECT_EQ(mixed > 0, std::string(each) == "sequence") << each;
+    if (std::string(sampling) == "round_robin") EXPECT_EQ(of_first, 6);
+  }
+  recipe.tasks.names = "de-en";
+  EXPECT_THROW(launch::make_training_batches(mixture, recipe, {0, 1}), parallel::UserError);  // en-de is read too
+  recipe.tasks.names = "de-en, en-de, en-fr";
+  EXPECT_THROW(launch::make_training_batches(mixture, recipe, {0, 1}), parallel::UserError);
+}
 
 /// What the cases above rest on: their draws, terms and micro-batches are there.
 TEST(TranslationLayoutCases, DoWhatTheirNamesSay) {

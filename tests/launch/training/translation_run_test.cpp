@@ -9,6 +9,7 @@
 #include "launch/models/trained_model.h"
 #include "launch/training/trainer.h"
 #include "tests/launch/training/training_support.h"
+#include "tests/support/task_table.h"
 #include "tests/support/tiny_pairs.h"
 #include "tests/support/world.h"
 
@@ -114,8 +115,8 @@ TEST_F(TranslationRun, TranslationsAreTheSameOnAnyNumberOfRanks) {
     const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
     auto& translator = dynamic_cast<moetrain::EncoderDecoder&>(*model);
     for (const int64_t batch : {1, 3}) {
-      const auto alone = launch::translate(translator, text, options, batch, launch::local_groups());
-      EXPECT_EQ(launch::translate(translator, text, options, batch, test_groups()), alone)
+      const auto alone = launch::translate(translator, {text, batch}, options, launch::local_groups());
+      EXPECT_EQ(launch::translate(translator, {text, batch}, options, test_groups()), alone)
           << inference << ", " << batch;
       ASSERT_EQ(static_cast<int64_t>(alone.size()), text.size());
       EXPECT_EQ(alone.size(), 10u);  // 5 rows in 2 directions
@@ -123,6 +124,31 @@ TEST_F(TranslationRun, TranslationsAreTheSameOnAnyNumberOfRanks) {
       EXPECT_GT(distinct.size(), 5u) << "translations of an untrained model, but not all alike";
     }
   }
+}
+
+TEST_F(TranslationRun, TranslationsGoByTheTaskOfTheirDirection) {
+  launch::Recipe recipe = thor_translation(corpus_);
+  recipe.data.directions = "all", recipe.tasks.names = "de-en, en-de", recipe.model.init_std = 0.3;
+  set_task_table(recipe.moe, "en-de: 0,1; de-en: 2,3", 2);
+  recipe.objective.kind = "next_token";
+  const auto corpus = data::TokenCorpus::open(corpus_);
+  const data::ParallelText text(corpus, data::Split::kTest, launch::pair_selection(recipe, data::Split::kTest));
+  const std::vector<int64_t> tasks = launch::direction_tasks(text, recipe, data::AbsentTask::kPassedOver);
+  const moetrain::BeamOptions options{
+      .beam = 2, .longest_ratio = 0.5, .longest_extra = 2, .end_token = corpus.tokenizer().end_of_text()};
+  const auto model = launch::build_model(recipe, kPairVocabulary, at::kCPU);
+  auto& translator = dynamic_cast<moetrain::EncoderDecoder&>(*model);
+  const auto alone = launch::translate(translator, {text, 3, tasks}, options, launch::local_groups());
+  EXPECT_EQ(launch::translate(translator, {text, 3, tasks}, options, test_groups()), alone);
+  const std::vector<int64_t> other{tasks[1], tasks[0]};
+  EXPECT_NE(launch::translate(translator, {text, 3, other}, options, launch::local_groups()), alone);
+  const data::IndexRange first = text.pairs_of(0);
+  const std::string target = text.directions()[0].name.substr(3);
+  const auto one = [&](int64_t task) {
+    return launch::translate_text(translator, corpus.tokenizer(), {text.source_text(first.begin), target, task},
+                                  options);
+  };
+  EXPECT_EQ(one(tasks[0]), alone[static_cast<size_t>(first.begin)]);
 }
 
 TEST_F(TranslationRun, PerfectTranslationsScoreAHundred) {
@@ -173,9 +199,9 @@ TEST_F(TranslationRun, ABlankSourceIsABlankTranslation) {
         .beam = 2, .longest_ratio = 0.5, .longest_extra = 2, .end_token = corpus.tokenizer().end_of_text()};
     const auto model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
     auto& translator = dynamic_cast<moetrain::EncoderDecoder&>(*model);
-    const auto found = launch::translate(translator, text, options, /*batch=*/2, test_groups());
+    const auto found = launch::translate(translator, {text, /*batch=*/2}, options, test_groups());
     for (size_t i = 0; i < of.size(); ++i) {
-      const std::string one = launch::translate_text(translator, corpus.tokenizer(), of[i], "de", options);
+      const std::string one = launch::translate_text(translator, corpus.tokenizer(), {of[i], "de"}, options);
       EXPECT_EQ(one.empty(), found[i].empty()) << i;
     }
     return found;

@@ -21,6 +21,14 @@ std::vector<at::Tensor> sums_of(const LayerUse& layer) {
   return {layer.gates_GE, layer.input_square_GRD, layer.hidden_square_GRF, layer.hidden_absolute_GRF};
 }
 
+/// In the place of every attention, beside the experts in that of every feed-forward.
+void give_modules(launch::Recipe& recipe) {
+  moetrain::MoeConfig heads = recipe.moe;
+  heads.name = "heads", heads.expert = "heads", heads.experts = 5, heads.hidden = 24;
+  recipe.moe.named = {heads};
+  recipe.moe.placement = "moe:all; heads.attention:all";
+}
+
 class RecordedUseTest : public testing::Test {
  protected:
   ExpertUse recorded(launch::Recipe recipe, moetrain::Model& model, int64_t batch, const launch::Groups& groups) {
@@ -83,6 +91,9 @@ TEST_F(RecordedUseTest, IsTheSameOnAnyRanksInAnyBatches) {
   clamped.moe.expert = "clamped_swiglu:2,feed_forward(8):4";
   clamped.moe.router = "top_p";
   expect_same(clamped, "two kinds, as many as a token needs");
+  launch::Recipe modules = tiny_recipe(corpus_);
+  give_modules(modules);
+  expect_same(modules, "modules in the place of attentions");
 }
 
 TEST_F(RecordedUseTest, OfATranslatorsSidesIsTheSameOnAnyRanks) {
@@ -106,6 +117,50 @@ struct Shown : moetrain::LayerObserver {
 at::Tensor hidden_by_hand(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& up) {
   const at::Tensor g = at::matmul(x, gate);
   return g * at::sigmoid(g) * at::matmul(x, up);
+}
+
+/// Of attention modules: what each choice's queries saw, by module and group.
+struct ShownModules : moetrain::LayerObserver {
+  void see(const moetrain::ObservedFeedForward&) override {}
+  void see(const moetrain::ObservedExperts& layer) override {
+    if (layer.slot != moetrain::Slot::kAttention || layer.layer != 1) return;
+    chosen_TK = layer.decision.chosen_TK;
+    hidden_TKF = layer.hidden_TKF;
+  }
+  at::Tensor chosen_TK, hidden_TKF;
+};
+
+TEST_F(RecordedUseTest, OfModulesIsWhatTheirQueriesSaw) {
+  launch::Recipe recipe = tiny_recipe(corpus_);
+  give_modules(recipe);
+  const launch::Groups alone = launch::local_groups();
+  const auto corpus = data::TokenMixture::open(corpus_);
+  const auto model = launch::build_model(recipe, corpus.tokenizer().vocabulary_size(), at::kCPU);
+  const ExpertUse use = recorded(recipe, *model, 7, alone);
+  ASSERT_EQ(use.layers.size(), 4U);
+  const LayerUse& modules = launch::layer_use(use, "here", 1, LayerPart::kModules, 5);
+  EXPECT_EQ(launch::layer_key(modules), "block_1_modules");
+  EXPECT_EQ(modules.units, std::vector<int64_t>(5, 24));
+  at::Tensor absolute = at::zeros({std::ssize(use.groups), 5, 24}, at::kDouble),
+             chosen = at::zeros({std::ssize(use.groups), 5}, at::kLong);
+  const auto held_out = launch::make_held_out_batches(corpus, recipe, alone.shard);
+  const at::NoGradGuard no_gradient;
+  for (int64_t b = 0; b < held_out->count(); ++b) {
+    const launch::MicroBatch batch = held_out->read(b);
+    ShownModules shown;
+    model->forward(batch.batch.inputs, {.group = *alone.tokens, .observer = &shown});
+    for (int64_t t = 0; t < batch.groups_T.size(0); ++t) {
+      if (batch.batch.targets_G[t].item<int64_t>() == moetrain::OutputHead::kIgnored) continue;
+      const auto g = batch.groups_T[t].item<int64_t>();
+      for (int64_t k = 0; k < shown.chosen_TK.size(1); ++k) {
+        const auto e = shown.chosen_TK[t][k].item<int64_t>();
+        chosen[g][e] += 1;
+        absolute[g][e] += shown.hidden_TKF[t][k].abs();
+      }
+    }
+  }
+  EXPECT_TRUE(modules.chosen_GE.equal(chosen));
+  EXPECT_TRUE(at::allclose(modules.hidden_absolute_GRF, absolute, 1e-10, 1e-12));
 }
 
 TEST_F(RecordedUseTest, IsWhatItsFormulaeSay) {

@@ -62,6 +62,7 @@ const std::map<std::string, MoeConfig>& registry() {
     all["sigmoid_bias"].own<LoadBalanceConfig>().over = "sequence";
     all["sigmoid_bias"].route_scale = 2.5;
     all["expert_choice"].losses["load_balance"] = 0;
+    all["pre_gated"].jitter = 0;
     all["soft"].losses["load_balance"] = 0;
     all["soft"].jitter = 0;
     all["soft"].own<SoftConfig>().slots = 2;
@@ -158,7 +159,8 @@ bool refused(const MoeConfig& config) {
 
 bool listed_as_refused(const RegistryCase& each) {
   return kRefused.contains({each.router, each.rule}) ||
-         (!learns_of_tokens(each.router) && needs_learned_router(each.form));
+         (!learns_of_tokens(each.router) && needs_learned_router(each.form)) ||
+         (each.router == "pre_gated" && each.form == "task_bias");  // one decision for all layers
 }
 
 std::vector<RegistryCase> all_cases() {
@@ -191,7 +193,9 @@ TEST(Registry, RefusedCombinationsAreTheList) {
 
 class RegistryTest : public testing::TestWithParam<RegistryCase> {
  protected:
-  BatchScope scope_of(parallel::Communicator& group, int64_t first, const at::Tensor& ids) const {
+  /// The logits of the model's one router are a function of the tokens here.
+  BatchScope scope_of(parallel::Communicator& group, int64_t first, const at::Tensor& ids,
+                      const at::Tensor& tokens_TD) const {
     const at::Tensor place_T = at::arange(first, first + ids.size(0), at::kLong);
     return {.group = group,
             .global_tokens = kRegistryTokens,
@@ -201,11 +205,12 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
             .global_sequences = (kRegistryTokens + kRegistrySequence - 1) / kRegistrySequence,
             .sequence_T = place_T.div(kRegistrySequence, "floor"),
             .task_T = place_T.div(kRegistrySequence, "floor").remainder(2),
-            .token_ids_T = ids};
+            .token_ids_T = ids,
+            .pre_gate_TE = at::tanh(tokens_TD.matmul(entrance_))};
   }
   MoeOutput alone(const at::Tensor& tokens_TD) {
     parallel::LocalCommunicator group;
-    return layer_->forward(tokens_TD, scope_of(group, 0, ids_), previous_);
+    return layer_->forward(tokens_TD, scope_of(group, 0, ids_, tokens_TD), previous_);
   }
   static at::Tensor probed(const at::Tensor& out_TD, const at::Tensor& probe_TD, const LossTerms& losses) {
     const at::Tensor sum = (out_TD * probe_TD).sum();
@@ -241,6 +246,7 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
   const at::Tensor tokens_ = random_tensor("registry tokens", {kRegistryTokens, kRegistryWidth});
   const at::Tensor probe_ = random_tensor("registry probe", {kRegistryTokens, kRegistryWidth});
   const at::Tensor previous_ = random_tensor("registry logits of the layer before", {kRegistryTokens, 3});
+  const at::Tensor entrance_ = random_tensor("registry entrance", {kRegistryWidth, expert_kinds(config_).total()});
   const at::Tensor ids_ = at::arange(kRegistryTokens, at::kLong) * 7 % 11;
 };
 
@@ -281,7 +287,7 @@ TEST_P(RegistryTest, ShardsOverRanksEqualOneRank) {
     const int64_t first = std::accumulate(split.begin(), split.begin() + test_world()->rank(), int64_t{0});
     const at::Tensor mine = shard_of(tokens_, split).clone().requires_grad_(true);
     const MoeOutput here =
-        layer_->forward(mine, scope_of(*test_world(), first, shard_of(ids_, split)), shard_of(previous_, split));
+        layer_->forward(mine, scope_of(*test_world(), first, shard_of(ids_, split), mine), shard_of(previous_, split));
     EXPECT_TRUE(here.decision.assignment.expert_TK.equal(shard_of(whole.decision.assignment.expert_TK, split)));
     expect_close(here.out_TD, shard_of(whole.out_TD, split), "output");
     for (size_t i = 0; i < whole.losses.terms().size(); ++i) {
@@ -299,7 +305,7 @@ TEST_P(RegistryTest, ShardsOverRanksEqualOneRank) {
 TEST_P(RegistryTest, EvaluationDropsNothingAndDrawsNoNoise) {
   const at::NoGradGuard no_gradient;
   parallel::LocalCommunicator group;
-  BatchScope scope = scope_of(group, 0, ids_);
+  BatchScope scope = scope_of(group, 0, ids_, tokens_);
   scope.training = false;
   const MoeOutput first = layer_->forward(tokens_, scope, previous_);
   EXPECT_EQ(first.decision.dropped, 0);

@@ -160,15 +160,17 @@ TEST(ExpertRanges, ReadsOneKindOrSeveral) {
   EXPECT_TRUE(names_kind("gru:2,feed_forward:4", "gru"));
   EXPECT_TRUE(names_kind("feed_forward(7):4,gru(3):2", "gru"));
   EXPECT_FALSE(names_kind("feed_forward", "gru"));
-  for (const auto& [text, reason] : {std::pair{"gru:2", "these are 2 experts, and moe.experts is 6"},
-                                     {"gru:2,gru:4", "'gru' is named twice"},
-                                     {"lstm", "unknown kind 'lstm'; known: feed_forward, gru"},
-                                     {"gru,feed_forward:5", "'' is no number of experts"},
-                                     {"gru:0,feed_forward:6", "'0' is no number of experts"},
-                                     {"gru:2,", "unknown kind ''; known: feed_forward, gru"},
-                                     {"gru(5):2,gru(5):4", "'gru' of width 5 is named twice"},
-                                     {"gru(0):2,gru:4", "'0' is no hidden width"},
-                                     {"gru(5:2,gru:4", "unknown kind 'gru(5'; known: feed_forward, gru"}}) {
+  for (const auto& [text, reason] :
+       {std::pair{"gru:2", "these are 2 experts, and moe.experts is 6"},
+        {"gru:2,gru:4", "'gru' is named twice"},
+        {"lstm", "unknown kind 'lstm'; known: feed_forward, gru"},
+        {"gru,feed_forward:5", "'' is no number of experts"},
+        {"gru:0,feed_forward:6", "'0' is no number of experts"},
+        {"gru:2,", "unknown kind ''; known: feed_forward, gru"},
+        {"gru(5):2,gru(5):4", "'gru' of width 5 is named twice"},
+        {"clamped_swiglu:2,feed_forward:4", "'clamped_swiglu' and 'feed_forward' both have weights 'gate'"},
+        {"gru(0):2,gru:4", "'0' is no hidden width"},
+        {"gru(5:2,gru:4", "unknown kind 'gru(5'; known: feed_forward, gru"}}) {
     config.expert = text;
     try {
       expert_ranges(config, kinds);

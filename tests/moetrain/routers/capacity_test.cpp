@@ -177,5 +177,49 @@ TEST(Capacity, TheChoicesGivenAreNotChanged) {
   EXPECT_TRUE(chosen.equal(kept));
 }
 
+/// Pearson's.
+double correlation(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a - a.mean(), y = b - b.mean();
+  return ((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt()).item<double>();
+}
+
+/// Z-code M3 (Kim et al. 2021): by position late rows of a batch are those that an untrained top-1 router drops, all of
+/// them; random token selection knows no place. Each expert keeps as many either way.
+TEST(Capacity, RandomTokenSelectionKnowsNoPlace) {
+  constexpr int64_t kBatch = 2048, kSteps = 16, kWide = 32;
+  parallel::LocalCommunicator alone;
+  MoeConfig config = bounded(8, 1, 1.0);
+  std::vector<at::Tensor> dropped[2];
+  for (int64_t step = 0; step < kSteps; ++step) {
+    const at::Tensor tokens = random_tensor("rts tokens " + std::to_string(step), {kBatch, kWide});
+    const at::Tensor router = random_tensor("rts router " + std::to_string(step), {kWide, 8});
+    const at::Tensor chosen_TK = largest_k(by_difference(tokens.matmul(router), at::kDouble), 1);
+    at::Tensor kept_E[2];
+    for (const bool random : {false, true}) {
+      config.own<BoundConfig>().drop = random ? "random" : "position";
+      const BatchScope scope{
+          .group = alone, .global_tokens = kBatch, .training = true, .draws = {.seed = 3, .step = step}};
+      const CapacityOutcome outcome =
+          apply_capacity(with_probabilities(chosen_TK), config, rule_of(config), {.scope = scope, .layer = 1});
+      const at::Tensor gone_T = outcome.expert_TK.squeeze(1) < 0;
+      kept_E[random] = at::bincount(outcome.expert_TK.masked_select(outcome.expert_TK >= 0), {}, 8);
+      dropped[random].push_back(gone_T.to(at::kDouble));
+    }
+    EXPECT_TRUE(kept_E[0].equal(kept_E[1]));
+    EXPECT_TRUE(kept_E[0].equal(at::bincount(chosen_TK.flatten(), {}, 8).clamp_max(kBatch / 8)));
+  }
+  const at::Tensor place = at::arange(kBatch, at::kDouble).repeat({kSteps});
+  const at::Tensor by_position = at::cat(dropped[0]), by_lot = at::cat(dropped[1]);
+  const auto half = [&](const at::Tensor& gone, int64_t which) {
+    return gone.view({kSteps, 2, kBatch / 2}).select(1, which).mean().item<double>();
+  };
+  EXPECT_GT(correlation(by_position, place), 0.2);
+  EXPECT_LT(half(by_position, 0), 0.02);
+  EXPECT_GT(half(by_position, 1), 0.1);
+  EXPECT_LT(std::abs(correlation(by_lot, place)), 0.02);
+  EXPECT_NEAR(half(by_lot, 0), half(by_lot, 1), 0.02);
+  EXPECT_NEAR(by_lot.mean().item<double>(), by_position.mean().item<double>(), 1e-15);
+}
+
 }  // namespace
 }  // namespace moetrain

@@ -89,6 +89,9 @@ TEST(ExpertMap, EvenAndOfOnesOwn) {
   EXPECT_EQ(map.first(2), 5);
   EXPECT_EQ(map.count(1), 0);
   EXPECT_EQ(map.experts(), 7);
+  EXPECT_NE(
+      message_of([] { expert_map({.expert = 2}, 3, "sets of weights"); }).find("the 3 sets of weights of a layer"),
+      std::string::npos);
   EXPECT_NE(message_of([] { expert_map({.expert = 3}, 7); }).find("mesh.expert = 3 does not divide the 7 experts"),
             std::string::npos);
   EXPECT_NE(message_of([] {
