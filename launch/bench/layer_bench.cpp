@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -98,13 +99,19 @@ class LayerOnTokens {
   int64_t tokens() const { return tokens_TD_.size(0); }
   int64_t first_token() const { return scope_->first_token; }
 
-  /// Forward and backward; gradients are made anew.
+  /// Forward and backward; gradients are made anew. The device is done with each when its time is taken.
   moetrain::MixedTokens pass(const std::optional<moetrain::RoutingChoices>& forced) {
     forget_gradients();
+    const auto begin = std::chrono::steady_clock::now();
     moetrain::MixedTokens mixed = layer_->mix(tokens_TD_, *scope_, {}, forced ? &*forced : nullptr);
+    parallel::wait_for_device(tokens_TD_.device());
+    forward_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     torch::autograd::backward({mixed.out_TD}, {gradient_TD_});
+    parallel::wait_for_device(tokens_TD_.device());
     return mixed;
   }
+  /// [s] Of the last pass.
+  double forward_seconds() const { return forward_seconds_; }
 
   /// By name: what went in and came out of a pass.
   std::vector<std::pair<std::string, at::Tensor>> tensors(const moetrain::MixedTokens& mixed) const {
@@ -130,6 +137,7 @@ class LayerOnTokens {
   const moetrain::MoeLayer* layer_ = nullptr;
   std::optional<moetrain::BatchScope> scope_;
   at::Tensor tokens_TD_, gradient_TD_;
+  double forward_seconds_ = 0;
 };
 
 void write_tensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
@@ -148,7 +156,7 @@ struct LoadRounds {
   Rounds rounds;
   ProductList products;
   std::optional<ProductLimit> limit;
-  std::vector<double> limits, shares, processor_shares;
+  std::vector<double> forwards, limits, shares, processor_shares;
 };
 
 /// The slowest rank's.
@@ -204,6 +212,7 @@ std::vector<nlohmann::ordered_json> bench_layer(const Recipe& recipe, const Grou
       const auto forced = forced_choices(options.loads[i], shape, std::max<int64_t>(round, 0));
       groups.control->all_reduce(at::zeros({1}, at::kLong), parallel::ReduceOp::kSum).wait();  // all begin together
       own.rounds.time([&] { layer.pass(forced); }, round >= 0);
+      if (round >= 0) own.forwards.push_back(layer.forward_seconds());
       if (!own.limit || round < 0) continue;
       const ProductLimit::Seconds alone = own.limit->run();
       own.limits.push_back(alone.wall);
@@ -228,6 +237,7 @@ std::vector<nlohmann::ordered_json> bench_layer(const Recipe& recipe, const Grou
                                 {"threads", recipe.run.threads},
                                 {"ranks", ranks}};
     line.update(own.rounds.to_json());
+    line["forward_seconds"] = to_json(middle(own.forwards));
     line["seconds_of_slowest_rank"] = slowest(middle(own.rounds.seconds()).value, groups);
     line["product_flops"] = flops(own.products);
     if (i > 0) {

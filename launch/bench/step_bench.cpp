@@ -53,6 +53,7 @@ nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& 
     const std::vector<MicroBatch> batches = setup.to_own_device(setup.batches->read(update));
     const StepReport report = train_step(setup.state, batches, all_targets(batches, groups), groups);
     losses.push_back(report.total_loss());
+    parallel::wait_for_device(setup.device);
     ++update;
   };
   const ProductList products = recorded_products(step);
