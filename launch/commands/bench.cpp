@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "launch/commands/bench/benches.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
 #include "launch/commands/options/number_option.h"
@@ -51,8 +52,9 @@ int run_bench(const BenchArguments& arguments, std::shared_ptr<parallel::MpiComm
 void add_bench_command(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<BenchArguments>();
   arguments->registry = invocation.registry;
-  CLI::App* command = app.add_subcommand("bench", "schedules of a recipe's update against each other, in turn");
-  command->add_option("recipe", arguments->recipe, "TOML recipe")->required();
+  CLI::App* command = app.add_subcommand(
+      "bench", "schedules of a recipe's update against each other, in turn; or one of the benches below");
+  command->add_option("recipe", arguments->recipe, "TOML recipe");
   command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
       ->allow_extra_args(false);
   command
@@ -64,7 +66,13 @@ void add_bench_command(CLI::App& app, Invocation& invocation) {
   add_stage_option(*command, arguments->stage);
   command->add_flag("--json", arguments->json, "print JSON");
   add_start_limit(*command, arguments->start_limit);
-  command->callback([arguments, &invocation] {
+  command->require_subcommand(0, 1);
+  add_bench_generate(*command, invocation);
+  add_bench_prepare(*command, invocation);
+  add_bench_save(*command, invocation);
+  command->callback([arguments, command, &invocation] {
+    if (!command->get_subcommands().empty()) return;
+    if (arguments->recipe.empty()) parallel::user_error("bench needs a recipe, or one of its benches (bench --help)");
     invocation.exit_code = run_job(
         {"bench", arguments->start_limit},
         [&](std::shared_ptr<parallel::MpiCommunicator> world) { return run_bench(*arguments, std::move(world)); });
