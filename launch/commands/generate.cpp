@@ -1,7 +1,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "data/chat/encoded_chat.h"
@@ -10,6 +12,7 @@
 #include "launch/commands/generate_images.h"
 #include "launch/commands/job.h"
 #include "launch/commands/options/number_option.h"
+#include "launch/commands/options/prompts.h"
 #include "launch/commands/run_text.h"
 #include "launch/evaluation/translation.h"
 #include "launch/interchange/tensors/json_object.h"
@@ -24,10 +27,12 @@ namespace launch {
 namespace {
 
 struct GenerateArguments {
-  std::string run, update, prompt, chat, translate_to, data_file, task;
+  std::string run, update, chat, translate_to, data_file, task;
+  PromptOptions prompts;
   data::ChatForm form;  // of --chat; empty: the run's
   moetrain::SamplingOptions sampling;
   bool greedy = false;
+  int64_t threads = 0;
   ImageArguments images;
   std::shared_ptr<const Registry> registry;
 };
@@ -57,21 +62,28 @@ void print_line(const std::string& text) {
 }
 
 /// Line by line, as training saw sentences.
-void translate_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
-  auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
-  require_language(tokenizer_of(trained), arguments.translate_to);
-  note_untrained(trained.recipe.data.directions, arguments.translate_to);
+void translate_prompt(const TrainedModel& trained, moetrain::EncoderDecoder& translator, const std::string& prompt,
+                      const GenerateArguments& arguments) {
   const moetrain::BeamOptions options = beam_options(trained);
   const int64_t task = chosen_task(trained.recipe, arguments.task);
-  for (size_t begin = 0; begin <= arguments.prompt.size();) {
-    const size_t end = std::min(arguments.prompt.find('\n', begin), arguments.prompt.size());
-    const std::string source = arguments.prompt.substr(begin, end - begin);
+  for (size_t begin = 0; begin <= prompt.size();) {
+    const size_t end = std::min(prompt.find('\n', begin), prompt.size());
+    const std::string source = prompt.substr(begin, end - begin);
     const auto tokens = source_tokens(tokenizer_of(trained), source, arguments.translate_to);
     note_long_text(trained, "--prompt", static_cast<int64_t>(tokens.size()));
     print_line(
         one_line(translate_text(translator, tokenizer_of(trained), {source, arguments.translate_to, task}, options)));
     begin = end + 1;
-    if (begin == arguments.prompt.size()) break;  // it ended with its last line
+    if (begin == prompt.size()) break;  // it ended with its last line
+  }
+}
+
+void translate_prompts(const TrainedModel& trained, const GenerateArguments& arguments) {
+  auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
+  require_language(tokenizer_of(trained), arguments.translate_to);
+  note_untrained(trained.recipe.data.directions, arguments.translate_to);
+  for (const std::string& prompt : read_prompts(arguments.prompts).texts) {
+    translate_prompt(trained, translator, prompt, arguments);
   }
 }
 
@@ -117,45 +129,78 @@ std::vector<int64_t> without_end(std::vector<int64_t> tokens, const std::vector<
   return tokens;
 }
 
-/// What follows the prompt, without the token that ends it. `option`: what gave the prompt.
-std::vector<int64_t> sampled(const TrainedModel& trained, moetrain::DecoderLm& model,
-                             const GenerateArguments& arguments, const std::vector<int32_t>& encoded,
-                             const std::vector<int64_t>& ends, const std::string& option) {
-  std::vector<int64_t> prompt(encoded.begin(), encoded.end());
-  if (prompt.empty()) prompt.push_back(tokenizer_of(trained).end_of_text());  // what precedes every document
-  const moetrain::SamplingOptions sampling = sampling_options(trained, arguments, ends);
-  const auto given = static_cast<int64_t>(prompt.size());
-  given > trained.longest ? note_long_text(trained, option, given)
-                          : note_long_text(trained, option + " with --tokens", given + sampling.tokens - 1);
-  return without_end(moetrain::generate(model, prompt, sampling), ends);
+using Texts = std::vector<std::string>;
+using Encoded = std::vector<std::vector<int32_t>>;
+
+/// Tells of the longest. `option`: what gave the prompts.
+void note_long_prompts(const TrainedModel& trained, const Encoded& prompts, int64_t tokens, const std::string& option) {
+  int64_t longest = 1;
+  for (const std::vector<int32_t>& prompt : prompts) longest = std::max<int64_t>(longest, std::ssize(prompt));
+  longest > trained.longest ? note_long_text(trained, option, longest)
+                            : note_long_text(trained, option + " with --tokens", longest + tokens - 1);
 }
 
-/// What an imported encoder and decoder, which know no tags of languages, make of the prompt.
-void answer_source(const TrainedModel& trained, moetrain::EncoderDecoder& model, const GenerateArguments& arguments) {
+/// Calls take(number of a prompt, what follows it without the token that ends it), so many prompts at a time as are
+/// computed together.
+void sample(const TrainedModel& trained, moetrain::DecoderLm& model, const Encoded& prompts,
+            moetrain::SamplingOptions sampling,
+            const std::function<void(size_t prompt, const std::vector<int64_t>& tokens)>& take) {
+  for (size_t begin = 0; begin < prompts.size(); begin += static_cast<size_t>(sampling.batch)) {
+    std::vector<std::vector<int64_t>> batch;
+    for (size_t i = begin; i < std::min(begin + static_cast<size_t>(sampling.batch), prompts.size()); ++i) {
+      batch.emplace_back(prompts[i].begin(), prompts[i].end());
+      // What precedes every document.
+      if (batch.back().empty()) batch.back().push_back(tokenizer_of(trained).end_of_text());
+    }
+    sampling.first_prompt = static_cast<int64_t>(begin);
+    const std::vector<std::vector<int64_t>> answers = moetrain::generate(model, batch, sampling);
+    for (size_t i = 0; i < answers.size(); ++i) take(begin + i, without_end(answers[i], sampling.end_tokens));
+  }
+}
+
+/// A text, or with JSON lines an object for each prompt.
+void print_answer(const Prompts& prompts, size_t number, const std::string& text, bool after_prompt) {
+  const std::string& prompt = prompts.texts[number];
+  if (!prompts.json) return print_line(after_prompt ? prompt + text : text);
+  const auto shown = nlohmann::ordered_json{{"prompt", prompt}, {"completion", text}};
+  print_line(shown.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
+}
+
+/// What an imported encoder and decoder, which know no tags of languages, make of the prompts.
+void answer_sources(const TrainedModel& trained, moetrain::EncoderDecoder& model, const GenerateArguments& arguments) {
   const data::Tokenizer& tokenizer = tokenizer_of(trained);
-  const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
-  std::vector<int64_t> source(encoded.begin(), encoded.end());
-  if (source.empty() || source.back() != tokenizer.end_of_text()) source.push_back(tokenizer.end_of_text());
+  const Prompts prompts = read_prompts(arguments.prompts);
   const std::vector<int64_t> ends = end_tokens(arguments.run, tokenizer);
+  std::vector<std::vector<int64_t>> sources;
+  for (const std::string& text : prompts.texts) {
+    const std::vector<int32_t> encoded = tokenizer.encode(text);
+    std::vector<int64_t>& source = sources.emplace_back(encoded.begin(), encoded.end());
+    if (source.empty() || source.back() != tokenizer.end_of_text()) source.push_back(tokenizer.end_of_text());
+  }
   const int64_t start = trained.recipe.model.start_token;
-  const std::vector<int64_t> tokens =
-      without_end(moetrain::generate(model, source, start >= 0 ? start : tokenizer.end_of_text(),
-                                     sampling_options(trained, arguments, ends)),
-                  ends);
-  print_line(tokenizer.decode({tokens.begin(), tokens.end()}));
+  const auto answers = moetrain::generate(model, sources, start >= 0 ? start : tokenizer.end_of_text(),
+                                          sampling_options(trained, arguments, ends));
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const std::vector<int64_t> tokens = without_end(answers[i], ends);
+    print_answer(prompts, i, tokenizer.decode({tokens.begin(), tokens.end()}), /*after_prompt=*/false);
+  }
 }
 
-void continue_prompt(const TrainedModel& trained, const GenerateArguments& arguments) {
+void continue_prompts(const TrainedModel& trained, const GenerateArguments& arguments) {
   auto* pairs = dynamic_cast<moetrain::EncoderDecoder*>(trained.model.get());
   if (pairs != nullptr && data::tagged_languages(tokenizer_of(trained)).empty()) {
-    return answer_source(trained, *pairs, arguments);
+    return answer_sources(trained, *pairs, arguments);
   }
   auto& model = model_as<moetrain::DecoderLm>(trained, "\"decoder_lm\"; a translator takes --translate-to");
   const data::Tokenizer& tokenizer = tokenizer_of(trained);
-  const std::vector<int32_t> encoded = tokenizer.encode(arguments.prompt);
-  const std::vector<int64_t> tokens =
-      sampled(trained, model, arguments, encoded, end_tokens(arguments.run, tokenizer), "--prompt");
-  print_line(arguments.prompt + continuation(tokenizer, encoded, tokens));
+  const Prompts prompts = read_prompts(arguments.prompts);
+  Encoded encoded;
+  for (const std::string& text : prompts.texts) encoded.push_back(tokenizer.encode(text));
+  const moetrain::SamplingOptions sampling = sampling_options(trained, arguments, end_tokens(arguments.run, tokenizer));
+  note_long_prompts(trained, encoded, sampling.tokens, prompts.option);
+  sample(trained, model, encoded, sampling, [&](size_t i, const std::vector<int64_t>& tokens) {
+    print_answer(prompts, i, continuation(tokenizer, encoded[i], tokens), /*after_prompt=*/true);
+  });
 }
 
 /// What conversations are written by: what the user says, else what the run was trained on.
@@ -184,12 +229,16 @@ void answer(const TrainedModel& trained, const GenerateArguments& arguments) {
   const std::vector<int32_t> prompt = tokenizer.encode(chat.text, chat.controls);
   std::vector<int64_t> ends = end_tokens(arguments.run, tokenizer);
   ends.push_back(tokenizer.control(data::answer_end(chat_template, end)));
-  print_line(continuation(tokenizer, prompt, sampled(trained, model, arguments, prompt, ends, "--chat")));
+  const moetrain::SamplingOptions sampling = sampling_options(trained, arguments, ends);
+  note_long_prompts(trained, {prompt}, sampling.tokens, "--chat");
+  sample(trained, model, {prompt}, sampling,
+         [&](size_t, const std::vector<int64_t>& tokens) { print_line(continuation(tokenizer, prompt, tokens)); });
 }
 
 void generate_text(const GenerateArguments& arguments) {
   const TrainedModel trained =
       load_whole_model(arguments.run, arguments.data_file, arguments.registry, arguments.update);
+  use_compute_threads(arguments.threads);
   if (trained.recipe.model_preset().reads == moetrain::Reads::kImages) {
     ImageArguments images = arguments.images;
     images.sampling.seed = arguments.sampling.seed;
@@ -197,12 +246,12 @@ void generate_text(const GenerateArguments& arguments) {
     return generate_images(trained, images);
   }
   if (!arguments.chat.empty()) return answer(trained, arguments);
-  arguments.translate_to.empty() ? continue_prompt(trained, arguments) : translate_prompt(trained, arguments);
+  arguments.translate_to.empty() ? continue_prompts(trained, arguments) : translate_prompts(trained, arguments);
 }
 
 /// A line where an option that only sampling knows was given for nothing.
 void note_unused(const CLI::App& command) {
-  for (const char* name : {"--tokens", "--temperature", "--top-p", "--seed", "--greedy"}) {
+  for (const char* name : {"--tokens", "--temperature", "--top-p", "--seed", "--greedy", "--batch"}) {
     if (command.count(name) == 0) continue;
     std::fprintf(stderr,
                  "moetrain: note: %s is not used with --translate-to, which takes the best translation that "
@@ -219,9 +268,10 @@ void add_generate_command(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("generate", "continue a prompt, or draw images, with a run's checkpoint");
   moetrain::SamplingOptions& sampling = arguments->sampling;
   command->add_option("run", arguments->run, "run folder")->required();
-  command->add_option(
-      "--prompt", arguments->prompt,
-      "text to continue, or to answer by a decoder whose encoder reads it; empty: the start of a document");
+  add_prompt_options(*command, arguments->prompts);
+  add_compute_threads(*command, arguments->threads);
+  command->add_option("--batch", sampling.batch, "prompts that are continued together")
+      ->check(whole_number_between(1, 4096));
   command->add_option("--chat", arguments->chat, "what a user says, to be answered, instead of a prompt");
   command
       ->add_option("--chat-template", arguments->form.name,
@@ -250,8 +300,9 @@ void add_generate_command(CLI::App& app, Invocation& invocation) {
       ->check(number_between(0, 100));
   command->callback([arguments, command] {
     run_once([&] {
-      if (!arguments->chat.empty() && (!arguments->prompt.empty() || !arguments->translate_to.empty())) {
-        parallel::user_error("--chat goes with no --prompt and no --translate-to: its text is the user's message");
+      if (!arguments->chat.empty() && (arguments->prompts.given() || !arguments->translate_to.empty())) {
+        parallel::user_error(
+            "--chat goes with no --prompt, --prompts and --translate-to: its text is the user's message");
       }
       if (!arguments->translate_to.empty()) note_unused(*command);
       generate_text(*arguments);

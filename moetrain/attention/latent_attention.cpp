@@ -59,14 +59,19 @@ LatentAttention::LatentAttention(const ParameterSource& source, const AttentionS
   output_ = add("output", shape.heads * value, shape.width, output_std, Spread::kIn, bias);
 }
 
-at::Tensor LatentAttention::queries(const at::Tensor& all_TD, const Sequences& sequences, int64_t past,
+at::Tensor LatentAttention::queries(const at::Tensor& all_TD, const Sequences& sequences, const KeyValueCache* cache,
                                     const AdapterDraws& draws) const {
   const at::Tensor query_TD =
       query_ ? query_->forward(all_TD, draws)
              : query_up_->forward(query_norm_->forward(query_down_->forward(all_TD, draws)), draws);
   const at::Tensor query_SHLd = split_heads(query_TD, sequences, latent_.plain_width + latent_.turned_width);
-  const at::Tensor turned_SHLr = rotary_.rotate(query_SHLd.narrow(3, latent_.plain_width, latent_.turned_width), past);
+  const at::Tensor turned_SHLr = turned(query_SHLd.narrow(3, latent_.plain_width, latent_.turned_width), cache);
   return at::cat({query_SHLd.narrow(3, 0, latent_.plain_width), turned_SHLr}, 3);
+}
+
+at::Tensor LatentAttention::turned(const at::Tensor& x_SHLr, const KeyValueCache* cache) const {
+  if (cache == nullptr || cache->length() == 0) return rotary_.rotate(x_SHLr, 0);
+  return rotary_.rotate_next(x_SHLr, cache->lengths());
 }
 
 at::Tensor LatentAttention::forward(const at::Tensor& input_TD, const Sequences& sequences, KeyValueCache* cache,
@@ -75,17 +80,18 @@ at::Tensor LatentAttention::forward(const at::Tensor& input_TD, const Sequences&
   if (sequences.tokens() == 0) return zeros_of(*this, input_TD);  // nor has any other rank of the group
   const int64_t past = cache != nullptr ? cache->length() : 0;
   const at::Tensor all_TD = parts.gather(input_TD);
-  const at::Tensor query_SHLd = queries(all_TD, sequences, past, draws);
+  const at::Tensor query_SHLd = queries(all_TD, sequences, cache, draws);
   const at::Tensor down_TC = kv_down_->forward(all_TD, draws);
   const at::Tensor latent_TC = kv_norm_->forward(down_TC.narrow(1, 0, latent_.kv_rank));
-  const at::Tensor turned_S1Lr = rotary_.rotate(
-      split_heads(down_TC.narrow(1, latent_.kv_rank, latent_.turned_width), sequences, latent_.turned_width), past);
+  const at::Tensor turned_S1Lr = turned(
+      split_heads(down_TC.narrow(1, latent_.kv_rank, latent_.turned_width), sequences, latent_.turned_width), cache);
   const int64_t plain = latent_.plain_width, heads = shape_.heads / ranks_;
   const at::Tensor up_SHLd = split_heads(kv_up_->forward(latent_TC, draws), sequences, plain + latent_.value_width);
   at::Tensor key_SHLd = at::cat({up_SHLd.narrow(3, 0, plain), turned_S1Lr.expand({-1, heads, -1, -1})}, 3);
   at::Tensor value_SHLd = up_SHLd.narrow(3, plain, latent_.value_width);
-  if (cache != nullptr) cache->extend(key_SHLd, value_SHLd);
+  if (cache != nullptr) cache->extend(key_SHLd, value_SHLd, sequences);
   std::optional<at::Tensor> seen;
+  if (past > 0 && !cache->uniform()) seen = cache->seen_S11L(/*window=*/0);
   if (!shape_.causal && !sequences.uniform()) seen = sequences.there_SL().unsqueeze(1).unsqueeze(1);
   const at::Tensor mixed_SHLd = at::scaled_dot_product_attention(query_SHLd, key_SHLd, value_SHLd, seen,
                                                                  /*dropout_p=*/0.0, shape_.causal && past == 0, scale_);

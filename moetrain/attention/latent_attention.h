@@ -19,9 +19,10 @@ class LatentAttention : public SelfAttention {
                      const at::Tensor& bias_1HLK = {}) const override;
 
  private:
-  /// [S, H, L, plain + turned], the second part at its places from `past` on.
-  at::Tensor queries(const at::Tensor& all_TD, const Sequences& sequences, int64_t past,
+  /// [S, H, L, plain + turned], the second part at its places behind those of the cache.
+  at::Tensor queries(const at::Tensor& all_TD, const Sequences& sequences, const KeyValueCache* cache,
                      const AdapterDraws& draws) const;
+  at::Tensor turned(const at::Tensor& x_SHLr, const KeyValueCache* cache) const;
 
   AttentionShape shape_;
   LatentConfig latent_;

@@ -2,19 +2,85 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "parallel/base/fault.h"
 
 namespace moetrain {
 
-void KeyValueCache::extend(at::Tensor& new_key_SGLd, at::Tensor& new_value_SGLd) {
-  if (length() > 0) {
-    new_key_SGLd = at::cat({key_SGLd, new_key_SGLd}, 2);
-    new_value_SGLd = at::cat({value_SGLd, new_value_SGLd}, 2);
+void KeyValueCache::count(std::vector<int64_t> lengths) {
+  lengths_ = std::move(lengths);
+  const auto [least, most] = std::ranges::minmax_element(lengths_);
+  length_ = lengths_.empty() ? 0 : *most;
+  uniform_ = lengths_.empty() || *least == *most;
+}
+
+int64_t KeyValueCache::bytes() const {
+  return key_SGCd_.defined() ? static_cast<int64_t>(key_SGCd_.nbytes() + value_SGCd_.nbytes()) : 0;
+}
+
+// Zeros, for the places past a sequence's end are multiplied by a share of 0.
+void KeyValueCache::make_room(at::Tensor& kept_SGCd, const at::Tensor& like_SGLd, int64_t places) const {
+  at::Tensor room_SGCd =
+      at::zeros({like_SGLd.size(0), like_SGLd.size(1), places, like_SGLd.size(3)}, like_SGLd.options());
+  if (length_ > 0) room_SGCd.narrow(2, 0, length_).copy_(kept_SGCd.narrow(2, 0, length_));
+  kept_SGCd = std::move(room_SGCd);
+}
+
+void KeyValueCache::add_next(const at::Tensor& new_SG1d, at::Tensor& kept_SGCd) const {
+  if (uniform_) {
+    kept_SGCd.narrow(2, length_, 1).copy_(new_SG1d);
+    return;
   }
-  key_SGLd = new_key_SGLd;
-  value_SGLd = new_value_SGLd;
+  for (size_t s = 0; s < lengths_.size(); ++s) {
+    const auto row = static_cast<int64_t>(s);
+    kept_SGCd.select(0, row).narrow(1, lengths_[s], 1).copy_(new_SG1d.select(0, row));
+  }
+}
+
+void KeyValueCache::extend(at::Tensor& key_SGLd, at::Tensor& value_SGLd, const Sequences& sequences) {
+  const int64_t added = key_SGLd.size(2), wanted = length_ + added;
+  parallel::check_internal(length_ == 0 || (added == 1 && key_SGLd.size(0) == std::ssize(lengths_)),
+                           "KeyValueCache: ", key_SGLd.size(0), " sequences of ", added, " places after ",
+                           lengths_.size(), " of ", length_);
+  if (!key_SGCd_.defined() || key_SGCd_.size(2) < wanted) {
+    const int64_t places = length_ == 0 ? std::max(room_, wanted) : std::max(2 * length_, wanted);
+    make_room(key_SGCd_, key_SGLd, places);
+    make_room(value_SGCd_, value_SGLd, places);
+  }
+  if (length_ == 0) {
+    key_SGCd_.narrow(2, 0, added).copy_(key_SGLd);
+    value_SGCd_.narrow(2, 0, added).copy_(value_SGLd);
+    count(sequences.lengths());
+  } else {
+    add_next(key_SGLd, key_SGCd_);
+    add_next(value_SGLd, value_SGCd_);
+    for (int64_t& length : lengths_) ++length;
+    ++length_;
+  }
+  key_SGLd = key_SGCd_.narrow(2, 0, length_);
+  value_SGLd = value_SGCd_.narrow(2, 0, length_);
+}
+
+at::Tensor KeyValueCache::seen_S11L(int64_t window) const {
+  const at::Tensor end_S1 = at::tensor(lengths_, at::kLong).unsqueeze(1);
+  const at::Tensor place_1L = at::arange(length_, at::kLong).unsqueeze(0);
+  at::Tensor seen_SL = place_1L < end_S1;
+  if (window > 0) seen_SL = seen_SL.logical_and(place_1L >= end_S1 - window);
+  return seen_SL.unsqueeze(1).unsqueeze(1).to(key_SGCd_.device());
+}
+
+void KeyValueCache::keep(const at::Tensor& row_R) {
+  if (length_ == 0) return;
+  key_SGCd_ = key_SGCd_.index_select(0, row_R);
+  value_SGCd_ = value_SGCd_.index_select(0, row_R);
+  std::vector<int64_t> lengths;
+  const at::Tensor on_host_R = row_R.to(at::kCPU);
+  for (int64_t r = 0; r < row_R.numel(); ++r) {
+    lengths.push_back(lengths_[static_cast<size_t>(on_host_R.const_data_ptr<int64_t>()[r])]);
+  }
+  count(std::move(lengths));
 }
 
 OwnSide::OwnSide(const AttentionShape& shape, const at::TensorOptions& options)
@@ -27,24 +93,31 @@ at::Tensor OwnSide::mix(Heads heads, const AttentionProduct& product, const Sequ
                            " places after a cache of ", past, "; one at a time");
   auto& [query_SHLd, key_SGLd, value_SGLd] = heads;
   if (shape_.rotary) {
-    query_SHLd = rotary_.rotate(query_SHLd, past);
-    key_SGLd = rotary_.rotate(key_SGLd, past);
+    query_SHLd = past > 0 ? rotary_.rotate_next(query_SHLd, cache->lengths()) : rotary_.rotate(query_SHLd, 0);
+    key_SGLd = past > 0 ? rotary_.rotate_next(key_SGLd, cache->lengths()) : rotary_.rotate(key_SGLd, 0);
   }
-  if (cache != nullptr) cache->extend(key_SGLd, value_SGLd);
+  if (cache != nullptr) cache->extend(key_SGLd, value_SGLd, sequences);
+  if (past > 0) return mix_next(heads, product, *cache, bias_1HLK);
   // Padding follows a sequence, so a causal token never sees it; its own rows are thrown away.
-  AttentionMask mask{.causal = shape_.causal && past == 0, .bias_1HLK = bias_1HLK};
+  AttentionMask mask{.causal = shape_.causal, .bias_1HLK = bias_1HLK};
   if (!shape_.causal && !sequences.uniform()) mask.seen = sequences.there_SL().unsqueeze(1).unsqueeze(1);
   const int64_t keys = key_SGLd.size(2);
   if (shape_.window > 0 && keys > shape_.window) {
-    if (past > 0) {  // one place, which is the last
-      key_SGLd = key_SGLd.narrow(2, keys - shape_.window, shape_.window);
-      value_SGLd = value_SGLd.narrow(2, keys - shape_.window, shape_.window);
-      if (bias_1HLK.defined()) mask.bias_1HLK = bias_1HLK.narrow(3, keys - shape_.window, shape_.window);
-    } else {
-      mask = {.seen = seen_in_window(keys, key_SGLd.device()), .bias_1HLK = bias_1HLK};
-    }
+    mask = {.seen = seen_in_window(keys, key_SGLd.device()), .bias_1HLK = bias_1HLK};
   }
   return product.of(query_SHLd, key_SGLd, value_SGLd, mask);
+}
+
+at::Tensor OwnSide::mix_next(const Heads& heads, const AttentionProduct& product, const KeyValueCache& cache,
+                             const at::Tensor& bias_1HLK) const {
+  const int64_t keys = cache.length();
+  const int64_t unseen =
+      shape_.window > 0 ? std::max<int64_t>(0, std::ranges::min(cache.lengths()) - shape_.window) : 0;
+  const auto of_seen = [&](const at::Tensor& x, int64_t dim) { return x.narrow(dim, unseen, keys - unseen); };
+  AttentionMask mask;
+  if (!cache.uniform()) mask.seen = of_seen(cache.seen_S11L(shape_.window), 3);
+  if (bias_1HLK.defined()) mask.bias_1HLK = of_seen(bias_1HLK, 3);
+  return product.of(heads.query_SHLd, of_seen(heads.key_SGLd, 2), of_seen(heads.value_SGLd, 2), mask);
 }
 
 at::Tensor OwnSide::seen_in_window(int64_t length, at::Device device) const {

@@ -58,4 +58,12 @@ at::Tensor PositionBias::forward(int64_t queries, int64_t past) const {
   return at::embedding(weight_BH_, parallel::send(bucket_LK, weight_BH_.device())).permute({2, 0, 1}).unsqueeze(0);
 }
 
+at::Tensor PositionBias::next(const std::vector<int64_t>& past_S) const {
+  const auto [least, most] = std::ranges::minmax_element(past_S);
+  if (*least == *most) return forward(1, *most);
+  std::vector<at::Tensor> bias_S;
+  for (const int64_t past : past_S) bias_S.push_back(at::constant_pad_nd(forward(1, past), {0, *most - past}));
+  return at::cat(bias_S, 0);
+}
+
 }  // namespace moetrain

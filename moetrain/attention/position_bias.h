@@ -2,6 +2,8 @@
 #pragma once
 #include <torch/nn/module.h>
 
+#include <vector>
+
 #include "moetrain/attention/attention_config.h"
 #include "moetrain/layers/parameter_source.h"
 
@@ -25,6 +27,9 @@ class PositionBias : public torch::nn::Module {
 
   /// Of L queries behind `past` places, and of all L + past keys: [1, H, L, K].
   at::Tensor forward(int64_t queries, int64_t past) const;
+  /// Of the one query of each sequence behind its own past: [S, H, 1, K], K being keys of the longest; [1, H, 1, K]
+  /// where all are as long. Zeros past a sequence's end.
+  at::Tensor next(const std::vector<int64_t>& past_S) const;
 
  private:
   RelativeConfig config_;

@@ -29,4 +29,15 @@ at::Tensor Rotary::rotate(const at::Tensor& x_SHLd, int64_t first_position) cons
                       pairs_ == RopePairs::kAdjacent);
 }
 
+at::Tensor Rotary::rotate_next(const at::Tensor& x_SH1d, const std::vector<int64_t>& past_S) const {
+  const auto [least, most] = std::ranges::minmax_element(past_S);
+  if (*least == *most) return rotate(x_SH1d, *most);
+  grow(*most + 1);
+  const at::Tensor place_S = at::tensor(past_S, at::kLong).to(x_SH1d.device());
+  const auto of_each = [&](const at::Tensor& all_Ph) {
+    return all_Ph.index_select(0, place_S).unsqueeze(1).unsqueeze(1);
+  };
+  return rotate_pairs(x_SH1d, of_each(cos_Ph_), of_each(sin_Ph_), pairs_ == RopePairs::kAdjacent);
+}
+
 }  // namespace moetrain

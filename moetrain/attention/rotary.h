@@ -2,6 +2,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "moetrain/attention/rope_scaling.h"
 
 namespace moetrain {
@@ -14,6 +16,8 @@ class Rotary {
 
   /// x_SHLd: sequences, heads, length, head_dim; the first place of the length is `first_position`.
   at::Tensor rotate(const at::Tensor& x_SHLd, int64_t first_position) const;
+  /// The one place of each sequence that follows so many.
+  at::Tensor rotate_next(const at::Tensor& x_SH1d, const std::vector<int64_t>& past_S) const;
 
  private:
   void grow(int64_t positions) const;

@@ -178,16 +178,7 @@ class BeamSearch {
   void keep_rows() {
     const at::Tensor row_R = at::tensor(rows_, at::kLong).to(source_.ids_T.device());
     rows_.clear();
-    const auto keep = [&](at::Tensor& tensor) {
-      if (tensor.defined()) tensor = tensor.index_select(0, row_R);
-    };
-    for (BlockCache& cache : caches_) {
-      keep(cache.own.key_SGLd);
-      keep(cache.own.value_SGLd);
-      keep(cache.memory.key_SGLd);
-      keep(cache.memory.value_SGLd);
-      keep(cache.memory.there_SL);
-    }
+    for (BlockCache& cache : caches_) cache.keep(row_R);
   }
 
   EncoderDecoder& model_;

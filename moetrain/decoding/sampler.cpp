@@ -32,63 +32,158 @@ int64_t draw(const at::Tensor& logits_V, const SamplingOptions& options, double 
   return token[chosen];
 }
 
-TokenSide one_sequence(const Model& model, const std::vector<int64_t>& tokens, const SamplingOptions& options) {
+using Tokens = std::vector<int64_t>;
+
+/// Sequences one after another.
+TokenSide side_of(const Model& model, const std::vector<Tokens>& sequences, const SamplingOptions& options) {
   const at::Device device = model.parameters().front().device();
-  TokenSide side = TokenSide::whole(at::tensor(tokens, at::kLong).to(device).unsqueeze(0));
-  if (options.task >= 0) side.task_S = at::full({1}, options.task, at::kLong);
+  Tokens all, lengths;
+  for (const Tokens& each : sequences) {
+    all.insert(all.end(), each.begin(), each.end());
+    lengths.push_back(std::ssize(each));
+  }
+  TokenSide side{.ids_T = at::tensor(all, at::kLong).to(device),
+                 .sequences = Sequences(std::move(lengths), device),
+                 .global_tokens = std::ssize(all),
+                 .global_sequences = std::ssize(sequences)};
+  if (options.task >= 0) side.task_S = at::full({std::ssize(sequences)}, options.task, at::kLong);
   return side;
 }
 
 /// The hidden states of the places that come next.
-using Decode = std::function<at::Tensor(const TokenSide& tokens, const PassScope& pass)>;
+using Decode =
+    std::function<at::Tensor(const TokenSide& tokens, const PassScope& pass, std::vector<BlockCache>& caches)>;
 
-/// What comes after `first`.
-std::vector<int64_t> sample(const Model& model, const std::vector<int64_t>& first, const SamplingOptions& options,
-                            const Decode& decode) {
-  parallel::LocalCommunicator alone;
-  std::vector<int64_t> generated, next = first;
-  const parallel::RandomStream stream(options.seed, "sampling");
-  int64_t position = 0;  // of the next tokens: a stochastic router draws again for each
-  while (static_cast<int64_t>(generated.size()) < options.tokens) {
-    TokenSide tokens = one_sequence(model, next, options);
-    tokens.first_token = position;
-    position += tokens.global_tokens;
-    const at::Tensor hidden_TD = decode(tokens, {.group = alone, .draws = {.seed = options.seed}});
-    at::Tensor logits_V = model.head().logits(hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1)).squeeze(0);
-    if (options.vocabulary > 0) logits_V = logits_V.narrow(0, 0, options.vocabulary);
-    if (!at::isfinite(logits_V).all().item<bool>()) {
+/// Tokens that there is room for at once; what may become longer, and mostly ends before, has its room doubled.
+constexpr int64_t kMostRoom = 2048;
+
+/// Prompts that are continued together. Who has come to an end leaves, so that the others go on without it.
+class Continuations {
+ public:
+  /// `first`: the number of its first prompt among all.
+  Continuations(const Model& model, std::vector<Tokens> prompts, int64_t first, const SamplingOptions& options,
+                const Decode& decode)
+      : model_(model), options_(options), decode_(decode), next_(std::move(prompts)), answers_(next_.size()) {
+    int64_t longest = 0;
+    for (size_t i = 0; i < next_.size(); ++i) {
+      longest = std::max<int64_t>(longest, std::ssize(next_[i]));
+      open_.push_back(i);
+      streams_.emplace_back(options.seed, "sampling", first + static_cast<int64_t>(i));
+    }
+    const int64_t room = longest + std::min(options.tokens, kMostRoom);
+    caches_.assign(static_cast<size_t>(model.config().layers), BlockCache{KeyValueCache(room), {}});
+  }
+
+  std::vector<Tokens> run() {
+    if (options_.tokens == 0) return std::move(answers_);
+    for (int64_t place = 0; !open_.empty(); ++place) take(next_tokens(), place);
+    return std::move(answers_);
+  }
+
+ private:
+  /// Of each open prompt, [S, V].
+  at::Tensor logits_SV() {
+    TokenSide tokens = side_of(model_, next_, options_);
+    tokens.first_token = position_;
+    position_ += tokens.sequences.longest();
+    parallel::LocalCommunicator alone;
+    at::Tensor hidden_TD = decode_(tokens, {.group = alone, .draws = {.seed = options_.seed}}, caches_);
+    if (hidden_TD.size(0) > std::ssize(next_)) hidden_TD = tokens.sequences.pooled(hidden_TD, Pool::kLast);
+    const at::Tensor logits_SV = model_.head().logits(hidden_TD);
+    return options_.vocabulary > 0 ? logits_SV.narrow(1, 0, options_.vocabulary) : logits_SV;
+  }
+
+  Tokens next_tokens() {
+    const at::Tensor logits_SV = this->logits_SV();
+    if (!at::isfinite(logits_SV).all().item<bool>()) {
       parallel::user_error(
-          "the model's logits after ", position,
+          "the model's logits after ", position_,
           " tokens are not all finite: the run diverged; legal: ", "a run with a smaller optimizer.learning_rate");
     }
-    const int64_t token = draw(logits_V, options, stream.uniform(static_cast<int64_t>(generated.size())));
-    generated.push_back(token);
-    if (std::ranges::count(options.end_tokens, token) > 0) break;
-    next = {token};
+    Tokens tokens;
+    for (int64_t s = 0; s < logits_SV.size(0); ++s) {
+      const size_t prompt = open_[static_cast<size_t>(s)];
+      tokens.push_back(draw(logits_SV.select(0, s), options_, streams_[prompt].uniform(std::ssize(answers_[prompt]))));
+    }
+    return tokens;
   }
-  return generated;
+
+  void take(const Tokens& tokens, int64_t place) {
+    std::vector<size_t> open;
+    Tokens rows;
+    next_.clear();
+    for (size_t s = 0; s < tokens.size(); ++s) {
+      answers_[open_[s]].push_back(tokens[s]);
+      if (place + 1 == options_.tokens || std::ranges::count(options_.end_tokens, tokens[s]) > 0) continue;
+      open.push_back(open_[s]);
+      rows.push_back(static_cast<int64_t>(s));
+      next_.push_back({tokens[s]});
+    }
+    open_ = std::move(open);
+    if (rows.size() == tokens.size() || rows.empty()) return;
+    const at::Tensor row_R = at::tensor(rows, at::kLong).to(model_.parameters().front().device());
+    for (BlockCache& cache : caches_) cache.keep(row_R);
+  }
+
+  const Model& model_;
+  const SamplingOptions& options_;
+  const Decode& decode_;
+  std::vector<Tokens> next_;  // of each open prompt: all of it, then its last token
+  std::vector<Tokens> answers_;
+  std::vector<size_t> open_;  // prompts, one a row of the caches
+  std::vector<parallel::RandomStream> streams_;
+  std::vector<BlockCache> caches_;
+  int64_t position_ = 0;  // of the next tokens: a stochastic router draws again for each
+};
+
+bool each_token_alone(const Model& model) {
+  for (const auto& module : model.modules(/*include_self=*/false)) {
+    const auto* layer = dynamic_cast<const RoutedLayer*>(module.get());
+    if (layer != nullptr && !layer->each_token_alone()) return false;
+  }
+  return true;
+}
+
+/// batch(prompts, number of the first) for so many at a time.
+template <class AnswerBatch>
+std::vector<Tokens> in_batches(const Model& model, const std::vector<Tokens>& prompts, const SamplingOptions& options,
+                               const AnswerBatch& answer) {
+  const at::NoGradGuard no_gradient;
+  for (const Tokens& prompt : prompts) parallel::check_internal(!prompt.empty(), "generate: a prompt has no token");
+  const int64_t most = each_token_alone(model) ? options.batch : 1;
+  std::vector<Tokens> answers;
+  for (auto begin = prompts.begin(); begin != prompts.end();) {
+    const auto end = begin + std::min<int64_t>(most, prompts.end() - begin);
+    for (Tokens& tokens : answer(std::vector<Tokens>(begin, end), options.first_prompt + (begin - prompts.begin()))) {
+      answers.push_back(std::move(tokens));
+    }
+    begin = end;
+  }
+  return answers;
 }
 
 }  // namespace
 
-std::vector<int64_t> generate(DecoderLm& model, const std::vector<int64_t>& prompt, const SamplingOptions& options) {
-  parallel::check_internal(!prompt.empty(), "generate: the prompt has no token");
-  const at::NoGradGuard no_gradient;
-  std::vector<BlockCache> caches;
-  return sample(model, prompt, options,
-                [&](const TokenSide& tokens, const PassScope& pass) { return model.decode(tokens, pass, caches); });
+std::vector<std::vector<int64_t>> generate(DecoderLm& model, const std::vector<std::vector<int64_t>>& prompts,
+                                           const SamplingOptions& options) {
+  const Decode decode = [&](const TokenSide& tokens, const PassScope& pass, std::vector<BlockCache>& caches) {
+    return model.decode(tokens, pass, caches);
+  };
+  return in_batches(model, prompts, options, [&](std::vector<Tokens> batch, int64_t first) {
+    return Continuations(model, std::move(batch), first, options, decode).run();
+  });
 }
 
-std::vector<int64_t> generate(EncoderDecoder& model, const std::vector<int64_t>& source, int64_t start,
-                              const SamplingOptions& options) {
-  parallel::check_internal(!source.empty(), "generate: the source has no token");
-  const at::NoGradGuard no_gradient;
-  parallel::LocalCommunicator alone;
-  const Memory memory =
-      model.encode(one_sequence(model, source, options), {.group = alone, .draws = {.seed = options.seed}});
-  std::vector<BlockCache> caches;
-  return sample(model, {start}, options, [&](const TokenSide& tokens, const PassScope& pass) {
-    return model.decode(tokens, pass, memory, caches);
+std::vector<std::vector<int64_t>> generate(EncoderDecoder& model, const std::vector<std::vector<int64_t>>& sources,
+                                           int64_t start, const SamplingOptions& options) {
+  return in_batches(model, sources, options, [&](const std::vector<Tokens>& batch, int64_t first) {
+    parallel::LocalCommunicator alone;
+    const Memory memory =
+        model.encode(side_of(model, batch, options), {.group = alone, .draws = {.seed = options.seed}});
+    const Decode decode = [&](const TokenSide& tokens, const PassScope& pass, std::vector<BlockCache>& caches) {
+      return model.decode(tokens, pass, memory, caches);
+    };
+    return Continuations(model, std::vector<Tokens>(batch.size(), {start}), first, options, decode).run();
   });
 }
 

@@ -66,7 +66,7 @@ class RotationFunction : public torch::autograd::Function<RotationFunction> {
 }  // namespace
 
 at::Tensor rotate_pairs(const at::Tensor& x_SHLd, const at::Tensor& cos_Lh, const at::Tensor& sin_Lh, bool neighbours) {
-  if (parallel::has_loops(x_SHLd) && x_SHLd.scalar_type() == cos_Lh.scalar_type()) {
+  if (parallel::has_loops(x_SHLd) && cos_Lh.dim() == 2 && x_SHLd.scalar_type() == cos_Lh.scalar_type()) {
     return RotationFunction::apply(x_SHLd, cos_Lh, sin_Lh, neighbours);
   }
   const int64_t half = x_SHLd.size(3) / 2;

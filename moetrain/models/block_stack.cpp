@@ -46,9 +46,10 @@ BlockStack::BlockStack(const ParameterSource& source, const ModelConfig& config,
 at::Tensor BlockStack::position_bias(const Context& context) const {
   const Sequences& sequences = *context.scope.sequences;
   if (!position_bias_ || sequences.tokens() == 0) return {};
-  int64_t past = 0;  // of those blocks that attend, all the same
-  for (const BlockCache& cache : context.caches) past = std::max(past, cache.own.length());
-  return position_bias_->forward(sequences.longest(), past);
+  for (const BlockCache& cache : context.caches) {  // of those blocks that attend, all the same
+    if (cache.own.length() > 0) return position_bias_->next(cache.own.lengths());
+  }
+  return position_bias_->forward(sequences.longest(), /*past=*/0);
 }
 
 at::Tensor BlockStack::forward(at::Tensor x_TD, const Context& context, ModelOutput& output) {

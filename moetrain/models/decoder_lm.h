@@ -15,7 +15,7 @@ class DecoderLm : public Model {
 
   ModelOutput forward(const ModelInputs& inputs, const PassScope& pass) override;
 
-  /// The next place of each sequence (or, with empty caches, whole prompts of one length) -> hidden_TD.
+  /// The next place of each sequence (or, with empty caches, whole prompts, of any lengths) -> hidden_TD.
   at::Tensor decode(const TokenSide& tokens, const PassScope& pass, std::vector<BlockCache>& caches);
 
  private:

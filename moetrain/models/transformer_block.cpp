@@ -38,6 +38,13 @@ PartOutput behind(PartOutput earlier, PartOutput later) {
 
 }  // namespace
 
+void BlockCache::keep(const at::Tensor& row_R) {
+  own.keep(row_R);
+  for (at::Tensor* tensor : {&memory.key_SGLd, &memory.value_SGLd, &memory.there_SL}) {
+    if (tensor->defined()) *tensor = tensor->index_select(0, row_R);
+  }
+}
+
 TransformerBlock::TransformerBlock(const ParameterSource& source, const ModelConfig& config,
                                    const BlockExperts& experts, const BlockShape& shape, const MoeTables& tables)
     : dropout_(config.dropout), shape_(shape) {

@@ -19,6 +19,9 @@ namespace moetrain {
 struct BlockCache {
   KeyValueCache own;
   MemoryKeys memory;  // undefined tensors at first, and where there is no memory
+
+  /// The sequences become these of them, int64 [R], on the cache's device.
+  void keep(const at::Tensor& row_R);
 };
 
 struct BlockShape {

@@ -1,6 +1,7 @@
 #include "moetrain/moe/routed_layer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "moetrain/config/expert_kinds.h"
 #include "moetrain/layers/sequence_rows.h"
@@ -12,10 +13,12 @@ RoutedLayer::RoutedLayer(const ParameterSource& source, const MoeConfig& config,
                          const MoeTables& tables)
     : config_(config), site_(shape.site), losses_(chosen_losses(config, tables.losses)) {
   const RouterPreset& router = tables.routers.at(config.router);
+  const CapacityRule& capacity = tables.capacities.at(config.capacity);
+  each_token_alone_ = config.rows == Rows::kTokens && router.demands.causal_safe && !router.demands.always_draws &&
+                      (!capacity.bounds() || config.own<BoundConfig>().evaluation == 0);
   parallel::check_internal(!shape.causal || router.demands.causal_safe, "router ", config.router,
                            " in a decoder block");
-  const RouterShape routed{shape.width, shape.std, shape.previous_experts, tables.capacities.at(config.capacity),
-                           tables.tasks};
+  const RouterShape routed{shape.width, shape.std, shape.previous_experts, capacity, tables.tasks};
   router_ = register_module("router", router.make(source.at("router"), config, routed));
 }
 
@@ -32,6 +35,12 @@ int64_t RoutedLayer::idle_parameters() const {
   const int64_t sets = weight_sets(config_), idle = sets - std::min(config_.top_k, sets);
   const int64_t all = experts().parameters_of_all();
   return all / sets * idle + all % sets * idle / sets;
+}
+
+double RoutedLayer::unread_parameters(int64_t tokens) const {
+  const auto sets = static_cast<double>(weight_sets(config_));
+  const double left_out = 1 - std::min(static_cast<double>(config_.top_k), sets) / sets;
+  return static_cast<double>(experts().parameters_of_all()) * std::pow(left_out, static_cast<double>(tokens));
 }
 
 ParameterCount parameter_count(const torch::nn::Module& model, const PlacementTable& placements) {

@@ -59,7 +59,13 @@ class RoutedLayer : public torch::nn::Module {
 
   /// Of the dispatched experts that one token does not visit, on all ranks; of unequal ones the mean.
   int64_t idle_parameters() const;
+  /// Of all dispatched experts' parameters those that so many tokens leave unread, where routing is even: each of E
+  /// sets of weights is left out by a token with a probability of 1 - K / E.
+  double unread_parameters(int64_t tokens) const;
   const LayerSite& site() const { return site_; }
+  /// Whether in evaluation a token's experts, and what they make of it, depend on that token alone: no draw, no bound
+  /// on how many tokens choose an expert, no mixtures of tokens.
+  bool each_token_alone() const { return each_token_alone_; }
   Rows rows() const { return config_.rows; }
 
  protected:
@@ -78,6 +84,7 @@ class RoutedLayer : public torch::nn::Module {
 
  private:
   LayerSite site_;
+  bool each_token_alone_;
   std::vector<ChosenLoss> losses_;
   std::shared_ptr<Router> router_;
 };

@@ -44,6 +44,7 @@ struct RouterDemands {
   bool learned_noise = false;   // it adds noise of a learned scale, which the `load` loss needs
   bool capacity = true;         // an expert's capacity may be bounded
   bool draws = false;           // it draws in training even without jitter
+  bool always_draws = false;    // in evaluation too
   bool experts_choose = false;  // in training experts choose tokens: a capacity and drop = probability is what it is
   bool reads_ids = false;       // of tokens, which neither patches of images nor whole sequences have
   bool reads_tasks = false;     // of sequences

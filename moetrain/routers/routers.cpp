@@ -92,7 +92,12 @@ parallel::NameTable<RouterPreset> builtin_routers() {
           // THOR (Zuo et al. 2022).
           {"thor",
            {make<uniform_scores, select_stochastic>,
-            {.top_k = 1, .gates = {Gate::kHard}, .learned = false, .capacity = false, .draws = true},
+            {.top_k = 1,
+             .gates = {Gate::kHard},
+             .learned = false,
+             .capacity = false,
+             .draws = true,
+             .always_draws = true},
             parallel::own_keys_of<ThorConfig>}},
       }};
 }

@@ -65,9 +65,13 @@ void add_bench_command(CLI::App& app, Invocation& invocation) {
   add_stage_option(*command, arguments->stage);
   command->add_flag("--json", arguments->json, "print JSON");
   add_start_limit(*command, arguments->start_limit);
+  command->require_subcommand(0, 1);
   add_bench_layer(*command, invocation);
   add_bench_step(*command, invocation);
   add_bench_gemm(*command, invocation);
+  add_bench_generate(*command, invocation);
+  add_bench_prepare(*command, invocation);
+  add_bench_save(*command, invocation);
   command->callback([arguments, command, &invocation] {
     if (!command->get_subcommands().empty()) return;  // it has run
     if (arguments->recipe.empty()) throw CLI::RequiredError("recipe");

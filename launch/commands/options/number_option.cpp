@@ -1,5 +1,7 @@
 #include "launch/commands/options/number_option.h"
 
+#include <ATen/Parallel.h>
+
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -64,6 +66,15 @@ void add_update_option(CLI::App& command, std::string& update) {
         std::string copy = text;
         return text == "best" ? std::string() : number(copy);
       });
+}
+
+void add_compute_threads(CLI::App& command, int64_t& threads) {
+  command.add_option("--threads", threads, "that compute; 0: as the run's recipe has it")
+      ->check(whole_number_between(0, 1024));
+}
+
+void use_compute_threads(int64_t threads) {
+  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
 }
 
 void add_stage_option(CLI::App& command, std::string& stage) {

@@ -1,4 +1,5 @@
-// defines: number_between, whole_number_between, add_update_option, add_stage_option: what an option's number may be
+// defines: number_between, whole_number_between, add_update_option, add_compute_threads,
+// use_compute_threads, add_stage_option: what an option's number may be
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -15,6 +16,11 @@ CLI::Validator whole_number_between(int64_t low, int64_t high = std::numeric_lim
 
 /// --update: which checkpoint of a run, as chosen_update takes it.
 void add_update_option(CLI::App& command, std::string& update);
+
+/// --threads of a command that computes with a run's model in one process: as the run's recipe has it, or so many.
+void add_compute_threads(CLI::App& command, int64_t& threads);
+/// After the model was loaded, which sets the recipe's.
+void use_compute_threads(int64_t threads);
 
 /// --stage NAME, of a recipe that has train.stages.
 void add_stage_option(CLI::App& command, std::string& stage);

@@ -56,6 +56,54 @@ def odd_prompts(bench, run, data):
         bench.check(f"prompt {prompt!r}", said.returncode == 0 and said.stdout.startswith(prompt.encode()), said.stderr)
 
 
+def several_prompts(bench, run, data):
+    """Each is answered as alone, however they come; what is no list of prompts is refused by file and line."""
+    folder, prompts = bench.folder, ["the cat", "[a,b]", "d", "schlief im Park"]
+    said = lambda *words: program(bench, "generate", run, "--data", data, "--tokens", 8, "--greedy", *words)
+    alone = [said("--prompt", prompt).stdout for prompt in prompts]
+    together = said(*(word for prompt in prompts for word in ("--prompt", prompt)))
+    bench.check("several prompts", together.stdout == b"".join(alone), together.stderr)
+    lines = folder / "prompts.txt"
+    lines.write_text("\r\n".join(prompts) + "\n\n")
+    for batch in (1, 3):
+        bench.check(f"a file of them, {batch} at a time", said("--prompts", lines, "--batch", batch).stdout == together.stdout)
+    (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": prompt, "id": 1}) + "\n" for prompt in prompts))
+    answers = [json.loads(line) for line in said("--prompts", folder / "prompts.jsonl").stdout.splitlines()]
+    texts = [(each["prompt"] + each["completion"] + "\n").encode() for each in answers]
+    bench.check("JSON lines", [each["prompt"] for each in answers] == prompts and
+                [text.replace("\ufffd".encode(), b"") for text in texts] ==
+                [text.decode(errors="replace").replace("\ufffd", "").encode() for text in alone], answers)
+
+    def refused(name, content, *words):
+        (folder / "bad.txt").write_bytes(content)
+        bench.check_refused(name, bench.run("generate", run, "--data", data, "--prompts", folder / "bad.txt"), "bad.txt", *words)
+    refused("no prompt", b"\n \n", "holds no prompt")
+    refused("a prompt that is no text", b'{"prompt": "a"}\n{"prompt": 3}\n', ":2:", '"prompt" is number')
+    refused("a line without one", b'{"prompt": "a"}\n\n{"text": "b"}\n', ":3:", 'no "prompt"')
+    refused("bytes that are no text", b"a\n\xff\n", "bad.txt", "not UTF-8")
+    bench.check_refused("both", bench.run("generate", run, "--prompt", "a", "--prompts", lines), "--prompts contradict")
+    bench.check_refused("a file that is not there", bench.run("generate", run, "--data", data, "--prompts", folder / "none"), "none")
+
+
+def benches(bench, run):
+    """Their lines add up; what they cannot do is refused."""
+    line = json.loads(bench.run("bench", "generate", run, "--batch", "2", "--tokens", "4", "--rounds", "1").stdout)
+    bench.check("bench generate", line["batch"] == 2 and line["step_bytes"] > 0 and
+                abs(line["tokens_per_second"] * line["step_seconds"] - 2) < 1e-6, line)
+    made = bench.run("bench", "prepare", "--text", bench.folder / "text*.txt", "--tokenizer", "byte", "--folder", bench.folder,
+                     "--threads", "1,2")
+    lines = [json.loads(each) for each in made.stdout.splitlines()]
+    size = sum(path.stat().st_size for path in bench.folder.glob("text*.txt"))
+    bench.check("bench prepare", [each["bytes"] for each in lines] == [size] * 2 and lines[0]["tokens"] == size + 40, made)
+    saved = bench.run("bench", "save", bench.recipe(length=4), "--folder", bench.folder, "--rounds", "1", "--set",
+                      f"data.file={bench.folder}/hidden.h5")
+    bench.check("bench save", saved.returncode == 0 and json.loads(saved.stdout)["bytes"] > 1000, saved.stderr)
+    bench.check("nothing is left of them", not list(bench.folder.glob("moetrain_bench*")))
+    bench.check_refused("a bench of nothing", bench.run("bench"), "bench needs a recipe")
+    bench.check_refused("a folder that is not there", bench.run("bench", "prepare", "--text", bench.folder / "text*.txt", "--folder",
+                                                                bench.folder / "none"), "--folder", "is no folder")
+
+
 def zero_bytes(bench):
     """What a model of zero bytes says is printed behind them, too."""
     folder = bench.folder
@@ -83,6 +131,8 @@ def body(bench):
     done = bench.run("train", pathlib.Path(bench.folder / "recipe.toml"))
     bench.check("a good run", done.returncode == 0, done.stderr)
     run, data = carried_away(bench)
+    several_prompts(bench, run, data)
+    benches(bench, run)
     odd_prompts(bench, run, data)
     zero_bytes(bench)
     outputs_over_sources(bench, run, data)

@@ -23,6 +23,16 @@ at::Tensor next_probabilities(DecoderLm& model, const std::vector<int64_t>& toke
   return at::softmax(model.head().logits(hidden.narrow(0, hidden.size(0) - 1, 1)).squeeze(0), 0);
 }
 
+std::vector<int64_t> continued(DecoderLm& model, const std::vector<int64_t>& prompt, const SamplingOptions& options) {
+  return generate(model, std::vector<std::vector<int64_t>>{prompt}, options).front();
+}
+
+/// From token 2 on.
+std::vector<int64_t> answered(EncoderDecoder& model, const std::vector<int64_t>& source,
+                              const SamplingOptions& options) {
+  return generate(model, std::vector<std::vector<int64_t>>{source}, /*start=*/2, options).front();
+}
+
 /// The smallest set of most likely tokens whose probability reaches top_p.
 std::set<int64_t> nucleus(const at::Tensor& probability_V, double top_p) {
   std::vector<std::pair<double, int64_t>> sorted;
@@ -49,28 +59,28 @@ TEST_P(GenerateTest, GreedyEqualsTheArgmaxOfRepeatedFullForwards) {
     expected.push_back(at::argmax(next_probabilities(*model_, tokens)).item<int64_t>());
     tokens.push_back(expected.back());
   }
-  EXPECT_EQ(generate(*model_, kPrompt, {.tokens = 12, .temperature = 0}), expected);
+  EXPECT_EQ(continued(*model_, kPrompt, {.tokens = 12, .temperature = 0}), expected);
 }
 
 TEST_P(GenerateTest, NothingIsDrawnFromLogitsThatAreNone) {
   const at::NoGradGuard no_gradient;
   for (const double weight : {std::nan(""), HUGE_VAL}) {
     model_->parameters().front().fill_(weight);
-    EXPECT_THROW(generate(*model_, kPrompt, {.tokens = 2}), parallel::UserError) << weight;
+    EXPECT_THROW(continued(*model_, kPrompt, {.tokens = 2}), parallel::UserError) << weight;
   }
 }
 
 TEST_P(GenerateTest, SameSeedSameTokens) {
   const SamplingOptions options{.tokens = 16, .temperature = 1.5, .seed = 7};
-  const std::vector<int64_t> first = generate(*model_, kPrompt, options);
+  const std::vector<int64_t> first = continued(*model_, kPrompt, options);
   EXPECT_EQ(first.size(), 16u);
-  EXPECT_EQ(generate(*model_, kPrompt, options), first);
+  EXPECT_EQ(continued(*model_, kPrompt, options), first);
   SamplingOptions other = options;
   other.seed = 8;
-  EXPECT_NE(generate(*model_, kPrompt, other), first);
+  EXPECT_NE(continued(*model_, kPrompt, other), first);
   SamplingOptions shorter = options;
   shorter.tokens = 10;  // the length asked for changes no draw
-  EXPECT_EQ(generate(*model_, kPrompt, shorter), std::vector<int64_t>(first.begin(), first.begin() + 10));
+  EXPECT_EQ(continued(*model_, kPrompt, shorter), std::vector<int64_t>(first.begin(), first.begin() + 10));
 }
 
 INSTANTIATE_TEST_SUITE_P(Blocks, GenerateTest, testing::Values("none", "odd", "all"));
@@ -85,7 +95,7 @@ TEST(Generate, OfTokensThatRoundOffPartsTheSmallerIdIsTaken) {
   for (const double sign : {1.0, -1.0}) {  // of the two one is larger by its last bits, whatever the logit's sign
     head[low].copy_(row * (1 - sign * 1e-13));
     head[high].copy_(row * (1 + sign * 1e-13));
-    EXPECT_EQ(generate(*model, kPrompt, {.tokens = 1, .temperature = 0})[0], low);
+    EXPECT_EQ(continued(*model, kPrompt, {.tokens = 1, .temperature = 0})[0], low);
   }
 }
 
@@ -96,7 +106,7 @@ TEST(Generate, DrawsFollowTheProbabilitiesOfTheFullForward) {
   const at::Tensor cold = at::softmax(next_probabilities(*model, kPrompt).log() / 0.7, 0);
   std::vector<double> share(kVocabulary, 0);
   for (uint64_t seed = 0; seed < kDraws; ++seed) {
-    share[static_cast<size_t>(generate(*model, kPrompt, {.tokens = 1, .temperature = 0.7, .seed = seed})[0])] +=
+    share[static_cast<size_t>(continued(*model, kPrompt, {.tokens = 1, .temperature = 0.7, .seed = seed})[0])] +=
         1.0 / kDraws;
   }
   for (int64_t v = 0; v < kVocabulary; ++v) {
@@ -113,7 +123,7 @@ TEST(Generate, TopPKeepsTheSmallestSetThatReachesIt) {
     ASSERT_LT(kept.size(), static_cast<size_t>(kVocabulary));
     std::set<int64_t> seen;
     for (uint64_t seed = 0; seed < 100; ++seed) {
-      seen.insert(generate(*model, kPrompt, {.tokens = 1, .top_p = top_p, .seed = seed})[0]);
+      seen.insert(continued(*model, kPrompt, {.tokens = 1, .top_p = top_p, .seed = seed})[0]);
     }
     EXPECT_TRUE(std::includes(kept.begin(), kept.end(), seen.begin(), seen.end())) << top_p;
     const int64_t likeliest = at::argmax(probability).item<int64_t>();
@@ -124,25 +134,25 @@ TEST(Generate, TopPKeepsTheSmallestSetThatReachesIt) {
 
 TEST(Generate, StopsAfterTheEndToken) {
   const auto model = model_of(small_config(), small_moe());
-  const std::vector<int64_t> endless = generate(*model, kPrompt, {.tokens = 20, .temperature = 2.0, .seed = 3});
+  const std::vector<int64_t> endless = continued(*model, kPrompt, {.tokens = 20, .temperature = 2.0, .seed = 3});
   const int64_t end = endless[5];
   const auto first = std::find(endless.begin(), endless.end(), end);
   const std::vector<int64_t> stopped =
-      generate(*model, kPrompt, {.tokens = 20, .temperature = 2.0, .seed = 3, .end_tokens = {end}});
+      continued(*model, kPrompt, {.tokens = 20, .temperature = 2.0, .seed = 3, .end_tokens = {end}});
   EXPECT_EQ(stopped, std::vector<int64_t>(endless.begin(), first + 1));
 }
 
 TEST(Generate, NothingAskedForAndNothingToContinue) {
   const auto model = model_of(small_config(), small_moe());
-  EXPECT_TRUE(generate(*model, kPrompt, {.tokens = 0}).empty());
-  EXPECT_THROW(generate(*model, {}, {.tokens = 1}), parallel::InternalError);
+  EXPECT_TRUE(continued(*model, kPrompt, {.tokens = 0}).empty());
+  EXPECT_THROW(continued(*model, {}, {.tokens = 1}), parallel::InternalError);
 }
 
 TEST(Generate, GreedyTiesGoToTheSmallerToken) {
   const auto model = model_of(small_config(false), small_moe());
   const at::NoGradGuard no_gradient;
   model->named_parameters()["head.weight"].zero_();
-  EXPECT_EQ(generate(*model, kPrompt, {.tokens = 3, .temperature = 0}), (std::vector<int64_t>{0, 0, 0}));
+  EXPECT_EQ(continued(*model, kPrompt, {.tokens = 3, .temperature = 0}), (std::vector<int64_t>{0, 0, 0}));
 }
 
 TEST(Generate, CapacityDropsNothingInDecoding) {
@@ -150,7 +160,7 @@ TEST(Generate, CapacityDropsNothingInDecoding) {
   bound_experts(bounded, 0.1);
   const auto model = model_of(small_config(), bounded), dropless = model_of(small_config(), small_moe());
   const SamplingOptions greedy{.tokens = 10, .temperature = 0};
-  EXPECT_EQ(generate(*model, kPrompt, greedy), generate(*dropless, kPrompt, greedy));
+  EXPECT_EQ(continued(*model, kPrompt, greedy), continued(*dropless, kPrompt, greedy));
 }
 
 TEST(GenerateFromASource, GreedyEqualsTheArgmaxOfRepeatedFullForwards) {
@@ -168,9 +178,9 @@ TEST(GenerateFromASource, GreedyEqualsTheArgmaxOfRepeatedFullForwards) {
     expected.push_back(at::argmax(model->head().logits(hidden.narrow(0, i, 1))).item<int64_t>());
     said.front().push_back(expected.back());
   }
-  EXPECT_EQ(generate(*model, kPrompt, /*start=*/2, {.tokens = 8, .temperature = 0}), expected);
+  EXPECT_EQ(answered(*model, kPrompt, {.tokens = 8, .temperature = 0}), expected);
   const std::vector<int64_t> ended =
-      generate(*model, kPrompt, 2, {.tokens = 8, .temperature = 0, .end_tokens = {expected[1]}});
+      answered(*model, kPrompt, {.tokens = 8, .temperature = 0, .end_tokens = {expected[1]}});
   EXPECT_LE(ended.size(), 2u);
   EXPECT_EQ(ended.back(), expected[1]);
 }
