@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "parallel/device/accelerator.h"
+
 namespace optim {
 namespace {
 
@@ -44,7 +46,8 @@ UpdateReport Optimizer::step(const std::vector<at::Tensor>& gradients, double no
   ++updates_;
   for (Part& part : parts_) {
     std::vector<at::Tensor> own;
-    for (const size_t i : part.members) own.push_back(config_.offload ? gradients[i].to(at::kCPU) : gradients[i]);
+    for (const size_t i : part.members) own.push_back(gradients[i]);
+    if (config_.offload) own = parallel::fetch(own);
     part.update->step(own, {.learning_rate = learning_rate, .gradient_scale = scale, .number = updates_});
   }
   for (size_t i = 0; i < averages_.size(); ++i) averages_[i].lerp_(masters_.tensors()[i].detach(), 1 - config_.average);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 
 #include "launch/profiles/profile_plan.h"
@@ -32,19 +33,20 @@ void for_each_number(StepModel& model, Action&& action) {
   for (parallel::LayerLoad& layer : model.layers) {
     action(layer.all_to_all_bytes), action(layer.all_gather_bytes), action(layer.reduce_scatter_bytes);
     action(layer.multiply_adds), action(layer.dense_forward_seconds), action(layer.dense_backward_seconds);
+    action(layer.dense_gradient_bytes);  // on a rank without tokens they come up elsewhere
   }
-  action(model.head_forward_seconds), action(model.head_backward_seconds), action(model.contention.compute);
-  action(model.contention.link);
+  action(model.head_forward_seconds), action(model.head_backward_seconds), action(model.head_gradient_bytes);
+  action(model.contention.compute), action(model.contention.link);
 }
 
 /// The slowest rank's, on every rank.
 void agree(StepModel& model, Communicator& group) {
   std::vector<double> numbers;
-  for_each_number(model, [&](double& number) { numbers.push_back(number); });
+  for_each_number(model, [&](auto& number) { numbers.push_back(static_cast<double>(number)); });
   at::Tensor all = at::tensor(numbers, at::kDouble);
   group.all_reduce(all, parallel::ReduceOp::kMax).wait();
   const double* next = all.const_data_ptr<double>();
-  for_each_number(model, [&](double& number) { number = *next++; });
+  for_each_number(model, [&](auto& number) { number = static_cast<std::decay_t<decltype(number)>>(*next++); });
 }
 
 /// Sizes from a 64th of `most` up to it.

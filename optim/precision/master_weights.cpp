@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "parallel/device/accelerator.h"
+
 namespace optim {
 
 MasterWeights::MasterWeights(std::vector<at::Tensor> parameters, bool offload) : parameters_(std::move(parameters)) {
@@ -19,7 +21,7 @@ MasterWeights::MasterWeights(std::vector<at::Tensor> parameters, bool offload) :
 void MasterWeights::publish() {
   if (!copies_) return;
   const at::NoGradGuard no_gradient;
-  for (size_t i = 0; i < parameters_.size(); ++i) parameters_[i].copy_(masters_[i]);
+  for (size_t i = 0; i < parameters_.size(); ++i) parallel::send_into(parameters_[i], masters_[i]);
 }
 
 }  // namespace optim

@@ -15,11 +15,36 @@ void wait_for_device(c10::Device device) {
   if (is_accelerator(device)) current_stream(device).synchronize();
 }
 
+namespace {
+
+/// LibTorch keeps what was given back of it until the copies from it are done.
+at::Tensor pinned(const at::Tensor& like, at::ScalarType type) {
+  return at::empty(like.sizes(), at::TensorOptions(type).pinned_memory(true));
+}
+
+}  // namespace
+
 at::Tensor send(const at::Tensor& host, c10::Device device) {
   if (!host.defined() || !is_accelerator(device)) return host;
-  // LibTorch keeps pinned memory that was given back until the copies from it are done.
-  const at::Tensor pinned = at::empty(host.sizes(), host.options().pinned_memory(true));
-  return pinned.copy_(host).to(device, /*non_blocking=*/true);
+  return pinned(host, host.scalar_type()).copy_(host).to(device, /*non_blocking=*/true);
+}
+
+void send_into(const at::Tensor& to, const at::Tensor& host) {
+  if (to.device() == host.device()) {
+    to.copy_(host);
+    return;
+  }
+  to.copy_(pinned(host, to.scalar_type()).copy_(host), /*non_blocking=*/true);
+}
+
+std::vector<at::Tensor> fetch(const std::vector<at::Tensor>& tensors) {
+  std::vector<at::Tensor> all;
+  for (const at::Tensor& tensor : tensors) {
+    const bool there = is_accelerator(tensor.device());
+    all.push_back(there ? pinned(tensor, tensor.scalar_type()).copy_(tensor, /*non_blocking=*/true) : tensor);
+  }
+  if (!tensors.empty()) wait_for_device(tensors.front().device());
+  return all;
 }
 
 }  // namespace parallel

@@ -1,8 +1,10 @@
 // What is asked of a device that works behind the host: one kind of code for all of them, CUDA's or another.
-// defines: is_accelerator, current_stream, side_stream, wait_for_device, send
+// defines: is_accelerator, current_stream, side_stream, wait_for_device, send, send_into, fetch
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <c10/core/Stream.h>
+
+#include <vector>
 
 namespace parallel {
 
@@ -21,5 +23,11 @@ void wait_for_device(c10::Device device);
 /// `host` on `device`, behind what the current stream holds, by way of pinned memory: the host does not wait. `host`
 /// itself where that is the CPU, or where it is undefined.
 at::Tensor send(const at::Tensor& host, c10::Device device);
+
+/// The same into the elements of `to`, in their type. A copy where both lie on one device.
+void send_into(const at::Tensor& to, const at::Tensor& host);
+
+/// All of them on the host, by way of pinned memory: the host waits once. Themselves where that is where they are.
+std::vector<at::Tensor> fetch(const std::vector<at::Tensor>& tensors);
 
 }  // namespace parallel

@@ -48,7 +48,6 @@ struct ncclComm {
   int rank = 0, size = 1;
   int64_t splits = 0;
   uint64_t phase = 0;                             // arrivals that every rank has made, of steps that were begun
-  uint64_t operations = 0;                        // issued
   c10::StreamId stream = strict::kDefaultStream;  // the last one's
   strict::Slot* slots = nullptr;
   strict::Mail* mails = nullptr;

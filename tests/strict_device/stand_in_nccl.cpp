@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,21 +44,36 @@ struct Issued {
 thread_local int depth = 0;
 thread_local std::vector<Issued> group;
 
-void launch(ncclComm* comm, c10::StreamId stream, std::vector<Operation> operations) {
-  if (std::FILE* file = order_file()) {
-    for (const Operation& operation : operations) {
-      const bool exchanges = operation.kind == Kind::kSend || operation.kind == Kind::kReceive;
-      if (exchanges && &operation != &operations.front()) continue;
-      std::fprintf(file, "%s %d %s\n", comm->name.c_str(), comm->rank,
-                   exchanges ? "exchange" : kNames[static_cast<size_t>(operation.kind)]);
+bool is_exchange(const Operation& operation) {
+  return operation.kind == Kind::kSend || operation.kind == Kind::kReceive;
+}
+
+/// Lines "COMMUNICATOR RANK OPERATION"; of sends and receives "exchange" and the ranks with which.
+void write_order(const ncclComm& comm, const std::vector<Operation>& operations) {
+  std::FILE* file = order_file();
+  if (file == nullptr) return;
+  std::set<int64_t> peers;
+  for (const Operation& operation : operations) {
+    if (is_exchange(operation)) {
+      peers.insert(operation.root);
+    } else {
+      std::fprintf(file, "%s %d %s\n", comm.name.c_str(), comm.rank, kNames[static_cast<size_t>(operation.kind)]);
     }
-    std::fflush(file);
   }
-  ++comm->operations;
+  if (!peers.empty()) {
+    std::fprintf(file, "%s %d exchange", comm.name.c_str(), comm.rank);
+    for (const int64_t peer : peers) std::fprintf(file, " %ld", static_cast<long>(peer));
+    std::fprintf(file, "\n");
+  }
+  std::fflush(file);
+}
+
+void launch(ncclComm* comm, c10::StreamId stream, std::vector<Operation> operations) {
+  write_order(*comm, operations);
   comm->stream = stream;
   std::vector<Operation> exchanged;
   for (const Operation& operation : operations) {
-    if (operation.kind == Kind::kSend || operation.kind == Kind::kReceive) {
+    if (is_exchange(operation)) {
       exchanged.push_back(operation);
     } else {
       strict::issue(stream, strict::collective(comm, operation));

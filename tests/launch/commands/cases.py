@@ -62,9 +62,9 @@ class Bench:
     def run(self, *arguments, folder=None):
         return subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, timeout=HANGS, cwd=folder)
 
-    def run_ranks(self, *arguments, ranks=2):
+    def run_ranks(self, *arguments, ranks=2, **variables):
         """Through the starter, as a user would; a hang ends the test."""
-        environment = dict(os.environ, MOETRAIN_BINARY=str(self.program))
+        environment = dict(os.environ, MOETRAIN_BINARY=str(self.program), **variables)
         return subprocess.run([str(ROOT / "launch/run"), "-n", str(ranks), "--", *map(str, arguments)],
                               capture_output=True, text=True, timeout=HANGS, env=environment)
 
