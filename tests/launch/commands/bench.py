@@ -76,7 +76,8 @@ def layers(bench, recipe):
 
 
 def updates(bench, recipe):
-    words = ["bench", "step", recipe, "--rounds", 3]
+    mixed = ["--set", "moe.layers=odd"]
+    words = ["bench", "step", recipe, *mixed, "--rounds", 3]
     for ranks in (1, 2):
         line, = lines_of(bench, f"step on {ranks} ranks", bench.run_ranks(*words, ranks=ranks))
         bench.check("losses of 5 updates, two before those counted", len(line["losses"]) == 5, line)
@@ -87,7 +88,7 @@ def updates(bench, recipe):
         for phase in ("route", "experts", "attention", "head", "optimizer", "feed_forward"):
             bench.check(f"step: {phase}", line["phases"][phase] > 0, line["phases"])
         bench.check("memory", 0 < line["resident_before_bytes"] < line["resident_most_bytes"], line)
-    trained = bench.run("train", recipe)
+    trained = bench.run("train", recipe, *mixed)
     bench.check("trained", trained.returncode == 0, trained.stderr)
     steps = [json.loads(line) for line in (bench.folder / "run/metrics.jsonl").read_text().splitlines()]
     losses = [step["loss"]["total"] for step in steps if step["event"] == "step"]
