@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "parallel/base/fault.h"
@@ -21,12 +20,6 @@ Middle middle(std::vector<double> values) {
 
 nlohmann::ordered_json to_json(const Middle& middle) {
   return {{"median", middle.value}, {"low", middle.low}, {"high", middle.high}};
-}
-
-double processor_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 void Rounds::add(double seconds, double processor, int64_t faults,

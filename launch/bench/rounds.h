@@ -1,5 +1,5 @@
 // Rounds of something, timed, and what they say.
-// defines: Middle, middle, Rounds, processor_seconds, to_json
+// defines: Middle, middle, Rounds, to_json
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "parallel/base/processor_time.h"
 #include "parallel/memory/kept_memory.h"
 #include "parallel/phases/phase.h"
 
@@ -20,9 +21,6 @@ struct Middle {
 Middle middle(std::vector<double> values);
 nlohmann::ordered_json to_json(const Middle& middle);
 
-/// [s] that all threads of this process have computed.
-double processor_seconds();
-
 /// Rounds of one thing on this rank. Seconds of the processor are what a busy machine does not change; threads that
 /// wait for each other compute too.
 class Rounds {
@@ -31,12 +29,13 @@ class Rounds {
   template <class Action>
   void time(Action&& action, bool counts) {
     const int64_t faults = parallel::page_faults();
-    const double processor = processor_seconds();
+    const double processor = parallel::processor_seconds();
     parallel::PhaseClock phases;
     const auto begin = std::chrono::steady_clock::now();
     action();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (counts) add(seconds, processor_seconds() - processor, parallel::page_faults() - faults, phases.take());
+    if (counts)
+      add(seconds, parallel::processor_seconds() - processor, parallel::page_faults() - faults, phases.take());
   }
 
   const std::vector<double>& seconds() const { return seconds_; }

@@ -1,13 +1,14 @@
 #include "moetrain/products/product_rule.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <utility>
 
-#include "parallel/base/moment.h"
+#include "parallel/base/processor_time.h"
 #include "parallel/links/line_fit.h"
 
 namespace moetrain {
@@ -22,6 +23,13 @@ ProductRule& in_use() {
 double apart(int64_t a, int64_t b) {
   return std::abs(
       std::log(static_cast<double>(std::max<int64_t>(1, a)) / static_cast<double>(std::max<int64_t>(1, b))));
+}
+
+/// [s] Of one thread what other processes on its core do not lengthen; several wait for each other, which counts as
+/// work.
+double fair_now() {
+  if (at::get_num_threads() == 1) return parallel::processor_seconds();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 /// Operands of the largest round, of which each takes its rows.
@@ -80,9 +88,9 @@ TimedWays time_ways(const GroupedShape& shape, int64_t experts, const std::vecto
         std::max<int64_t>(1, shape.rows - static_cast<int64_t>(round) % std::max<int64_t>(1, shape.rows / 8));
     const std::vector<Product> products = operands.products(rows);
     for (size_t i = 0; i < ways.size(); ++i) {
-      const auto begin = std::chrono::steady_clock::now();
+      const double begin = fair_now();
       multiply_all(products, ways[i]);
-      const double taken = parallel::seconds_between(begin, std::chrono::steady_clock::now());
+      const double taken = fair_now() - begin;
       spent += taken;
       if (round > 0) of_way[i].push_back(taken * static_cast<double>(shape.rows) / static_cast<double>(rows));
     }

@@ -8,10 +8,10 @@ MODES = ["eager", "grouped_mm"]  # of transformers' own layer
 
 def dense(tensors, activation, top_k):
     """Output and gradients in float64, of every token and expert at once: nothing of anybody's dispatch."""
-    x = tensors["input"].double().requires_grad_()
-    router = tensors["weight.router.weight"].double().requires_grad_()
+    x = tensors["input"].double().clone().requires_grad_()
+    router = tensors["weight.router.weight"].double().clone().requires_grad_()
     names = ["gate", "up", "down"] if activation == "swiglu" else ["up", "down"]
-    weights = {name: tensors[f"weight.experts.{name}"].double().requires_grad_() for name in names}
+    weights = {name: tensors[f"weight.experts.{name}"].double().clone().requires_grad_() for name in names}
     score = torch.softmax(x @ router.T, dim=1)
     chosen = tensors["chosen"]
     gate = score.gather(1, chosen)
@@ -52,7 +52,7 @@ class Transformers:
             gate, up = tensors["weight.experts.gate"], tensors["weight.experts.up"]
             weights["experts.gate_up_proj"].copy_(torch.cat([gate, up], 2).transpose(1, 2))
             weights["experts.down_proj"].copy_(tensors["weight.experts.down"].transpose(1, 2))
-        self.x = tensors["input"].float().unsqueeze(0).requires_grad_()
+        self.x = tensors["input"].float().unsqueeze(0).clone().requires_grad_()
         self.gradient = tensors["output_gradient"].float().unsqueeze(0)
 
     def take(self, mode):
