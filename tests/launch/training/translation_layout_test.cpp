@@ -203,7 +203,7 @@ TEST(DirectionTasks, AreOfEverySentenceOnAnyNumberOfRanks) {
       of_first += different.contains(0) && different.size() == 1;
     }
     EXPECT_EQ(mixed > 0, std::string(each) == "sequence") << each;
-    if (std::string(sampling) == "round_robin") EXPECT_EQ(of_first, 6);
+    EXPECT_TRUE(std::string(sampling) != "round_robin" || of_first == 6) << of_first;
   }
   recipe.tasks.names = "de-en";
   EXPECT_THROW(launch::make_training_batches(mixture, recipe, {0, 1}), parallel::UserError);  // en-de is read too
