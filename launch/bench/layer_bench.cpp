@@ -84,7 +84,11 @@ class LayerOnTokens {
                                         .global_tokens = work.tokens.world,
                                         .training = true,
                                         .first_token = own.begin,
-                                        .draws = {static_cast<uint64_t>(recipe.run.seed), 0}});
+                                        .draws = {static_cast<uint64_t>(recipe.run.seed), 0},
+                                        .global_sequences = work.tokens.sequences,
+                                        .sequence_T = at::arange(own.begin, own.begin + own.count, at::kLong)
+                                                          .floor_divide(work.tokens.length),
+                                        .longest = work.tokens.length});
     const auto options = layer_->parameters().front().options().requires_grad(false);
     const auto drawn = [&](const char* purpose) {
       const int64_t width = recipe.model.width;

@@ -34,7 +34,8 @@ class Rounds {
     const auto begin = std::chrono::steady_clock::now();
     action();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (counts) add(seconds, parallel::processor_seconds() - processor, parallel::page_faults() - faults, phases.take());
+    if (counts)
+      add(seconds, parallel::processor_seconds() - processor, parallel::page_faults() - faults, phases.take());
   }
 
   const std::vector<double>& seconds() const { return seconds_; }

@@ -5,6 +5,7 @@
 #include "launch/models/model_builder.h"
 #include "launch/ranks/description.h"
 #include "launch/ranks/mesh_notes.h"
+#include "launch/ranks/processor.h"
 #include "launch/runs/build_id.h"
 #include "launch/runs/clock.h"
 #include "launch/training/trainer.h"
@@ -50,6 +51,7 @@ void Trainer::announce(bool resumed) {
                                  ", on ", recipe().run.device, "; ", length_, " updates of ",
                                  setup_->scale.tokens_per_update, " tokens; ", setup_->scale.tokens_per_epoch,
                                  " tokens an epoch"));
+  if (const std::string slow = slow_precision(recipe().run); !slow.empty()) progress_.say(slow);
   announce_data();
   if (metrics_) write_start(resumed);
 }

@@ -25,7 +25,8 @@ double apart(int64_t a, int64_t b) {
       std::log(static_cast<double>(std::max<int64_t>(1, a)) / static_cast<double>(std::max<int64_t>(1, b))));
 }
 
-/// [s] Of one thread what other processes on its core do not lengthen; several wait for each other, which counts as work.
+/// [s] Of one thread what other processes on its core do not lengthen; several wait for each other, which counts as
+/// work.
 double fair_now() {
   if (at::get_num_threads() == 1) return parallel::processor_seconds();
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

@@ -69,6 +69,8 @@ Opened open_part(const PartArguments& arguments, const World& world, const std::
     opened.device = open_device(opened.recipe.run.device, *world);
     use_processor(opened.recipe.run);
   });
+  const std::string slow = slow_precision(opened.recipe.run);
+  if (world->rank() == 0 && !slow.empty()) std::fprintf(stderr, "moetrain: %s\n", slow.c_str());
   opened.groups = make_groups(world, opened.device, opened.recipe.run.checks, opened.recipe.mesh);
   return opened;
 }

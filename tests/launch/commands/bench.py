@@ -142,6 +142,17 @@ def refuses_parts(bench, recipe):
     bench.check_refused("tensors over the recipe", bench.run("bench", "layer", recipe, "--tensors", recipe), "--tensors")
 
 
+def warns(bench, recipe):
+    """Where bf16 is emulated (oneDNN told to know AVX2 alone stands in for such a processor)."""
+    words = ["env", "ONEDNN_MAX_CPU_ISA=AVX2", str(bench.program), "bench", "layer", str(recipe), "--set", "run.precision=bf16", "--rounds",
+             "1", "--no-limit"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    bench.check("bf16 that is emulated", done.returncode == 0 and "times the time of float32" in done.stderr, done.stderr)
+    for precision in ("float32", "float64"):
+        done = bench.run("bench", "layer", recipe, "--set", f"run.precision={precision}", "--rounds", 1, "--no-limit")
+        bench.check(f"nothing to say of {precision}", done.returncode == 0 and not done.stderr, done.stderr)
+
+
 def bench_without_openblas(bench, recipe):
     words = ["env", "MOETRAIN_OPENBLAS=/nowhere/libopenblas.so.0", str(bench.program), "bench", "layer", str(recipe), "--set",
              "run.matrix_products=openblas"]
@@ -167,6 +178,7 @@ def body(bench):
     products(bench, recipe)
     measured(bench)
     refuses_parts(bench, recipe)
+    warns(bench, recipe)
 
 
 cases.main(body)
