@@ -80,15 +80,15 @@ class LayerOnTokens {
     parallel::check_internal(layer_ != nullptr, "a model without the layer that its plan has");
     const int64_t rank = groups.tokens->rank(), ranks = groups.tokens->size();
     const parallel::EvenPart own = parallel::even_part(work.tokens.world, rank, ranks);
-    scope_.emplace(moetrain::BatchScope{.group = *groups.tokens,
-                                        .global_tokens = work.tokens.world,
-                                        .training = true,
-                                        .first_token = own.begin,
-                                        .draws = {static_cast<uint64_t>(recipe.run.seed), 0},
-                                        .global_sequences = work.tokens.sequences,
-                                        .sequence_T = at::arange(own.begin, own.begin + own.count, at::kLong)
-                                                          .floor_divide(work.tokens.length),
-                                        .longest = work.tokens.length});
+    scope_.emplace(moetrain::BatchScope{
+        .group = *groups.tokens,
+        .global_tokens = work.tokens.world,
+        .training = true,
+        .first_token = own.begin,
+        .draws = {static_cast<uint64_t>(recipe.run.seed), 0},
+        .global_sequences = work.tokens.sequences,
+        .sequence_T = at::arange(own.begin, own.begin + own.count, at::kLong).floor_divide(work.tokens.length),
+        .longest = work.tokens.length});
     const auto options = layer_->parameters().front().options().requires_grad(false);
     const auto drawn = [&](const char* purpose) {
       const int64_t width = recipe.model.width;
