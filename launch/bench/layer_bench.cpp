@@ -82,15 +82,15 @@ class LayerOnTokens {
     parallel::check_internal(layer_ != nullptr, "a model without the layer that its plan has");
     const int64_t rank = groups.tokens->rank(), ranks = groups.tokens->size();
     const parallel::EvenPart own = parallel::even_part(work.tokens.world, rank, ranks);
-    scope_.emplace(moetrain::BatchScope{.group = *groups.tokens,
-                                        .global_tokens = work.tokens.world,
-                                        .training = true,
-                                        .first_token = own.begin,
-                                        .draws = {static_cast<uint64_t>(recipe.run.seed), 0},
-                                        .global_sequences = work.tokens.sequences,
-                                        .sequence_T = at::arange(own.begin, own.begin + own.count, at::kLong)
-                                                          .floor_divide(work.tokens.length),
-                                        .longest = work.tokens.length});
+    scope_.emplace(moetrain::BatchScope{
+        .group = *groups.tokens,
+        .global_tokens = work.tokens.world,
+        .training = true,
+        .first_token = own.begin,
+        .draws = {static_cast<uint64_t>(recipe.run.seed), 0},
+        .global_sequences = work.tokens.sequences,
+        .sequence_T = at::arange(own.begin, own.begin + own.count, at::kLong).floor_divide(work.tokens.length),
+        .longest = work.tokens.length});
     const auto options = layer_->parameters().front().options().requires_grad(false);
     const auto drawn = [&](const char* purpose) {
       const int64_t width = recipe.model.width;
@@ -157,6 +157,7 @@ void write_tensors(const std::filesystem::path& path, const std::vector<std::pai
 }
 
 struct LoadRounds {
+  parallel::Enum<Load> load;
   Rounds rounds;
   ProductList products;
   std::optional<ProductLimit> limit;
@@ -168,6 +169,29 @@ double slowest(double own, const Groups& groups) {
   at::Tensor value = at::full({1}, own, at::kDouble);
   groups.control->all_reduce(value, parallel::ReduceOp::kMax).wait();
   return value.item<double>();
+}
+
+/// first: the load that this one is held against; null: it is that one. Collective.
+void add_results(nlohmann::ordered_json& line, const LoadRounds& own, const LoadRounds* first, const Groups& groups) {
+  line.update(own.rounds.to_json());
+  line["forward_seconds"] = to_json(middle(own.forwards));
+  line["seconds_of_slowest_rank"] = slowest(middle(own.rounds.seconds()).value, groups);
+  line["product_flops"] = flops(own.products);
+  if (first != nullptr) {
+    const std::vector<double>& taken = own.rounds.processor();
+    const bool bursts = own.load == Load::kBurst && std::ssize(taken) >= kBurstEvery;
+    std::vector<double> ratios;  // of bursts where there are some, for the rest is as the even load
+    for (size_t round = 0; round < taken.size(); ++round) {
+      if (!bursts || is_burst(static_cast<int64_t>(round)))
+        ratios.push_back(taken[round] / first->rounds.processor()[round]);
+    }
+    line["of_first"] = to_json(middle(ratios));
+  }
+  if (!own.limit) return;
+  line["products_alone"] = to_json(middle(own.limits));
+  line["share_of_products"] = to_json(middle(own.shares));
+  line["processor_share_of_products"] = to_json(middle(own.processor_shares));
+  line["fastest_ways"] = own.limit->ways();
 }
 
 }  // namespace
@@ -201,6 +225,7 @@ std::vector<nlohmann::ordered_json> bench_layer(const Recipe& recipe, const Grou
   std::vector<LoadRounds> of_load(options.loads.size());
   const auto limits = options.limit && !parallel::is_accelerator(device);
   for (size_t i = 0; i < of_load.size(); ++i) {
+    of_load[i].load = options.loads[i];
     const auto forced = forced_choices(options.loads[i], shape, 0);
     of_load[i].products = recorded_products([&] {
       const moetrain::MixedTokens mixed = layer.pass(forced);
@@ -227,37 +252,18 @@ std::vector<nlohmann::ordered_json> bench_layer(const Recipe& recipe, const Grou
 
   std::vector<nlohmann::ordered_json> lines;
   for (size_t i = 0; i < of_load.size(); ++i) {
-    const LoadRounds& own = of_load[i];
-    const moetrain::MoeConfig& moe = planned->moe;
     nlohmann::ordered_json line{{"bench", "layer"},
                                 {"load", options.loads[i].name()},
                                 {"tokens", shape.tokens},
                                 {"width", recipe.model.width},
-                                {"hidden", moe.hidden},
-                                {"experts", moe.experts},
-                                {"top_k", moe.top_k},
+                                {"hidden", planned->moe.hidden},
+                                {"experts", shape.experts},
+                                {"top_k", shape.top_k},
                                 {"activation", recipe.model.activation.name()},
                                 {"precision", recipe.run.precision.name()},
                                 {"threads", recipe.run.threads},
                                 {"ranks", ranks}};
-    line.update(own.rounds.to_json());
-    line["forward_seconds"] = to_json(middle(own.forwards));
-    line["seconds_of_slowest_rank"] = slowest(middle(own.rounds.seconds()).value, groups);
-    line["product_flops"] = flops(own.products);
-    if (i > 0) {
-      std::vector<double> ratios;  // of bursts where there are some, for the rest is as the even load
-      const bool bursts = options.loads[i] == Load::kBurst && options.rounds >= kBurstEvery;
-      for (size_t round = 0; round < own.rounds.seconds().size(); ++round)
-        if (!bursts || is_burst(static_cast<int64_t>(round)))
-          ratios.push_back(own.rounds.processor()[round] / of_load[0].rounds.processor()[round]);
-      line["of_first"] = to_json(middle(ratios));
-    }
-    if (own.limit) {
-      line["products_alone"] = to_json(middle(own.limits));
-      line["share_of_products"] = to_json(middle(own.shares));
-      line["processor_share_of_products"] = to_json(middle(own.processor_shares));
-      line["fastest_ways"] = own.limit->ways();
-    }
+    add_results(line, of_load[i], i > 0 ? &of_load[0] : nullptr, groups);
     lines.push_back(std::move(line));
   }
   return lines;
