@@ -108,8 +108,9 @@ class StageCounter {
         std::llround(most_experts(recipe_, layer) * static_cast<double>(layer.kinds.ffn)) * layer.expert.parameters;
     stage.weights = 2 * experts * b_ + 2 * D_ * kv * b_;
     stage.in_forward = ((alone ? 1 : 3) * N * std::max(A, D_) + 2 * G * seen + T * K * A) * b_;
-    // Attention, and before and after it rows on their way: not at once.
-    stage.in_backward = (4 * G * seen + 2 * G * kv) * b_;
+    // Attention, and before and after it rows on their way: not at once. Rotation has a copy of its own.
+    const bool turned = recipe_.model.attending.positions == moetrain::Positions::kRotary;
+    stage.in_backward = ((turned ? 4 : 3) * G * seen + 2 * G * kv) * b_;
     add_products(stage, tokens, heads);
     const int64_t rows = ((alone ? 1 : 3) * N + R) * std::max(A, D_) * b_;
     stage.in_backward = grads_of_input(tokens) + experts * b_ + std::max(stage.in_backward, rows);
@@ -146,8 +147,8 @@ class StageCounter {
     return (tokens.own + (t_ > 1 ? tokens.group : 0)) * D_ * b_;
   }
 
-  /// What a norm keeps: its input, in at least float32; RMSNorm also its output before the weight; and the output,
-  /// which the layer behind multiplies, of all the group's tokens where it gathers them.
+  /// What a norm keeps: its input, in at least float32; RMSNorm of LibTorch also its output before the weight; the
+  /// output, which the layer behind multiplies, of all the group's tokens where it gathers them.
   int64_t normed(const TokenCount& tokens, bool gathers) const {
     const int64_t T = tokens.own, out = gathers ? tokens.group : T;
     if (recipe_.model.norm == moetrain::NormKind::kLayer) return (T * D_ + out * D_) * b_ + 2 * T * w_;
