@@ -14,11 +14,12 @@ target_include_directories(moetrain_torch SYSTEM INTERFACE
 target_link_libraries(moetrain_torch INTERFACE ${MOETRAIN_TORCH}/lib/libtorch_cpu.so ${MOETRAIN_TORCH}/lib/libc10.so)
 set(MOETRAIN_RPATH ${MOETRAIN_TORCH}/lib)
 # Our own loops run on LibTorch's threads: its OpenMP runtime where it brings one, or there would be two.
-file(GLOB OPENMP_LIBRARY ${MOETRAIN_TORCH}/lib/libgomp*.so* ${WHEELS}/torch.libs/libgomp*.so*)
-if(NOT OPENMP_LIBRARY)
+file(GLOB BUNDLED_OPENMP ${MOETRAIN_TORCH}/lib/libgomp*.so* ${WHEELS}/torch.libs/libgomp*.so*)
+if(BUNDLED_OPENMP)
+  list(GET BUNDLED_OPENMP 0 OPENMP_LIBRARY)
+else()
   find_library(OPENMP_LIBRARY NAMES gomp libgomp.so.1 REQUIRED)
 endif()
-list(GET OPENMP_LIBRARY 0 OPENMP_LIBRARY)
 add_library(moetrain_openmp INTERFACE IMPORTED GLOBAL)
 target_link_libraries(moetrain_openmp INTERFACE ${OPENMP_LIBRARY})
 

@@ -122,8 +122,9 @@ class StageCounter {
         std::llround(most_experts(recipe_, layer) * static_cast<double>(layer.kinds.ffn)) * layer.expert.parameters;
     stage.weights = 2 * experts * b_ + 2 * D_ * kv * b_;
     stage.in_forward = ((alone ? 1 : 3) * N * std::max(A, D_) + 2 * G * seen + T * K * A) * b_;
-    // Attention, and before and after it rows on their way: not at once.
-    stage.in_backward = (4 * G * seen + 2 * G * kv) * b_;
+    // Attention, and before and after it rows on their way: not at once. Rotation has a copy of its own.
+    const bool turned = recipe_.model.attending.positions == moetrain::Positions::kRotary;
+    stage.in_backward = ((turned ? 4 : 3) * G * seen + 2 * G * kv) * b_;
     add_products(stage, tokens, heads);
     const int64_t rows = ((alone ? 1 : 3) * N + R) * std::max(A, D_) * b_;
     stage.in_backward = grads_of_input(tokens) + experts * b_ + std::max(stage.in_backward, rows);
@@ -140,8 +141,10 @@ class StageCounter {
     stage.kept += P * G * D_ * b_ + table * b_;
     const bool cpu = recipe_.run.device == Device::kCpu;
     const int64_t chunk = std::min(G, moetrain::OutputHead::tokens_of_chunk(cpu, V * P));
+    const bool in_place = cpu && P == 1 && work_.objective.head_tables == 0;
     const int64_t tables =
-        (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 && shared ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
+        in_place ? 1 + (low ? 1 : 0)
+                 : (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 && shared ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
     stage.head_chunk = chunk * (V * tables * w_ + 2 * D_ * b_);
     stage.in_forward = stage.head_chunk + (low ? table * w_ : 0);
     stage.in_backward = P * G * D_ * b_ + table * b_;
@@ -158,13 +161,17 @@ class StageCounter {
     return (tokens.own + (t_ > 1 ? tokens.group : 0)) * D_ * b_;
   }
 
-  /// What a norm keeps: its input, in at least float32; RMSNorm also its output before the weight; and the output,
-  /// which the layer behind multiplies, of all the group's tokens where it gathers them.
+  /// What a norm keeps: its input, in at least float32; RMSNorm of LibTorch also its output before the weight; the
+  /// output, which the layer behind multiplies, of all the group's tokens where it gathers them.
   int64_t normed(const TokenCount& tokens, bool gathers) const {
     const int64_t T = tokens.own, out = gathers ? tokens.group : T;
     if (recipe_.model.norm == moetrain::NormKind::kLayer) return (T * D_ + out * D_) * b_ + 2 * T * w_;
-    return T * D_ * (w_ + b_) + T * w_ + out * D_ * b_;
+    const int64_t scaled = fused() ? 0 : T * D_ * w_;  // before the weight, in the wide type
+    return scaled + T * D_ * b_ + T * w_ + out * D_ * b_;
   }
+
+  /// Whether norm, attention and loss are moetrain/fused's.
+  bool fused() const { return recipe_.run.device == Device::kCpu && b_ == w_; }
 
   /// Of the keys of one rank; repeated where a tensor group has more ranks than there are key/value heads.
   int64_t kv_width() const {
@@ -177,7 +184,8 @@ class StageCounter {
   void add_products(Stage& stage, const TokenCount& tokens, int64_t heads) const {
     const moetrain::AttentionConfig& attention = recipe_.model.attending;
     const bool sticks = attention.weights == moetrain::AttentionWeights::kStickBreaking;
-    if (!sticks && !attention.sinks && attention.positions != moetrain::Positions::kRelative) return;
+    const bool sinks = attention.sinks && !fused();
+    if (!sticks && !sinks && attention.positions != moetrain::Positions::kRelative) return;
     const int64_t products = tokens.group * tokens.length * heads;
     stage.kept += products * ((sticks ? 2 : 1) * w_ + (b_ < w_ ? b_ : 0));
     stage.in_forward += 2 * products * w_;

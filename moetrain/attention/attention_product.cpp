@@ -5,15 +5,19 @@
 #include <limits>
 
 #include "moetrain/attention/stick_breaking.h"
+#include "moetrain/fused/attention.h"
 #include "parallel/device/accelerator.h"
 
 namespace moetrain {
 
 at::Tensor AttentionProduct::of(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
                                 const AttentionMask& mask) const {
-  if (sinks_H.defined() || mask.bias_1HLK.defined() || weights != AttentionWeights::kSoftmax) {
-    return written_out(query_SHLd, key_SGLd, value_SGLd, mask);
+  const bool plain = !mask.bias_1HLK.defined() && weights == AttentionWeights::kSoftmax;
+  if (plain && has_attention(query_SHLd, key_SGLd, value_SGLd)) {
+    return softmax_attention(query_SHLd, key_SGLd, value_SGLd,
+                             {.seen = mask.seen, .causal = mask.causal, .scale = scale, .sinks_H = sinks_H});
   }
+  if (!plain || sinks_H.defined()) return written_out(query_SHLd, key_SGLd, value_SGLd, mask);
   const int64_t shared = query_SHLd.size(1) / key_SGLd.size(1);
   // LibTorch's float32 kernel for GPUs knows no shared heads, and what it falls back to keeps the scores.
   if (shared > 1 && parallel::is_accelerator(query_SHLd.device()) && query_SHLd.scalar_type() == at::kFloat) {
@@ -23,7 +27,7 @@ at::Tensor AttentionProduct::of(const at::Tensor& query_SHLd, const at::Tensor& 
                                           scale, /*enable_gqa=*/shared > 1);
 }
 
-// The fused product has no place for a logit without a key, nor a gradient for what is added to logits. Softmax in at
+// LibTorch's product has no place for a logit without a key, nor a gradient for what is added to logits. Softmax in at
 // least float32, as it has.
 at::Tensor AttentionProduct::written_out(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd,
                                          const at::Tensor& value_SGLd, const AttentionMask& mask) const {

@@ -17,8 +17,9 @@ struct AttentionMask {
 };
 
 /// softmax(q k^T scale) v, or what else AttentionConfig::weights says in place of the softmax; H / G query heads share
-/// a key/value head, one after another. LibTorch's fused scaled_dot_product_attention, without dropout; with sinks, a
-/// bias or other weights than softmax's, written out.
+/// a key/value head, one after another. On the processor softmax_attention; elsewhere LibTorch's
+/// scaled_dot_product_attention, without dropout, and with sinks written out. With a bias or other weights than
+/// softmax's always written out.
 struct AttentionProduct {
   double scale = 1;
   AttentionWeights weights = AttentionWeights::kSoftmax;

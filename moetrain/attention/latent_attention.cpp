@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "moetrain/attention/attention_product.h"
 #include "moetrain/layers/no_tokens.h"
 #include "parallel/base/fault.h"
 
@@ -93,8 +94,8 @@ at::Tensor LatentAttention::forward(const at::Tensor& input_TD, const Sequences&
   std::optional<at::Tensor> seen;
   if (past > 0 && !cache->uniform()) seen = cache->seen_S11L(/*window=*/0);
   if (!shape_.causal && !sequences.uniform()) seen = sequences.there_SL().unsqueeze(1).unsqueeze(1);
-  const at::Tensor mixed_SHLd = at::scaled_dot_product_attention(query_SHLd, key_SHLd, value_SHLd, seen,
-                                                                 /*dropout_p=*/0.0, shape_.causal && past == 0, scale_);
+  const at::Tensor mixed_SHLd =
+      AttentionProduct{.scale = scale_}.of(query_SHLd, key_SHLd, value_SHLd, {seen, shape_.causal && past == 0});
   return output_->with_bias(parts.sum(output_->forward(merge_heads(mixed_SHLd, sequences), draws)));
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/Dispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "moetrain/fused/head_rows.h"
 #include "parallel/kernels/host_tensor.h"
 #include "parallel/kernels/rotation.h"
 
@@ -15,11 +16,6 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 enum class Turn { kForward, kBack };
-
-template <class Scalar>
-parallel::HeadRows<Scalar> rows_of(Scalar* data, const at::Tensor& x_SHLd) {
-  return {.data = data, .by_sequence = x_SHLd.stride(0), .by_head = x_SHLd.stride(1), .by_position = x_SHLd.stride(2)};
-}
 
 /// Of tensors for which there are loops.
 class RotationFunction : public torch::autograd::Function<RotationFunction> {
@@ -56,9 +52,9 @@ class RotationFunction : public torch::autograd::Function<RotationFunction> {
                                       .neighbours = neighbours,
                                       .back = way == Turn::kBack};
     AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "rotate_pairs", [&] {
-      parallel::rotate_pairs(rotation, rows_of(from.const_data_ptr<scalar_t>(), from),
+      parallel::rotate_pairs(rotation, head_rows(from.const_data_ptr<scalar_t>(), from),
                              cos_Lh.const_data_ptr<scalar_t>(), sin_Lh.const_data_ptr<scalar_t>(),
-                             rows_of(out_SHLd.mutable_data_ptr<scalar_t>(), out_SHLd));
+                             head_rows(out_SHLd.mutable_data_ptr<scalar_t>(), out_SHLd));
     });
   }
 };

@@ -42,10 +42,17 @@ struct ChunkLoss {
 /// logits_CW: of each pass, in at least float32; may be overwritten.
 using ChunkFunction = std::function<ChunkLoss(std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient)>;
 
-std::vector<at::Tensor> log_softmax(const std::vector<at::Tensor>& logits_CW, const Vocabulary& vocabulary) {
-  std::vector<at::Tensor> log_p_CW;
-  for (const at::Tensor& pass : logits_CW) log_p_CW.push_back(vocabulary.log_softmax(pass));
-  return log_p_CW;
+/// Each pass's logits become log p; on the processor in their place.
+void to_log_p(std::vector<at::Tensor>& logits_CW, const Vocabulary& vocabulary) {
+  for (at::Tensor& pass : logits_CW) {
+    if (!pass.is_cpu()) {
+      pass = vocabulary.log_softmax(pass);
+    } else if (vocabulary.ranks() == 1) {
+      at::log_softmax_out(pass, pass, 1);
+    } else {
+      pass.copy_(vocabulary.log_softmax(pass));
+    }
+  }
 }
 
 /// [C], over the whole vocabulary
@@ -94,7 +101,8 @@ ChunkLoss cross_entropy_of(std::vector<at::Tensor>& logits_CW, const Chunk& chun
     if (!gradient) loss.correct_C = correct_C;
     return loss;
   }
-  std::vector<at::Tensor> log_p_CW = log_softmax(logits_CW, chunk.vocabulary);
+  to_log_p(logits_CW, chunk.vocabulary);
+  const std::vector<at::Tensor>& log_p_CW = logits_CW;
   add_cross_entropy(log_p_CW[0], chunk, loss);
   if (!gradient) {
     loss.correct_C = loss.nll_C <= -chunk.vocabulary.largest(log_p_CW[0]).squeeze(1);
@@ -109,8 +117,9 @@ ChunkLoss cross_entropy_of(std::vector<at::Tensor>& logits_CW, const Chunk& chun
 /// With D = log p - log q, the gradient of the symmetric KL is (p (D - KL(p||q)) + p - q) / 2 for p's logits, and the
 /// same with p and q exchanged for q's. Here summed up with the cross-entropy's p, so that each is made in few sweeps
 /// over the vocabulary.
-ChunkLoss two_pass_of(const std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient, double alpha) {
-  std::vector<at::Tensor> log_p_CW = log_softmax(logits_CW, chunk.vocabulary);
+ChunkLoss two_pass_of(std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient, double alpha) {
+  to_log_p(logits_CW, chunk.vocabulary);
+  const std::vector<at::Tensor>& log_p_CW = logits_CW;
   ChunkLoss loss;
   for (const at::Tensor& pass : log_p_CW) add_cross_entropy(pass, chunk, loss);
   loss.nll_C = loss.nll_C * 0.5;
@@ -129,9 +138,10 @@ ChunkLoss two_pass_of(const std::vector<at::Tensor>& logits_CW, const Chunk& chu
   return loss;
 }
 
-ChunkLoss distillation_of(const std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient,
+ChunkLoss distillation_of(std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient,
                           const OutputHead::Teacher& teacher) {
-  std::vector<at::Tensor> log_p_CW = log_softmax(logits_CW, chunk.vocabulary);
+  to_log_p(logits_CW, chunk.vocabulary);
+  const std::vector<at::Tensor>& log_p_CW = logits_CW;
   const double temperature = teacher.temperature;
   const at::Tensor hidden = teacher.hidden_GD.narrow(0, chunk.begin, chunk.column_C1.size(0));
   const at::Tensor wanted_CW =
@@ -171,9 +181,11 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
       if (of_weight) grad_weight_WD = at::empty(weight_WD.sizes(), options);
       if (of_weight && tokens == 0) grad_weight_WD.zero_();
     }
-    // One for all chunks: what is made of them is made in place.
-    const at::Tensor logits_PSW =
-        at::empty({passes, std::min(size, tokens), weight_WD.size(0)}, hidden_PGD.options().requires_grad(false));
+    // One for all chunks, on the processor: what is made of logits is made in their place.
+    at::Tensor logits_PSW;
+    if (hidden_PGD.is_cpu()) {
+      logits_PSW = at::empty({passes, std::min(size, tokens), weight_WD.size(0)}, hidden_PGD.options());
+    }
     for (int64_t begin = 0; begin < tokens; begin += size) {
       const int64_t count = std::min(size, tokens - begin);
       const at::Tensor hidden_PCD = hidden_PGD.narrow(1, begin, count);
@@ -184,8 +196,10 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
                         targets.label_smoothing};
       std::vector<at::Tensor> logits_CW;
       for (int64_t p = 0; p < passes; ++p) {
-        at::Tensor place_CW = logits_PSW[p].narrow(0, 0, count);
-        logits_CW.push_back(at::mm_out(place_CW, hidden_PCD[p], weight_WD.t()).to(wide));
+        at::Tensor place_CW = logits_PSW.defined() ? logits_PSW[p].narrow(0, 0, count) : at::Tensor();
+        const at::Tensor logits = place_CW.defined() ? at::mm_out(place_CW, hidden_PCD[p], weight_WD.t())
+                                                     : at::linear(hidden_PCD[p], weight_WD);
+        logits_CW.push_back(logits.to(wide));
       }
       ChunkLoss loss = function(logits_CW, chunk, with_gradient);
       const at::Tensor unseen = ignored.squeeze(1);
@@ -301,7 +315,7 @@ HeadLoss OutputHead::two_pass(const at::Tensor& hidden_p_TD, const at::Tensor& h
                               double alpha) const {
   const parallel::Phase phase(parallel::PhaseName::kHead);
   return loss_of({hidden_p_TD, hidden_q_TD}, weight_WD_, vocabulary_, own(targets),
-                 [alpha](const std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient) {
+                 [alpha](std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient) {
                    return two_pass_of(logits_CW, chunk, gradient, alpha);
                  });
 }
@@ -312,7 +326,7 @@ HeadLoss OutputHead::distillation(const at::Tensor& hidden_TD, const Teacher& gi
   Teacher teacher = given;
   teacher.hidden_GD = own(given.hidden_GD);
   return loss_of({hidden_TD}, weight_WD_, vocabulary_, own(targets),
-                 [&teacher](const std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient) {
+                 [&teacher](std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient) {
                    const at::NoGradGuard no_gradient;
                    return distillation_of(logits_CW, chunk, gradient, teacher);
                  });

@@ -35,6 +35,7 @@ GradientBucket::GradientBucket(std::vector<at::Tensor> parameters, std::shared_p
     parameters_flat_ = at::empty({elements_}, parameters_.front().options().requires_grad(false));
   }
   for (size_t k = 0; k < parameters_.size(); ++k) place_parameter(k);
+  awaited_.assign(parameters_.size(), false);
 }
 
 at::Tensor GradientBucket::zeros(int64_t elements) const {
@@ -53,24 +54,45 @@ void GradientBucket::place_parameter(size_t k) {
     place.copy_(parameter.detach());
     parameter.set_data(place);
   }
-  // Where dtypes agree autograd adds straight into the bucket.
-  if (flat_.defined() && parameter.scalar_type() == flat_.scalar_type()) {
-    parameter.mutable_grad() = flat_.narrow(0, offset, count).view(parameter.sizes());
-  }
+  if (flat_.defined()) add_in_place(k);
 }
 
+/// Where dtypes agree autograd adds straight into the bucket.
+void GradientBucket::add_in_place(size_t k) {
+  at::Tensor& parameter = parameters_[k];
+  if (parameter.scalar_type() != flat_.scalar_type()) return;
+  parameter.mutable_grad() = flat_.narrow(0, places_[k].begin, places_[k].count).view(parameter.sizes());
+}
+
+// The first gradient of a round is not added to zeros but copied, which reads and writes half as much.
 void GradientBucket::zero() {
-  if (flat_.defined()) flat_.zero_();
   if (part_.defined()) part_.zero_();
+  if (sharding_ == Sharding::kGradients) {
+    if (flat_.defined()) flat_.zero_();
+    return;
+  }
+  awaited_.assign(parameters_.size(), true);
+  for (at::Tensor& parameter : parameters_) parameter.mutable_grad() = at::Tensor();
 }
 
 void GradientBucket::collect(size_t k) {
   at::Tensor& gradient = parameters_[k].mutable_grad();
   if (!flat_.defined()) flat_ = zeros(elements_);
-  const at::Tensor place = flat_.narrow(0, places_[k].begin, places_[k].count);
+  at::Tensor place = flat_.narrow(0, places_[k].begin, places_[k].count);
   if (gradient.data_ptr() == place.data_ptr()) return;
-  place.add_(gradient.flatten());
+  awaited_[k] ? place.copy_(gradient.flatten()) : place.add_(gradient.flatten());
+  awaited_[k] = false;
   gradient = at::Tensor();
+  if (sharding_ != Sharding::kGradients) add_in_place(k);
+}
+
+void GradientBucket::end_round() {
+  for (size_t k = 0; k < parameters_.size(); ++k) {
+    if (!awaited_[k]) continue;
+    awaited_[k] = false;
+    flat_.narrow(0, places_[k].begin, places_[k].count).zero_();
+    add_in_place(k);
+  }
 }
 
 Work GradientBucket::reduce(int64_t begin, int64_t count) {

@@ -28,9 +28,12 @@ class GradientBucket {
   /// The elements of parameter k, flattened, that this rank updates.
   const ElementRange& owned(size_t k) const { return owned_[k]; }
 
+  /// Forgets the gradients of the round before.
   void zero();
   /// Takes over the gradient of parameter k where backward has not added it in place.
   void collect(size_t k);
+  /// Zeros for parameters that no loss reached.
+  void end_round();
   /// Sums `count` elements from `begin` on over the group. Collective.
   [[nodiscard]] Work reduce(int64_t begin, int64_t count);
   /// Once all of it is reduced, and waited for.
@@ -50,12 +53,14 @@ class GradientBucket {
   bool sharded() const { return sharding_ != Sharding::kNone; }
   at::Tensor zeros(int64_t elements) const;
   void place_parameter(size_t k);
+  void add_in_place(size_t k);
 
   std::vector<at::Tensor> parameters_;
   std::shared_ptr<Communicator> group_;
   RowCounts cut_;
   Sharding sharding_;
   std::vector<ElementRange> places_, owned_;
+  std::vector<bool> awaited_;  // parameters whose place still holds what was there before this round
   int64_t elements_ = 0;
   ElementRange own_;            // all of it but for sharding
   at::Tensor flat_;             // gradients; undefined where they are kept for the own part alone and none has come

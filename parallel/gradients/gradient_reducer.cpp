@@ -156,6 +156,7 @@ void GradientReducer::note(const Slice& slice) const {
 }
 
 void GradientReducer::end_round() {
+  for (GradientBucket& bucket : buckets_) bucket.end_round();
   slices_.end_round();
   issuing_ = true;
   issue_ready();

@@ -23,10 +23,10 @@ constexpr int64_t kSequences = 16, kLength = 64, kTokens = kSequences * kLength;
 /// Numbers of 4 bytes a token that backward needs of one block, counted by hand from what each layer computes.
 namespace kept {
 constexpr int64_t kDecision = 2 * kExperts + 3 * kTopK;  // logits, probabilities; gates, chosen experts (8 bytes each)
-// Input, normed before and after its weight, queries, keys, values, and their mix; the mix's normalizer of each head.
-constexpr int64_t kAttention = 7 * kWidth + kHeads;
-// The sum so far, normed twice, rows in and out of the experts, their three hidden tensors.
-constexpr int64_t kFeed = 3 * kWidth + kTopK * (2 * kWidth + 3 * kHidden);
+// Input and its norm, normed, queries, keys, values, and their mix; the mix's normalizer of each head.
+constexpr int64_t kAttention = 6 * kWidth + 1 + kHeads;
+// The sum so far and its norm, normed, rows in and out of the experts, their three hidden tensors.
+constexpr int64_t kFeed = 2 * kWidth + 1 + kTopK * (2 * kWidth + 3 * kHidden);
 constexpr int64_t kNone = kAttention + kFeed + kDecision;
 constexpr int64_t kMoe = kAttention + kWidth + kDecision;
 constexpr int64_t kBlock = kWidth + kDecision;

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <limits>
 #include <set>
 #include <string>
 
 #include "moetrain/fused/activations.h"
+#include "moetrain/fused/attention.h"
 #include "moetrain/fused/rms_norm.h"
 #include "moetrain/fused/rotation.h"
 #include "moetrain/fused/softmax.h"
@@ -123,6 +125,89 @@ TEST(Fused, SoftmaxGradientIsWhatAutogradMakesOfCrossEntropy) {
   EXPECT_TRUE(at::allclose(rows.sum_C, logits.detach().sum(1), 1e-12, 1e-12));
 }
 
+/// softmax(q k^T scale) v as it is written. sinks: undefined or a logit of each head.
+at::Tensor written_attention(const Inputs& in, const SoftmaxAttention& how) {
+  const int64_t shared = in[0].size(1) / in[1].size(1), keys = in[1].size(2);
+  const double never = -std::numeric_limits<double>::infinity();
+  at::Tensor logits = at::matmul(in[0] * how.scale, in[1].repeat_interleave(shared, 1).transpose(2, 3));
+  if (how.seen) logits = logits.masked_fill(how.seen->logical_not(), never);
+  if (how.causal) logits = logits.masked_fill(at::ones({in[0].size(2), keys}, at::kBool).triu(1), never);
+  const at::Tensor sink = in.size() > 3
+                              ? in[3].view({1, -1, 1, 1}).expand({logits.size(0), -1, logits.size(2), 1})
+                              : at::full({logits.size(0), logits.size(1), logits.size(2), 1}, never, logits.options());
+  const at::Tensor p = at::cat({logits, sink}, 3).softmax(3).narrow(3, 0, keys);
+  return at::matmul(p, in[2].repeat_interleave(shared, 1));
+}
+
+at::Tensor fused_attention(const Inputs& in, SoftmaxAttention how) {
+  if (in.size() > 3) how.sinks_H = in[3];
+  EXPECT_TRUE(has_attention(in[0], in[1], in[2]));
+  return softmax_attention(in[0], in[1], in[2], how);
+}
+
+void expect_same_attention(const Inputs& inputs, const SoftmaxAttention& how) {
+  for (const auto& [type, tolerance] : {std::pair(at::kDouble, 1e-12), std::pair(at::kFloat, 1e-4)}) {
+    Inputs typed;
+    for (const at::Tensor& input : inputs) typed.push_back(input.to(type));
+    expect_same(outcome_of([&](const Inputs& in) { return fused_attention(in, how); }, typed),
+                outcome_of([&](const Inputs& in) { return written_attention(in, how); }, typed), tolerance);
+  }
+}
+
+/// 4 heads, of `sharing` neighbours one key/value head.
+Inputs attention_inputs(int64_t length, int64_t keys, int64_t sharing, int64_t value_width) {
+  return {random_tensor("query", {2, length, 4, 6}).transpose(1, 2),
+          random_tensor("key", {2, keys, 4 / sharing, 6}).transpose(1, 2),
+          random_tensor("value", {2, 4 / sharing, keys, value_width})};
+}
+
+TEST(Fused, AttentionEqualsItsFormula) {
+  for (const int64_t length : {1, 7, 48, 101}) {
+    for (const bool causal : {false, true}) {
+      expect_same_attention(attention_inputs(length, length, 1, 6), {.causal = causal, .scale = 0.4});
+      expect_same_attention(attention_inputs(length, length, 2, 17), {.causal = causal, .scale = 0.4});
+    }
+    expect_same_attention(attention_inputs(length, 55, 4, 6), {.scale = 0.4});
+  }
+}
+
+TEST(Fused, AttentionToWhatIsSeenAndToSinks) {
+  Inputs inputs = attention_inputs(51, 51, 2, 6);
+  const at::Tensor keys_S11K =
+      (at::arange(102).view({2, 1, 1, 51}) % 5).ne(3).index_fill(3, at::tensor({0}, at::kLong), 1);
+  const at::Tensor window_LK = at::ones({51, 51}, at::kBool).triu(-9);
+  expect_same_attention(inputs, {.seen = keys_S11K, .scale = 0.4});
+  expect_same_attention(inputs, {.seen = window_LK, .causal = true, .scale = 0.4});
+  inputs.push_back(random_tensor("sinks", {4}));
+  expect_same_attention(inputs, {.causal = true, .scale = 0.4});
+  expect_same_attention(inputs, {.seen = keys_S11K, .scale = 0.4});
+}
+
+TEST(Fused, AQueryThatSeesNothingGivesZerosAndGetsNone) {
+  const Inputs inputs = attention_inputs(5, 5, 1, 6);
+  const at::Tensor seen_LK = at::ones({5, 5}, at::kBool).index_fill(0, at::tensor({2}, at::kLong), 0);
+  const Outcome outcome = outcome_of([&](const Inputs& in) { return fused_attention(in, {.seen = seen_LK}); }, inputs);
+  EXPECT_TRUE(outcome.value.select(2, 2).eq(0).all().item<bool>());
+  EXPECT_TRUE(outcome.gradients[0].select(2, 2).eq(0).all().item<bool>());
+  for (const at::Tensor& gradient : outcome.gradients) EXPECT_TRUE(gradient.isfinite().all().item<bool>());
+}
+
+TEST(Fused, AttentionOfNothing) {
+  for (const auto& [sequences, length] : {std::pair(0, 5), std::pair(2, 0)}) {
+    const at::Tensor none = at::empty({sequences, 4, length, 6}, at::kDouble);
+    const Outcome outcome =
+        outcome_of([&](const Inputs& in) { return fused_attention(in, {.causal = true}); }, {none, none, none});
+    EXPECT_EQ(outcome.value.sizes(), none.sizes());
+  }
+}
+
+TEST(Fused, AttentionsGradientsEqualFiniteDifferences) {
+  Inputs inputs = attention_inputs(4, 4, 2, 3);
+  inputs.push_back(random_tensor("sinks", {4}));
+  for (at::Tensor& input : inputs) input = input.contiguous().requires_grad_(true);
+  expect_gradients([&] { return fused_attention(inputs, {.causal = true, .scale = 0.4}).pow(3).sum(); }, inputs);
+}
+
 TEST(Fused, ThreadsHaveNoSay) {
   const at::Tensor x = random_tensor("x", {600, 300}), weight = random_tensor("weight", {300});
   const auto all = [&] {
@@ -131,6 +216,10 @@ TEST(Fused, ThreadsHaveNoSay) {
     softmax_gradient_(gradient, {at::zeros({600}, at::kLong)});
     outcome.gradients.push_back(gradient);
     outcome.gradients.push_back(swiglu(x, x.flip(0)));
+    const Outcome attended = outcome_of([](const Inputs& in) { return fused_attention(in, {.causal = true}); },
+                                        attention_inputs(300, 300, 2, 6));
+    outcome.gradients.push_back(attended.value);
+    for (const at::Tensor& each : attended.gradients) outcome.gradients.push_back(each);
     return outcome;
   };
   const int before = at::get_num_threads();

@@ -152,6 +152,24 @@ TEST_F(GradientReducerTest, ParameterThatNoLossReachesKeepsItsZeros) {
   EXPECT_EQ(group_->operations().size(), 6u);
 }
 
+// What a parameter got in one round is forgotten in the next, in which perhaps nothing reaches it, or only later.
+TEST_F(GradientReducerTest, RoundsKnowNothingOfEachOther) {
+  const auto parameters = leaves({3, 2});
+  GradientReducer reducer(parameters, group_, {.bucket_bytes = 1});
+  const double ranks = static_cast<double>(size_);
+  for (const bool reached : {true, false, true}) {
+    reducer.zero();
+    for (int m = 0; m < 3; ++m) {
+      reducer.expect(m == 2);
+      const at::Tensor once = parameters[0].sum() * 2;
+      backward_of(reached && m == 1 ? once + parameters[1].sum() * 5 : once);
+    }
+    reducer.finish();
+    EXPECT_TRUE(reducer.gradient(0).eq(3 * 2 * ranks).all().item<bool>());
+    EXPECT_TRUE(reducer.gradient(1).eq(reached ? 5 * ranks : 0).all().item<bool>());
+  }
+}
+
 // Each rank's loss reaches one parameter only, and the last rank calls no backward: it has no tokens.
 TEST_F(GradientReducerTest, RanksThatReachDifferentParametersAgree) {
   const auto parameters = leaves({3, 2, 4});

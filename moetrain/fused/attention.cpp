@@ -1,0 +1,137 @@
+#include "moetrain/fused/attention.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "moetrain/fused/head_rows.h"
+#include "parallel/base/fault.h"
+#include "parallel/kernels/attention.h"
+#include "parallel/kernels/host_tensor.h"
+
+namespace moetrain {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+at::Tensor side_by_side(const at::Tensor& x_SHLd) { return x_SHLd.stride(3) == 1 ? x_SHLd : x_SHLd.contiguous(); }
+
+/// [S, H, L, d], a position's heads side by side, as what they are projected from or to has them.
+at::Tensor by_position(int64_t sequences, int64_t heads, int64_t length, int64_t width,
+                       const at::TensorOptions& options) {
+  return at::empty({sequences, length, heads, width}, options).transpose(1, 2);
+}
+
+at::Tensor empty_as(const at::Tensor& x_SHLd) {
+  return by_position(x_SHLd.size(0), x_SHLd.size(1), x_SHLd.size(2), x_SHLd.size(3), x_SHLd.options());
+}
+
+/// What attends, as the loops take it.
+struct Attended {
+  at::Tensor query, key, value, sinks, seen;  // the last two perhaps undefined
+  bool causal;
+  double scale;
+
+  parallel::AttentionShape shape() const {
+    return {.sequences = query.size(0),
+            .query_heads = query.size(1),
+            .key_heads = key.size(1),
+            .queries = query.size(2),
+            .keys = key.size(2),
+            .width = query.size(3),
+            .value_width = value.size(3),
+            .causal = causal,
+            .scale = scale};
+  }
+
+  template <class Scalar>
+  parallel::AttentionInputs<Scalar> inputs() const {
+    parallel::AttentionInputs<Scalar> all{.query = head_rows(query.const_data_ptr<Scalar>(), query),
+                                          .key = head_rows(key.const_data_ptr<Scalar>(), key),
+                                          .value = head_rows(value.const_data_ptr<Scalar>(), value)};
+    if (sinks.defined()) all.sink_H = sinks.const_data_ptr<Scalar>();
+    if (seen.defined()) {
+      all.seen = {.data = seen.const_data_ptr<bool>(),
+                  .by_sequence = seen.stride(0),
+                  .by_head = seen.stride(1),
+                  .by_query = seen.stride(2),
+                  .by_key = seen.stride(3)};
+    }
+    return all;
+  }
+};
+
+class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
+ public:
+  static Variable forward(AutogradContext* context, const Variable& query_SHLd, const Variable& key_SGKd,
+                          const Variable& value_SGKv, const std::optional<at::Tensor>& sinks_H,
+                          const std::optional<at::Tensor>& seen_SHLK, bool causal, double scale) {
+    const Attended all{.query = side_by_side(query_SHLd),
+                       .key = side_by_side(key_SGKd),
+                       .value = side_by_side(value_SGKv),
+                       .sinks = sinks_H ? sinks_H->contiguous() : at::Tensor(),
+                       .seen = seen_SHLK.value_or(at::Tensor()),
+                       .causal = causal,
+                       .scale = scale};
+    const int64_t S = query_SHLd.size(0), H = query_SHLd.size(1), L = query_SHLd.size(2);
+    at::Tensor out = by_position(S, H, L, value_SGKv.size(3), query_SHLd.options());
+    at::Tensor log_sum_SHL = at::empty({S, H, L}, query_SHLd.options());
+    AT_DISPATCH_FLOATING_TYPES(query_SHLd.scalar_type(), "softmax_attention", [&] {
+      parallel::attention(all.shape(), all.inputs<scalar_t>(), head_rows(out.mutable_data_ptr<scalar_t>(), out),
+                          log_sum_SHL.mutable_data_ptr<scalar_t>());
+    });
+    context->save_for_backward({all.query, all.key, all.value, all.sinks, all.seen, out, log_sum_SHL});
+    context->saved_data["causal"] = causal;
+    context->saved_data["scale"] = scale;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    const variable_list saved = context->get_saved_variables();
+    const Attended all{.query = saved[0],
+                       .key = saved[1],
+                       .value = saved[2],
+                       .sinks = saved[3],
+                       .seen = saved[4],
+                       .causal = context->saved_data["causal"].toBool(),
+                       .scale = context->saved_data["scale"].toDouble()};
+    const at::Tensor &out = saved[5], &log_sum_SHL = saved[6], grad_out = side_by_side(grad_outputs[0]);
+    at::Tensor query = empty_as(all.query), key = empty_as(all.key), value = empty_as(all.value);
+    at::Tensor sinks_SH = at::zeros({all.query.size(0), all.query.size(1)}, all.query.options());
+    AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "softmax_attention_backward", [&] {
+      const parallel::AttentionGradients<scalar_t> gradients{
+          .query = head_rows(query.mutable_data_ptr<scalar_t>(), query),
+          .key = head_rows(key.mutable_data_ptr<scalar_t>(), key),
+          .value = head_rows(value.mutable_data_ptr<scalar_t>(), value),
+          .sink_SH = sinks_SH.mutable_data_ptr<scalar_t>()};
+      parallel::attention_backward(all.shape(), all.inputs<scalar_t>(), head_rows(out.const_data_ptr<scalar_t>(), out),
+                                   log_sum_SHL.const_data_ptr<scalar_t>(),
+                                   head_rows(grad_out.const_data_ptr<scalar_t>(), grad_out), gradients);
+    });
+    const Variable sinks = all.sinks.defined() ? sinks_SH.sum(0) : Variable();
+    return {query, key, value, sinks, Variable(), Variable(), Variable()};
+  }
+};
+
+}  // namespace
+
+bool has_attention(const at::Tensor& query_SHLd, const at::Tensor& key_SGKd, const at::Tensor& value_SGKv) {
+  const at::ScalarType type = query_SHLd.scalar_type();
+  return parallel::has_loops(query_SHLd) && key_SGKd.scalar_type() == type && value_SGKv.scalar_type() == type;
+}
+
+at::Tensor softmax_attention(const at::Tensor& query_SHLd, const at::Tensor& key_SGKd, const at::Tensor& value_SGKv,
+                             const SoftmaxAttention& how) {
+  const int64_t heads = query_SHLd.size(1);
+  parallel::check_internal(
+      heads % key_SGKd.size(1) == 0 && key_SGKd.sizes().slice(0, 3) == value_SGKv.sizes().slice(0, 3),
+      "softmax_attention: ", heads, " query heads, keys ", key_SGKd.sizes(), ", values ", value_SGKv.sizes());
+  std::optional<at::Tensor> seen = how.seen, sinks;
+  if (seen) seen = seen->expand({query_SHLd.size(0), heads, query_SHLd.size(2), key_SGKd.size(2)});
+  if (how.sinks_H.defined()) sinks = how.sinks_H.to(query_SHLd.scalar_type());
+  return AttentionFunction::apply(query_SHLd, key_SGKd, value_SGKv, sinks, seen, how.causal, how.scale);
+}
+
+}  // namespace moetrain
