@@ -18,10 +18,12 @@ WALK, DEVICE = ROOT / "build/folders/tests/strict_walk", ROOT / "build/strict_de
 REASONS = r"strict device: |stand-in NCCL: |Expected equality|on the same device|must be on strict|Segmentation fault"
 QUICK, BAR = "--quick" in sys.argv, 1e-10
 
-SHORT = {"run.precision": "float64", "train.length": "3u", "train.log_every": "1u", "schedule.warmup": "1u", "evaluate.every": "3u",
-         "run.checks": "collectives"}
-# Of a run of stages.
-STAGES = {"train.length": "1u", "evaluate.every": "7u", **{f"stage.{stage}.train.length": "2u" for stage in ("dense", "mixed", "grown")}}
+SHORT = {"run.precision": "float64", "train.length": "3u", "train.log_every": "1u", "schedule.warmup": "1u",
+         "evaluate.every": "3u", "run.checks": "collectives"}
+# What recipes of their own need to be as short.
+OWN = {"stages": {"train.length": "1u", "evaluate.every": "7u", **{f"stage.{stage}.train.length": "2u" for stage in ("dense", "mixed", "grown")}},
+       "shared_expert": {"schedule.warmup_stable_decay.decay": "1u"}}
+
 
 def run(words, **variables):
     done = subprocess.run([str(word) for word in words], cwd=ROOT, capture_output=True, text=True, timeout=1800,
