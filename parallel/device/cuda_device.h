@@ -5,7 +5,7 @@
 
 namespace parallel {
 
-at::Device open_cuda_device(int64_t local_rank);
+c10::Device open_cuda_device(int64_t local_rank);
 
 /// But for the version of NCCL.
 DeviceFacts cuda_facts();

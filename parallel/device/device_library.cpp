@@ -21,7 +21,7 @@ const DeviceLibrary& device_library() {
   return loaded;
 }
 
-at::Device open_accelerator(int64_t local_rank) {
+c10::Device open_accelerator(int64_t local_rank) {
   if (device_library().open_device == nullptr) {
     user_error("run.device = \"cuda\": this build has no CUDA (", device_library().fault, "); legal: \"cpu\"");
   }

@@ -15,7 +15,7 @@ class Communicator;
 
 /// The GPU of this rank: number `local_rank` of those its host shows. UserError where there is none, or fewer GPUs
 /// than ranks, or where this build has no CUDA. Before anything asks LibTorch for CUDA: it remembers the answer.
-at::Device open_accelerator(int64_t local_rank);
+c10::Device open_accelerator(int64_t local_rank);
 
 /// What this process sees of CUDA. Versions are empty in a build without it.
 struct DeviceFacts {
@@ -26,9 +26,9 @@ DeviceFacts device_facts();
 
 /// What the library has; null where it could not be loaded.
 struct DeviceLibrary {
-  at::Device (*open_device)(int64_t local_rank) = nullptr;
+  c10::Device (*open_device)(int64_t local_rank) = nullptr;
   DeviceFacts (*facts)() = nullptr;
-  std::shared_ptr<Communicator> (*communicator)(Communicator& bootstrap, at::Device device) = nullptr;
+  std::shared_ptr<Communicator> (*communicator)(Communicator& bootstrap, c10::Device device) = nullptr;
   std::string fault;  // why it could not be loaded
 };
 

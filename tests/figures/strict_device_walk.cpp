@@ -1,5 +1,6 @@
-// What a GPU would do wrong in silence, planted one by one, and beside each the sound way of doing it: Planted tests
-// must fail on the strict device (tests/strict_device), Sound tests pass. Started by tests/figures/strict_device.
+// What a GPU would do wrong in silence, planted one by one, and beside it the sound way of doing it: Planted tests
+// (those OnRanks on two) must fail on the strict device (tests/strict_device), Sound tests pass. Started by
+// tests/figures/strict_device.
 #include <ATen/ATen.h>
 #include <c10/core/StreamGuard.h>
 #include <gtest/gtest.h>
@@ -51,7 +52,7 @@ TEST(Sound, AWaitBeforeReading) {
   group()->all_reduce(sum, ReduceOp::kSum).wait();
   expect_all(sum, static_cast<double>(ranks()));
 }
-TEST(Planted, NoWaitBeforeReading) {
+TEST(PlantedOnRanks, NoWaitBeforeReading) {
   const at::Tensor sum = ones();
   const Work work = group()->all_reduce(sum, ReduceOp::kSum);
   expect_all(sum, static_cast<double>(ranks()));
@@ -66,7 +67,7 @@ TEST(Sound, OneGroupAfterAnother) {
   other_group()->all_gather_rows(all, received, whole, first.state()).wait();
   expect_all(all, 3.0);
 }
-TEST(Planted, OneGroupBesideAnother) {
+TEST(PlantedOnRanks, OneGroupBesideAnother) {
   const parallel::RowCounts rows(static_cast<size_t>(ranks()), 4);
   const at::Tensor sent = at::full({4 * ranks(), 8}, 3.0, floats()), received = at::empty_like(sent);
   const at::Tensor all = at::empty({4 * ranks() * ranks(), 8}, floats());
@@ -201,10 +202,12 @@ TEST(Planted, AdamWWithMomentsOfOtherStrides) {
 
 // ---- Ranks. ----
 
-TEST(Planted, TheHostsMemoryOnTheWire) { group()->all_reduce(at::ones({16}), ReduceOp::kSum).wait(); }
-TEST(Planted, OtherCounts) { group()->all_reduce(ones(16 + rank()), ReduceOp::kSum).wait(); }
-TEST(Planted, OtherOperations) { group()->all_reduce(ones(), rank() == 0 ? ReduceOp::kSum : ReduceOp::kMax).wait(); }
-TEST(Planted, AnotherOrderInOneGroup) {
+TEST(PlantedOnRanks, TheHostsMemoryOnTheWire) { group()->all_reduce(at::ones({16}), ReduceOp::kSum).wait(); }
+TEST(PlantedOnRanks, OtherCounts) { group()->all_reduce(ones(16 + rank()), ReduceOp::kSum).wait(); }
+TEST(PlantedOnRanks, OtherOperations) {
+  group()->all_reduce(ones(), rank() == 0 ? ReduceOp::kSum : ReduceOp::kMax).wait();
+}
+TEST(PlantedOnRanks, AnotherOrderInOneGroup) {
   const at::Tensor sum = ones(16), all = at::empty({ranks(), 16}, floats());
   Work first, second;
   if (rank() == 0) {
@@ -217,12 +220,12 @@ TEST(Planted, AnotherOrderInOneGroup) {
   first.wait();
   second.wait();
 }
-TEST(Planted, RowsThatNobodyAwaits) {
+TEST(PlantedOnRanks, RowsThatNobodyAwaits) {
   const int64_t sends = rank() == 0 ? 5 : 4;
   const parallel::RowCounts out(static_cast<size_t>(ranks()), sends), in(static_cast<size_t>(ranks()), 4);
   group()->all_to_all(at::empty({4 * ranks(), 8}, floats()), at::ones({sends * ranks(), 8}, floats()), in, out).wait();
 }
-TEST(Planted, ASplitBesideWork) {
+TEST(PlantedOnRanks, ASplitBesideWork) {
   const Work work = group()->all_reduce(ones(), ReduceOp::kSum);
   group()->duplicate();
 }

@@ -1,8 +1,10 @@
-// What the strict device's kernels have in common: LibTorch's for the CPU compute, over the other addresses of its
-// memory. defines: on_device, kernel_view, brought, device_empty, run_on_cpu
+// The strict device's kernels are LibTorch's for the CPU, over the other addresses of its memory.
+// defines: on_device, kernel_view, brought, device_empty, run_on_cpu
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+
+#include <vector>
 
 namespace strict {
 
@@ -21,6 +23,6 @@ at::Tensor brought(const at::Tensor& result);
 
 /// An operation by its kernel for the CPU: every tensor must be the device's, but for numbers of no dimension. What on
 /// CUDA makes the host wait is counted.
-void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack);
+void run_on_cpu(const c10::OperatorHandle& op, std::vector<c10::IValue>* stack);
 
 }  // namespace strict

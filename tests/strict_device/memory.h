@@ -1,6 +1,7 @@
 // The strict device's memory: mapped twice, once without access at the addresses that tensors have, once for the
-// device's own kernels. What reads or writes a tensor from the host ends the program. defines: alias_of, is_of_device,
-// device_allocator, note_use, last_use, pinned_allocator, is_pinned, memory_file, kDeviceBytes
+// device's own kernels. What reads or writes a tensor from the host ends the program.
+// defines: alias_of, is_of_device, device_allocator, note_use, last_use, pinned_allocator, is_pinned, memory_file,
+// place_in_file, kDeviceBytes
 #pragma once
 #include <c10/core/Allocator.h>
 
