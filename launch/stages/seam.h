@@ -10,6 +10,7 @@
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/stages/stage_plan.h"
 #include "launch/surgery/operation.h"
+#include "launch/use/expert_use.h"
 
 namespace launch {
 

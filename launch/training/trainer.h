@@ -16,6 +16,7 @@
 #include "launch/training/overlap.h"
 #include "launch/training/progress.h"
 #include "launch/training/setup.h"
+#include "launch/use/expert_use.h"
 
 namespace launch {
 

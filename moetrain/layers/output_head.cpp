@@ -45,7 +45,7 @@ using ChunkFunction = std::function<ChunkLoss(std::vector<at::Tensor>& logits_CW
 /// Each pass's logits become log p; on the processor in their place.
 void to_log_p(std::vector<at::Tensor>& logits_CW, const Vocabulary& vocabulary) {
   for (at::Tensor& pass : logits_CW) {
-    if (!pass.is_cpu()) {
+    if (parallel::is_accelerator(pass.device())) {
       pass = vocabulary.log_softmax(pass);
     } else if (vocabulary.ranks() == 1) {
       at::log_softmax_out(pass, pass, 1);
@@ -183,7 +183,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     }
     // One for all chunks, on the processor: what is made of logits is made in their place.
     at::Tensor logits_PSW;
-    if (hidden_PGD.is_cpu()) {
+    if (!parallel::is_accelerator(hidden_PGD.device())) {
       logits_PSW = at::empty({passes, std::min(size, tokens), weight_WD.size(0)}, hidden_PGD.options());
     }
     for (int64_t begin = 0; begin < tokens; begin += size) {

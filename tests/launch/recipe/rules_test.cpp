@@ -142,7 +142,7 @@ TEST(Rules, ImagesHaveObjectivesOfTheirOwn) {
       "has; legal: objective.kind of rectified_flow, ddpm, or model.kind of decoder_lm, encoder_decoder, classifier");
   EXPECT_EQ(broken_rule({"objective.kind=ddpm"}),
             "objective.kind = \"ddpm\" with model.kind = \"decoder_lm\", which says nothing of noise; legal: "
-            "objective.kind of next_token, two_pass, distillation, or model.kind of diffusion_transformer");
+            "objective.kind of next_token, two_pass, distillation, pre_gate, or model.kind of diffusion_transformer");
   const auto of_images = [](const std::vector<std::string>& more) {
     std::vector<std::string> keys{"model.kind=diffusion_transformer"};
     keys.insert(keys.end(), more.begin(), more.end());

@@ -92,12 +92,12 @@ const TranslationCase kTranslationCases[] = {
      [](launch::Recipe& r) { r.data.directions = "all", r.data.temperature = 3.0, r.train.batch_tokens = 500; }},
     {"directions_as_tasks_of_a_table",
      [](launch::Recipe& r) {
-       r.data.directions = "all", r.tasks.names = "en-de, de-en", r.train.micro_batches = 2;
+       r.data.directions = "en-de,de-en", r.tasks.names = "en-de, de-en", r.train.micro_batches = 2;
        set_task_table(r.moe, "en-de: 0,1; de-en: 0,2,3", 3);
      }},
     {"directions_as_tasks_in_turn",
      [](launch::Recipe& r) {
-       r.data.directions = "all", r.tasks.names = "de-en, en-de", r.moe.task_bias = true;
+       r.data.directions = "en-de,de-en", r.tasks.names = "de-en, en-de", r.moe.task_bias = true;
        r.tasks.each = "update", r.tasks.sampling = "round_robin", r.train.batch_tokens = 90;
      }},
     {"label_smoothing", [](launch::Recipe& r) { r.objective.label_smoothing = 0.1; }},
@@ -166,7 +166,7 @@ TEST(DirectionTasks, AreOfEverySentenceOnAnyNumberOfRanks) {
   const auto world = test_world();
   const TestFolder folder("direction_tasks", *world);
   launch::Recipe recipe = tiny_translation_recipe(make_tiny_pairs(folder, *world));
-  recipe.data.directions = "all", recipe.tasks.names = "de-en, en-de", recipe.train.batch_tokens = 200;
+  recipe.data.directions = "en-de,de-en", recipe.tasks.names = "de-en, en-de", recipe.train.batch_tokens = 200;
   const auto corpus = data::TokenCorpus::open(recipe.data.file);
   const data::ParallelText text(corpus, data::Split::kTrain, launch::pair_selection(recipe, data::Split::kTrain));
   ASSERT_EQ(text.directions().size(), 2u);

