@@ -16,6 +16,7 @@ class ByteTokenizer : public Tokenizer {
   int64_t end_of_text() const override { return 256; }
   std::string decode(const std::vector<int32_t>& tokens) const override;
   Piece piece(int64_t token) const override;
+  bool lines_apart() const override { return true; }
   std::string serialized() const override;  // the control pieces, each followed by a newline
 
  private:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -103,10 +104,15 @@ void PairBatches::take_turns(const Recipe& recipe) {
     for (Part& part : parts_) part.share = 1.0 / static_cast<double>(parts_.size());
     return;
   }
+  int64_t most = 1;
+  for (const Part& part : parts_) most = std::max(most, part.text.size());
   std::vector<double> weights;
   double all = 0;
   for (const Part& part : parts_) {
-    all += weights.emplace_back(std::pow(static_cast<double>(part.text.size()), 1 / recipe.data.temperature));
+    // By the largest, whose weight is then 1: at low temperatures the others may all but vanish.
+    const double weight =
+        std::pow(static_cast<double>(part.text.size()) / static_cast<double>(most), 1 / recipe.data.temperature);
+    all += weights.emplace_back(std::max(weight, std::numeric_limits<double>::min()));
   }
   for (size_t p = 0; p < parts_.size(); ++p) parts_[p].share = weights[p] / all;
   turns_.emplace(weights, /*sequences=*/1);

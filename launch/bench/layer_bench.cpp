@@ -41,7 +41,7 @@ const PlannedExperts& layer_of(const Workload& work, const Recipe& recipe) {
     const moetrain::MoeConfig& moe = block.experts->moe;
     if (moe.rows != moetrain::Rows::kTokens) legal("moe.rows = \"", moe.rows, "\"");
     const moetrain::RouterDemands demands = recipe.registry->routers.at(moe.router).demands;
-    if (demands.reads_ids || demands.reads_tasks || moe.task_bias || moe.router == "soft")
+    if (demands.reads_ids || demands.reads_tasks || demands.pre_gated || moe.task_bias || moe.router == "soft")
       legal("moe.router = \"", moe.router, "\" reads more than the tokens themselves");
     return *block.experts;
   }

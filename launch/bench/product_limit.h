@@ -29,8 +29,9 @@ struct ProductShape {
 /// How often each is computed; half where a causal attention leaves half of it out.
 using ProductList = std::map<ProductShape, double>;
 
-/// Every matrix product that LibTorch is asked for on this thread while `work` runs, of experts too, which go by its
-/// own way meanwhile. Of a fused attention those that it consists of: two forward, five backward (Dao et al. 2022).
+/// Every matrix product that LibTorch is asked for while `work` runs on this thread, and its backward wherever that
+/// runs; of experts too, which go by its own way meanwhile. Of a fused attention, LibTorch's or ours, those that it
+/// consists of: two forward, five backward (Dao et al. 2022). One at a time in a process.
 ProductList recorded_products(const std::function<void()>& work);
 
 /// Multiplications and additions of all.

@@ -62,8 +62,9 @@ void print_line(const std::string& text) {
 }
 
 /// Line by line, as training saw sentences.
-void translate_prompt(const TrainedModel& trained, moetrain::EncoderDecoder& translator, const std::string& prompt,
-                      const GenerateArguments& arguments) {
+std::string translate_prompt(const TrainedModel& trained, moetrain::EncoderDecoder& translator,
+                             const std::string& prompt, const GenerateArguments& arguments) {
+  std::string all;
   const moetrain::BeamOptions options = beam_options(trained);
   const int64_t task = chosen_task(trained.recipe, arguments.task);
   for (size_t begin = 0; begin <= prompt.size();) {
@@ -71,19 +72,30 @@ void translate_prompt(const TrainedModel& trained, moetrain::EncoderDecoder& tra
     const std::string source = prompt.substr(begin, end - begin);
     const auto tokens = source_tokens(tokenizer_of(trained), source, arguments.translate_to);
     note_long_text(trained, "--prompt", static_cast<int64_t>(tokens.size()));
-    print_line(
-        one_line(translate_text(translator, tokenizer_of(trained), {source, arguments.translate_to, task}, options)));
+    if (begin > 0) all += '\n';
+    all += one_line(translate_text(translator, tokenizer_of(trained), {source, arguments.translate_to, task}, options));
     begin = end + 1;
     if (begin == prompt.size()) break;  // it ended with its last line
   }
+  return all;
+}
+
+/// A text, or with JSON lines an object for each prompt.
+void print_answer(const Prompts& prompts, size_t number, const std::string& text, bool after_prompt) {
+  const std::string& prompt = prompts.texts[number];
+  if (!prompts.json) return print_line(after_prompt ? prompt + text : text);
+  const auto shown = nlohmann::ordered_json{{"prompt", prompt}, {"completion", text}};
+  print_line(shown.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
 }
 
 void translate_prompts(const TrainedModel& trained, const GenerateArguments& arguments) {
   auto& translator = model_as<moetrain::EncoderDecoder>(trained, "\"encoder_decoder\"");
   require_language(tokenizer_of(trained), arguments.translate_to);
   note_untrained(trained.recipe.data.directions, arguments.translate_to);
-  for (const std::string& prompt : read_prompts(arguments.prompts).texts) {
-    translate_prompt(trained, translator, prompt, arguments);
+  const Prompts prompts = read_prompts(arguments.prompts);
+  for (size_t i = 0; i < prompts.texts.size(); ++i) {
+    print_answer(prompts, i, translate_prompt(trained, translator, prompts.texts[i], arguments),
+                 /*after_prompt=*/false);
   }
 }
 
@@ -156,14 +168,6 @@ void sample(const TrainedModel& trained, moetrain::DecoderLm& model, const Encod
     const std::vector<std::vector<int64_t>> answers = moetrain::generate(model, batch, sampling);
     for (size_t i = 0; i < answers.size(); ++i) take(begin + i, without_end(answers[i], sampling.end_tokens));
   }
-}
-
-/// A text, or with JSON lines an object for each prompt.
-void print_answer(const Prompts& prompts, size_t number, const std::string& text, bool after_prompt) {
-  const std::string& prompt = prompts.texts[number];
-  if (!prompts.json) return print_line(after_prompt ? prompt + text : text);
-  const auto shown = nlohmann::ordered_json{{"prompt", prompt}, {"completion", text}};
-  print_line(shown.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
 }
 
 /// What an imported encoder and decoder, which know no tags of languages, make of the prompts.

@@ -14,7 +14,8 @@ target_include_directories(moetrain_torch SYSTEM INTERFACE
 target_link_libraries(moetrain_torch INTERFACE ${MOETRAIN_TORCH}/lib/libtorch_cpu.so ${MOETRAIN_TORCH}/lib/libc10.so)
 set(MOETRAIN_RPATH ${MOETRAIN_TORCH}/lib)
 # Our own loops run on LibTorch's threads: its OpenMP runtime where it brings one, or there would be two.
-file(GLOB BUNDLED_OPENMP ${MOETRAIN_TORCH}/lib/libgomp*.so* ${WHEELS}/torch.libs/libgomp*.so*)
+file(GLOB BUNDLED_OPENMP ${MOETRAIN_TORCH}/lib/libgomp*.so* ${WHEELS}/torch.libs/libgomp*.so*
+  ${MOETRAIN_TORCH}/lib/libiomp5*.so* ${WHEELS}/torch.libs/libiomp5*.so*)  # which has libgomp's functions too
 if(BUNDLED_OPENMP)
   list(GET BUNDLED_OPENMP 0 OPENMP_LIBRARY)
 else()

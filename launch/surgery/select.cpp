@@ -131,8 +131,14 @@ class UnitWorth {
 /// By block. UserError where the model has none to select from.
 std::vector<SelectedUnits> selected_units(const SelectConfig& config, const Parent& parent,
                                           const std::vector<ExpertBlock>& blocks, int64_t kept) {
+  const bool recorded = select_rules().at(config.by).recorded != nullptr;
+  if (recorded && config.recorded.use == kUseOfSeam && config.shared < 0) {
+    user_error(
+        "shared = -1 with use = \"seam\": how many hidden units all experts have is not known before they are used",
+        "; legal: a number, such as shared = 0");
+  }
   const UnitWorth worth(config, parent);
-  const double bound = select_rules().at(config.by).recorded != nullptr ? recorded_bound(parent.recipe) : 0.0;
+  const double bound = recorded ? recorded_bound(parent.recipe) : 0.0;
   std::vector<SelectedUnits> all;
   for (const ExpertBlock& block : blocks) {
     SelectedUnits& own = all.emplace_back();

@@ -117,10 +117,28 @@ std::string product_machine(const Recipe& recipe, parallel::Communicator& contro
   return text;
 }
 
-moetrain::ProductRule measured_rule(const Recipe& recipe, int64_t vocabulary, parallel::Communicator& control) {
+namespace {
+
+moetrain::ProductRule measured_rule(const std::vector<ProductsOfExperts>& products, parallel::Communicator& control) {
   const std::vector<ProductWay> ways = ways_of_all(control);
-  const Workload work = workload_of(recipe, vocabulary, control.size());
-  return moetrain::rule_of(measure_products(expert_products(recipe, work), ways, control), ways);
+  return moetrain::rule_of(measure_products(products, ways, control), ways);
+}
+
+/// Of those products what the rule has nothing of: another stage may have other matrices.
+std::vector<ProductsOfExperts> not_in(const moetrain::ProductRule& rule, std::vector<ProductsOfExperts> products) {
+  std::erase_if(products, [&](const ProductsOfExperts& wanted) {
+    return std::ranges::any_of(rule.entries, [&](const moetrain::ProductRule::Entry& entry) {
+      return entry.shape.kind == wanted.shape.kind && entry.shape.in == wanted.shape.in &&
+             entry.shape.out == wanted.shape.out;
+    });
+  });
+  return products;
+}
+
+}  // namespace
+
+moetrain::ProductRule measured_rule(const Recipe& recipe, int64_t vocabulary, parallel::Communicator& control) {
+  return measured_rule(expert_products(recipe, workload_of(recipe, vocabulary, control.size())), control);
 }
 
 void choose_products(const Recipe& recipe, int64_t vocabulary, const RunFolder& folder, const Groups& groups,
@@ -133,6 +151,8 @@ void choose_products(const Recipe& recipe, int64_t vocabulary, const RunFolder& 
   }
   parallel::Communicator& control = *groups.control;
   const std::string machine = product_machine(recipe, control), text = stored_text(folder, control);
+  std::vector<ProductsOfExperts> wanted = expert_products(recipe, workload_of(recipe, vocabulary, control.size()));
+  StoredProducts chosen{machine, {}};
   if (!text.empty()) {
     StoredProducts stored;
     parallel::all_ranks(control, [&] {
@@ -142,11 +162,17 @@ void choose_products(const Recipe& recipe, int64_t vocabulary, const RunFolder& 
         parallel::user_error(place, ": not JSON; legal: remove it, and the run measures its products anew");
       stored = products_from_json(parsed, place);
     });
-    if (stored.machine == machine) return moetrain::use_products(std::move(stored.rule));
-    said(parallel::concat("the products in ", folder.products().string(), " were measured on another machine (",
-                          stored.machine, "); measured anew for: ", machine));
+    if (stored.machine == machine) {
+      wanted = not_in(stored.rule, std::move(wanted));
+      if (wanted.empty()) return moetrain::use_products(std::move(stored.rule));
+      chosen.rule = std::move(stored.rule);
+    } else {
+      said(parallel::concat("the products in ", folder.products().string(), " were measured on another machine (",
+                            stored.machine, "); measured anew for: ", machine));
+    }
   }
-  StoredProducts chosen{machine, measured_rule(recipe, vocabulary, control)};
+  const moetrain::ProductRule measured = measured_rule(wanted, control);
+  chosen.rule.entries.insert(chosen.rule.entries.end(), measured.entries.begin(), measured.entries.end());
   parallel::all_ranks(control, [&] {
     if (control.rank() == 0) write_file(folder.products(), products_to_json(chosen).dump(1) + "\n");
   });

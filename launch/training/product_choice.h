@@ -38,8 +38,9 @@ std::string product_machine(const Recipe& recipe, parallel::Communicator& contro
 moetrain::ProductRule measured_rule(const Recipe& recipe, int64_t vocabulary, parallel::Communicator& control);
 
 /// Where the recipe asks for it: the rule of products.json in the run folder, or one that is measured now and stored
-/// there, is what this process goes by from now on; the same on every rank. A stored one of another machine counts as
-/// none; `said` is told so, and what was measured. Collective.
+/// there, is what this process goes by from now on; the same on every rank. What it has no entry of (another stage's
+/// matrices) is measured and added. A stored one of another machine counts as none; `said` is told so, and what was
+/// measured. Collective.
 void choose_products(const Recipe& recipe, int64_t vocabulary, const RunFolder& folder, const Groups& groups,
                      const std::function<void(const std::string&)>& said);
 

@@ -6,8 +6,8 @@
 
 #include "moetrain/products/product_rule.h"
 #include "parallel/device/accelerator.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/dispatch/permutation.h"
-#include "parallel/kernels/host_tensor.h"
 
 namespace moetrain {
 namespace {

@@ -4,8 +4,9 @@
 #include <ATen/Dispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "parallel/base/fault.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/kernels/activations.h"
-#include "parallel/kernels/host_tensor.h"
 
 namespace moetrain {
 namespace {
@@ -29,9 +30,10 @@ class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    parallel::check_internal(!at::GradMode::is_enabled(), "swiglu: no second derivative");
     const variable_list saved = context->get_saved_variables();
     at::Tensor grad_gate = at::empty_like(saved[0]), grad_up = at::empty_like(saved[1]);
-    swiglu_backward_out(grad_gate, grad_up, grad_outputs[0].clone(), saved[0], saved[1]);
+    swiglu_backward_out(grad_gate, grad_up, grad_outputs[0].contiguous(), saved[0], saved[1]);
     return {grad_gate, grad_up};
   }
 };
@@ -51,11 +53,12 @@ void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up
   });
 }
 
-void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, at::Tensor grad_hidden, const at::Tensor& gate,
-                         const at::Tensor& up) {
+void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::Tensor& grad_hidden,
+                         const at::Tensor& gate, const at::Tensor& up) {
   if (!swept(grad_gate, grad_up, grad_hidden, gate, up)) {
+    const at::Tensor grad_silu = grad_hidden * up;
     at::silu_out(grad_up, gate).mul_(grad_hidden);
-    at::silu_backward_out(grad_gate, grad_hidden.mul_(up), gate);
+    at::silu_backward_out(grad_gate, grad_silu, gate);
     return;
   }
   AT_DISPATCH_FLOATING_TYPES(gate.scalar_type(), "swiglu_backward", [&] {

@@ -4,15 +4,14 @@
 
 namespace moetrain {
 
-// Any shape, all alike. But for swiglu raw (outside autograd); outputs may be inputs.
+// Any shape, all alike. But for swiglu raw (outside autograd); an output may be the gradient that comes in.
 
 /// silu(gate) up (Shazeer 2020), differentiable; keeps its inputs.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
 void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up);
-/// grad_hidden may be overwritten.
-void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, at::Tensor grad_hidden, const at::Tensor& gate,
-                         const at::Tensor& up);
+void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::Tensor& grad_hidden,
+                         const at::Tensor& gate, const at::Tensor& up);
 
 /// Not its tanh approximation (Hendrycks and Gimpel 2016).
 void exact_gelu_out(at::Tensor& out, const at::Tensor& input);

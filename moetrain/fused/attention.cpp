@@ -2,12 +2,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
+#include <ATen/core/ivalue.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "moetrain/fused/head_rows.h"
 #include "parallel/base/fault.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/kernels/attention.h"
-#include "parallel/kernels/host_tensor.h"
 
 namespace moetrain {
 namespace {
@@ -75,6 +77,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                        .seen = seen_SHLK.value_or(at::Tensor()),
                        .causal = causal,
                        .scale = scale};
+    RECORD_FUNCTION("moetrain::softmax_attention",
+                    std::vector<c10::IValue>({query_SHLd, key_SGKd, value_SGKv, causal}));
     const int64_t S = query_SHLd.size(0), H = query_SHLd.size(1), L = query_SHLd.size(2);
     at::Tensor out = by_position(S, H, L, value_SGKv.size(3), query_SHLd.options());
     at::Tensor log_sum_SHL = at::empty({S, H, L}, query_SHLd.options());
@@ -89,6 +93,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    parallel::check_internal(!at::GradMode::is_enabled(), "softmax_attention: no second derivative");
     const variable_list saved = context->get_saved_variables();
     const Attended all{.query = saved[0],
                        .key = saved[1],
@@ -97,6 +102,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                        .seen = saved[4],
                        .causal = context->saved_data["causal"].toBool(),
                        .scale = context->saved_data["scale"].toDouble()};
+    RECORD_FUNCTION("moetrain::softmax_attention_backward",
+                    std::vector<c10::IValue>({all.query, all.key, all.value, all.causal}));
     const at::Tensor &out = saved[5], &log_sum_SHL = saved[6], grad_out = side_by_side(grad_outputs[0]);
     at::Tensor query = empty_as(all.query), key = empty_as(all.key), value = empty_as(all.value);
     at::Tensor sinks_SH = at::zeros({all.query.size(0), all.query.size(1)}, all.query.options());
@@ -126,8 +133,10 @@ at::Tensor softmax_attention(const at::Tensor& query_SHLd, const at::Tensor& key
                              const SoftmaxAttention& how) {
   const int64_t heads = query_SHLd.size(1);
   parallel::check_internal(
-      heads % key_SGKd.size(1) == 0 && key_SGKd.sizes().slice(0, 3) == value_SGKv.sizes().slice(0, 3),
-      "softmax_attention: ", heads, " query heads, keys ", key_SGKd.sizes(), ", values ", value_SGKv.sizes());
+      key_SGKd.size(1) > 0 && heads % key_SGKd.size(1) == 0 && query_SHLd.size(0) == key_SGKd.size(0) &&
+          query_SHLd.size(3) == key_SGKd.size(3) && (!how.sinks_H.defined() || how.sinks_H.numel() == heads) &&
+          key_SGKd.sizes().slice(0, 3) == value_SGKv.sizes().slice(0, 3),
+      "softmax_attention: queries ", query_SHLd.sizes(), ", keys ", key_SGKd.sizes(), ", values ", value_SGKv.sizes());
   std::optional<at::Tensor> seen = how.seen, sinks;
   if (seen) seen = seen->expand({query_SHLd.size(0), heads, query_SHLd.size(2), key_SGKd.size(2)});
   if (how.sinks_H.defined()) sinks = how.sinks_H.to(query_SHLd.scalar_type());

@@ -4,7 +4,8 @@
 #include <ATen/Dispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "parallel/kernels/host_tensor.h"
+#include "parallel/base/fault.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/kernels/rms_norm.h"
 
 namespace moetrain {
@@ -30,6 +31,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    parallel::check_internal(!at::GradMode::is_enabled(), "rms_norm: no second derivative");
     const variable_list saved = context->get_saved_variables();
     const at::Tensor grad_TD = grad_outputs[0].contiguous(), x_TD = saved[0].contiguous(),
                      weight = saved[1].contiguous();
@@ -52,6 +54,8 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double epsilon) {
   const bool swept = parallel::has_loops(x) && x.scalar_type() == weight_D.scalar_type();
+  parallel::check_internal(weight_D.dim() == 1 && x.dim() > 0 && x.size(-1) == weight_D.size(0),
+                           "rms_norm: ", x.sizes(), " by weights ", weight_D.sizes());
   return swept ? RmsNormFunction::apply(x, weight_D, epsilon) : at::rms_norm(x, weight_D.sizes(), weight_D, epsilon);
 }
 

@@ -5,7 +5,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "moetrain/fused/head_rows.h"
-#include "parallel/kernels/host_tensor.h"
+#include "parallel/base/fault.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/kernels/rotation.h"
 
 namespace moetrain {
@@ -31,6 +32,7 @@ class RotationFunction : public torch::autograd::Function<RotationFunction> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    parallel::check_internal(!at::GradMode::is_enabled(), "rotate_pairs: no second derivative");
     const at::Tensor& grad_SHLd = grad_outputs[0];
     // Where a position's heads lie side by side, as what they are projected from has them.
     const auto positions =
@@ -63,7 +65,11 @@ class RotationFunction : public torch::autograd::Function<RotationFunction> {
 
 at::Tensor rotate_pairs(const at::Tensor& x_SHLd, const at::Tensor& cos_Lh, const at::Tensor& sin_Lh, bool neighbours) {
   if (parallel::has_loops(x_SHLd) && cos_Lh.dim() == 2 && x_SHLd.scalar_type() == cos_Lh.scalar_type()) {
-    return RotationFunction::apply(x_SHLd, cos_Lh, sin_Lh, neighbours);
+    parallel::check_internal(
+        x_SHLd.size(3) % 2 == 0 && cos_Lh.size(0) == x_SHLd.size(2) && 2 * cos_Lh.size(1) == x_SHLd.size(3) &&
+            cos_Lh.sizes() == sin_Lh.sizes() && cos_Lh.scalar_type() == sin_Lh.scalar_type(),
+        "rotate_pairs: ", x_SHLd.sizes(), " by tables of ", cos_Lh.sizes(), " and ", sin_Lh.sizes());
+    return RotationFunction::apply(x_SHLd, cos_Lh.contiguous(), sin_Lh.contiguous(), neighbours);
   }
   const int64_t half = x_SHLd.size(3) / 2;
   if (neighbours) {

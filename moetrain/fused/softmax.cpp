@@ -4,7 +4,7 @@
 #include <ATen/Dispatch.h>
 
 #include "parallel/base/fault.h"
-#include "parallel/kernels/host_tensor.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/kernels/softmax.h"
 
 namespace moetrain {

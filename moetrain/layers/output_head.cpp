@@ -10,7 +10,7 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
-#include "parallel/kernels/host_tensor.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/phases/phase.h"
 
 namespace moetrain {

@@ -17,7 +17,7 @@
 #include "moetrain/products/openblas.h"
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
-#include "parallel/kernels/host_tensor.h"
+#include "parallel/device/host_tensor.h"
 
 namespace moetrain {
 namespace {
@@ -51,6 +51,9 @@ std::optional<OpenBlas::Matrix> plain(const at::Tensor& matrix) {
   const bool transposed = matrix.stride(1) != 1 && columns != 1;
   const int64_t stride = std::max(matrix.stride(transposed ? 1 : 0), transposed ? rows : columns);
   if (transposed && matrix.stride(0) != 1 && rows != 1) return std::nullopt;
+  // A row or a column that stands for all of them has no place of its own.
+  if (matrix.stride(transposed ? 1 : 0) < (transposed ? rows : columns) && (transposed ? columns : rows) > 1)
+    return std::nullopt;
   if (!fits_int(rows) || !fits_int(columns) || !fits_int(stride)) return std::nullopt;
   return OpenBlas::Matrix{matrix.const_data_ptr<float>(), static_cast<int>(stride), transposed};
 }

@@ -21,6 +21,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/base/nearest.h"
 #include "parallel/base/text_list.h"
+#include "parallel/comm/agreement.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/comm/stream_work.h"
 #include "parallel/device/cuda_device.h"
@@ -298,6 +299,7 @@ void check_interfaces() {
   for (const std::string& name : there) {
     for (const std::string_view word : split(variable + (exact ? 1 : 0), ',')) {
       const std::string_view wanted = word.substr(0, word.find(':'));  // behind it a port
+      if (wanted.empty()) continue;
       if (exact ? name == wanted : name.starts_with(wanted)) return;
     }
   }
@@ -307,7 +309,6 @@ void check_interfaces() {
 
 at::Device open_device(int64_t local_rank) {
   check_version();
-  check_interfaces();
   // Kernels of several communicators start in the order in which the host calls, which is the same on every rank.
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*replace=*/0);
   // A communicator connects for all its algorithms when it is made, not for each at its first use.
@@ -323,6 +324,7 @@ DeviceFacts facts() {
 
 std::shared_ptr<Communicator> communicator(Communicator& bootstrap, at::Device device) {
   if (bootstrap.size() == 1) return std::make_shared<LocalCommunicator>();
+  all_ranks(bootstrap, check_interfaces);
   return std::make_shared<NcclCommunicator>(bootstrap, device);
 }
 

@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <set>
+#include <utility>
+
 namespace parallel {
 
 c10::Stream current_stream(c10::Device device) { return c10::impl::VirtualGuardImpl(device.type()).getStream(device); }
@@ -39,11 +42,14 @@ void send_into(const at::Tensor& to, const at::Tensor& host) {
 
 std::vector<at::Tensor> fetch(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> all;
+  std::set<c10::Device, bool (*)(c10::Device, c10::Device)> under_way(
+      [](c10::Device a, c10::Device b) { return std::pair(a.type(), a.index()) < std::pair(b.type(), b.index()); });
   for (const at::Tensor& tensor : tensors) {
     const bool there = is_accelerator(tensor.device());
+    if (there) under_way.insert(tensor.device());
     all.push_back(there ? pinned(tensor, tensor.scalar_type()).copy_(tensor, /*non_blocking=*/true) : tensor);
   }
-  if (!tensors.empty()) wait_for_device(tensors.front().device());
+  for (const c10::Device device : under_way) wait_for_device(device);
   return all;
 }
 

@@ -47,12 +47,14 @@ at::Device open_cuda_device(int64_t local_rank) {
                " are visible", shown_by_launcher(), "; legal: at most one rank for each GPU, or run.device = \"cpu\"");
   }
   check_internal(at::detail::getCUDAHooks().hasCUDA(), "LibTorch was asked for CUDA before its CUDA half was loaded");
-  c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
-  // The first call that needs the GPU itself; where others keep it to themselves it says so.
-  if (const cudaError_t status = cudaFree(nullptr); status != cudaSuccess) {
+  // The first calls that need the GPU itself; where others keep it to themselves one of them says so.
+  cudaError_t status = cudaSetDevice(static_cast<int>(local_rank));
+  if (status == cudaSuccess) status = cudaFree(nullptr);
+  if (status != cudaSuccess) {
     user_error("run.device = \"cuda\": GPU ", local_rank, " of this host cannot be used: ", cudaGetErrorString(status),
                "; legal: a GPU that no other process keeps to itself (nvidia-smi shows its compute mode)");
   }
+  c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
 }
 

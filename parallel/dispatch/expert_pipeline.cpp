@@ -136,6 +136,7 @@ class PipelineNode : public torch::autograd::Node {
     auto [grad_RD, grad_weight_TK] = combine_rows_backward(grad_output, out_RD_, weight_TK, wire_);
     if (same_cut && !exchange_.sends_copies_once()) return {grad_RD, {}, grad_weight_TK};
     at::Tensor weight_R1 = weight_TK.flatten().index_select(0, wire.slot_R).unsqueeze(1);
+    grad_RD = at::Tensor();  // before the next is made
     grad_RD = gather_rows(grad_output, wire);
     if (exchange_.sends_copies_once()) return {grad_RD, weight_R1, grad_weight_TK};
     return {grad_RD.mul_(weight_R1), {}, grad_weight_TK};

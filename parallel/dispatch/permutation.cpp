@@ -9,7 +9,7 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
-#include "parallel/kernels/host_tensor.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/kernels/token_rows.h"
 
 namespace parallel {
@@ -179,7 +179,9 @@ at::Tensor rows_to(const at::Tensor& rows_RD, const at::Tensor& weight_TK, RowOf
 CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tensor& rows_RD,
                                        const at::Tensor& weight_TK, const Permutation& permutation) {
   at::Tensor grad_weight_TK = at::zeros({weight_TK.numel()}, weight_TK.options());
-  if (!has_loops(rows_RD) || weight_TK.scalar_type() != rows_RD.scalar_type()) {
+  check_internal(weight_TK.scalar_type() == rows_RD.scalar_type(), "combine_rows_backward: weights of type ",
+                 weight_TK.scalar_type(), ", rows of ", rows_RD.scalar_type());
+  if (!has_loops(rows_RD)) {
     const at::Tensor grad_RD = gather_rows(grad_TD, permutation);
     grad_weight_TK.index_copy_(0, permutation.slot_R, (grad_RD * rows_RD).sum(1));
     grad_RD.mul_(weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1));

@@ -42,6 +42,8 @@ Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts);
 /// rows_per_expert counts stays, though rows no longer lie by expert.
 Permutation in_order(const Permutation& permutation, const at::Tensor& order_R);
 
+// What follows is raw: outside autograd.
+
 /// [R, D], row index_R[r] of [N, D] at place r.
 at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R);
 

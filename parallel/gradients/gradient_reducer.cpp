@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
-#include "parallel/device/accelerator.h"
 
 namespace parallel {
 
@@ -123,17 +122,8 @@ void GradientReducer::issue_ready() {
   // What has arrived gives its room back. Waiting here could wait for ever: a rank may come to these parameters only
   // after collectives of its backward that this rank has still to join.
   if (options_.sharding != Sharding::kGradients) return;
-  for (Slice* slice = slices_.oldest(); slice != nullptr && may_retire(*slice); slice = slices_.oldest())
+  for (Slice* slice = slices_.oldest(); slice != nullptr && slice->work.done(); slice = slices_.oldest())
     retire(*slice);
-}
-
-/// slice: the oldest. On a device that works behind the host nothing has arrived when the host has issued it all, and
-/// no room would come back within a backward: there the stream, not the host, waits for what went two slices before.
-/// That cannot be for ever, for what went before it went before it on every rank.
-bool GradientReducer::may_retire(const Slice& slice) const {
-  constexpr int64_t kLead = 2;
-  if (slice.work.done()) return true;
-  return is_accelerator(parameters_.front().device()) && slices_.under_way() > kLead;
 }
 
 /// slice: the oldest.

@@ -83,7 +83,6 @@ class GradientReducer {
   void cut_slices();
   void release(int64_t bytes);
   void issue_ready();
-  bool may_retire(const Slice& slice) const;
   void retire(Slice& slice);
   void note(const Slice& slice) const;
   void begin_round();

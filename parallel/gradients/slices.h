@@ -53,8 +53,6 @@ class SliceQueue {
   /// The first that has gone and was not retired; null: there is none.
   Slice* oldest() { return next_to_retire_ < next_to_issue_ ? &slices_[next_to_retire_] : nullptr; }
   void retire_oldest() { ++next_to_retire_; }
-  /// Gone and not retired.
-  int64_t under_way() const { return static_cast<int64_t>(next_to_issue_ - next_to_retire_); }
 
  private:
   bool released(const Slice& slice) const;

@@ -39,7 +39,7 @@ struct ForwardLoop {
            value_Kd);
       for (int64_t first = 0; first < shape.queries; first += kQueries) {
         const int64_t count = std::min(kQueries, shape.queries - first), keys = keys_of_block(shape, padded, first);
-        const int64_t rows = up_to(count, 12);
+        const int64_t rows = up_to(count, kRowsOfTile);
         pack(matrix_of(task->inputs.query, s, h, first, count, shape.width), rows, padded.width, query_Ld);
         multiply_tiles<kBytes>(TileProduct<Scalar>{
             {rows, keys, shape.width}, {query_Ld, padded.width, 1}, {key_dK, padded.keys}, {logits_LK, keys}});
@@ -68,12 +68,16 @@ struct ForwardLoop {
     const auto scale = static_cast<Scalar>(task.shape.scale);
     const Scalar sink = task.inputs.sink_H != nullptr ? task.inputs.sink_H[h] : kNever;
     hide(task.shape, task.inputs.seen, s, h, query, columns, x);
-    Scalar most = kNever, sum = 0;
-#pragma omp simd reduction(max : most)
-    for (int64_t k = 0; k < columns; ++k) most = x[k] > most ? x[k] : most;
-    if (most == kNever) {
-      for (int64_t k = 0; k < columns; ++k) x[k] = Scalar(0);
-      return sink;
+    Scalar most = kNever, sum = 0, bad = 0;
+#pragma omp simd reduction(max : most) reduction(+ : bad)
+    for (int64_t k = 0; k < columns; ++k) {
+      most = x[k] > most ? x[k] : most;
+      bad += x[k] == x[k] ? Scalar(0) : Scalar(1);
+    }
+    if (most == kNever) {  // it sees no key, or none whose logit is a number
+      const Scalar all = bad == Scalar(0) ? Scalar(0) : std::numeric_limits<Scalar>::quiet_NaN();
+      for (int64_t k = 0; k < columns; ++k) x[k] = all;
+      return sink + all;
     }
     const Scalar largest = std::max(scale * most, sink);
 #pragma omp simd reduction(+ : sum)

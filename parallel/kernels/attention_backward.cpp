@@ -45,7 +45,7 @@ struct AttentionBackwardLoop {
         Scalar grad_sink = 0;
         for (int64_t first = 0; first < shape.queries; first += kQueries) {
           const int64_t count = std::min(kQueries, shape.queries - first), keys = keys_of_block(shape, padded, first);
-          const int64_t rows = up_to(count, 12);
+          const int64_t rows = up_to(count, kRowsOfTile);
           pack(matrix_of(task->inputs.query, s, h, first, count, shape.width), rows, D, query_Ld);
           pack(matrix_of(task->grad_out, s, h, first, count, shape.value_width), rows, V, grad_out_Ld);
           multiply_tiles<kBytes>(

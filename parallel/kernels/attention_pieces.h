@@ -16,10 +16,10 @@
 namespace parallel {
 
 constexpr int64_t up_to(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
-constexpr int64_t kQueries =
-    48;  // of a block: more would see keys that a causal one must not, fewer sum up gradients more often
-
+/// Of a block: more would compute with keys that a causal one does not see, fewer sum up gradients more often.
+constexpr int64_t kQueries = 48;
 constexpr int64_t kWidest = 16;  // numbers of a vector, at most
+static_assert(kTile % kRowsOfTile == 0 && kTile % kWidest == 0 && kQueries % kRowsOfTile == 0);
 
 /// Sizes with what fills up tiles and vectors, and zeros stand there.
 struct PaddedShape {
@@ -92,15 +92,14 @@ template <class Scalar>
 
 /// Of a query the logits that are not seen become -inf; returns for how many keys there may be others.
 template <class Scalar>
-[[gnu::always_inline]] inline int64_t hide(const AttentionShape& shape, const SeenKeys& seen, int64_t s, int64_t h,
-                                           int64_t query, int64_t columns, Scalar* logits) {
+[[gnu::always_inline]] inline void hide(const AttentionShape& shape, const SeenKeys& seen, int64_t s, int64_t h,
+                                        int64_t query, int64_t columns, Scalar* logits) {
   constexpr Scalar kNever = -std::numeric_limits<Scalar>::infinity();
   const int64_t keys = shape.causal ? std::min(shape.keys, query + 1) : shape.keys;
   for (int64_t k = keys; k < columns; ++k) logits[k] = kNever;
-  if (seen.data == nullptr) return keys;
+  if (seen.data == nullptr) return;
   const bool* row = seen.data + s * seen.by_sequence + h * seen.by_head + query * seen.by_query;
   for (int64_t k = 0; k < keys; ++k) logits[k] = row[k * seen.by_key] ? logits[k] : kNever;
-  return keys;
 }
 
 /// Keys that some query of the block sees, in whole tiles.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 
 namespace parallel {
 
@@ -66,12 +67,19 @@ void over_threads(int64_t count, int64_t least, const Action& action) {
     if (count > 0) action(int64_t{0}, count);
     return;
   }
+  std::exception_ptr failed;  // none may leave a thread of OpenMP's
 #pragma omp parallel num_threads(static_cast <int>(ranges))
   {
     const int64_t threads = omp_get_num_threads(), own = omp_get_thread_num();
     const int64_t begin = count * own / threads, end = count * (own + 1) / threads;
-    if (begin < end) action(begin, end);
+    try {
+      if (begin < end) action(begin, end);
+    } catch (...) {
+#pragma omp critical(moetrain_over_threads)
+      failed = std::current_exception();
+    }
   }
+  if (failed) std::rethrow_exception(failed);
 }
 
 /// Of so many numbers each: below it a thread is not worth its start.

@@ -7,9 +7,10 @@ namespace parallel {
 
 /// Rows and, in vectors, columns come in multiples of this.
 constexpr int64_t kTile = 48;
+constexpr int64_t kRowsOfTile = 12;  // that are computed together
 
 struct TileSizes {
-  int64_t rows, columns, depth;  // rows: a multiple of 12; columns: of a vector
+  int64_t rows, columns, depth;  // rows: a multiple of kRowsOfTile; columns: of a vector
 };
 
 /// c = a b, or c += a b: c [rows, columns], a [rows, depth], b [depth, columns]. Rows of a, and what lies along its
@@ -79,11 +80,12 @@ template <int kBytes, class Scalar>
   int64_t column = 0;
   if constexpr (kBytes == 64) {
     for (; column + 4 * kLanes <= p.sizes.columns; column += 4 * kLanes) multiply_columns<kBytes, 6, 4>(p, column);
-    for (; column + 2 * kLanes <= p.sizes.columns; column += 2 * kLanes) multiply_columns<kBytes, 12, 2>(p, column);
-    for (; column < p.sizes.columns; column += kLanes) multiply_columns<kBytes, 12, 1>(p, column);
+    for (; column + 2 * kLanes <= p.sizes.columns; column += 2 * kLanes)
+      multiply_columns<kBytes, kRowsOfTile, 2>(p, column);
+    for (; column < p.sizes.columns; column += kLanes) multiply_columns<kBytes, kRowsOfTile, 1>(p, column);
   } else {
     for (; column + 2 * kLanes <= p.sizes.columns; column += 2 * kLanes) multiply_columns<kBytes, 6, 2>(p, column);
-    for (; column < p.sizes.columns; column += kLanes) multiply_columns<kBytes, 12, 1>(p, column);
+    for (; column < p.sizes.columns; column += kLanes) multiply_columns<kBytes, kRowsOfTile, 1>(p, column);
   }
 }
 

@@ -47,7 +47,7 @@ VENDOR_HEADERS = [
 ]
 # One kind of code for all devices, or tests without a GPU would run other code than GPUs do.
 DEVICE_WORDS = re.compile(r"\bis_(cuda|cpu|privateuseone)\(|\bc10::cuda\b|\bat::cuda\b|\btorch::cuda\b|\b(k|DeviceType::)CUDA\b|pin(ned)?_memory\(|non_blocking=\*/true")
-DEVICE_HOME = re.compile(r"(parallel/device/.*|parallel/kernels/host_tensor|parallel/comm/(mpi|checked)_communicator)\.(h|cpp)|.*\.cu")
+DEVICE_HOME = re.compile(r"(parallel/device/.*|parallel/comm/(mpi|checked)_communicator)\.(h|cpp)|.*\.cu")
 LONGEST_FILE = 350
 MOST_FILES = 24  # of C++ in a room
 JUNK_DRAWERS = re.compile(r"(utils?|helpers?|misc)(\..*)?|.*_(utils?|helpers?)(\..*)?")

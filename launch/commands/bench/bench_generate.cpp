@@ -31,7 +31,8 @@ struct BenchGenerateArguments {
 double step_bytes(const moetrain::DecoderLm& model, int64_t batch) {
   double bytes = 0;
   for (const auto& parameter : model.named_parameters()) {
-    const bool looked_up = parameter.key() == "embedding.weight" && !model.config().tie_embeddings;
+    const bool looked_up = (parameter.key() == "embedding.weight" && !model.config().tie_embeddings) ||
+                           parameter.key() == "pre_gate.embedding";
     if (!looked_up) bytes += static_cast<double>(parameter.value().nbytes());
   }
   const double width = static_cast<double>(model.parameters().front().element_size());

@@ -1,8 +1,11 @@
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -33,6 +36,28 @@ struct Prepared {
   std::vector<double> seconds;  // of each part between which a team would meet
 };
 
+/// A new folder in another, in which nothing of an earlier bench is; gone at the end.
+class OwnFolder {
+ public:
+  explicit OwnFolder(const std::string& parent)
+      : path_((std::filesystem::path(parent) / "bench_prepare_XXXXXX").string()) {
+    if (::mkdtemp(path_.data()) == nullptr) {
+      parallel::user_error("--folder ", parent, ": cannot make a folder in it: ", std::strerror(errno));
+    }
+  }
+  ~OwnFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  OwnFolder(const OwnFolder&) = delete;
+  OwnFolder& operator=(const OwnFolder&) = delete;
+
+  std::filesystem::path path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 /// Parts are kept, as of a text that is large.
 Prepared prepare_timed(data::PrepareOptions options, int64_t threads) {
   options.threads = threads;
@@ -53,10 +78,10 @@ void bench_prepare(const BenchPrepareArguments& arguments) {
     parallel::user_error("--folder ", arguments.folder, ": is no folder; legal: one that exists");
   }
   data::PrepareOptions options = arguments.options;
-  options.output = (std::filesystem::path(arguments.folder) / "moetrain_bench_prepare.h5").string();
   for (const int64_t threads : arguments.threads) {
+    const OwnFolder own(arguments.folder);
+    options.output = own.path() / "tokens.h5";
     const Prepared prepared = prepare_timed(options, threads);
-    std::filesystem::remove(options.output);
     int64_t bytes = 0, tokens = 0;
     for (const data::GroupSummary& group : prepared.summary.groups) {
       for (const data::SplitSummary& split : {group.train, group.heldout, group.test}) {

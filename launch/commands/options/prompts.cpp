@@ -40,7 +40,8 @@ Prompts read_prompts(const PromptOptions& options) {
     return {.texts = options.prompts, .option = "--prompt"};
   }
   if (!options.prompts.empty()) parallel::user_error("--prompt and --prompts contradict; legal: one of them");
-  const std::string content = data::read_bytes(options.file, kMostBytes);
+  std::string content = data::read_bytes(options.file, kMostBytes);
+  if (content.starts_with("\xEF\xBB\xBF")) content.erase(0, 3);  // a byte order mark
   std::string_view rest = content;
   Prompts prompts{.json = data::is_named_json_lines(options.file) || data::begins_json_lines(content, "prompt"),
                   .option = "--prompts"};

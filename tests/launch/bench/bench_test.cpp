@@ -4,10 +4,12 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
+#include <stdexcept>
 
 #include "launch/bench/loads.h"
 #include "launch/bench/product_limit.h"
 #include "launch/profiles/product_file.h"
+#include "moetrain/attention/attention_product.h"
 #include "moetrain/products/product_rule.h"
 #include "parallel/base/fault.h"
 
@@ -115,15 +117,33 @@ TEST(ProductLimit, ListsWhatLibTorchIsAskedFor) {
 
 TEST(ProductLimit, CountsAnAttentionByItsProducts) {
   const at::Tensor q = at::randn({2, 3, 32, 8}).requires_grad_(), k = at::randn({2, 3, 32, 8}),
-                   v = at::randn({2, 3, 32, 8});
+                   v = at::randn({2, 3, 32, 8}), narrow_v = at::randn({2, 3, 32, 4});
   const double square = 2.0 * 6 * 32 * 32 * 8;
   for (const bool causal : {false, true}) {
-    at::Tensor out;
-    const auto attend = [&] { out = at::scaled_dot_product_attention(q, k, v, std::nullopt, 0.0, causal); };
-    const double share = causal ? 0.5 : 1;
-    EXPECT_EQ(flops(recorded_products(attend)), 2 * share * square);
-    EXPECT_EQ(flops(recorded_products([&] { out.sum().backward(); })), 5 * share * square);
+    const auto count = [&](const std::function<at::Tensor()>& attend) {
+      at::Tensor out;
+      const double forward = flops(recorded_products([&] { out = attend(); }));
+      return std::pair(forward, flops(recorded_products([&] { out.sum().backward(); })));
+    };
+    const double part = causal ? 0.5 * square : square;
+    EXPECT_EQ(count([&] { return at::scaled_dot_product_attention(q, k, v, std::nullopt, 0.0, causal); }),
+              std::pair(2 * part, 5 * part));
+    const auto ours = [&](const at::Tensor& value) {
+      return count([&] {
+        return moetrain::AttentionProduct{.scale = 1}.of(q, k, value, {.seen = std::nullopt, .causal = causal});
+      });
+    };
+    EXPECT_EQ(ours(v), std::pair(2 * part, 5 * part));
+    EXPECT_EQ(ours(narrow_v), std::pair(1.5 * part, 4 * part));
   }
+}
+
+TEST(ProductLimit, AnErrorEndsTheRecording) {
+  const at::Tensor a = at::ones({4, 4});
+  const auto broken = [&] { recorded_products([&] { throw std::runtime_error("stop"); }); };
+  EXPECT_THROW(broken(), std::runtime_error);
+  at::mm(a, a);
+  EXPECT_EQ(flops(recorded_products([&] { at::mm(a, a); })), 2.0 * 4 * 4 * 4);
 }
 
 moetrain::ProductRule some_rule() {

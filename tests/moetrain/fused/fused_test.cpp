@@ -13,6 +13,7 @@
 #include "moetrain/fused/rms_norm.h"
 #include "moetrain/fused/rotation.h"
 #include "moetrain/fused/softmax.h"
+#include "parallel/base/fault.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/random_tensor.h"
 
@@ -190,6 +191,31 @@ TEST(Fused, AQueryThatSeesNothingGivesZerosAndGetsNone) {
   EXPECT_TRUE(outcome.value.select(2, 2).eq(0).all().item<bool>());
   EXPECT_TRUE(outcome.gradients[0].select(2, 2).eq(0).all().item<bool>());
   for (const at::Tensor& gradient : outcome.gradients) EXPECT_TRUE(gradient.isfinite().all().item<bool>());
+}
+
+TEST(Fused, ANanStaysOneInAttention) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const Inputs inputs = attention_inputs(5, 5, 1, 6);
+  const auto of = [](const Inputs& in) { return fused_attention(in, {.causal = true}); };
+  Inputs queries = inputs, keys = inputs;
+  queries[0] = inputs[0].clone();
+  queries[0].select(2, 3).fill_(nan);
+  const at::Tensor of_query = of(queries).isnan().all(3);  // [2, 4, 5]: the place's whole row, and no other
+  EXPECT_TRUE(of_query.select(2, 3).all().item<bool>());
+  EXPECT_EQ(of_query.sum().item<int64_t>(), 2 * 4);
+  keys[1] = inputs[1].clone();
+  keys[1].select(2, 0).fill_(nan);
+  EXPECT_TRUE(of(keys).isnan().all().item<bool>());  // all see the first key, and its own query nothing else
+}
+
+TEST(Fused, ShapesThatDoNotBelongTogetherAreRefused) {
+  const Inputs inputs = attention_inputs(5, 5, 1, 6);
+  EXPECT_THROW(fused_attention({inputs[0], inputs[1].narrow(3, 0, 4), inputs[2]}, {}), parallel::InternalError);
+  EXPECT_THROW(fused_attention({inputs[0], inputs[1].narrow(0, 0, 1), inputs[2].narrow(0, 0, 1)}, {}),
+               parallel::InternalError);
+  const at::Tensor x = at::ones({1, 2, 5, 6}, at::kDouble), table = at::ones({4, 3}, at::kDouble);
+  EXPECT_THROW(rotate_pairs(x, table, table, false), parallel::InternalError);
+  EXPECT_THROW(rms_norm(x, at::ones({4}, at::kDouble), 1e-6), parallel::InternalError);
 }
 
 TEST(Fused, AttentionOfNothing) {

@@ -1,4 +1,4 @@
-// defines: has_loops: for which tensors the loops of this room are
+// defines: has_loops: for which tensors the loops of kernels/ are
 #pragma once
 #include <ATen/core/Tensor.h>
 
