@@ -121,7 +121,8 @@ class StageCounter {
     const int64_t experts =
         std::llround(most_experts(recipe_, layer) * static_cast<double>(layer.kinds.ffn)) * layer.expert.parameters;
     stage.weights = 2 * experts * b_ + 2 * D_ * kv * b_;
-    stage.in_forward = ((alone ? 1 : 3) * N * std::max(A, D_) + 2 * G * seen + T * K * A) * b_;
+    // Rows on their way are gone when attention begins.
+    stage.in_forward = (std::max((alone ? 1 : 3) * N * std::max(A, D_), 2 * G * seen) + T * K * A) * b_;
     // Attention, and before and after it rows on their way: not at once. Rotation has a copy of its own.
     const bool turned = recipe_.model.attending.positions == moetrain::Positions::kRotary;
     stage.in_backward = ((turned ? 4 : 3) * G * seen + 2 * G * kv) * b_;

@@ -99,7 +99,7 @@ def benches(bench, run):
                       f"data.file={bench.folder}/hidden.h5")
     bench.check("bench save", saved.returncode == 0 and json.loads(saved.stdout)["bytes"] > 1000, saved.stderr)
     bench.check("nothing is left of them", not list(bench.folder.glob("moetrain_bench*")))
-    bench.check_refused("a bench of nothing", bench.run("bench"), "bench needs a recipe")
+    bench.check_refused("a bench of nothing", bench.run("bench"), "recipe is required")
     bench.check_refused("a folder that is not there", bench.run("bench", "prepare", "--text", bench.folder / "text*.txt", "--folder",
                                                                 bench.folder / "none"), "--folder", "is no folder")
 
