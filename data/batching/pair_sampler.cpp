@@ -52,15 +52,19 @@ std::vector<double> temper(const ParallelText& text, double temperature) {
     const IndexRange pairs = text.pairs_of(d);
     weight.push_back(static_cast<double>(pairs.end - pairs.begin));
   }
-  // By the largest one, whose weight is then 1: at low temperatures the others may vanish, but never all.
-  const double most = *std::max_element(weight.begin(), weight.end());
-  for (double& w : weight) w = std::pow(w / most, 1 / temperature);
+  weight = tempered(std::move(weight), temperature);
   const double all = std::accumulate(weight.begin(), weight.end(), 0.0);
   for (double& w : weight) w *= static_cast<double>(text.size()) / all;
   return weight;
 }
 
 }  // namespace
+
+std::vector<double> tempered(std::vector<double> sizes, double temperature) {
+  const double most = *std::max_element(sizes.begin(), sizes.end());
+  for (double& size : sizes) size = std::pow(size / most, 1 / temperature);
+  return sizes;
+}
 
 PairSampler::PairSampler(const ParallelText& text, const Options& options, uint64_t seed)
     : text_(text),

@@ -1,4 +1,4 @@
-// defines: PairTokens, PairSampler, count_tokens, evaluation_batches, read_pairs
+// defines: PairTokens, tempered, PairSampler, count_tokens, evaluation_batches, read_pairs
 #pragma once
 #include <cstdint>
 #include <span>
@@ -14,6 +14,10 @@ struct PairTokens {
   int64_t target = 0;  // end of each sentence included
   bool operator==(const PairTokens&) const = default;
 };
+
+/// n^(1/T) of each size n, over that of the largest, which is then 1: at low temperatures the others may vanish, but
+/// never all. @pre: some size is above 0.
+std::vector<double> tempered(std::vector<double> sizes, double temperature);
 
 /// Batches of sentence pairs of like length, drawn by direction at a temperature. What update u of a run reads is a
 /// function of (text, options, seed, u) alone, so a resumed run and any number of ranks continue the same order.

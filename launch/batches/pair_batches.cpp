@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -104,16 +105,11 @@ void PairBatches::take_turns(const Recipe& recipe) {
     for (Part& part : parts_) part.share = 1.0 / static_cast<double>(parts_.size());
     return;
   }
-  int64_t most = 1;
-  for (const Part& part : parts_) most = std::max(most, part.text.size());
-  std::vector<double> weights;
-  double all = 0;
-  for (const Part& part : parts_) {
-    // By the largest, whose weight is then 1: at low temperatures the others may all but vanish.
-    const double weight =
-        std::pow(static_cast<double>(part.text.size()) / static_cast<double>(most), 1 / recipe.data.temperature);
-    all += weights.emplace_back(std::max(weight, std::numeric_limits<double>::min()));
-  }
+  std::vector<double> sizes;
+  for (const Part& part : parts_) sizes.push_back(static_cast<double>(part.text.size()));
+  std::vector<double> weights = data::tempered(std::move(sizes), recipe.data.temperature);
+  for (double& weight : weights) weight = std::max(weight, std::numeric_limits<double>::min());  // each has its turns
+  const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
   for (size_t p = 0; p < parts_.size(); ++p) parts_[p].share = weights[p] / all;
   turns_.emplace(weights, /*sequences=*/1);
 }

@@ -9,6 +9,7 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/options/number_option.h"
 #include "launch/commands/options/output_file.h"
 #include "launch/doctor/examine.h"
 #include "launch/doctor/facts_json.h"
@@ -118,8 +119,7 @@ void add_doctor_command(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand(
       "doctor", "what the ranks of this job find: hosts, cores, GPUs, versions, links, and what is in their way");
   command->add_option("recipe", arguments->recipe, "take run.device and run.threads from this recipe");
-  command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
-      ->allow_extra_args(false);
+  add_overrides(*command, arguments->overrides);
   command->add_option("--json", arguments->json, "write all of it, and every measured time, into this file");
   add_start_limit(*command, arguments->start_limit);
   command->callback([arguments, &invocation] {

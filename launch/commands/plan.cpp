@@ -8,6 +8,7 @@
 #include "data/datasets/token_mixture.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/options/number_option.h"
 #include "launch/planning/plan_table.h"
 #include "launch/recipe/reader.h"
 #include "launch/recipe/rules.h"
@@ -101,8 +102,7 @@ void add_plan_command(CLI::App& app, Invocation& invocation) {
   command->add_option("--machine", arguments->machine, "machine file (recipes/machines)")->required();
   command->add_option("--hosts", arguments->hosts, "hosts of the job (1)");
   command->add_option("--ranks-per-host", arguments->ranks_per_host, "ranks of each (all that the machine has)");
-  command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
-      ->allow_extra_args(false);
+  add_overrides(*command, arguments->overrides);
   add_stage_option(*command, arguments->stage);
   command->add_option("--vocabulary", arguments->vocabulary,
                       "tokens of the vocabulary, where data.file is not at hand");

@@ -142,8 +142,7 @@ void add_profile_command(CLI::App& app, Invocation& invocation) {
       "profile", "measure what a recipe's step costs on these ranks, and what each schedule would make of it");
   command->add_option("recipe", arguments->recipe, "TOML recipe; overlap.profile_seconds is what measuring may take")
       ->required();
-  command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
-      ->allow_extra_args(false);
+  add_overrides(*command, arguments->overrides);
   add_stage_option(*command, arguments->stage);
   command->add_option("--write-machine", arguments->machine,
                       "a machine file of these ranks' measured lines, for `moetrain plan --machine`");

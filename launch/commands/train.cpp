@@ -5,6 +5,7 @@
 #include "launch/batches/batches.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/job.h"
+#include "launch/commands/options/number_option.h"
 #include "launch/models/model_builder.h"
 #include "launch/ranks/mesh_notes.h"
 #include "launch/ranks/same_start.h"
@@ -100,8 +101,7 @@ void add_train_command(CLI::App& app, Invocation& invocation) {
   arguments->registry = invocation.registry;
   CLI::App* command = app.add_subcommand("train", "train a recipe, alone or under mpirun");
   auto* recipe = command->add_option("recipe", arguments->recipe, "TOML recipe");
-  command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
-      ->allow_extra_args(false);
+  add_overrides(*command, arguments->overrides);
   command->add_flag("--resume", arguments->resume,
                     "go on from the newest checkpoint of the run folder, if there is one");
   command->add_flag("--dry-run", arguments->dry_run, "check the recipe and print what would run");

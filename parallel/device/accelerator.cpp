@@ -3,9 +3,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <set>
-#include <utility>
-
 namespace parallel {
 
 c10::Stream current_stream(c10::Device device) { return c10::impl::VirtualGuardImpl(device.type()).getStream(device); }
@@ -42,14 +39,16 @@ void send_into(const at::Tensor& to, const at::Tensor& host) {
 
 std::vector<at::Tensor> fetch(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> all;
-  std::set<c10::Device, bool (*)(c10::Device, c10::Device)> under_way(
-      [](c10::Device a, c10::Device b) { return std::pair(a.type(), a.index()) < std::pair(b.type(), b.index()); });
   for (const at::Tensor& tensor : tensors) {
     const bool there = is_accelerator(tensor.device());
-    if (there) under_way.insert(tensor.device());
     all.push_back(there ? pinned(tensor, tensor.scalar_type()).copy_(tensor, /*non_blocking=*/true) : tensor);
   }
-  for (const c10::Device device : under_way) wait_for_device(device);
+  c10::Device waited(c10::kCPU);
+  for (const at::Tensor& tensor : tensors) {
+    if (tensor.device() == waited || !is_accelerator(tensor.device())) continue;
+    waited = tensor.device();
+    wait_for_device(waited);
+  }
   return all;
 }
 

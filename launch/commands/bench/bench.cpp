@@ -54,8 +54,7 @@ void add_bench_command(CLI::App& app, Invocation& invocation) {
   CLI::App* command =
       app.add_subcommand("bench", "schedules of a recipe's update against each other, in turn; or one of its parts");
   command->add_option("recipe", arguments->recipe, "TOML recipe");
-  command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
-      ->allow_extra_args(false);
+  add_overrides(*command, arguments->overrides);
   command
       ->add_option("--schedules", arguments->options.schedules,
                    "as overlap.schedule names them, and fixed:N; the first is what the others are held against")

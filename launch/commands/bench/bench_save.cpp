@@ -102,8 +102,7 @@ void add_bench_save(CLI::App& bench, Invocation& invocation) {
   CLI::App* command = bench.add_subcommand(
       "save", "what a checkpoint of a recipe takes on all ranks, beside a plain write of its size by one; JSON");
   command->add_option("recipe", arguments->recipe, "TOML recipe")->required();
-  command->add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
-      ->allow_extra_args(false);
+  add_overrides(*command, arguments->overrides);
   command->add_option("--folder", arguments->folder, "where it is written, and taken away again")->required();
   command->add_option("--rounds", arguments->rounds, "of which the median counts")
       ->check(whole_number_between(1, 1000));

@@ -41,8 +41,7 @@ std::shared_ptr<PartArguments> add_part(CLI::App& command, const Invocation& inv
   auto arguments = std::make_shared<PartArguments>();
   arguments->registry = invocation.registry;
   command.add_option("recipe", arguments->recipe, "TOML recipe")->required();
-  command.add_option("--set", arguments->overrides, "section.key=value, over the recipe's; may be repeated")
-      ->allow_extra_args(false);
+  add_overrides(command, arguments->overrides);
   add_stage_option(command, arguments->stage);
   add_start_limit(command, arguments->start_limit);
   return arguments;

@@ -77,6 +77,11 @@ void use_compute_threads(int64_t threads) {
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));
 }
 
+void add_overrides(CLI::App& command, std::vector<std::string>& overrides) {
+  command.add_option("--set", overrides, "section.key=value, over the recipe's; may be repeated")
+      ->allow_extra_args(false);
+}
+
 void add_stage_option(CLI::App& command, std::string& stage) {
   command.add_option("--stage", stage, "which of train.stages, by its name (of its first turn)");
 }

@@ -1,10 +1,11 @@
 // defines: number_between, whole_number_between, add_update_option, add_compute_threads,
-// use_compute_threads, add_stage_option: what an option's number may be
+// use_compute_threads, add_overrides, add_stage_option: options of several commands, and what one's number may be
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <vector>
 
 namespace launch {
 
@@ -21,6 +22,9 @@ void add_update_option(CLI::App& command, std::string& update);
 void add_compute_threads(CLI::App& command, int64_t& threads);
 /// After the model was loaded, which sets the recipe's.
 void use_compute_threads(int64_t threads);
+
+/// --set section.key=value, of a command that takes a recipe.
+void add_overrides(CLI::App& command, std::vector<std::string>& overrides);
 
 /// --stage NAME, of a recipe that has train.stages.
 void add_stage_option(CLI::App& command, std::string& stage);
