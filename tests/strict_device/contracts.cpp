@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/strict_device/kernels.h"
+#include "tests/strict_device/launches.h"
 #include "tests/strict_device/streams.h"
 #include "tests/strict_device/waits.h"
 
@@ -48,6 +49,7 @@ Attention attention(const at::Tensor& query, const at::Tensor& key, const at::Te
   const auto [out, log_sum] = at::_scaled_dot_product_flash_attention_for_cpu(
       kernel_view(query), each_query_head(kernel_view(key), shared), each_query_head(kernel_view(value), shared),
       dropout, causal, bias && bias->defined() ? std::optional<at::Tensor>(kernel_view(*bias)) : std::nullopt, scale);
+  record_launch("fused attention", {{query, false}, {key, false}, {value, false}, {out, true}, {log_sum, true}});
   const at::Tensor seed = device_empty({}, {}, at::kLong), offset = device_empty({}, {}, at::kLong);
   return {brought(out), brought(log_sum), {}, {}, query.size(2), key.size(2), seed, offset, {}};
 }
@@ -63,6 +65,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention_backward(
       kernel_view(gradient), kernel_view(query), each_query_head(kernel_view(key), shared),
       each_query_head(kernel_view(value), shared), kernel_view(out), kernel_view(log_sum), dropout, causal,
       bias.defined() ? std::optional<at::Tensor>(kernel_view(bias)) : std::nullopt, scale);
+  record_launch("fused attention backward", {{gradient, false},
+                                             {query, false},
+                                             {key, false},
+                                             {value, false},
+                                             {out, false},
+                                             {log_sum, false},
+                                             {of_query, true},
+                                             {of_key, true},
+                                             {of_value, true}});
   return {brought(of_query),
           brought(summed_over_shared(of_key, shared)),
           brought(summed_over_shared(of_value, shared)),
@@ -87,7 +98,9 @@ at::Tensor grouped_mm(const at::Tensor& left, const at::Tensor& right, const std
   check_grouped_matrix(left, "the left matrix");
   check_grouped_matrix(right, "the right matrix");
   finish(current_stream());
-  return brought(at::_grouped_mm(kernel_view(left), kernel_view(right), kernel_view(*ends), {}, type));
+  const at::Tensor product = at::_grouped_mm(kernel_view(left), kernel_view(right), kernel_view(*ends), {}, type);
+  record_launch("aten::_grouped_mm", {{left, false}, {right, false}, {*ends, false}, {product, true}});
+  return brought(product);
 }
 
 /// CUDA's kernel reads its steps from its own memory, and takes lists of one type, one device and equal strides.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/strict_device/kernels.h"
+#include "tests/strict_device/launches.h"
 #include "tests/strict_device/memory.h"
 #include "tests/strict_device/streams.h"
 #include "tests/strict_device/waits.h"
@@ -52,6 +53,7 @@ class Call {
       const at::AutoDispatchBelowAutograd below;
       op_.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), &own);
     }
+    if (records_launches()) record(own);
     for (const Pair& pair : pairs_) follow(pair);
     for (size_t r = 0; r < own.size(); ++r) stack_.push_back(returned(own[r], r, given));
   }
@@ -59,7 +61,7 @@ class Call {
  private:
   struct Pair {
     at::Tensor device, host;
-    bool written;
+    bool written, read;
   };
 
   at::Tensor translated(const at::Tensor& tensor, size_t argument) {
@@ -71,7 +73,9 @@ class Call {
       return tensor;  // a number, which goes along with the call
     }
     const c10::AliasInfo* info = schema_.arguments()[argument].alias_info();
-    pairs_.push_back({tensor, kernel_view(tensor), info != nullptr && info->isWrite()});
+    const bool overwritten =
+        schema_.arguments()[argument].is_out() || schema_.name() == "aten::fill_" || schema_.name() == "aten::zero_";
+    pairs_.push_back({tensor, kernel_view(tensor), info != nullptr && info->isWrite(), !overwritten});
     return pairs_.back().host;
   }
 
@@ -91,6 +95,24 @@ class Call {
     }
     if (value.isDevice()) return c10::Device(at::kCPU);
     return value;
+  }
+
+  void record(const torch::jit::Stack& results) const {
+    std::vector<Touched> touched;
+    for (const Pair& pair : pairs_) {
+      if (pair.read) touched.push_back({pair.host, false});
+      if (pair.written) touched.push_back({pair.host, true});
+    }
+    const auto made = [&](const at::Tensor& result) {
+      if (result.defined() && origin(result) == nullptr) touched.push_back({result, true});
+    };
+    for (const c10::IValue& result : results) {
+      if (result.isTensor()) made(result.toTensor());
+      if (result.isTensorList()) {
+        for (const at::Tensor& each : result.toTensorVector()) made(each);
+      }
+    }
+    record_launch(schema_.name(), touched);
   }
 
   /// What was made larger, or was empty, is written to a tensor of the kernel's own.

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "tests/strict_device/kernels.h"
+#include "tests/strict_device/launches.h"
 #include "tests/strict_device/memory.h"
 #include "tests/strict_device/streams.h"
 #include "tests/strict_device/waits.h"
@@ -65,6 +66,7 @@ at::Tensor& copy_(at::Tensor& to, const at::Tensor& from, bool non_blocking) {
   if (on_device(to) && on_device(from)) {
     check_behind(to);
     check_behind(from);
+    record_launch("copy", {{from, false}, {to, true}});
     // Of addresses, as a kernel has them: who holds the tensors is not the stream's business.
     issue(current_stream(), [place = kernel_view(to), source = kernel_view(from)]() mutable {
       place.copy_(source);
