@@ -153,6 +153,18 @@ TEST(Sound, AnArrivalThatIsWaitedFor) {
 TEST(Planted, AnArrivalThatIsNotWaitedFor) {
   expect_all(at::ones({16}, floats()).to(at::kCPU, /*non_blocking=*/true), 1);
 }
+/// A buffer on its way to the device takes other numbers.
+void send_twice(bool waits) {
+  const at::Tensor buffer = at::empty({16}, at::TensorOptions(at::kFloat).pinned_memory(true));
+  const at::Tensor first = at::empty({16}, floats()), second = at::empty({16}, floats());
+  first.copy_(buffer.fill_(1), /*non_blocking=*/true);
+  if (waits) parallel::wait_for_device(device());
+  second.copy_(buffer.fill_(2), /*non_blocking=*/true);
+  expect_all(first, 1);
+  expect_all(second, 2);
+}
+TEST(Sound, ABufferSentTwice) { send_twice(true); }
+TEST(Planted, ABufferFilledWhileItIsSent) { send_twice(false); }
 TEST(Planted, AHostTensorInASum) { expect_all(ones(16) + at::ones({16}), 2); }
 TEST(Planted, AHostTensorOfPlaces) { expect_all(ones(16).index_select(0, at::arange(4)), 1); }
 TEST(Planted, AHostTensorInATable) { expect_all(at::cat({ones(16), at::ones({16})}), 1); }
@@ -201,6 +213,47 @@ TEST(Planted, AdamWWithMomentsOfOtherStrides) {
 }
 
 // ---- Ranks. ----
+
+/// Parts of 2, 1, 3, 5 ... rows: of three ranks the first has the mean.
+parallel::RowCounts uneven_rows() {
+  parallel::RowCounts rows;
+  for (int64_t r = 0; r < ranks(); ++r) rows.push_back(r == 0 ? 2 : 2 * r - 1);
+  return rows;
+}
+/// Numbers of a rank's row, and all ranks' rows in order.
+at::Tensor rows_of(int64_t rank) {
+  const int64_t count = uneven_rows()[static_cast<size_t>(rank)];
+  return at::arange(count * 3, at::kFloat).view({count, 3}) + static_cast<double>(100 * rank);
+}
+at::Tensor all_rows() {
+  std::vector<at::Tensor> all;
+  for (int64_t r = 0; r < ranks(); ++r) all.push_back(rows_of(r));
+  return at::cat(all);
+}
+TEST(Sound, UnevenRowsGathered) {
+  const at::Tensor gathered = at::empty(all_rows().sizes(), floats());
+  group()->all_gather_rows(gathered, parallel::send(rows_of(rank()), device()), uneven_rows(), {}).wait();
+  EXPECT_TRUE(at::equal(gathered.to(at::kCPU), all_rows()));
+}
+TEST(Sound, UnevenRowsSummed) {
+  const at::Tensor part = at::empty(rows_of(rank()).sizes(), floats());
+  group()->reduce_scatter_rows(part, parallel::send(all_rows(), device()), uneven_rows()).wait();
+  EXPECT_TRUE(at::equal(part.to(at::kCPU), rows_of(rank()) * static_cast<double>(ranks())));
+}
+TEST(Sound, UnevenRowsExchanged) {
+  const int64_t own = rank(), all = ranks();
+  parallel::RowCounts received(static_cast<size_t>(all)),
+      sent(static_cast<size_t>(all));  // rank a sends a + b rows to b
+  for (int64_t r = 0; r < all; ++r) sent[static_cast<size_t>(r)] = received[static_cast<size_t>(r)] = own + r;
+  const int64_t rows = all * own + all * (all - 1) / 2;
+  const at::Tensor arrived = at::empty({rows, 3}, floats());
+  group()->all_to_all(arrived, at::full({rows, 3}, static_cast<double>(own), floats()), received, sent, {}).wait();
+  const at::Tensor host = arrived.to(at::kCPU);
+  int64_t begin = 0;
+  for (int64_t r = 0; r < all; begin += own + r, ++r) {
+    EXPECT_TRUE((host.narrow(0, begin, own + r) == static_cast<double>(r)).all().item<bool>());
+  }
+}
 
 TEST(PlantedOnRanks, TheHostsMemoryOnTheWire) { group()->all_reduce(at::ones({16}), ReduceOp::kSum).wait(); }
 TEST(PlantedOnRanks, OtherCounts) { group()->all_reduce(ones(16 + rank()), ReduceOp::kSum).wait(); }

@@ -1,4 +1,4 @@
-// defines: collective, exchange: what the stand-in for NCCL does, step by step
+// defines: collective, exchange, in_open_group: what the stand-in for NCCL does, step by step
 #pragma once
 #include <vector>
 
@@ -11,5 +11,8 @@ Step collective(ncclComm* comm, const Operation& operation);
 
 /// Sends and receives that were issued together.
 Step exchange(ncclComm* comm, std::vector<Operation> operations);
+
+/// Whether this thread has a group open that holds operations for this stream: they are not in it yet.
+bool in_open_group(c10::StreamId stream);
 
 }  // namespace strict

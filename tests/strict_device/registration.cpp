@@ -6,6 +6,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/device/cuda_device.h"
 #include "tests/strict_device/memory.h"
+#include "tests/strict_device/nccl_operations.h"
 #include "tests/strict_device/streams.h"
 #include "tests/strict_device/waits.h"
 
@@ -47,10 +48,15 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
 
   void destroyEvent(void* event, c10::DeviceIndex) const noexcept override { delete static_cast<EventHolder*>(event); }
   void record(void** event, const c10::Stream& stream, c10::DeviceIndex, c10::EventFlag) const override {
+    TORCH_CHECK(!in_open_group(stream.id()),
+                "strict device: an event is recorded before the operations of an open group");
     if (*event == nullptr) *event = new EventHolder;
     held(*event) = strict::record(stream.id());
   }
-  void block(void* event, const c10::Stream& stream) const override { wait_for(stream.id(), held(event)); }
+  void block(void* event, const c10::Stream& stream) const override {
+    if (stream.id() == kDefaultStream && held(event)->stream != kDefaultStream) count_wait(kComputeWaits);
+    wait_for(stream.id(), held(event));
+  }
   bool queryEvent(void* event) const override {
     if (!passed(*held(event))) return false;
     host_saw(*held(event));

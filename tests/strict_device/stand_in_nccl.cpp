@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -92,8 +93,19 @@ void check_place(const void* address, const Operation& operation, c10::StreamId 
     refuse(name + " that does not wait for the stream that used its memory");
 }
 
+/// NCCL connects to a peer at the first exchange with it, and waits for it meanwhile. That must be over before the
+/// communicator is used in earnest: by the first time that the host waits.
+void check_connected(ncclComm* comm, const Operation& operation) {
+  if (!std::exchange(comm->used, true)) comm->first_used = strict::times_waited();
+  if (!is_exchange(operation) || operation.root == comm->rank || operation.count == 0) return;
+  if (!comm->peers.insert(operation.root).second || strict::times_waited() == comm->first_used) return;
+  refuse("the first exchange of ranks " + std::to_string(comm->rank) + " and " + std::to_string(operation.root) +
+         " of " + comm->name + " in the middle of its work");
+}
+
 ncclResult_t take(ncclComm* comm, const Operation& operation, cudaStream_t stream) {
   const auto id = static_cast<c10::StreamId>(reinterpret_cast<intptr_t>(stream));
+  check_connected(comm, operation);
   check_place(operation.from, operation, id);
   check_place(operation.to, operation, id);
   if (depth > 0) {
@@ -109,6 +121,10 @@ Operation made(Kind kind, const void* from, void* to, size_t count, ncclDataType
 }
 
 }  // namespace
+
+bool strict::in_open_group(c10::StreamId stream) {
+  return std::ranges::any_of(group, [&](const Issued& issued) { return issued.stream == stream; });
+}
 
 extern "C" {
 

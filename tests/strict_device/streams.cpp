@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <mutex>
@@ -160,6 +161,7 @@ class Device {
 Device& device() { return Device::instance(); }
 
 thread_local c10::StreamId current = kDefaultStream;
+std::atomic<uint64_t> waits_of_host = 0;
 
 }  // namespace
 
@@ -171,15 +173,19 @@ bool passed(const Event& event) { return device().passed(event); }
 void finish(c10::StreamId stream) { device().finish(stream, device().issued(stream)); }
 void issue_arrival(Step step) { issue(kArrivals, std::move(step)); }
 void host_saw(const Event& event) { device().finish(kArrivals, event.arrivals); }
+uint64_t times_waited() { return waits_of_host; }
 void host_waits(const Event& event) {
+  ++waits_of_host;
   device().finish(event.stream, event.position);
   host_saw(event);
 }
 void host_waits(c10::StreamId stream) {
+  ++waits_of_host;
   finish(stream);
   finish(kArrivals);
 }
 void host_waits_for_all() {
+  ++waits_of_host;
   for (size_t s = 0; s < device().streams(); ++s) finish(static_cast<c10::StreamId>(s));
 }
 uint64_t outstanding(c10::StreamId stream) { return device().outstanding(stream); }

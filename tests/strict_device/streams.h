@@ -1,7 +1,7 @@
 // The strict device's queues. The default stream does each thing when it is told; every other stream as late as it may:
 // when a stream that the host drives, or the host itself, waits for it. What is not waited for has then not happened.
 // defines: Step, Event, kDefaultStream, new_stream, issue, record, wait_for, passed, idle, finish, issue_arrival,
-// host_waits, host_waits_for_all, host_saw, outstanding, tick, seen_by, current_stream, exchange_stream
+// host_waits, host_waits_for_all, times_waited, host_saw, outstanding, tick, seen_by, current_stream, exchange_stream
 #pragma once
 #include <c10/core/Stream.h>
 
@@ -46,6 +46,8 @@ void issue_arrival(Step step);
 void host_waits(const Event& event);
 void host_waits(c10::StreamId stream);
 void host_waits_for_all();
+/// How often it has.
+uint64_t times_waited();
 /// It need not, for the event was passed.
 void host_saw(const Event& event);
 

@@ -61,6 +61,17 @@ void check_behind(const at::Tensor& tensor) {
               "strict device: a copy on another stream does not wait for what made, or last used, its memory");
 }
 
+/// A copy to the device that claims to be asynchronous may read its source until the host has waited.
+void expect_unchanged(const at::Tensor& source) {
+  issue_arrival([source, kept = source.clone(at::MemoryFormat::Contiguous)] {
+    const at::Tensor now = source.contiguous();
+    TORCH_CHECK(std::memcmp(now.const_data_ptr(), kept.const_data_ptr(), kept.nbytes()) == 0,
+                "strict device: the host wrote to the source of a copy to the device, of shape ", source.sizes(),
+                ", before that copy was over");
+    return true;
+  });
+}
+
 at::Tensor& copy_(at::Tensor& to, const at::Tensor& from, bool non_blocking) {
   if (to.numel() == 0 || to.unsafeGetTensorImpl() == from.unsafeGetTensorImpl()) return to;
   if (on_device(to) && on_device(from)) {
@@ -87,6 +98,7 @@ at::Tensor& copy_(at::Tensor& to, const at::Tensor& from, bool non_blocking) {
   }
   if (on_device(to)) {
     kernel_view(to).copy_(from.expand_as(to));
+    if (non_blocking) expect_unchanged(from);
   } else if (!non_blocking) {
     to.copy_(kernel_view(from).expand_as(to));
   } else {
