@@ -335,4 +335,6 @@ extern "C" void moetrain_fill_device_library(parallel::DeviceLibrary& library) {
   library.open_device = parallel::open_device;
   library.facts = parallel::facts;
   library.communicator = parallel::communicator;
+  library.has_grouped_product = parallel::cuda_has_grouped_product;
+  library.grouped_product_out = parallel::cuda_grouped_product_out;
 }

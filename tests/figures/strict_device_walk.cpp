@@ -166,25 +166,35 @@ TEST(Planted, StreamsRecordedInPlaceOfAWait) { ones().record_stream(parallel::cu
 
 // ---- Kernels with contracts. ----
 
-TEST(Sound, AGroupedProduct) {
-  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
-  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
+at::Tensor ends_of(const at::Tensor& host) { return parallel::send(host, device()); }
+
+/// Sixteen times 1, in rows of both of two groups.
+void grouped(const at::Tensor& end_G, const at::Tensor& left = at::ones({8, 16}, halves()), int64_t width = 8) {
+  const at::Tensor out = at::zeros({8, width}, halves()).narrow(1, 0, 8);
+  parallel::grouped_product_out(out, left, at::ones({2, 16, 8}, halves()), end_G);
+  expect_all(out, 16);
 }
-TEST(Planted, AGroupedProductOfLongEnds) {
-  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kLong), device());
-  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
+TEST(Sound, AGroupedProduct) { grouped(ends_of(at::tensor({3, 8}, at::kInt))); }
+TEST(Sound, AGroupedProductIntoAPartOfRows) {
+  grouped(ends_of(at::tensor({3, 8}, at::kInt)), at::ones({8, 24}, halves()).narrow(1, 8, 16), 16);
 }
-TEST(Planted, AGroupedProductOfTheHostsEnds) {
-  const at::Tensor ends = at::tensor({3, 8}, at::kInt);
-  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
-}
+TEST(Planted, AGroupedProductOfLongEnds) { grouped(ends_of(at::tensor({3, 8}, at::kLong))); }
+TEST(Planted, AGroupedProductOfTheHostsEnds) { grouped(at::tensor({3, 8}, at::kInt)); }
 TEST(Planted, AGroupedProductOfUnalignedRows) {
-  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
-  expect_all(at::_grouped_mm(at::ones({8, 20}, halves()).narrow(1, 0, 16), at::ones({2, 16, 8}, halves()), ends), 16);
+  grouped(ends_of(at::tensor({3, 8}, at::kInt)), at::ones({8, 20}, halves()).narrow(1, 0, 16));
 }
 TEST(Planted, AGroupedProductFromAnUnalignedPlace) {
-  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
-  expect_all(at::_grouped_mm(at::ones({8, 24}, halves()).narrow(1, 4, 16), at::ones({2, 16, 8}, halves()), ends), 16);
+  grouped(ends_of(at::tensor({3, 8}, at::kInt)), at::ones({8, 24}, halves()).narrow(1, 4, 16));
+}
+TEST(Planted, AGroupedProductIntoUnalignedRows) {
+  grouped(ends_of(at::tensor({3, 8}, at::kInt)), at::ones({8, 16}, halves()), 12);
+}
+TEST(Planted, RowsOfNoGroupAreRead) { grouped(ends_of(at::tensor({3, 7}, at::kInt))); }
+TEST(Planted, SumsOverNoRowsAreRead) {
+  const at::Tensor out = at::zeros({2, 16, 8}, halves());
+  parallel::grouped_product_out(out, at::zeros({8, 16}, halves()).t(), at::zeros({8, 8}, halves()),
+                                ends_of(at::tensor({0, 8}, at::kInt)));
+  expect_all(out, 0);
 }
 
 void adamw(const at::Tensor& steps, at::ScalarType gradient, const at::Tensor& moment) {
