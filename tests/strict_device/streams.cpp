@@ -3,10 +3,14 @@
 #include <c10/util/Exception.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <deque>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "tests/strict_device/memory.h"
+#include "tests/strict_device/nccl_ranks.h"
 
 namespace strict {
 namespace {
@@ -16,6 +20,12 @@ using Clock = std::chrono::steady_clock;
 /// A rank that waits for others so long lets its other streams go on: the others may wait for those.
 constexpr auto kPatience = std::chrono::milliseconds(20);
 constexpr auto kPause = std::chrono::microseconds(20);
+
+/// One whose streams do nothing for so long waits for what nobody does.
+std::chrono::seconds until_it_hangs() {
+  const char* told = std::getenv("STRICT_DEVICE_PATIENCE");
+  return std::chrono::seconds(told == nullptr ? 600 : std::atoi(told));
+}
 
 /// Asked so often without waiting, an event's stream goes on: a host may poll.
 constexpr int kAskedOften = 64;
@@ -113,13 +123,16 @@ class Device {
 
   void run(Queue& queue, uint64_t position) {
     auto patient_until = Clock::now() + kPatience;
+    auto hangs_at = Clock::now() + until_it_hangs();
     while (queue.done < position) {
       const uint64_t before = queue.done;
       advance(queue);
       if (queue.done > before) {
         patient_until = Clock::now() + kPatience;
+        hangs_at = Clock::now() + until_it_hangs();
         continue;
       }
+      if (Clock::now() > hangs_at) refuse("a stream waits for what other ranks never issue");
       if (Clock::now() > patient_until) {
         for (Queue& other : queues_) {
           if (&other != &queue) advance_if_it_may(other);
@@ -174,10 +187,12 @@ void host_saw(const Event& event) { device().finish(kArrivals, event.arrivals); 
 void host_waits(const Event& event) {
   device().finish(event.stream, event.position);
   host_saw(event);
+  pinned_arrived();
 }
 void host_waits(c10::StreamId stream) {
   finish(stream);
   finish(kArrivals);
+  pinned_arrived();
 }
 void host_waits_for_all() {
   for (size_t s = 0; s < device().streams(); ++s) finish(static_cast<c10::StreamId>(s));
