@@ -60,6 +60,8 @@ at::Device open_cuda_device(int64_t local_rank) {
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
 }
 
+int64_t cuda_multiprocessors() { return at::cuda::getCurrentDeviceProperties()->multiProcessorCount; }
+
 bool cuda_has_grouped_product() {
   const int major = at::cuda::getCurrentDeviceProperties()->major;
   return major == 9 || major == 10;  // what LibTorch's is compiled for

@@ -1,6 +1,6 @@
 // CUDA's half is a library of its own, which is loaded where it is asked for: LibTorch's alone costs every start 0.3 s.
 // Another library of that name, found before it, brings another device (tests/strict_device).
-// defines: open_accelerator, DeviceFacts, device_facts, has_grouped_product, grouped_product_out, DeviceLibrary,
+// defines: open_accelerator, DeviceFacts, device_facts, multiprocessors, has_grouped_product, grouped_product_out, DeviceLibrary,
 // device_library, kDeviceLibrary, kFillDeviceLibrary
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -24,6 +24,9 @@ struct DeviceFacts {
 };
 DeviceFacts device_facts();
 
+/// Of the device that was opened.
+int64_t multiprocessors();
+
 /// Whether this kind of device, which was opened, has a kernel for products of groups of bf16, whose ends the host need
 /// not know. Not GPUs before Hopper: LibTorch would have the host wait for the ends, at each product.
 bool has_grouped_product();
@@ -41,6 +44,7 @@ struct DeviceLibrary {
   c10::Device (*open_device)(int64_t local_rank) = nullptr;
   DeviceFacts (*facts)() = nullptr;
   std::shared_ptr<Communicator> (*communicator)(Communicator& bootstrap, c10::Device device) = nullptr;
+  int64_t (*multiprocessors)() = nullptr;
   bool (*has_grouped_product)() = nullptr;
   void (*grouped_product_out)(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
                               const at::Tensor& end_G) = nullptr;

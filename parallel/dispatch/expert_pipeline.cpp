@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/carve_out.h"
 #include "parallel/dispatch/chunk_stream.h"
 #include "parallel/phases/phase.h"
 
@@ -134,6 +135,10 @@ class PipelineNode : public torch::autograd::Node {
  private:
   LayerPlan plan() const { return schedule_->layer(layer_); }
   bool overlap() const { return schedule_->plan().overlap; }
+  /// Multiprocessors of a GPU. A pass in one piece has no exchange beside its experts.
+  int64_t left_to_exchanges(const RowPass& pass) const {
+    return overlap() && pass.chunks.size() > 1 ? schedule_->plan().carve_out : 0;
+  }
 
   /// What backward begins with: the gradient of the experts' outputs, in wire order, and of the choices' weights.
   struct Incoming {
@@ -162,6 +167,7 @@ class PipelineNode : public torch::autograd::Node {
     ChunkTrace trace(schedule_->recorder(), layer_, Direction::kForward);
     Arrivals arrivals({exchange_, wire_RD, ends_.in}, forward_, pass, trace, overlap());
     Departures departures(exchange_, pass, trace, overlap());
+    const CarveOut carve_out(left_to_exchanges(pass));
     ExpertRows all;
     if (keep) all.saved = places(compute_->saved_widths(wire_RD.size(1), weights), rows_in(pass), wire_RD.options());
     for (size_t c = 0; c < pass.chunks.size(); ++c) {
@@ -210,6 +216,7 @@ class PipelineNode : public torch::autograd::Node {
   Weights pass_backward(const ExpertRows& rows, Arrivals& arrivals, const RowPass& pass, const Weights& weights,
                         ChunkTrace& trace, at::Tensor& rows_RD) const {
     Departures departures(exchange_, pass, trace, overlap());
+    const CarveOut carve_out(left_to_exchanges(pass));
     const RowTensors kept =
         places(compute_->kept_widths(rows.rows_ND.size(1), weights), rows_in(pass), rows.rows_ND.options());
     Weights gradients;
