@@ -4,11 +4,14 @@
 #include <ATen/ATen.h>
 #include <c10/core/StreamGuard.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "parallel/comm/accelerator_communicator.h"
 #include "parallel/comm/stream_work.h"
+#include "parallel/gradients/gradient_reducer.h"
 #include "tests/support/world.h"
 
 namespace {
@@ -134,6 +137,56 @@ TEST(Planted, MemoryWrittenTooEarly) {
   expect_all(copy, 1);
 }
 TEST(Planted, WhatWasNeverWritten) { expect_all(at::empty({64}, floats()).mul(0), 0); }
+
+/// Two ranks that come to a reduction and an exchange in other orders, as ranks come to parameters: what the host does
+/// before the exchange must not need the other rank.
+template <class HostWaits>
+void in_other_orders(HostWaits&& host_waits) {
+  group(), other_group();  // made in one order
+  const at::Tensor reduced = ones(), exchanged = ones();
+  Work reduction, exchange;
+  const auto reduce = [&] {
+    reduction = group()->all_reduce(reduced, ReduceOp::kSum);
+    host_waits(reduction);
+  };
+  const auto go_through_exchange = [&] {
+    exchange = other_group()->all_reduce(exchanged, ReduceOp::kSum);
+    exchange.wait();
+  };
+  if (rank() == 0) reduce();
+  go_through_exchange();
+  if (rank() != 0) reduce();
+  reduction.wait();
+  expect_all(reduced, static_cast<double>(ranks()));
+  expect_all(exchanged, static_cast<double>(ranks()));
+}
+TEST(Sound, AWaitForWhatThisRankComputes) {
+  in_other_orders([](Work&) { parallel::StreamMark(parallel::current_stream(device())).host_waits(); });
+}
+TEST(PlantedOnRanks, AWaitForAReductionThatOthersIssueLater) {
+  setenv("STRICT_DEVICE_PATIENCE", "5", /*replace=*/1);
+  in_other_orders([](Work& reduction) {
+    reduction.wait();
+    parallel::wait_for_device(device());
+  });
+}
+
+TEST(Sound, AHostThatIsBoundToItsDevicesGradients) {
+  std::vector<at::Tensor> parameters;
+  for (int64_t i = 0; i < 8; ++i) parameters.push_back(at::ones({64}, floats()).requires_grad_(true));
+  parallel::GradientReducer reducer(parameters, group(),
+                                    {.bucket_bytes = 256, .sharding = parallel::Sharding::kGradients});
+  reducer.zero();
+  reducer.expect(/*last=*/true);
+  at::Tensor loss = at::zeros({}, floats());
+  for (const at::Tensor& parameter : parameters) loss = loss + parameter.sum() * static_cast<double>(rank() + 1);
+  torch::autograd::backward({loss}, {});
+  reducer.end_micro_batch();
+  reducer.finish();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (reducer.owned(i).count > 0) expect_all(reducer.gradient(i), static_cast<double>(ranks() * (ranks() + 1)) / 2);
+  }
+}
 
 // ---- Host and device. ----
 
