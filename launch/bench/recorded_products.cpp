@@ -88,7 +88,7 @@ std::unique_ptr<at::ObserverContext> asked(const at::RecordFunction& function) {
     note_attention(tensor(1), tensor(2), tensor(3), inputs[7].toBool(), /*backward=*/true);
   } else if (name == "moetrain::softmax_attention" || name == "moetrain::softmax_attention_backward") {
     note_attention(tensor(0), tensor(1), tensor(2), inputs[3].toBool(), name.ends_with("backward"));
-  } else if (name == "aten::_grouped_mm") {
+  } else if (name == "moetrain::grouped_product") {
     note_grouped(tensor(0), tensor(1));
   }
   return nullptr;

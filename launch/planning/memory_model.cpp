@@ -1,6 +1,9 @@
 #include "launch/planning/memory_model.h"
 
 #include <algorithm>
+#include <bit>
+#include <map>
+#include <utility>
 
 #include "launch/planning/reduction_model.h"
 #include "launch/recipe/precision.h"
@@ -22,6 +25,21 @@ int64_t working_elements(const optim::UpdateRule& rule, const ParameterTable& pa
     most = std::max(most, whole);
   }
   return rule.copies * most;
+}
+
+/// All gradients of an update come at once, and then all weights go: each by a block of pinned memory, which LibTorch
+/// takes as a power of two and keeps; a block that brought a gradient takes back weights of its size.
+int64_t pinned_bytes(const ParameterTable& parameters, bool sharded, int64_t weight, int64_t wide) {
+  std::map<uint64_t, std::pair<int64_t, int64_t>> blocks;  // by size: of gradients, of weights
+  for (const ParameterShare& share : parameters.own) {
+    const int64_t sharers = sharded ? share.sharers : 1, own = (share.elements + sharers - 1) / sharers;
+    if (own == 0) continue;
+    ++blocks[std::bit_ceil(static_cast<uint64_t>(own * wide))].first;
+    ++blocks[std::bit_ceil(static_cast<uint64_t>(own * weight))].second;
+  }
+  int64_t bytes = 0;
+  for (const auto& [size, count] : blocks) bytes += static_cast<int64_t>(size) * std::max(count.first, count.second);
+  return bytes;
 }
 
 int64_t token_bytes(const Recipe& recipe, const Workload& work) {
@@ -47,6 +65,7 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
                     .gradients = (recipe.mesh.zero < 2 ? trained : 0) * wide + (recipe.mesh.zero > 0 ? own : 0) * wide};
   if (recipe.optimizer.offload) {
     state.host = (own + slots) * wide;
+    state.pinned = pinned_bytes(parameters, recipe.mesh.zero > 0, weight, wide);
   } else {
     state.optimizer = own * master + slots * wide;
   }

@@ -18,6 +18,7 @@ struct StateMemory {
   int64_t optimizer = 0;  // two moments, and of bf16 weights float32 masters
   int64_t host = 0;       // optimizer.offload: moments and masters of all weights, in the host's memory instead; not
                           // in the total
+  int64_t pinned = 0;     // optimizer.offload: host memory that gradients and weights travel through; likewise
   int64_t total() const { return weights + gradients + optimizer; }
 };
 StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters);

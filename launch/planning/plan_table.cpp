@@ -71,6 +71,8 @@ void append_memory(std::string& text, const PlanRequest& request, const LayoutPl
   if (plan.memory.state.host > 0) {
     append_line(text, "%-16s %14.2f %14s  moments and masters of a rank (optimizer.offload)", "on the host",
                 mebi(plan.memory.state.host), "");
+    append_line(text, "%-16s %14.2f %14s  of the host too: what gradients and weights travel through", "pinned",
+                mebi(plan.memory.state.pinned), "");
   }
   if (plan.imbalance > 1)
     append_line(text, "uneven: the busiest rank has %g times the mean one's rows", plan.imbalance);
@@ -146,6 +148,8 @@ nlohmann::ordered_json json_of(const MemoryUse& use) {
   for (const MemoryRow& row : memory_rows(use)) json[row.kind] = row.bytes;
   json["total"] = use.total();
   json["peak"] = use.peak;
+  json["on_host"] = use.state.host;
+  json["pinned"] = use.state.pinned;
   return json;
 }
 

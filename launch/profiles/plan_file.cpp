@@ -64,6 +64,7 @@ nlohmann::ordered_json plan_to_json(const Plan& plan) {
           {"overlap", plan.overlap},
           {"one_link", plan.one_link},
           {"release", to_string(plan.release)},
+          {"carve_out", plan.carve_out},
           {"slice_bytes", plan.slice_bytes},
           {"layers", layers}};
 }
@@ -75,6 +76,7 @@ Plan plan_from_json(const json& object, const std::string& place) {
   members.boolean("overlap", plan.overlap);
   members.boolean("one_link", plan.one_link);
   release_of(members, plan.release);
+  members.integer("carve_out", 0, plan.carve_out);
   members.integer("slice_bytes", 0, plan.slice_bytes);
   if (const json* layers = members.take("layers")) {
     if (!layers->is_array()) members.refuse("layers", *layers, "a list with an object for each MoE layer");

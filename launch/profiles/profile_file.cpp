@@ -52,7 +52,11 @@ std::string to_text(const Profile& profile) {
        << 1e3 * profile.model.head_backward_seconds << " ms and "
        << 1e-6 * static_cast<double>(profile.model.head_gradient_bytes) << " MB of gradients; in one piece "
        << 1e3 * profile.seconds << " ms; beside each other compute takes " << 1 + profile.model.contention.compute
-       << " and an exchange " << 1 + profile.model.contention.link << " times as long\n";
+       << " and an exchange " << 1 + profile.model.contention.link << " times as long";
+  if (profile.model.carve_out > 0) {
+    text << ", with " << profile.model.carve_out << " multiprocessors of a GPU left to exchanges";
+  }
+  text << "\n";
   return text.str();
 }
 
@@ -76,6 +80,7 @@ ordered_json profile_to_json(const Profile& profile) {
   return {{"machine", profile.machine},
           {"seconds", profile.seconds},
           {"contention", {{"compute", profile.model.contention.compute}, {"link", profile.model.contention.link}}},
+          {"carve_out", {{"multiprocessors", profile.model.carve_out}, {"share", profile.model.lines.carve_out}}},
           {"lines", lines},
           {"layers", layers},
           {"head_forward_seconds", profile.model.head_forward_seconds},
@@ -93,6 +98,13 @@ Profile profile_from_json(const json& object, const std::string& place) {
     shares.number("compute", 0, profile.model.contention.compute);
     shares.number("link", 0, profile.model.contention.link);
     shares.refuse_others();
+  }
+  if (const json* carve_out = members.take("carve_out")) {
+    JsonMembers both(*carve_out, place + ": carve_out");
+    both.integer("multiprocessors", 0, profile.model.carve_out);
+    both.number("share", 0, profile.model.lines.carve_out);
+    if (profile.model.lines.carve_out >= 1) both.refuse("share", (*carve_out)["share"], "a share below 1");
+    both.refuse_others();
   }
   members.number("head_forward_seconds", 0, profile.model.head_forward_seconds);
   members.number("head_backward_seconds", 0, profile.model.head_backward_seconds);

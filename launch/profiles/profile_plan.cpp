@@ -26,6 +26,7 @@ parallel::Plan plan_of(const std::string& schedule, const Profile& profile, int6
   }
   const Plan by_call = parallel::builtin_schedules().at(schedule)(profile.model, {.least_step_gain = kLeastStepGain});
   Plan plan = by_call;
+  plan.carve_out = plan.overlap ? profile.model.carve_out : 0;
   plan.layers.clear();
   if (!by_call.layers.empty()) plan.layers.resize(static_cast<size_t>(layers));
   for (size_t i = by_call.layers.size(); i-- > 0;) {

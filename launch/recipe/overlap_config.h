@@ -30,6 +30,7 @@ struct OverlapConfig {
   parallel::Enum<OverlapSchedule> schedule = OverlapSchedule::kEager;
   int64_t forward_chunks = 1;
   int64_t backward_chunks = 1;
+  int64_t carve_out = 16;
   std::string plan;
   double profile_seconds = 10;
   parallel::Span replan_every{0, parallel::Unit::kUpdates};
@@ -46,6 +47,9 @@ void visit(OverlapConfig& config, Visitor& field) {
       "same profile: sequential (DeepSpeed-MoE), tutel, tutel_improved, lina, fsmoe_no_split, fsmoe");
   field("forward_chunks", config.forward_chunks, between(1, 256), "chunked: pieces of a layer's rows in forward");
   field("backward_chunks", config.backward_chunks, between(1, 256), "chunked: pieces of a layer's rows in backward");
+  field("carve_out", config.carve_out, between(0, 64),
+        "multiprocessors of a GPU that exchanges keep to, and that experts in several chunks leave to them, where a "
+        "profile finds that faster (chunked: always); 0: never");
   field("plan", config.plan, anything(), "a plan's file (plan.json of a run folder), to be followed without a profile");
   field("profile_seconds", config.profile_seconds, between(0.1, 3600), "what measuring these ranks may take [s]");
   field("replan_every", config.replan_every, anything(),

@@ -9,6 +9,7 @@
 
 #include "launch/profiles/profile_plan.h"
 #include "moetrain/experts/expert_weights.h"
+#include "parallel/device/device_library.h"
 #include "parallel/device/stream_mark.h"
 #include "parallel/links/link_probe.h"
 #include "parallel/schedule/schedules.h"
@@ -184,7 +185,8 @@ Rehearsal middle_of(Run&& run, double seconds) {
 }  // namespace
 
 Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batches, int64_t targets,
-                        const Groups& groups, const std::string& machine, double seconds) {
+                        const Groups& groups, const std::string& machine, const OverlapConfig& config) {
+  const double seconds = config.profile_seconds;
   const parallel::Mesh& mesh = *groups.mesh;
   const parallel::Plan plan = mesh.schedule()->plan();
   const std::vector<moetrain::ExpertCall> experts =
@@ -228,9 +230,26 @@ Profile measure_profile(TrainState& state, const std::vector<MicroBatch>& batche
   }
   agree(model, *groups.control);
   if (groups.control->size() > 1 && !model.layers.empty()) {
-    // The same plan on every rank, whatever it has measured.
+    const auto in_pieces = [&](int64_t carve_out) {
+      // The same plan on every rank, whatever it has measured.
+      parallel::Plan pieces = parallel::chunked(mesh.schedule()->layers(), 4, 4);
+      pieces.carve_out = carve_out;
+      const at::Tensor slowest = at::full({1}, rehearse_under(pieces).seconds, at::kDouble);
+      groups.control->all_reduce(slowest, parallel::ReduceOp::kMax).wait();
+      return slowest.item<double>();
+    };
+    double taken_in_pieces = in_pieces(0);
+    if (parallel::is_accelerator(device) && config.carve_out > 0) {
+      const double with_carve_out = in_pieces(config.carve_out);
+      if (with_carve_out < taken_in_pieces) {
+        taken_in_pieces = with_carve_out;
+        model.carve_out = config.carve_out;
+        model.lines.carve_out =
+            static_cast<double>(config.carve_out) / static_cast<double>(parallel::multiprocessors());
+      }
+    }
     const parallel::Plan pieces = parallel::chunked(mesh.schedule()->layers(), 4, 4);
-    const double slower = contention_of(profile, pieces, rehearse_under(pieces).seconds);
+    const double slower = contention_of(profile, pieces, taken_in_pieces);
     model.contention = {.compute = slower, .link = slower};
     agree(model, *groups.control);
   }

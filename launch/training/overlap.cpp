@@ -106,7 +106,9 @@ void Overlap::use_stored() {
   } else if (config_.schedule == OverlapSchedule::kEager) {
     follow({.name = "eager"});
   } else if (config_.schedule == OverlapSchedule::kChunked) {
-    follow(parallel::chunked(layers, config_.forward_chunks, config_.backward_chunks));
+    Plan plan = parallel::chunked(layers, config_.forward_chunks, config_.backward_chunks);
+    plan.carve_out = config_.carve_out;
+    follow(std::move(plan));
   } else if (stored_ && stored_->name == config_.schedule.name()) {
     parallel::all_ranks(*groups_.control, [&] { check_layers(*stored_, layers, folder_.plan().string()); });
     follow(*stored_);

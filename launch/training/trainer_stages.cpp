@@ -15,6 +15,7 @@
 #include "launch/training/trainer.h"
 #include "launch/use/use_recorder.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/device/accelerator.h"
 
 namespace launch {
 
@@ -191,7 +192,9 @@ bool Trainer::open_overlap() {
   choose_products(recipe(), setup_->vocabulary(), folder_, groups(), said);
   const std::string machine =
       setup_->machine() + (stage().name.empty() ? "" : "; stage " + stage().title);  // whose layers it measures
-  overlap_ = std::make_unique<Overlap>(recipe().overlap, folder_, groups(), machine);
+  OverlapConfig config = recipe().overlap;
+  if (!parallel::is_accelerator(setup_->device)) config.carve_out = 0;
+  overlap_ = std::make_unique<Overlap>(config, folder_, groups(), machine);
   const bool measure = overlap_->wants_profile(said);
   if (!measure) overlap_->use_stored();
   return measure;

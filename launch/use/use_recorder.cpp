@@ -119,7 +119,7 @@ void UseRecorder::see(const moetrain::ObservedExperts& seen) {
   rows_at(layer.input_square_GRD).index_add_(0, place_R, rows_RD.to(at::kDouble).square());
   if (layer.hidden_square_GRF.size(2) == 0 || sorted.rows() == 0) return;
   const at::Tensor hidden_RF = (seen.hidden_TKF.defined() ? seen.hidden_TKF.flatten(0, 1).index_select(0, sorted.slot_R)
-                                                          : seen.hidden(rows_RD, sorted.rows_per_expert))
+                                                          : seen.hidden(rows_RD, sorted.rows_per_expert.on_host()))
                                    .to(at::kDouble);
   rows_at(layer.hidden_absolute_GRF).index_add_(0, place_R, hidden_RF.abs());
   rows_at(layer.hidden_square_GRF).index_add_(0, place_R, hidden_RF.square());

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <numeric>
 
 namespace moetrain {
 namespace {
@@ -68,14 +67,14 @@ void ExpertMix::for_each_part(const Counts& counts, int64_t row_width, const Wei
   const Places saved = places_of(&ExpertCompute::saved_widths, row_width, weights);
   const Places kept = places_of(&ExpertCompute::kept_widths, row_width, weights);
   size_t weight = 0;
-  auto count = counts.begin();
+  auto count = counts.on_host().begin();
   int64_t row = 0;
   for (size_t p = 0; p < parts_.size(); ++p) {
     const Part& part = parts_[p];
     const Weights own = some(weights, weight, part.weights);
     const auto end = count + own.front().size(0);
-    const Counts of_part(count, end);
-    const PartOfRows rows{row, std::accumulate(count, end, int64_t{0})};
+    const Counts of_part(std::vector<int64_t>(count, end));
+    const PartOfRows rows{row, of_part.rows()};
     const auto cut = [&](const RowTensors& all, const Places::OfPart& place) {
       RowTensors of_rows;
       for (size_t i = 0; i < place.widths.size(); ++i) {
@@ -83,7 +82,7 @@ void ExpertMix::for_each_part(const Counts& counts, int64_t row_width, const Wei
       }
       return of_rows;
     };
-    if (!of_part.empty()) {
+    if (of_part.experts() > 0) {
       visit(
           part, own, rows, of_part, weight, [&](const RowTensors& all) { return cut(all, saved.parts[p]); },
           [&](const RowTensors& all) { return cut(all, kept.parts[p]); });
@@ -159,12 +158,6 @@ at::Tensor EachPlace::together(const at::Tensor& place_ND, int64_t row_width) co
   return at::constant_pad_nd(place_ND, {0, 1}).view({place_ND.size(0) / places(row_width), row_width});
 }
 
-Counts EachPlace::counts_of(const Counts& counts, int64_t row_width) const {
-  Counts all = counts;
-  for (int64_t& count : all) count *= places(row_width);
-  return all;
-}
-
 RowTensors EachPlace::of_places(const RowTensors& tensors, int64_t row_width) const {
   RowTensors all;
   for (const at::Tensor& each : tensors) {
@@ -182,13 +175,13 @@ std::vector<int64_t> EachPlace::widths_of(Widths widths, int64_t row_width, cons
 at::Tensor EachPlace::forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
                               const RowTensors& saved) const {
   const int64_t X = rows_RX.size(1);
-  return together(compute_->forward(each(rows_RX), counts_of(counts, X), weights, of_places(saved, X)), X);
+  return together(compute_->forward(each(rows_RX), counts.times(places(X)), weights, of_places(saved, X)), X);
 }
 
 at::Tensor EachPlace::backward_rows(const at::Tensor& rows_RX, const RowTensors& saved, const at::Tensor& grad_RX,
                                     const Counts& counts, const Weights& weights, const RowTensors& kept) const {
   const int64_t X = rows_RX.size(1);
-  return together(compute_->backward_rows(each(rows_RX), of_places(saved, X), each(grad_RX), counts_of(counts, X),
+  return together(compute_->backward_rows(each(rows_RX), of_places(saved, X), each(grad_RX), counts.times(places(X)),
                                           weights, of_places(kept, X)),
                   X);
 }
@@ -198,7 +191,7 @@ void EachPlace::backward_weights(const at::Tensor& rows_RX, const RowTensors& sa
                                  const Weights& gradients) const {
   const int64_t X = rows_RX.size(1);
   compute_->backward_weights(each(rows_RX), of_places(saved, X), each(grad_RX), of_places(kept, X),
-                             counts_of(counts, X), weights, gradients);
+                             counts.times(places(X)), weights, gradients);
 }
 
 }  // namespace moetrain

@@ -95,7 +95,6 @@ class EachPlace : public parallel::ExpertCompute {
   int64_t places(int64_t row_width) const { return row_width / (width_ + 1); }
   at::Tensor each(const at::Tensor& rows_RX) const;  // [R, L (D + 1)] -> [R L, D]
   at::Tensor together(const at::Tensor& place_ND, int64_t row_width) const;
-  Counts counts_of(const Counts& counts, int64_t row_width) const;
   parallel::RowTensors of_places(const parallel::RowTensors& tensors, int64_t row_width) const;
 
   std::shared_ptr<const ExpertCompute> compute_;

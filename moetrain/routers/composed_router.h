@@ -17,6 +17,8 @@ struct RouterParts {
   /// b_e += bias_rate * sign(mean load - load_e) (Wang et al. 2024, auxiliary-loss-free balancing; DeepSeek-V3).
   /// Without a rate there is no bias.
   std::optional<double> bias_rate = std::nullopt;
+  /// It chooses K experts for every token, none fewer: then experts on a GPU need not look for tokens without.
+  bool chooses_all = false;
   /// In training experts choose: what is reported as dropped are the tokens that none took.
   bool experts_choose = false;
 };

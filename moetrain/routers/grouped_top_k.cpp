@@ -16,7 +16,11 @@ at::Tensor select_of_best_groups(const Candidates& candidates, const MoeConfig& 
 
 std::shared_ptr<Router> make_grouped(const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
   const ScoresInput input{source, config, shape};
-  return compose_router({linear_scores(input), softmax_squash, select_of_best_groups}, input);
+  return compose_router({.scores = linear_scores(input),
+                         .squash = softmax_squash,
+                         .selection = select_of_best_groups,
+                         .chooses_all = true},
+                        input);
 }
 
 void check_grouped(const MoeConfig& config) {

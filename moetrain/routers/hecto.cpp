@@ -24,7 +24,9 @@ Squashed tempered_softmax(const at::Tensor& logits_TE, const MoeConfig& config) 
 /// entropy and diversity.
 std::shared_ptr<Router> make_hecto(const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
   const ScoresInput input{source, config, shape};
-  return compose_router({linear_scores(input), tempered_softmax, select_largest}, input);
+  return compose_router(
+      {.scores = linear_scores(input), .squash = tempered_softmax, .selection = select_largest, .chooses_all = true},
+      input);
 }
 
 }  // namespace

@@ -51,7 +51,10 @@ std::shared_ptr<Router> make_moduleformer(const ParameterSource& source, const M
                                           const RouterShape& shape) {
   MoeConfig scored = config;
   scored.own<MlpConfig>() = {.hidden = config.own<ModuleFormerConfig>().hidden, .activation = MlpActivation::kGelu};
-  return compose_router({mlp_scores({source, scored, shape}), softmax_squash, select_largest_and_drawn},
+  return compose_router({.scores = mlp_scores({source, scored, shape}),
+                         .squash = softmax_squash,
+                         .selection = select_largest_and_drawn,
+                         .chooses_all = true},
                         {source, config, shape});
 }
 

@@ -18,21 +18,30 @@ using ScoresMaker = std::unique_ptr<Scores> (*)(const ScoresInput& input);
 template <ScoresMaker scores, Selection selection, Squash squash = &softmax_squash>
 std::shared_ptr<Router> make(const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
   const ScoresInput input{source, config, shape};
-  return compose_router({scores(input), squash, selection}, input);
+  return compose_router({.scores = scores(input), .squash = squash, .selection = selection, .chooses_all = true},
+                        input);
 }
 
 std::shared_ptr<Router> make_biased(const ParameterSource& source, const MoeConfig& config, const RouterShape& shape) {
   const ScoresInput input{source, config, shape};
   const double rate = config.own<SigmoidBiasConfig>().bias_rate;
-  return compose_router({linear_scores(input), sigmoid_squash, select_in_groups, rate}, input);
+  return compose_router({.scores = linear_scores(input),
+                         .squash = sigmoid_squash,
+                         .selection = select_in_groups,
+                         .bias_rate = rate,
+                         .chooses_all = true},
+                        input);
 }
 
 std::shared_ptr<Router> make_choosing_experts(const ParameterSource& source, const MoeConfig& config,
                                               const RouterShape& shape) {
   const ScoresInput input{source, config, shape};
-  return compose_router(
-      {.scores = linear_scores(input), .squash = softmax_squash, .selection = select_all, .experts_choose = true},
-      input);
+  return compose_router({.scores = linear_scores(input),
+                         .squash = softmax_squash,
+                         .selection = select_all,
+                         .chooses_all = true,
+                         .experts_choose = true},
+                        input);
 }
 
 const std::vector<Gate> kLearnedGates{Gate::kRaw, Gate::kSum1, Gate::kSum1Kept, Gate::kTrue1, Gate::kStraightThrough};

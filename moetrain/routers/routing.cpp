@@ -7,7 +7,8 @@ RoutingChoices choices_of(const RoutingDecision& decision) {
           .expert_TK = decision.assignment.expert_TK,
           .global_choices_E = decision.global_choices_E,
           .global_first_E = decision.global_first_E,
-          .dropped = decision.dropped};
+          .dropped = decision.dropped,
+          .may_drop = decision.assignment.may_drop};
 }
 
 std::vector<at::Tensor*> differentiable(RoutingDecision& decision) {

@@ -1,6 +1,8 @@
 #include "parallel/device/cuda_device.h"
 
+#include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <ATen/native/cuda/GroupMM.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <cuda_runtime_api.h>
 
@@ -56,6 +58,19 @@ at::Device open_cuda_device(int64_t local_rank) {
   }
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+}
+
+int64_t cuda_multiprocessors() { return at::cuda::getCurrentDeviceProperties()->multiProcessorCount; }
+
+bool cuda_has_grouped_product() {
+  const int major = at::cuda::getCurrentDeviceProperties()->major;
+  return major == 9 || major == 10;  // what LibTorch's is compiled for
+}
+
+void cuda_grouped_product_out(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
+                              const at::Tensor& end_G) {
+  at::Tensor place = out;
+  at::cuda::detail::bf16bf16_grouped_mm(left, right, end_G, {}, place);
 }
 
 DeviceFacts cuda_facts() {

@@ -1,5 +1,5 @@
 // What libmoetrain_cuda.so knows of GPUs (device_library.h). tests/strict_device defines the same of its own device.
-// defines: open_cuda_device, cuda_facts
+// defines: open_cuda_device, cuda_facts, cuda_multiprocessors, cuda_has_grouped_product, cuda_grouped_product_out
 #pragma once
 #include "parallel/device/device_library.h"
 
@@ -9,5 +9,10 @@ c10::Device open_cuda_device(int64_t local_rank);
 
 /// But for the version of NCCL.
 DeviceFacts cuda_facts();
+
+int64_t cuda_multiprocessors();
+bool cuda_has_grouped_product();
+void cuda_grouped_product_out(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
+                              const at::Tensor& end_G);
 
 }  // namespace parallel

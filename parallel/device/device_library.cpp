@@ -28,6 +28,15 @@ c10::Device open_accelerator(int64_t local_rank) {
   return device_library().open_device(local_rank);
 }
 
+int64_t multiprocessors() { return device_library().multiprocessors(); }
+
+bool has_grouped_product() { return device_library().has_grouped_product(); }
+
+void grouped_product_out(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
+                         const at::Tensor& end_G) {
+  device_library().grouped_product_out(out, left, right, end_G);
+}
+
 DeviceFacts device_facts() { return device_library().facts == nullptr ? DeviceFacts{} : device_library().facts(); }
 
 }  // namespace parallel

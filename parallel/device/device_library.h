@@ -1,9 +1,9 @@
 // CUDA's half is a library of its own, which is loaded where it is asked for: LibTorch's alone costs every start 0.3 s.
 // Another library of that name, found before it, brings another device (tests/strict_device).
-// defines: open_accelerator, DeviceFacts, device_facts, DeviceLibrary, device_library, kDeviceLibrary,
-// kFillDeviceLibrary
+// defines: open_accelerator, DeviceFacts, device_facts, multiprocessors, has_grouped_product, grouped_product_out, DeviceLibrary,
+// device_library, kDeviceLibrary, kFillDeviceLibrary
 #pragma once
-#include <c10/core/Device.h>
+#include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <string>
@@ -24,11 +24,30 @@ struct DeviceFacts {
 };
 DeviceFacts device_facts();
 
+/// Of the device that was opened.
+int64_t multiprocessors();
+
+/// Whether this kind of device, which was opened, has a kernel for products of groups of bf16, whose ends the host need
+/// not know. Not GPUs before Hopper: LibTorch would have the host wait for the ends, at each product.
+bool has_grouped_product();
+
+/// end_G: int32 on the device, behind the last row of each group. left [R, M] x right [G, M, N] -> out [R, N]: a
+/// group's rows by its matrix; left [M, R] x right [R, N] -> out [G, M, N]: sums over a group's rows. Written straight
+/// to `out`, but for rows of no group, and for sums over none: these hold anything. bf16; of each tensor one of the
+/// last two strides is 1, the other a multiple of 16 bytes, where it begins too; out's last stride is 1; fewer than
+/// 1,024 groups.
+void grouped_product_out(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
+                         const at::Tensor& end_G);
+
 /// What the library has; null where it could not be loaded.
 struct DeviceLibrary {
   c10::Device (*open_device)(int64_t local_rank) = nullptr;
   DeviceFacts (*facts)() = nullptr;
   std::shared_ptr<Communicator> (*communicator)(Communicator& bootstrap, c10::Device device) = nullptr;
+  int64_t (*multiprocessors)() = nullptr;
+  bool (*has_grouped_product)() = nullptr;
+  void (*grouped_product_out)(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
+                              const at::Tensor& end_G) = nullptr;
   std::string fault;  // why it could not be loaded
 };
 

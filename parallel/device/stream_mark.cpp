@@ -11,8 +11,8 @@ StreamMark::StreamMark(const c10::Stream& stream) : event_(stream.device_type(),
 double StreamMark::seconds_since(const DeviceMark& earlier) const {
   const auto* other = dynamic_cast<const StreamMark*>(&earlier);
   check_internal(other != nullptr, "StreamMark: the other mark is no stream's");
-  other->event_.synchronize();
-  event_.synchronize();
+  other->host_waits();
+  host_waits();
   return 1e-3 * other->event_.elapsedTime(event_);
 }
 

@@ -15,6 +15,8 @@ class StreamMark : public DeviceMark {
   /// What `stream` is given from now on waits until this is passed.
   void hold(const c10::Stream& stream) const { event_.block(stream); }
   bool passed() const { return event_.query(); }
+  /// The host waits until it is.
+  void host_waits() const { event_.synchronize(); }
 
  private:
   c10::Event event_;

@@ -14,6 +14,8 @@ struct Assignment {
   at::Tensor expert_TK;  // int64 in [0, E) or kDropped
   at::Tensor weight_TK;  // combine weights, of the model's dtype; carries the router's gradient
   int64_t num_experts = 0;
+  /// Whether there may be dropped choices, as far as the host knows without asking a device.
+  bool may_drop = true;
 };
 
 }  // namespace parallel

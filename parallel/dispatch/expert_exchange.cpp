@@ -22,11 +22,8 @@ int64_t sum(const Rows& rows) { return std::accumulate(rows.begin(), rows.end(),
 /// rows[b][e]: what rank b of the group has for expert e. Collective.
 std::vector<Rows> exchange_counts(Communicator& group, const at::Tensor& own_E) {
   const int64_t experts = own_E.numel();
-  at::Tensor all_BE = own_E.unsqueeze(0);
-  if (group.size() > 1) {
-    all_BE = at::empty({group.size(), experts}, own_E.options());
-    group.all_gather(all_BE, own_E).wait();
-  }
+  const at::Tensor all_BE = at::empty({group.size(), experts}, own_E.options());
+  group.all_gather(all_BE, own_E).wait();
   const at::Tensor host = all_BE.to(at::kCPU);
   std::vector<Rows> rows;
   for (int64_t b = 0; b < group.size(); ++b) {
@@ -40,7 +37,7 @@ std::vector<Rows> exchange_counts(Communicator& group, const at::Tensor& own_E) 
 
 int64_t RowChunk::sent_rows() const { return sum(sent); }
 int64_t RowChunk::received_rows() const { return sum(received); }
-int64_t RowChunk::rows() const { return sum(rows_per_expert); }
+int64_t RowChunk::rows() const { return rows_per_expert.rows(); }
 
 void Arrival::spread() {
   if (const auto spread = std::exchange(spread_, {})) rows_ = spread();
@@ -81,14 +78,16 @@ void Departure::wait() {
 }
 
 ExpertExchange::ExpertExchange(const ExpertGroup& group, const ChoiceOrder& order)
-    : group_(group),
-      device_(order.rows_E().device()),
-      streams_(exchange_counts(group.mesh->experts(), order.rows_E()), group.map, group.mesh->experts().rank()),
-      sorted_(order.permutation(streams_.own_rows())),
-      rows_(sorted_.rows()),
-      receive_rows_(rows_) {
-  if (alone()) return;
+    : group_(group), device_(order.device()) {
   const Mesh& mesh = *group.mesh;
+  if (alone()) {
+    sorted_ = order.permutation();
+    rows_ = receive_rows_ = sorted_.rows();
+    return;
+  }
+  streams_ = RowStreams(exchange_counts(mesh.experts(), order.rows_E()), group.map, mesh.experts().rank());
+  sorted_ = order.permutation(streams_.own_rows());
+  rows_ = sorted_.rows();
   int64_t all = 0, most = 0;
   for (int64_t x = 0; x < mesh.shape().expert; ++x) {
     all += streams_.rows(x);
@@ -112,11 +111,12 @@ ExpertExchange::Window ExpertExchange::window(int64_t pass, int64_t chunk, int64
 }
 
 RowChunks ExpertExchange::cut(int64_t chunks) const {
-  if (alone()) chunks = 1;
+  if (alone()) return all_at_once();
   RowChunks cut;
   Rows wire;
   for (int64_t pass = 0; pass < passes_; ++pass) {
     RowPass& all = cut.passes.emplace_back();
+    Rows rows_per_expert;
     for (int64_t c = 0; c < chunks; ++c) {
       const auto begin = static_cast<int64_t>(wire.size());
       const int64_t first_row = c == 0 ? 0 : all.chunks.back().first_row + all.chunks.back().rows();
@@ -124,13 +124,22 @@ RowChunks ExpertExchange::cut(int64_t chunks) const {
       chunk.begin = begin;
       chunk.number = pass * chunks + c;
       chunk.first_row = first_row;
-      if (c == 0) all.rows_per_expert.assign(chunk.rows_per_expert.size(), 0);
-      for (size_t e = 0; e < chunk.rows_per_expert.size(); ++e) all.rows_per_expert[e] += chunk.rows_per_expert[e];
+      const Rows& of_chunk = chunk.rows_per_expert.on_host();
+      rows_per_expert.resize(of_chunk.size(), 0);
+      std::ranges::transform(rows_per_expert, of_chunk, rows_per_expert.begin(), std::plus<>());
     }
+    all.rows_per_expert = std::move(rows_per_expert);
   }
   if (!std::is_sorted(wire.begin(), wire.end())) cut.wire_R = send(at::tensor(wire, at::kLong), device_);
   if (sends_copies_once()) cut.by_host = by_host(cut, chunks);
   return cut;
+}
+
+RowChunks ExpertExchange::all_at_once() const {
+  RowChunk all;
+  all.sent = all.received = all.gathered = {rows_};
+  all.rows_per_expert = sorted_.rows_per_expert;
+  return {.passes = {{.chunks = {all}, .rows_per_expert = all.rows_per_expert}}, .wire_R = {}, .by_host = nullptr};
 }
 
 std::shared_ptr<const HostExchange> ExpertExchange::by_host(const RowChunks& cut, int64_t chunks) const {
@@ -190,7 +199,7 @@ void ExpertExchange::set_arrival(RowChunk& chunk, const Window& window) const {
   }
   chunk.received.assign(experts, 0);
   chunk.gathered.assign(parts, 0);
-  chunk.rows_per_expert.assign(static_cast<size_t>(count), 0);
+  Rows rows_per_expert(static_cast<size_t>(count), 0);
   std::vector<Rows> place_BE = rows_BE;
   int64_t place = 0;
   for (size_t t = 0; t < parts; ++t) {
@@ -201,10 +210,11 @@ void ExpertExchange::set_arrival(RowChunk& chunk, const Window& window) const {
       if (t == static_cast<size_t>(mesh.place().expert_tensor)) chunk.received[x] = rows;
       for (size_t e = 0; e < rows_BE[b].size(); ++e) {
         place_BE[b][e] = std::exchange(place, place + rows_BE[b][e]);
-        chunk.rows_per_expert[e] += rows_BE[b][e];
+        rows_per_expert[e] += rows_BE[b][e];
       }
     }
   }
+  chunk.rows_per_expert = std::move(rows_per_expert);
   Rows arrival;
   for (const RowBlock& block : blocks) {
     const auto b = static_cast<size_t>(block.source), e = static_cast<size_t>(block.expert - first);

@@ -27,7 +27,7 @@ struct RowChunk {
   RowCounts sent, received;  // by rank of the expert axis
   RowCounts gathered;        // by rank of the expert_tensor axis
   int64_t first_row = 0;     // among the rows that this rank's experts get in the pass
-  std::vector<int64_t> rows_per_expert;
+  RowsPerExpert rows_per_expert;
   at::Tensor arrival_N;  // the place, in order of arrival, of each row sorted by expert; undefined: the same
   at::Tensor sorted_N;   // the way back
 
@@ -39,7 +39,7 @@ struct RowChunk {
 /// One pass: chunks that are under way together.
 struct RowPass {
   std::vector<RowChunk> chunks;
-  std::vector<int64_t> rows_per_expert;
+  RowsPerExpert rows_per_expert;
 };
 
 /// All rows of a layer, cut.
@@ -102,8 +102,8 @@ class Departure {
 /// not depend on the number of chunks. All ranks of Mesh::experts() take part in every chunk, with or without rows.
 class ExpertExchange {
  public:
-  /// Collective over Mesh::experts(). `order`: of this rank's choices. The host waits for a device once: for every
-  /// rank's counts, or where no other takes part for its own.
+  /// Collective over Mesh::experts(). `order`: of this rank's choices. The host waits for a device once, for every
+  /// rank's counts; where no other takes part not at all: no rows travel, and RowsPerExpert tells kernels the rest.
   ExpertExchange(const ExpertGroup& group, const ChoiceOrder& order);
 
   /// This rank's rows, by expert.
@@ -132,6 +132,7 @@ class ExpertExchange {
     std::vector<int64_t> begin, end;
   };
   Window window(int64_t pass, int64_t chunk, int64_t chunks) const;
+  RowChunks all_at_once() const;
   RowChunk make_chunk(const Window& window, std::vector<int64_t>& wire) const;
   std::shared_ptr<const HostExchange> by_host(const RowChunks& cut, int64_t chunks) const;
   Work gather(const at::Tensor& rows, const RowChunk& chunk, const After& after, at::Tensor& all) const;
@@ -139,7 +140,7 @@ class ExpertExchange {
 
   ExpertGroup group_;
   at::Device device_;
-  RowStreams streams_;
+  RowStreams streams_;  // none where no other rank takes part
   Permutation sorted_;
   int64_t rows_ = 0;
   int64_t receive_rows_ = 0;

@@ -5,9 +5,11 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
+#include <optional>
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/carve_out.h"
 #include "parallel/dispatch/chunk_stream.h"
 #include "parallel/phases/phase.h"
 
@@ -29,6 +31,19 @@ RowTensors places(const std::vector<int64_t>& widths, int64_t rows, const at::Te
   RowTensors tensors;
   for (const int64_t width : widths) tensors.push_back(at::empty({rows, width}, options));
   return tensors;
+}
+
+/// Of the experts from `first` on those that have all their rows among the next `rows`; without a number all of them.
+Counts whole_experts(const Counts& rows_per_expert, int64_t first, std::optional<int64_t> rows) {
+  if (first == 0 && !rows) return rows_per_expert;
+  std::vector<int64_t> whole;
+  int64_t seen = 0;
+  for (auto e = static_cast<size_t>(first); e < rows_per_expert.on_host().size(); ++e) {
+    seen += rows_per_expert.on_host()[e];
+    if (rows && seen > *rows) break;
+    whole.push_back(rows_per_expert.on_host()[e]);
+  }
+  return whole;
 }
 
 /// Of each tensor a range of its first dimension.
@@ -120,6 +135,10 @@ class PipelineNode : public torch::autograd::Node {
  private:
   LayerPlan plan() const { return schedule_->layer(layer_); }
   bool overlap() const { return schedule_->plan().overlap; }
+  /// Multiprocessors of a GPU. A pass in one piece has no exchange beside its experts.
+  int64_t left_to_exchanges(const RowPass& pass) const {
+    return overlap() && pass.chunks.size() > 1 ? schedule_->plan().carve_out : 0;
+  }
 
   /// What backward begins with: the gradient of the experts' outputs, in wire order, and of the choices' weights.
   struct Incoming {
@@ -148,6 +167,7 @@ class PipelineNode : public torch::autograd::Node {
     ChunkTrace trace(schedule_->recorder(), layer_, Direction::kForward);
     Arrivals arrivals({exchange_, wire_RD, ends_.in}, forward_, pass, trace, overlap());
     Departures departures(exchange_, pass, trace, overlap());
+    const CarveOut carve_out(left_to_exchanges(pass));
     ExpertRows all;
     if (keep) all.saved = places(compute_->saved_widths(wire_RD.size(1), weights), rows_in(pass), wire_RD.options());
     for (size_t c = 0; c < pass.chunks.size(); ++c) {
@@ -196,6 +216,7 @@ class PipelineNode : public torch::autograd::Node {
   Weights pass_backward(const ExpertRows& rows, Arrivals& arrivals, const RowPass& pass, const Weights& weights,
                         ChunkTrace& trace, at::Tensor& rows_RD) const {
     Departures departures(exchange_, pass, trace, overlap());
+    const CarveOut carve_out(left_to_exchanges(pass));
     const RowTensors kept =
         places(compute_->kept_widths(rows.rows_ND.size(1), weights), rows_in(pass), rows.rows_ND.options());
     Weights gradients;
@@ -219,16 +240,10 @@ class PipelineNode : public torch::autograd::Node {
       // Nobody waits for the weights' gradients: those of experts that now have all their rows.
       const ComputeSpan span(trace, TaskKind::kWeightGradient, chunk, static_cast<int64_t>(c));
       seen += count;
-      Counts whole;
-      int64_t rows_of_whole = 0;
       const bool all = c + 1 == pass.chunks.size();
-      for (auto e = static_cast<size_t>(expert); e < pass.rows_per_expert.size(); ++e) {
-        if (!all && row + rows_of_whole + pass.rows_per_expert[e] > seen) break;
-        whole.push_back(pass.rows_per_expert[e]);
-        rows_of_whole += whole.back();
-      }
-      if (whole.empty()) continue;
-      const auto experts = static_cast<int64_t>(whole.size());
+      const Counts whole = whole_experts(pass.rows_per_expert, expert, all ? std::nullopt : std::optional(seen - row));
+      const int64_t experts = whole.experts(), rows_of_whole = whole.rows();
+      if (experts == 0) continue;
       compute_->backward_weights(rows.rows_ND.narrow(0, row, rows_of_whole), narrowed(rows.saved, row, rows_of_whole),
                                  grad_out_ND.narrow(0, row, rows_of_whole), narrowed(kept, row, rows_of_whole), whole,
                                  compute_->of_experts(weights, expert, experts),
@@ -271,8 +286,9 @@ at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignm
                         std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                         const ExpertGroup& group) {
   const Phase phase(PhaseName::kDispatch);
-  const ChoiceOrder order =
-      in_phase(PhaseName::kPermute, [&] { return ChoiceOrder(assignment.expert_TK, assignment.num_experts); });
+  const ChoiceOrder order = in_phase(PhaseName::kPermute, [&] {
+    return ChoiceOrder(assignment.expert_TK, assignment.num_experts, assignment.may_drop);
+  });
   const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
   const std::shared_ptr<PipelineNode> node(new PipelineNode(ends, order, std::move(compute), group),
                                            torch::autograd::deleteNode);

@@ -14,12 +14,13 @@ using RowTensors = std::vector<at::Tensor>;
 /// What an expert kind computes on rows sorted by expert, raw (outside autograd), with this rank's experts and its part
 /// of their hidden units: outputs and row gradients are summands of those of all ranks that share an expert.
 ///
-/// rows_RD: rows_per_expert[e] rows for each expert e in turn; any of them may be zero. Outputs are as wide as rows,
+/// rows_RD: rows_per_expert of each expert in turn; any of them may have none, and rows may follow that are nobody's,
+/// of whose outputs nothing is asked. Outputs are as wide as rows,
 /// but where expert_map or expert_reduce calls. Forward and the gradients of rows may be computed a range of rows at a
 /// time, and not the same ranges; the gradients of weights are computed once for each expert, with all its rows.
 class ExpertCompute {
  public:
-  using Counts = std::vector<int64_t>;
+  using Counts = RowsPerExpert;
   using Weights = std::vector<at::Tensor>;
   virtual ~ExpertCompute() = default;
 

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
 
-#include <numeric>
 #include <tuple>
 #include <utility>
 
@@ -21,19 +20,20 @@ Permutation sort_on_host(const at::Tensor& expert_TK, int64_t num_experts) {
   const int64_t* expert_of = expert.const_data_ptr<int64_t>();
   const int64_t choices = expert.numel(), top_k = expert.size(1);
   Permutation result;
-  result.rows_per_expert.assign(static_cast<size_t>(num_experts), 0);
+  std::vector<int64_t> rows_E(static_cast<size_t>(num_experts), 0);
   for (int64_t slot = 0; slot < choices; ++slot) {
     if (expert_of[slot] == Assignment::kDropped) continue;
     check_internal(0 <= expert_of[slot] && expert_of[slot] < num_experts, "sort_by_expert: expert ", expert_of[slot],
                    " of ", num_experts, " for choice ", slot);
-    ++result.rows_per_expert[static_cast<size_t>(expert_of[slot])];
+    ++rows_E[static_cast<size_t>(expert_of[slot])];
   }
-  std::vector<int64_t> next(result.rows_per_expert.size(), 0);
+  std::vector<int64_t> next(rows_E.size(), 0);
   int64_t rows = 0;
   for (size_t e = 0; e < next.size(); ++e) {
     next[e] = rows;
-    rows += result.rows_per_expert[e];
+    rows += rows_E[e];
   }
+  result.rows_per_expert = std::move(rows_E);
   result.token_R = at::empty({rows}, at::kLong);
   result.slot_R = at::empty({rows}, at::kLong);
   result.row_TK = at::empty_like(expert);
@@ -53,19 +53,16 @@ Permutation sort_on_host(const at::Tensor& expert_TK, int64_t num_experts) {
   return result;
 }
 
-std::vector<int64_t> on_host(const at::Tensor& rows_E) {
-  const at::Tensor host = rows_E.to(at::kCPU);
-  return {host.const_data_ptr<int64_t>(), host.const_data_ptr<int64_t>() + host.numel()};
-}
+at::Tensor dropped_TK(const Permutation& permutation) { return permutation.row_TK == permutation.rows(); }
 
 /// combine_rows by LibTorch, a choice of all tokens at a time.
 at::Tensor combine_rows_by_choice(const at::Tensor& rows_RD, const at::Tensor& weight_TK,
                                   const Permutation& permutation) {
   const int64_t top_k = permutation.row_TK.size(1), rows = permutation.rows();
   if (rows == 0) return at::zeros({permutation.row_TK.size(0), rows_RD.size(1)}, rows_RD.options());
-  const bool dropped = rows < permutation.row_TK.numel();
+  const bool dropped = permutation.drops();
   const at::Tensor factor_TK =
-      dropped && weight_TK.defined() ? weight_TK.masked_fill(permutation.row_TK == rows, 0) : weight_TK;
+      dropped && weight_TK.defined() ? weight_TK.masked_fill(dropped_TK(permutation), 0) : weight_TK;
   at::Tensor out_TD;
   for (int64_t j = 0; j < top_k; ++j) {
     const at::Tensor row_T = permutation.row_TK.select(1, j);
@@ -85,38 +82,57 @@ at::Tensor combine_rows_by_choice(const at::Tensor& rows_RD, const at::Tensor& w
 
 }  // namespace
 
-ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts) : expert_TK_(expert_TK) {
+ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts, bool may_drop)
+    : expert_TK_(expert_TK), may_drop_(may_drop) {
   check_internal(expert_TK.dim() == 2 && expert_TK.scalar_type() == at::kLong, "sort_by_expert: choices of shape ",
                  expert_TK.sizes(), " and type ", expert_TK.scalar_type());
   if (!is_accelerator(expert_TK.device())) {
     sorted_ = sort_on_host(expert_TK, num_experts);
-    rows_E_ = at::tensor(sorted_.rows_per_expert, at::kLong);
     return;
   }
   const at::Tensor key = at::where(expert_TK == Assignment::kDropped, num_experts, expert_TK).flatten();
   at::Tensor sorted;
   std::tie(sorted, order_N_) = at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false);
   // bincount would wait for the largest key.
-  const at::Tensor end_E =
-      at::searchsorted(sorted, at::arange(num_experts, key.options()), /*out_int32=*/false, /*right=*/true);
-  rows_E_ = at::diff(end_E, 1, 0, at::zeros({1}, end_E.options()));
+  end_E_ = at::searchsorted(sorted, at::arange(num_experts, key.options()), /*out_int32=*/true, /*right=*/true);
+}
+
+at::Tensor ChoiceOrder::rows_E() const {
+  if (!order_N_.defined()) return at::tensor(sorted_.rows_per_expert.on_host(), at::kLong);
+  return at::diff(end_E_.to(at::kLong), 1, 0, at::zeros({1}, order_N_.options()));
+}
+
+/// The first `rows` choices in order have a row each; place_N: the row of each choice in order.
+Permutation ChoiceOrder::in_rows(int64_t rows, const at::Tensor& place_N) const {
+  Permutation result;
+  result.slot_R = order_N_.narrow(0, 0, rows);
+  result.token_R = at::floor_divide(result.slot_R, expert_TK_.size(1));
+  result.row_TK = at::empty_like(order_N_).scatter_(0, order_N_, place_N).view_as(expert_TK_);
+  return result;
 }
 
 Permutation ChoiceOrder::permutation(std::vector<int64_t> rows_per_expert) const {
   if (!order_N_.defined()) return sorted_;
-  const int64_t rows = std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), int64_t{0});
-  Permutation result;
-  result.rows_per_expert = std::move(rows_per_expert);
-  result.slot_R = order_N_.narrow(0, 0, rows);
-  result.token_R = at::floor_divide(result.slot_R, expert_TK_.size(1));
-  const at::Tensor place = at::arange(order_N_.numel(), order_N_.options()).clamp_max(rows);
-  result.row_TK = at::empty_like(order_N_).scatter_(0, order_N_, place).view_as(expert_TK_);
+  const RowsPerExpert all(std::move(rows_per_expert));
+  Permutation result = in_rows(all.rows(), at::arange(order_N_.numel(), order_N_.options()).clamp_max(all.rows()));
+  result.rows_per_expert = all;
+  return result;
+}
+
+Permutation ChoiceOrder::permutation() const {
+  if (!order_N_.defined()) return sorted_;
+  const int64_t choices = order_N_.numel();
+  at::Tensor place_N = at::arange(choices, order_N_.options());
+  if (may_drop_) place_N = at::where(place_N < end_E_.select(0, -1), place_N, choices);
+  Permutation result = in_rows(choices, place_N);
+  result.rows_per_expert = {end_E_, choices};
+  result.has_idle_rows = may_drop_;
   return result;
 }
 
 Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts) {
   const ChoiceOrder order(expert_TK, num_experts);
-  return order.permutation(on_host(order.rows_E()));
+  return order.permutation(order.permutation().rows_per_expert.on_host());
 }
 
 Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) {
@@ -172,8 +188,10 @@ at::Tensor rows_from(const at::Tensor& input, RowOf row, const Permutation& perm
 at::Tensor rows_to(const at::Tensor& rows_RD, const at::Tensor& weight_TK, RowOf row, const Permutation& permutation) {
   if (row == RowOf::kToken) return combine_rows(rows_RD, weight_TK, permutation);
   const int64_t T = permutation.row_TK.size(0), K = permutation.row_TK.size(1), D = rows_RD.size(1);
-  if (permutation.rows() == T * K) return rows_at(rows_RD, permutation.row_TK.flatten()).view({T, K, D});
-  return at::zeros({T * K, D}, rows_RD.options()).index_copy_(0, permutation.slot_R, rows_RD).view({T, K, D});
+  if (!permutation.drops()) return rows_at(rows_RD, permutation.row_TK.flatten()).view({T, K, D});
+  at::Tensor all_ND = at::zeros({T * K, D}, rows_RD.options()).index_copy_(0, permutation.slot_R, rows_RD);
+  if (permutation.has_idle_rows) all_ND.masked_fill_(dropped_TK(permutation).view({T * K, 1}), 0);
+  return all_ND.view({T, K, D});
 }
 
 CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tensor& rows_RD,
@@ -184,6 +202,7 @@ CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tens
   if (!has_loops(rows_RD)) {
     const at::Tensor grad_RD = gather_rows(grad_TD, permutation);
     grad_weight_TK.index_copy_(0, permutation.slot_R, (grad_RD * rows_RD).sum(1));
+    if (permutation.has_idle_rows) grad_weight_TK.masked_fill_(dropped_TK(permutation).flatten(), 0);
     grad_RD.mul_(weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1));
     return {grad_RD, grad_weight_TK.view_as(weight_TK)};
   }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "parallel/dispatch/assignment.h"
+#include "parallel/dispatch/rows_per_expert.h"
 
 namespace parallel {
 
@@ -12,9 +13,14 @@ struct Permutation {
   at::Tensor token_R;  // int64, the token whose copy is row r
   at::Tensor slot_R;   // int64, t * K + j: the choice that row r serves
   at::Tensor row_TK;   // int64, the row of each choice; R (one past the last) where the choice was dropped
-  std::vector<int64_t> rows_per_expert;  // [E], on the host
+  RowsPerExpert rows_per_expert;
+  /// The host does not know how many choices were dropped: each has a row of its own, behind all others, that serves
+  /// nobody and may come to hold anything.
+  bool has_idle_rows = false;
 
   int64_t rows() const { return token_R.size(0); }
+  /// Whether a choice may be without a row.
+  bool drops() const { return has_idle_rows || rows() < row_TK.numel(); }
 };
 
 /// Choices in the order of their experts, before the host knows how many each expert has: on a device that works behind
@@ -22,15 +28,22 @@ struct Permutation {
 class ChoiceOrder {
  public:
   /// expert_TK: int64, kDropped or an expert.
-  ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts);
+  ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts, bool may_drop = true);
 
+  at::Device device() const { return expert_TK_.device(); }
   /// int64 [E], on the choices' device.
-  const at::Tensor& rows_E() const { return rows_E_; }
+  at::Tensor rows_E() const;
   /// rows_per_expert: rows_E, on the host.
   Permutation permutation(std::vector<int64_t> rows_per_expert) const;
+  /// For one whom the numbers of a device's rows need not concern: the host is not told them.
+  Permutation permutation() const;
 
  private:
-  at::Tensor expert_TK_, rows_E_;
+  Permutation in_rows(int64_t rows, const at::Tensor& place_N) const;
+
+  at::Tensor expert_TK_;
+  bool may_drop_;
+  at::Tensor end_E_;    // of a device: int32, behind the last row of each expert
   at::Tensor order_N_;  // of a device: the choices, dropped ones last
   Permutation sorted_;  // of the host, which sorts as it counts
 };
@@ -71,13 +84,14 @@ at::Tensor rows_from(const at::Tensor& input, RowOf row, const Permutation& perm
 /// combine_rows; of choices (whose weight is undefined) the way back of rows_from: [T, K, D], zeros of a dropped one.
 at::Tensor rows_to(const at::Tensor& rows_RD, const at::Tensor& weight_TK, RowOf row, const Permutation& permutation);
 
-/// action(expert, first row, rows) for each expert that has rows, in turn.
+/// action(expert, first row, rows) for each expert that has rows, in turn. A loop of the host's: it has to be told.
 template <class Action>
-void for_each_expert(const std::vector<int64_t>& rows_per_expert, Action&& action) {
-  int64_t first = 0;
-  for (size_t e = 0; e < rows_per_expert.size(); ++e) {
-    if (rows_per_expert[e] > 0) action(static_cast<int64_t>(e), first, rows_per_expert[e]);
-    first += rows_per_expert[e];
+void for_each_expert(const RowsPerExpert& rows_per_expert, Action&& action) {
+  int64_t first = 0, e = 0;
+  for (const int64_t rows : rows_per_expert.on_host()) {
+    if (rows > 0) action(e, first, rows);
+    first += rows;
+    ++e;
   }
 }
 

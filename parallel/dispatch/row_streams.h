@@ -19,6 +19,7 @@ struct RowBlock {
 /// has its share of every link. Known alike to all B ranks that share a layer's experts.
 class RowStreams {
  public:
+  RowStreams() = default;  // of nobody
   /// `rows_BE`: [b][e], what rank b has for expert e; `own`: this rank. Takes B E steps: what each cut of the streams
   /// asks of this rank's rows is found here once.
   RowStreams(std::vector<std::vector<int64_t>> rows_BE, ExpertMap map, int64_t own);

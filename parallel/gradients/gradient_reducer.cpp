@@ -118,12 +118,26 @@ void GradientReducer::release(int64_t bytes) {
 void GradientReducer::issue_ready() {
   while (Slice* slice = slices_.take()) {
     slice->work = buckets_[slice->bucket].reduce(slice->elements.begin, slice->elements.count);
+    if (slice->ends_bucket) bound_lead();
   }
-  // What has arrived gives its room back. Waiting here could wait for ever: a rank may come to these parameters only
+  // What has arrived gives its room back. Waiting for it could wait for ever: a rank may come to these parameters only
   // after collectives of its backward that this rank has still to join.
   if (options_.sharding != Sharding::kGradients) return;
   for (Slice* slice = slices_.oldest(); slice != nullptr && slice->work.done(); slice = slices_.oldest())
     retire(*slice);
+}
+
+/// Waits for what this rank computes, never for a reduction. Behind a mark of its own stream lie, of other ranks, the
+/// collectives of backward alone, which all ranks issue in one order: the rank that has issued the fewest of them waits
+/// for none that another has still to issue, so one rank always goes on, in whatever order they come to parameters.
+void GradientReducer::bound_lead() {
+  constexpr size_t kMostAhead = 2;
+  const at::Device device = parameters_.front().device();
+  if (options_.sharding != Sharding::kGradients || !is_accelerator(device)) return;
+  issued_.emplace_back(current_stream(device));
+  if (issued_.size() <= kMostAhead) return;
+  issued_.front().host_waits();
+  issued_.pop_front();
 }
 
 /// slice: the oldest.
@@ -146,6 +160,7 @@ void GradientReducer::note(const Slice& slice) const {
 }
 
 void GradientReducer::end_round() {
+  issued_.clear();
   for (GradientBucket& bucket : buckets_) bucket.end_round();
   slices_.end_round();
   issuing_ = true;

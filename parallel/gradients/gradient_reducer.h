@@ -3,10 +3,12 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <deque>
 #include <memory>
 #include <vector>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/device/stream_mark.h"
 #include "parallel/gradients/buckets.h"
 #include "parallel/gradients/gradient_bucket.h"
 #include "parallel/gradients/slices.h"
@@ -27,8 +29,9 @@ struct ReducerOptions {
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
 /// their float32 place as they come, so that micro-batches and ranks are summed in float32.
 /// A bucket's parameters share one group. Buckets are sent in slices, in an order and at times that a plan may say
-/// (gradients/slices.h). With sharding each bucket is cut evenly over its group, wherever parameters begin, or between
-/// units (gradients/buckets.h).
+/// (gradients/slices.h). With Sharding::kGradients the host of a device runs ahead of it by at most two buckets:
+/// their memory is taken when the host comes to them, and given back when a reduction has arrived. With sharding each
+/// bucket is cut evenly over its group, wherever parameters begin, or between units (gradients/buckets.h).
 class GradientReducer {
  public:
   using Groups = std::vector<std::shared_ptr<Communicator>>;
@@ -83,6 +86,7 @@ class GradientReducer {
   void cut_slices();
   void release(int64_t bytes);
   void issue_ready();
+  void bound_lead();
   void retire(Slice& slice);
   void note(const Slice& slice) const;
   void begin_round();
@@ -94,6 +98,7 @@ class GradientReducer {
   std::vector<GradientBucket> buckets_;
   SliceQueue slices_;
   bool issuing_ = false;
+  std::deque<StreamMark> issued_;  // of a device: what its stream held when a bucket had gone, newest last
 };
 
 }  // namespace parallel

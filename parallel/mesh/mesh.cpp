@@ -54,8 +54,6 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
       sums = gradients_[static_cast<size_t>(Axis::kExpertData)];
     } else if (axis.gradients != nullptr) {
       sums = all ? gradients : group_of(axis, GroupUse::kGradients, shape_, place_, gradients);
-      // Tokens of experts and gradients share the wire between hosts: each chunk has it whole, and gradients give way.
-      sums->take_lane({Link::kBetweenHosts, /*yields=*/true});
     }
     if (axis.lane != Link::kNone) here->take_lane({axis.lane});
   }
@@ -70,7 +68,13 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
 void Mesh::follow(Plan plan) const {
   const bool one_link = plan.one_link && expert_tensor().issues_as_called();  // else ranks could wait for each other
   const AxisRow& whole = row_of(one_link ? Axis::kExpert : Axis::kExpertTensor);
-  expert_tensor().take_lane({whole.lane});
+  const int64_t bound = plan.carve_out;
+  expert().take_lane({.link = row_of(Axis::kExpert).lane, .multiprocessors = bound});
+  expert_tensor().take_lane({.link = whole.lane, .multiprocessors = bound});
+  if (expert_inside_) expert_inside_->take_lane({.multiprocessors = bound});
+  for (const auto& sums : gradients_) {
+    if (sums) sums->take_lane({.link = Link::kBetweenHosts, .yields = true, .multiprocessors = bound});
+  }
   schedule_->follow(std::move(plan));
 }
 

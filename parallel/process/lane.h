@@ -1,5 +1,6 @@
 // defines: Lane: how operations that share a link take turns
 #pragma once
+#include <cstdint>
 
 namespace parallel {
 
@@ -14,6 +15,7 @@ enum class Link { kNone, kInsideHost, kBetweenHosts };
 struct Lane {
   Link link = Link::kNone;  // kNone: starts at once
   bool yields = false;
+  int64_t multiprocessors = 0;  // of a GPU, at most so many; 0: as many as it likes
 };
 
 }  // namespace parallel

@@ -23,6 +23,7 @@ struct CostLines {
   Line all_to_all, all_gather, reduce_scatter, all_reduce;  // [s] over [byte] that a rank hands in
   // [s] over multiply-adds; alpha is that of one matrix multiplication (over all experts of a rank).
   Line expert_forward, expert_input_gradient, expert_weight_gradient;
+  double carve_out = 0;  // share of a GPU that experts in several chunks leave to the exchanges beside them
 };
 
 /// One MoE layer and the dense part in front of it (in forward order); sizes of one rank and of the whole layer.
@@ -47,7 +48,8 @@ struct StepModel {
   std::vector<LayerLoad> layers;  // in forward order
   double head_forward_seconds = 0, head_backward_seconds = 0;
   int64_t head_gradient_bytes = 0;  // of all that follows the last MoE layer
-  Contention contention;
+  Contention contention;            // what the carve-out leaves of it
+  int64_t carve_out = 0;            // Plan::carve_out
 };
 
 /// [s] of one of a layer's chunks on each resource.
@@ -57,14 +59,15 @@ struct ChunkTimes {
   double weight_gradients = 0;  // backward in two tasks
 };
 
-/// @pre chunks >= 1
+/// @pre chunks >= 1, carve_out < 1
 inline ChunkTimes chunk_times(const CostLines& lines, const LayerLoad& load, Direction direction,
                               ExpertBackward experts, int64_t chunks) {
   const double part = 1 / static_cast<double>(chunks);
+  const double fewer = chunks > 1 ? 1 / (1 - lines.carve_out) : 1;  // multiprocessors take so much longer
   const auto exchange = [&](const Line& line, double bytes) { return bytes > 0 ? line.seconds(bytes * part) : 0; };
   const auto multiply = [&](const Line& line) {
     if (load.multiply_adds <= 0) return 0.0;
-    return static_cast<double>(load.matrices) * line.alpha + line.beta * load.multiply_adds * part;
+    return static_cast<double>(load.matrices) * line.alpha + line.beta * load.multiply_adds * part * fewer;
   };
   ChunkTimes times{.all_to_all = exchange(lines.all_to_all, load.all_to_all_bytes),
                    .all_gather = exchange(lines.all_gather, load.all_gather_bytes),

@@ -24,6 +24,7 @@ std::string to_text(const Plan& plan) {
   text << "plan " << plan.name << ": " << (plan.overlap ? "overlap" : "no overlap") << ", "
        << (plan.one_link ? "one link" : "two links") << ", gradients " << to_string(plan.release);
   if (plan.slice_bytes > 0) text << " in slices of " << plan.slice_bytes << " bytes";
+  if (plan.carve_out > 0) text << ", " << plan.carve_out << " multiprocessors left to exchanges";
   text << "\n";
   if (plan.layers.empty()) {
     text << "every layer in 1 chunk\n";

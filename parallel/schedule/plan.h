@@ -32,6 +32,9 @@ struct Plan {
   bool overlap = false;   // false: each exchange is waited for where it is issued
   bool one_link = false;  // the links inside and between hosts count as one (no intra/inter overlap)
   GradientRelease release = GradientRelease::kWhenReady;
+  /// Of a GPU's multiprocessors: exchanges and gradients keep to so many, and experts in several chunks leave them so
+  /// many (NCCL's maxCTAs, and LibTorch's carve-out); 0: nobody does.
+  int64_t carve_out = 0;
   int64_t slice_bytes = 0;        // [byte] cut of the gradients when they are sent; 0: the reducer's own buckets
   std::vector<LayerPlan> layers;  // empty: every layer as LayerPlan{}
   bool operator==(const Plan&) const = default;

@@ -4,11 +4,14 @@
 #include <ATen/ATen.h>
 #include <c10/core/StreamGuard.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "parallel/comm/accelerator_communicator.h"
 #include "parallel/comm/stream_work.h"
+#include "parallel/gradients/gradient_reducer.h"
 #include "tests/support/world.h"
 
 namespace {
@@ -135,6 +138,56 @@ TEST(Planted, MemoryWrittenTooEarly) {
 }
 TEST(Planted, WhatWasNeverWritten) { expect_all(at::empty({64}, floats()).mul(0), 0); }
 
+/// Two ranks that come to a reduction and an exchange in other orders, as ranks come to parameters: what the host does
+/// before the exchange must not need the other rank.
+template <class HostWaits>
+void in_other_orders(HostWaits&& host_waits) {
+  group(), other_group();  // made in one order
+  const at::Tensor reduced = ones(), exchanged = ones();
+  Work reduction, exchange;
+  const auto reduce = [&] {
+    reduction = group()->all_reduce(reduced, ReduceOp::kSum);
+    host_waits(reduction);
+  };
+  const auto go_through_exchange = [&] {
+    exchange = other_group()->all_reduce(exchanged, ReduceOp::kSum);
+    exchange.wait();
+  };
+  if (rank() == 0) reduce();
+  go_through_exchange();
+  if (rank() != 0) reduce();
+  reduction.wait();
+  expect_all(reduced, static_cast<double>(ranks()));
+  expect_all(exchanged, static_cast<double>(ranks()));
+}
+TEST(Sound, AWaitForWhatThisRankComputes) {
+  in_other_orders([](Work&) { parallel::StreamMark(parallel::current_stream(device())).host_waits(); });
+}
+TEST(PlantedOnRanks, AWaitForAReductionThatOthersIssueLater) {
+  setenv("STRICT_DEVICE_PATIENCE", "5", /*replace=*/1);
+  in_other_orders([](Work& reduction) {
+    reduction.wait();
+    parallel::wait_for_device(device());
+  });
+}
+
+TEST(Sound, AHostThatIsBoundToItsDevicesGradients) {
+  std::vector<at::Tensor> parameters;
+  for (int64_t i = 0; i < 8; ++i) parameters.push_back(at::ones({64}, floats()).requires_grad_(true));
+  parallel::GradientReducer reducer(parameters, group(),
+                                    {.bucket_bytes = 256, .sharding = parallel::Sharding::kGradients});
+  reducer.zero();
+  reducer.expect(/*last=*/true);
+  at::Tensor loss = at::zeros({}, floats());
+  for (const at::Tensor& parameter : parameters) loss = loss + parameter.sum() * static_cast<double>(rank() + 1);
+  torch::autograd::backward({loss}, {});
+  reducer.end_micro_batch();
+  reducer.finish();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (reducer.owned(i).count > 0) expect_all(reducer.gradient(i), static_cast<double>(ranks() * (ranks() + 1)) / 2);
+  }
+}
+
 // ---- Host and device. ----
 
 TEST(Sound, ACopyFromPinnedMemory) { expect_all(parallel::send(at::ones({16}), device()), 1); }
@@ -178,25 +231,35 @@ TEST(Planted, StreamsRecordedInPlaceOfAWait) { ones().record_stream(parallel::cu
 
 // ---- Kernels with contracts. ----
 
-TEST(Sound, AGroupedProduct) {
-  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
-  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
+at::Tensor ends_of(const at::Tensor& host) { return parallel::send(host, device()); }
+
+/// Sixteen times 1, in rows of both of two groups.
+void grouped(const at::Tensor& end_G, const at::Tensor& left = at::ones({8, 16}, halves()), int64_t width = 8) {
+  const at::Tensor out = at::zeros({8, width}, halves()).narrow(1, 0, 8);
+  parallel::grouped_product_out(out, left, at::ones({2, 16, 8}, halves()), end_G);
+  expect_all(out, 16);
 }
-TEST(Planted, AGroupedProductOfLongEnds) {
-  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kLong), device());
-  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
+TEST(Sound, AGroupedProduct) { grouped(ends_of(at::tensor({3, 8}, at::kInt))); }
+TEST(Sound, AGroupedProductIntoAPartOfRows) {
+  grouped(ends_of(at::tensor({3, 8}, at::kInt)), at::ones({8, 24}, halves()).narrow(1, 8, 16), 16);
 }
-TEST(Planted, AGroupedProductOfTheHostsEnds) {
-  const at::Tensor ends = at::tensor({3, 8}, at::kInt);
-  expect_all(at::_grouped_mm(at::ones({8, 16}, halves()), at::ones({2, 16, 8}, halves()), ends), 16);
-}
+TEST(Planted, AGroupedProductOfLongEnds) { grouped(ends_of(at::tensor({3, 8}, at::kLong))); }
+TEST(Planted, AGroupedProductOfTheHostsEnds) { grouped(at::tensor({3, 8}, at::kInt)); }
 TEST(Planted, AGroupedProductOfUnalignedRows) {
-  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
-  expect_all(at::_grouped_mm(at::ones({8, 20}, halves()).narrow(1, 0, 16), at::ones({2, 16, 8}, halves()), ends), 16);
+  grouped(ends_of(at::tensor({3, 8}, at::kInt)), at::ones({8, 20}, halves()).narrow(1, 0, 16));
 }
 TEST(Planted, AGroupedProductFromAnUnalignedPlace) {
-  const at::Tensor ends = parallel::send(at::tensor({3, 8}, at::kInt), device());
-  expect_all(at::_grouped_mm(at::ones({8, 24}, halves()).narrow(1, 4, 16), at::ones({2, 16, 8}, halves()), ends), 16);
+  grouped(ends_of(at::tensor({3, 8}, at::kInt)), at::ones({8, 24}, halves()).narrow(1, 4, 16));
+}
+TEST(Planted, AGroupedProductIntoUnalignedRows) {
+  grouped(ends_of(at::tensor({3, 8}, at::kInt)), at::ones({8, 16}, halves()), 12);
+}
+TEST(Planted, RowsOfNoGroupAreRead) { grouped(ends_of(at::tensor({3, 7}, at::kInt))); }
+TEST(Planted, SumsOverNoRowsAreRead) {
+  const at::Tensor out = at::zeros({2, 16, 8}, halves());
+  parallel::grouped_product_out(out, at::zeros({8, 16}, halves()).t(), at::zeros({8, 8}, halves()),
+                                ends_of(at::tensor({0, 8}, at::kInt)));
+  expect_all(out, 0);
 }
 
 void adamw(const at::Tensor& steps, at::ScalarType gradient, const at::Tensor& moment) {

@@ -5,10 +5,12 @@
 #include <torch/library.h>
 
 #include <array>
+#include <limits>
 #include <optional>
 #include <tuple>
 #include <vector>
 
+#include "parallel/device/cuda_device.h"
 #include "tests/strict_device/kernels.h"
 #include "tests/strict_device/launches.h"
 #include "tests/strict_device/streams.h"
@@ -84,23 +86,10 @@ void check_grouped_matrix(const at::Tensor& matrix, const char* name) {
   const int64_t step = 16 / static_cast<int64_t>(matrix.element_size());  // of 16 bytes
   const int64_t rows = matrix.stride(-2), columns = matrix.stride(-1);
   TORCH_CHECK((columns == 1 && rows % step == 0) || (rows == 1 && columns % step == 0),
-              "strict device: _grouped_mm wants ", name, "'s strides to be multiples of 16 bytes, not ",
+              "strict device: a grouped product wants ", name, "'s strides to be multiples of 16 bytes, not ",
               matrix.strides());
-  TORCH_CHECK(matrix.storage_offset() % step == 0, "strict device: _grouped_mm wants ", name, " to begin at 16 bytes");
-}
-
-at::Tensor grouped_mm(const at::Tensor& left, const at::Tensor& right, const std::optional<at::Tensor>& ends,
-                      const std::optional<at::Tensor>& bias, std::optional<at::ScalarType> type) {
-  TORCH_CHECK(left.scalar_type() == at::kBFloat16 && right.scalar_type() == at::kBFloat16 && !bias,
-              "strict device: _grouped_mm takes bf16 alone, not ", left.scalar_type());
-  TORCH_CHECK(ends && on_device(*ends) && ends->scalar_type() == at::kInt,
-              "strict device: _grouped_mm wants the ends of its groups on the device, as int32");
-  check_grouped_matrix(left, "the left matrix");
-  check_grouped_matrix(right, "the right matrix");
-  finish(current_stream());
-  const at::Tensor product = at::_grouped_mm(kernel_view(left), kernel_view(right), kernel_view(*ends), {}, type);
-  record_launch("aten::_grouped_mm", {{left, false}, {right, false}, {*ends, false}, {product, true}});
-  return brought(product);
+  TORCH_CHECK(matrix.storage_offset() % step == 0, "strict device: a grouped product wants ", name,
+              " to begin at 16 bytes");
 }
 
 /// CUDA's kernel reads its steps from its own memory, and takes lists of one type, one device and equal strides.
@@ -121,10 +110,48 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("_fused_sdp_choice", TORCH_FN(fused_sdp_choice));
   library.impl("_scaled_dot_product_fused_attention_overrideable", TORCH_FN(attention));
   library.impl("_scaled_dot_product_fused_attention_overrideable_backward", TORCH_FN(attention_backward));
-  library.impl("_grouped_mm", TORCH_FN(grouped_mm));
   library.impl("_fused_adamw_", torch::CppFunction::makeFromBoxedFunction<&fused_adamw>());
 }
 
 }  // namespace
 
 }  // namespace strict
+
+namespace parallel {
+
+bool cuda_has_grouped_product() { return true; }
+
+/// CUDA's kernel leaves rows of no group as they are, and sums over none undefined: here NaNs.
+void cuda_grouped_product_out(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
+                              const at::Tensor& end_G) {
+  for (const at::Tensor& matrix : {out, left, right}) {
+    TORCH_CHECK(strict::on_device(matrix) && matrix.scalar_type() == at::kBFloat16,
+                "strict device: a grouped product takes its own bf16 alone, not ", matrix.scalar_type());
+  }
+  TORCH_CHECK(strict::on_device(end_G) && end_G.scalar_type() == at::kInt && end_G.is_contiguous(),
+              "strict device: a grouped product wants the ends of its groups on the device, as int32");
+  TORCH_CHECK(end_G.numel() < 1024, "strict device: a grouped product of ", end_G.numel(), " groups");
+  TORCH_CHECK(out.stride(-1) == 1, "strict device: a grouped product writes rows, not strides ", out.strides());
+  strict::check_grouped_matrix(out, "the result");
+  strict::check_grouped_matrix(left, "the left matrix");
+  strict::check_grouped_matrix(right, "the right matrix");
+  strict::finish(strict::current_stream());
+  strict::record_launch("grouped product", {{left, false}, {right, false}, {end_G, false}, {out, true}});
+  const at::Tensor to = strict::kernel_view(out), from = strict::kernel_view(left), by = strict::kernel_view(right);
+  const at::Tensor ends = strict::kernel_view(end_G);
+  const auto end = ends.accessor<int32_t, 1>();
+  for (int64_t group = 0, begin = 0; group < end.size(0); begin = end[group++]) {
+    const int64_t rows = end[group] - begin;
+    TORCH_CHECK(rows >= 0 && end[group] <= (by.dim() == 3 ? from.size(0) : from.size(1)),
+                "strict device: a grouped product of ends ", ends);
+    if (by.dim() == 3) {
+      to.narrow(0, begin, rows).copy_(at::mm(from.narrow(0, begin, rows), by.select(0, group)));
+    } else if (rows > 0) {
+      to.select(0, group).copy_(at::mm(from.narrow(1, begin, rows), by.narrow(0, begin, rows)));
+    } else {
+      to.select(0, group).fill_(std::numeric_limits<float>::quiet_NaN());
+    }
+  }
+}
+
+}  // namespace parallel

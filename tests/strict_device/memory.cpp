@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <bit>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -121,7 +122,10 @@ class PinnedAllocator : public c10::Allocator {
       TORCH_CHECK(posix_memalign(&place, kAlignment, bytes) == 0, "strict device: no pinned memory");
       std::memset(place, kPoison, bytes);
       const std::lock_guard lock(mutex_);
-      ends_[static_cast<char*>(place)] = static_cast<char*>(place) + bytes;
+      const size_t whole = std::bit_ceil(bytes);
+      blocks_[static_cast<char*>(place)] = {static_cast<char*>(place) + bytes, whole};
+      size_t& idle = idle_[whole];
+      idle > 0 ? --idle : kept_bytes_ += whole;
     }
     return {place, place, &give_back, c10::Device(c10::DeviceType::CPU)};
   }
@@ -130,26 +134,62 @@ class PinnedAllocator : public c10::Allocator {
 
   bool holds(const void* address) {
     const std::lock_guard lock(mutex_);
-    auto next = ends_.upper_bound(static_cast<char*>(const_cast<void*>(address)));
-    return next != ends_.begin() && address < std::prev(next)->second;
+    return find(address) != nullptr;
   }
+  void travels(const void* address) {
+    const std::lock_guard lock(mutex_);
+    if (Block* block = find(address)) block->travels = true;
+  }
+  void arrived() {
+    const std::lock_guard lock(mutex_);
+    for (auto& [begin, block] : blocks_) block.travels = false;
+    for (const auto& [whole, count] : travelling_) idle_[whole] += count;
+    travelling_.clear();
+  }
+  size_t kept_bytes() const { return kept_bytes_; }
 
  private:
+  struct Block {
+    char* end;
+    size_t whole;  // what LibTorch takes for it
+    bool travels = false;
+  };
+  Block* find(const void* address) {
+    auto next = blocks_.upper_bound(static_cast<char*>(const_cast<void*>(address)));
+    return next != blocks_.begin() && address < std::prev(next)->second.end ? &std::prev(next)->second : nullptr;
+  }
   static void give_back(void* place);
   void put(void* place) {
     const std::lock_guard lock(mutex_);
-    ends_.erase(static_cast<char*>(place));
+    const auto block = blocks_.find(static_cast<char*>(place));
+    ++(block->second.travels ? travelling_ : idle_)[block->second.whole];
+    blocks_.erase(block);
     std::free(place);
   }
 
   std::mutex mutex_;
-  std::map<char*, char*> ends_;  // by beginning
+  std::map<char*, Block> blocks_;               // by beginning
+  std::map<size_t, size_t> idle_, travelling_;  // blocks that were given back, by size
+  size_t kept_bytes_ = 0;
 };
 
 PinnedAllocator& pinned() {
   static auto* const only = new PinnedAllocator;
   return *only;
 }
+
+/// Writes what was kept when the process ends.
+struct PinnedReport {
+  ~PinnedReport() {
+    const char* path = std::getenv("STRICT_DEVICE_PINNED");
+    if (path == nullptr) return;
+    std::FILE* file = std::fopen((std::string(path) + "." + std::to_string(getpid())).c_str(), "w");
+    if (file == nullptr) return;
+    std::fprintf(file, "%zu\n", pinned().kept_bytes());
+    std::fclose(file);
+  }
+};
+const PinnedReport pinned_report;
 
 void PinnedAllocator::give_back(void* place) {
   if (place != nullptr) pinned().put(place);
@@ -187,5 +227,7 @@ int memory_file() { return mappings().file; }
 c10::Allocator& device_allocator() { return allocator(); }
 c10::Allocator& pinned_allocator() { return pinned(); }
 bool is_pinned(const void* address) { return pinned().holds(address); }
+void pinned_travels(const void* address) { pinned().travels(address); }
+void pinned_arrived() { pinned().arrived(); }
 
 }  // namespace strict

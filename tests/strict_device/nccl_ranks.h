@@ -47,6 +47,7 @@ struct Mail {  // from one rank to another
 struct ncclComm {
   std::string name;
   int rank = 0, size = 1;
+  int bound = 0;  // maxCTAs
   int64_t splits = 0;
   uint64_t phase = 0;                             // arrivals that every rank has made, of steps that were begun
   c10::StreamId stream = strict::kDefaultStream;  // the last one's

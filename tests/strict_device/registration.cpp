@@ -105,6 +105,8 @@ namespace parallel {
 
 at::Device open_cuda_device(int64_t) { return strict::kDevice; }
 
+int64_t cuda_multiprocessors() { return 132; }
+
 DeviceFacts cuda_facts() { return {.built_with = "a strict device of the tests", .nccl = {}, .gpus = {"strict"}}; }
 
 }  // namespace parallel

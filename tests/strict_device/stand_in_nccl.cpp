@@ -49,7 +49,8 @@ bool is_exchange(const Operation& operation) {
   return operation.kind == Kind::kSend || operation.kind == Kind::kReceive;
 }
 
-/// Lines "COMMUNICATOR RANK OPERATION"; of sends and receives "exchange" and the ranks with which.
+/// Lines "COMMUNICATOR RANK BOUND OPERATION", the bound on its multiprocessors, 0: none; of sends and receives
+/// "exchange" and the ranks with which.
 void write_order(const ncclComm& comm, const std::vector<Operation>& operations) {
   std::FILE* file = order_file();
   if (file == nullptr) return;
@@ -58,11 +59,12 @@ void write_order(const ncclComm& comm, const std::vector<Operation>& operations)
     if (is_exchange(operation)) {
       peers.insert(operation.root);
     } else {
-      std::fprintf(file, "%s %d %s\n", comm.name.c_str(), comm.rank, kNames[static_cast<size_t>(operation.kind)]);
+      std::fprintf(file, "%s %d %d %s\n", comm.name.c_str(), comm.rank, comm.bound,
+                   kNames[static_cast<size_t>(operation.kind)]);
     }
   }
   if (!peers.empty()) {
-    std::fprintf(file, "%s %d exchange", comm.name.c_str(), comm.rank);
+    std::fprintf(file, "%s %d %d exchange", comm.name.c_str(), comm.rank, comm.bound);
     for (const int64_t peer : peers) std::fprintf(file, " %ld", static_cast<long>(peer));
     std::fprintf(file, "\n");
   }
@@ -149,7 +151,7 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId id, int r
   return ncclSuccess;
 }
 
-ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part, ncclConfig_t*) {
+ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part, ncclConfig_t* config) {
   if (strict::outstanding(comm->stream) > 0) refuse("a split of " + comm->name + " while work of it is outstanding");
   comm->slots[comm->rank].color = color;
   comm->slots[comm->rank].key = key;
@@ -163,6 +165,7 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part
   }
   comm->meet();
   *part = join(comm->name + "_" + std::to_string(comm->splits++) + "." + std::to_string(color), size, rank);
+  (*part)->bound = config == nullptr ? comm->bound : config->maxCTAs == NCCL_CONFIG_UNDEF_INT ? 0 : config->maxCTAs;
   return ncclSuccess;
 }
 

@@ -4,10 +4,14 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <deque>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "tests/strict_device/memory.h"
+#include "tests/strict_device/nccl_ranks.h"
 
 namespace strict {
 namespace {
@@ -17,6 +21,12 @@ using Clock = std::chrono::steady_clock;
 /// A rank that waits for others so long lets its other streams go on: the others may wait for those.
 constexpr auto kPatience = std::chrono::milliseconds(20);
 constexpr auto kPause = std::chrono::microseconds(20);
+
+/// One whose streams do nothing for so long waits for what nobody does.
+std::chrono::seconds until_it_hangs() {
+  const char* told = std::getenv("STRICT_DEVICE_PATIENCE");
+  return std::chrono::seconds(told == nullptr ? 600 : std::atoi(told));
+}
 
 /// Asked so often without waiting, an event's stream goes on: a host may poll.
 constexpr int kAskedOften = 64;
@@ -114,13 +124,16 @@ class Device {
 
   void run(Queue& queue, uint64_t position) {
     auto patient_until = Clock::now() + kPatience;
+    auto hangs_at = Clock::now() + until_it_hangs();
     while (queue.done < position) {
       const uint64_t before = queue.done;
       advance(queue);
       if (queue.done > before) {
         patient_until = Clock::now() + kPatience;
+        hangs_at = Clock::now() + until_it_hangs();
         continue;
       }
+      if (Clock::now() > hangs_at) refuse("a stream waits for what other ranks never issue");
       if (Clock::now() > patient_until) {
         for (Queue& other : queues_) {
           if (&other != &queue) advance_if_it_may(other);
@@ -178,11 +191,13 @@ void host_waits(const Event& event) {
   ++waits_of_host;
   device().finish(event.stream, event.position);
   host_saw(event);
+  pinned_arrived();
 }
 void host_waits(c10::StreamId stream) {
   ++waits_of_host;
   finish(stream);
   finish(kArrivals);
+  pinned_arrived();
 }
 void host_waits_for_all() {
   ++waits_of_host;

@@ -92,6 +92,7 @@ at::Tensor& copy_(at::Tensor& to, const at::Tensor& from, bool non_blocking) {
   if (non_blocking) {
     TORCH_CHECK(is_pinned(host.const_data_ptr()), "strict device: a ", direction, " of ", host.sizes(),
                 " is to go on while the host does, but its memory is pageable");
+    pinned_travels(host.const_data_ptr());
   } else {
     count_wait(direction);
     host_waits(current_stream());

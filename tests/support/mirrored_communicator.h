@@ -15,8 +15,10 @@
 #include "parallel/comm/communicator.h"
 #include "parallel/comm/stream_work.h"
 
-/// The first of two ranks where there is only one: what the other would send is copied on the device, on a stream of
-/// the group's own, as many bytes as would have crossed. For times, not for numbers: rows that only the other rank
+/// The first of two ranks where there is only one: what the other would send is a copy of what this one sends, on a
+/// stream of the group's own, as many bytes as would have crossed: by way of the host, at a network's speed and by what
+/// copies beside the device's kernels (inside the device a copy takes a hundredth of the time, and the kernels' room).
+/// For times, not for numbers: rows that only the other rank
 /// could have made are copies of this rank's. On the CPU the copy is made in the call.
 class MirroredCommunicator : public parallel::Communicator {
  public:
@@ -40,7 +42,7 @@ class MirroredCommunicator : public parallel::Communicator {
                             const parallel::RowCounts& sent_rows, const parallel::After& after) override {
     return carried({received, sent}, after, [&] {
       copy_rows(received.narrow(0, 0, received_rows[0]), sent.narrow(0, 0, sent_rows[0]));
-      copy_rows(received.narrow(0, received_rows[0], received_rows[1]), sent);
+      cross(received.narrow(0, received_rows[0], received_rows[1]), sent);
     });
   }
   parallel::Work all_gather_rows(at::Tensor gathered, at::Tensor part, const parallel::RowCounts& rows,
@@ -76,6 +78,22 @@ class MirroredCommunicator : public parallel::Communicator {
     to.narrow(0, rows, to.size(0) - rows).zero_();
   }
 
+  /// From rank to rank.
+  void cross(const at::Tensor& to, const at::Tensor& from) {
+    const int64_t rows = std::min(to.size(0), from.size(0));
+    if (!stream_ || rows == 0) {
+      copy_rows(to, from);
+      return;
+    }
+    const int64_t numbers = rows * from.size(1);
+    if (!wire_.defined() || wire_.scalar_type() != from.scalar_type() || wire_.numel() < numbers) {
+      wire_ = at::empty({numbers}, at::TensorOptions(from.scalar_type()).pinned_memory(true));
+    }
+    const at::Tensor wire = wire_.narrow(0, 0, numbers).view({rows, from.size(1)});
+    wire.copy_(from.narrow(0, 0, rows), /*non_blocking=*/true);
+    copy_rows(to, wire);
+  }
+
   template <class Action>
   parallel::Work carried(std::vector<at::Tensor> tensors, const parallel::After& after, Action&& action) {
     const at::NoGradGuard no_gradient;
@@ -94,4 +112,5 @@ class MirroredCommunicator : public parallel::Communicator {
 
   at::Device device_;
   std::optional<c10::Stream> stream_;
+  at::Tensor wire_;  // of the host; its stream alone uses it
 };

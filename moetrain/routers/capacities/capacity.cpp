@@ -64,7 +64,8 @@ CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, c
   }
   return {.expert_TK = parallel::send(expert_TK, chosen.expert_TK.device()),
           .global_choices_KE = total_KE,
-          .dropped = dropped};
+          .dropped = dropped,
+          .bounded = true};
 }
 
 }  // namespace moetrain

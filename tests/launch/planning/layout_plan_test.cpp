@@ -106,6 +106,12 @@ TEST(LayoutPlan, OffloadMovesTheOptimizerToTheHost) {
   EXPECT_EQ(there.state.optimizer, 0);
   EXPECT_EQ(2 * there.state.host, 3 * here.state.optimizer) << "masters too";
   EXPECT_EQ(there.total(), here.total() - here.state.optimizer);
+  EXPECT_EQ(here.state.pinned, 0);
+  recipe.mesh.zero = 0;  // gradients and weights of one width, a block each that serves both ways, below twice its size
+  const auto whole = plan_of(recipe, {1, 4}).memory.state;
+  EXPECT_GE(3 * whole.pinned, whole.host);
+  EXPECT_LT(3 * whole.pinned, 2 * whole.host);
+  EXPECT_LT(there.state.pinned, whole.pinned);
 }
 
 TEST(LayoutPlan, AMissingLineIsNamed) {

@@ -22,6 +22,7 @@ Plan plan_of_two() {
           .overlap = true,
           .one_link = true,
           .release = GradientRelease::kPlanned,
+          .carve_out = 6,
           .slice_bytes = 4096,
           .layers = {{.forward_chunks = 3, .backward_chunks = 5, .moe_gradient_bytes = 8192},
                      {.dense_gradient_bytes = 77}}};

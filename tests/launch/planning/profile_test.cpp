@@ -47,6 +47,8 @@ Profile of_two_calls() {
   profile.model.head_backward_seconds = next();
   profile.model.head_gradient_bytes = 7;
   profile.model.contention = {.compute = 0.125, .link = 0.5};
+  profile.model.carve_out = 6;
+  profile.model.lines.carve_out = 0.0625;
   return profile;
 }
 
@@ -56,6 +58,8 @@ TEST(ProfileFile, ComesBackAsItWas) {
   EXPECT_EQ(profile_to_json(back).dump(), text);
   EXPECT_EQ(back.machine, "a <machine>");
   EXPECT_EQ(back.layer_of_call, (std::vector<int64_t>{1, 0}));
+  EXPECT_EQ(back.model.carve_out, 6);
+  EXPECT_EQ(back.model.lines.carve_out, 0.0625);
   EXPECT_EQ(back.model.lines.expert_weight_gradient.r2, of_two_calls().model.lines.expert_weight_gradient.r2);
   EXPECT_EQ(back.model.layers.at(1).dense_backward_seconds, of_two_calls().model.layers.at(1).dense_backward_seconds);
   EXPECT_EQ(back.model.layers.at(1).matrices, 4);

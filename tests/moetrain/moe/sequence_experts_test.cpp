@@ -68,7 +68,8 @@ TEST(GruExpert, IsLibTorchsOnEachSequence) {
   }
   const at::Tensor x_ND = random_tensor("gru tokens", {14, kSeqWidth});
   const SequenceRows rows(sequence_scope(group, 8));
-  const at::Tensor out_ND = rows.unpack(kinds.at("gru").compute(shape, config)->forward(rows.pack(x_ND), {4}, own, {}));
+  const at::Tensor out_ND =
+      rows.unpack(kinds.at("gru").compute(shape, config)->forward(rows.pack(x_ND), std::vector<int64_t>{4}, own, {}));
   const at::Tensor candidate = at::cat({at::zeros({2 * kSeqHidden}, at::kDouble), weights[3]});
   int64_t first = 0;
   for (const int64_t length : kSeqLengths) {

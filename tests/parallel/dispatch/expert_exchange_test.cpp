@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <set>
+
 #include "parallel/base/fault.h"
 #include "tests/parallel/dispatch/pipeline_run.h"
 #include "tests/support/random_tensor.h"
@@ -64,6 +66,46 @@ TEST_F(ExpertExchangeTest, EveryFoldingGivesWhatOneRankGives) {
   }
 }
 
+/// Notes what products may take of the device while it computes.
+class WatchedCompute : public ToyCompute {
+ public:
+  at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
+                     const RowTensors& saved) const override {
+    note();
+    return ToyCompute::forward(rows_RD, counts, weights, saved);
+  }
+  at::Tensor backward_rows(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
+                           const Counts& counts, const Weights& weights, const RowTensors& grads_in) const override {
+    note();
+    return ToyCompute::backward_rows(rows_RD, saved, grad_RD, counts, weights, grads_in);
+  }
+
+  mutable std::set<int64_t> left;
+
+ private:
+  void note() const { left.insert(at::globalContext()._SMCarveout_EXPERIMENTAL().value_or(0)); }
+};
+
+TEST_F(ExpertExchangeTest, ExpertsInPiecesLeaveThePlansShareOfADeviceToExchanges) {
+  const MeshConfig config{.expert = world_->size()};
+  const auto mesh = std::make_shared<const Mesh>(config, world_->duplicate(), world_->duplicate());
+  const ExpertGroup group{mesh, expert_map(config, kAllExperts)};
+  const auto left_under = [&](Plan plan) {
+    plan.carve_out = 7;
+    mesh->follow(std::move(plan));
+    const auto compute = std::make_shared<WatchedCompute>();
+    run(kChoices[0], group, own_weights(group), compute);
+    EXPECT_FALSE(at::globalContext()._SMCarveout_EXPERIMENTAL());
+    return compute->left;
+  };
+  const int64_t share = world_->size() > 1 ? 7 : 0;  // alone nothing is cut
+  EXPECT_EQ(left_under({.overlap = true, .layers = {{.forward_chunks = 2, .backward_chunks = 3}}}),
+            std::set<int64_t>{share});
+  EXPECT_EQ(left_under({.overlap = true}), std::set<int64_t>{0});
+  EXPECT_EQ(left_under({.overlap = false, .layers = {{.forward_chunks = 2, .backward_chunks = 2}}}),
+            std::set<int64_t>{0});
+}
+
 TEST_F(ExpertExchangeTest, WhatExceedsTheBoundGoesInFurtherPasses) {
   const int64_t ranks = world_->size();
   const MeshConfig config{
@@ -83,7 +125,7 @@ TEST_F(ExpertExchangeTest, WhatExceedsTheBoundGoesInFurtherPasses) {
     const at::Tensor got = exchange.dispatch(rows_RD, cut, rows_of_pass.chunks[0]).take();
     const bool last = world_->rank() == ranks - 1;
     ASSERT_EQ(got.size(0), last ? 10 : 0);
-    EXPECT_EQ(rows_of_pass.rows_per_expert, std::vector<int64_t>{last ? 10 : 0});
+    EXPECT_EQ(rows_of_pass.rows_per_expert.on_host(), std::vector<int64_t>{last ? 10 : 0});
     if (last) {  // of every rank its share: row 0 of each, then row 1 of each, ...
       const at::Tensor place = at::arange(10 * pass, 10 * (pass + 1), at::kLong).unsqueeze(1);
       EXPECT_TRUE(got.equal((place.floor_divide(ranks) + 100 * place.remainder(ranks)).to(at::kDouble)));

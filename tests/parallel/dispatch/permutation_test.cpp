@@ -43,7 +43,7 @@ void expect_naive(const at::Tensor& expert_TK, int64_t experts) {
   std::sort(rows.begin(), rows.end());
   at::Tensor row_TK = at::full(expert_TK.sizes(), static_cast<int64_t>(rows.size()), at::kLong);
   ASSERT_EQ(permutation.rows(), static_cast<int64_t>(rows.size()));
-  EXPECT_EQ(permutation.rows_per_expert, counts);
+  EXPECT_EQ(permutation.rows_per_expert.on_host(), counts);
   for (size_t r = 0; r < rows.size(); ++r) {
     const auto [expert, t, j] = rows[r];
     EXPECT_EQ(permutation.token_R[static_cast<int64_t>(r)].item<int64_t>(), t) << "row " << r;
@@ -65,7 +65,7 @@ TEST(SortByExpert, EqualsTheNaiveSort) {
 TEST(SortByExpert, ExpertsWithoutRowsHaveACountOfZero) {
   const at::Tensor choices = at::tensor({5, 2, 2, 5, 5, 2}, at::kLong).view({3, 2});
   expect_naive(choices, 8);
-  EXPECT_EQ(sort_by_expert(choices, 8).rows_per_expert, (std::vector<int64_t>{0, 0, 3, 0, 0, 3, 0, 0}));
+  EXPECT_EQ(sort_by_expert(choices, 8).rows_per_expert.on_host(), (std::vector<int64_t>{0, 0, 3, 0, 0, 3, 0, 0}));
 }
 
 TEST(SortByExpert, NoTokensAtAll) {

@@ -53,11 +53,11 @@ class ToyCompute : public ExpertCompute {
 
  private:
   template <class Action>
-  static void each(const std::vector<int64_t>& counts, Action&& action) {
-    int64_t begin = 0;
-    for (size_t e = 0; e < counts.size(); ++e) {
-      action(static_cast<int64_t>(e), begin, counts[e]);
-      begin += counts[e];
+  static void each(const Counts& counts, Action&& action) {
+    int64_t begin = 0, e = 0;
+    for (const int64_t count : counts.on_host()) {
+      action(e++, begin, count);
+      begin += count;
     }
   }
 };

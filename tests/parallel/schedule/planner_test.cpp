@@ -32,6 +32,36 @@ const std::vector<parallel::FsmoeLayer> kShapes = {
     {.sequences = 4, .length = 1024, .width = 1024, .hidden = 4096},
     {.sequences = 1, .length = 256, .width = 1600, .hidden = 6400}};
 
+TEST(Planned, PiecesCostTheMultiprocessorsThatTheyLeaveToExchanges) {
+  const parallel::Line exchange{.alpha = 1e-6, .beta = 1e-9}, experts{.alpha = 1e-6, .beta = 1e-12};
+  StepModel model{.lines = {.all_to_all = exchange,
+                            .all_reduce = exchange,
+                            .expert_forward = experts,
+                            .expert_input_gradient = experts,
+                            .expert_weight_gradient = experts}};
+  model.layers.assign(3, {.all_to_all_bytes = 1e6, .multiply_adds = 1e9, .matrices = 3});  // a millisecond of each
+  const auto chunks = [&] {
+    int64_t all = 0;
+    for (const parallel::LayerPlan& layer : parallel::planned(model, {}).layers) {
+      all += layer.forward_chunks + layer.backward_chunks;
+    }
+    return all;
+  };
+  const parallel::LayerLoad& load = model.layers[0];
+  const auto seconds = [&](int64_t pieces) {
+    return chunk_times(model.lines, load, Direction::kForward, ExpertBackward::kTwoTasks, pieces).experts;
+  };
+  const int64_t without = chunks();
+  const double whole = seconds(1), half = seconds(2);
+  EXPECT_GE(without, 12);  // in several
+  model.lines.carve_out = 0.5;
+  EXPECT_EQ(seconds(1), whole);
+  EXPECT_NEAR(seconds(2) - static_cast<double>(load.matrices) * model.lines.expert_forward.alpha,
+              2 * (half - static_cast<double>(load.matrices) * model.lines.expert_forward.alpha), 1e-12);
+  model.lines.carve_out = 0.99;
+  EXPECT_EQ(chunks(), 6);  // where nearly all is left to exchanges, all in one
+}
+
 TEST(Planned, IsNoSlowerThanAnyOther) {
   for (const parallel::TestBed& bed : {parallel::fsmoe_a(), parallel::fsmoe_b()}) {
     for (const ExpertBackward experts : {ExpertBackward::kOneTask, ExpertBackward::kTwoTasks}) {
