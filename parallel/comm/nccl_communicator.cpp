@@ -335,4 +335,5 @@ extern "C" void moetrain_fill_device_library(parallel::DeviceLibrary& library) {
   library.open_device = parallel::open_device;
   library.facts = parallel::facts;
   library.communicator = parallel::communicator;
+  library.kernels = parallel::cuda_kernels();
 }

@@ -12,6 +12,7 @@
 namespace parallel {
 
 class Communicator;
+struct DeviceKernels;
 
 /// The GPU of this rank: number `local_rank` of those its host shows. UserError where there is none, or fewer GPUs
 /// than ranks, or where this build has no CUDA. Before anything asks LibTorch for CUDA: it remembers the answer.
@@ -29,7 +30,8 @@ struct DeviceLibrary {
   c10::Device (*open_device)(int64_t local_rank) = nullptr;
   DeviceFacts (*facts)() = nullptr;
   std::shared_ptr<Communicator> (*communicator)(Communicator& bootstrap, c10::Device device) = nullptr;
-  std::string fault;  // why it could not be loaded
+  const DeviceKernels* kernels = nullptr;  // null where nvcc was not there when it was built
+  std::string fault;                       // why it could not be loaded
 };
 
 /// Loaded at the first call, and for good: LibTorch's tables hold on to what registered itself there.

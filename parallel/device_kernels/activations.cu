@@ -53,6 +53,52 @@ struct SwigluBackwardSweep {
   }
 };
 
+/// Not a number stays none.
+template <class Real>
+__device__ __forceinline__ Real at_most(Real x, Real limit) {
+  return x > limit ? limit : x;
+}
+
+template <class Number>
+struct ClampedSwigluSweep {
+  const Number *gate, *up;
+  Number* out;
+  Computed<Number> limit, slope;
+
+  template <int kNumbers>
+  __device__ __forceinline__ void run(int64_t at) const {
+    const auto x = loaded<kNumbers>(gate + at), y = loaded<kNumbers>(up + at);
+    Piece<Number, kNumbers> product;
+    for (int i = 0; i < kNumbers; ++i) {
+      const auto g = at_most(widened(x.at[i]), limit), u = -at_most(-at_most(widened(y.at[i]), limit), limit);
+      product.at[i] = narrowed<Number>((u + 1) * g * sigmoid(slope * g));
+    }
+    store(out + at, product);
+  }
+};
+
+template <class Number>
+struct ClampedSwigluBackwardSweep {
+  const Number *grad_out, *gate, *up;
+  Number *grad_gate, *grad_up;
+  Computed<Number> limit, slope;
+
+  template <int kNumbers>
+  __device__ __forceinline__ void run(int64_t at) const {
+    const auto above = loaded<kNumbers>(grad_out + at), x = loaded<kNumbers>(gate + at), y = loaded<kNumbers>(up + at);
+    Piece<Number, kNumbers> of_gate, of_up;
+    for (int i = 0; i < kNumbers; ++i) {
+      const auto grad = widened(above.at[i]), given_g = widened(x.at[i]), given_u = widened(y.at[i]);
+      const auto g = at_most(given_g, limit), u = -at_most(-at_most(given_u, limit), limit), s = sigmoid(slope * g);
+      const bool held_g = given_g > limit, held_u = given_u > limit || given_u < -limit;
+      of_gate.at[i] = narrowed<Number>(held_g ? 0 : grad * (u + 1) * s * (1 + slope * g * (1 - s)));
+      of_up.at[i] = narrowed<Number>(held_u ? 0 : grad * g * s);
+    }
+    store(grad_gate + at, of_gate);
+    store(grad_up + at, of_up);
+  }
+};
+
 template <class Number>
 struct GeluSweep {
   const Number* input;
@@ -122,6 +168,29 @@ const char* swiglu_backward(const SwigluBackward& all, DeviceStream stream) {
     const SwigluBackwardSweep<Number> sweep{static_cast<const Number*>(all.grad_out),
                                             static_cast<const Number*>(all.gate), static_cast<const Number*>(all.up),
                                             static_cast<Number*>(all.grad_gate), static_cast<Number*>(all.grad_up)};
+    const bool whole = whole_pieces<Number>(0, all.grad_out, all.gate, all.up, all.grad_gate, all.grad_up);
+    return swept<Number>(sweep, all.count, whole, stream);
+  });
+}
+
+const char* clamped_swiglu(const ClampedSwiglu& all, DeviceStream stream) {
+  return with_element(all.element, [&](auto* number) {
+    using Number = std::remove_pointer_t<decltype(number)>;
+    const ClampedSwigluSweep<Number> sweep{static_cast<const Number*>(all.gate), static_cast<const Number*>(all.up),
+                                           static_cast<Number*>(all.out), static_cast<Computed<Number>>(all.limit),
+                                           static_cast<Computed<Number>>(all.slope)};
+    return swept<Number>(sweep, all.count, whole_pieces<Number>(0, all.gate, all.up, all.out), stream);
+  });
+}
+
+const char* clamped_swiglu_backward(const ClampedSwigluBackward& all, DeviceStream stream) {
+  return with_element(all.element, [&](auto* number) {
+    using Number = std::remove_pointer_t<decltype(number)>;
+    const ClampedSwigluBackwardSweep<Number> sweep{
+        static_cast<const Number*>(all.grad_out), static_cast<const Number*>(all.gate),
+        static_cast<const Number*>(all.up),       static_cast<Number*>(all.grad_gate),
+        static_cast<Number*>(all.grad_up),        static_cast<Computed<Number>>(all.limit),
+        static_cast<Computed<Number>>(all.slope)};
     const bool whole = whole_pieces<Number>(0, all.grad_out, all.gate, all.up, all.grad_gate, all.grad_up);
     return swept<Number>(sweep, all.count, whole, stream);
   });

@@ -42,6 +42,33 @@ struct SwigluBackward {
   }
 };
 
+/// out = (up + 1) gate sigmoid(slope gate), of a gate of at most `limit` and an up within `limit` of 0 (OpenAI 2025,
+/// GPT-OSS). What is held has no gradient.
+struct ClampedSwiglu {
+  Element element;
+  int64_t count;
+  double limit, slope;
+  const void *gate, *up;
+  void* out;
+
+  template <class Each>
+  void addresses(Each&& each) {
+    each(gate), each(up), each(out);
+  }
+};
+struct ClampedSwigluBackward {
+  Element element;
+  int64_t count;
+  double limit, slope;
+  const void *grad_out, *gate, *up;
+  void *grad_gate, *grad_up;
+
+  template <class Each>
+  void addresses(Each&& each) {
+    each(grad_out), each(gate), each(up), each(grad_gate), each(grad_up);
+  }
+};
+
 /// out = x P(normal < x) (Hendrycks and Gimpel 2016).
 struct Gelu {
   Element element;
@@ -179,6 +206,8 @@ struct DeviceKernels {
 
   Kernel<on_device::Swiglu> swiglu;
   Kernel<on_device::SwigluBackward> swiglu_backward;
+  Kernel<on_device::ClampedSwiglu> clamped_swiglu;
+  Kernel<on_device::ClampedSwigluBackward> clamped_swiglu_backward;
   Kernel<on_device::Gelu> gelu;
   Kernel<on_device::GeluBackward> gelu_backward;
   Kernel<on_device::CopyRows> copy_rows;

@@ -7,6 +7,8 @@ namespace on_device {
 
 const char* swiglu(const Swiglu& all, DeviceStream stream);
 const char* swiglu_backward(const SwigluBackward& all, DeviceStream stream);
+const char* clamped_swiglu(const ClampedSwiglu& all, DeviceStream stream);
+const char* clamped_swiglu_backward(const ClampedSwigluBackward& all, DeviceStream stream);
 const char* gelu(const Gelu& all, DeviceStream stream);
 const char* gelu_backward(const GeluBackward& all, DeviceStream stream);
 const char* copy_rows(const CopyRows& all, DeviceStream stream);

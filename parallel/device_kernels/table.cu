@@ -5,6 +5,8 @@ namespace parallel {
 const DeviceKernels* compiled_kernels() {
   static const DeviceKernels all{on_device::swiglu,
                                  on_device::swiglu_backward,
+                                 on_device::clamped_swiglu,
+                                 on_device::clamped_swiglu_backward,
                                  on_device::gelu,
                                  on_device::gelu_backward,
                                  on_device::copy_rows,

@@ -10,6 +10,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/device/host_tensor.h"
+#include "parallel/device/kernel_call.h"
 #include "parallel/kernels/token_rows.h"
 
 namespace parallel {
@@ -53,6 +54,28 @@ Permutation sort_on_host(const at::Tensor& expert_TK, int64_t num_experts) {
   return result;
 }
 
+/// Of a device, whose host does not know yet how many rows there are: rows of all choices, those behind the last one's
+/// empty.
+Permutation sort_by_kernel(const DeviceKernels& kernels, const at::Tensor& expert_TK, at::Tensor& rows_E) {
+  const at::Tensor expert = expert_TK.contiguous();
+  const int64_t choices = expert.numel(), experts = rows_E.size(0);
+  const at::Tensor scratch = at::empty({kernels.sorting_scratch(choices, experts)}, expert.options().dtype(at::kInt));
+  Permutation result{
+      at::empty({choices}, expert.options()), at::empty({choices}, expert.options()), at::empty_like(expert), {}};
+  call(kernels.sort_choices,
+       {.choices = choices,
+        .top_k = expert.size(1),
+        .experts = experts,
+        .expert_N = expert.const_data_ptr<int64_t>(),
+        .scratch = scratch.mutable_data_ptr<int32_t>(),
+        .rows_E = rows_E.mutable_data_ptr<int64_t>(),
+        .token_N = result.token_R.mutable_data_ptr<int64_t>(),
+        .slot_N = result.slot_R.mutable_data_ptr<int64_t>(),
+        .row_N = result.row_TK.mutable_data_ptr<int64_t>()},
+       expert.device());
+  return result;
+}
+
 std::vector<int64_t> on_host(const at::Tensor& rows_E) {
   const at::Tensor host = rows_E.to(at::kCPU);
   return {host.const_data_ptr<int64_t>(), host.const_data_ptr<int64_t>() + host.numel()};
@@ -93,6 +116,12 @@ ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts) : exp
     rows_E_ = at::tensor(sorted_.rows_per_expert, at::kLong);
     return;
   }
+  const DeviceKernels* kernels = kernels_of(expert_TK.device());
+  if (kernels != nullptr && num_experts <= kMostSorted) {
+    rows_E_ = at::empty({num_experts}, expert_TK.options());
+    sorted_ = sort_by_kernel(*kernels, expert_TK, rows_E_);
+    return;
+  }
   const at::Tensor key = at::where(expert_TK == Assignment::kDropped, num_experts, expert_TK).flatten();
   at::Tensor sorted;
   std::tie(sorted, order_N_) = at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false);
@@ -103,8 +132,11 @@ ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts) : exp
 }
 
 Permutation ChoiceOrder::permutation(std::vector<int64_t> rows_per_expert) const {
-  if (!order_N_.defined()) return sorted_;
   const int64_t rows = std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), int64_t{0});
+  if (!order_N_.defined()) {
+    return {sorted_.token_R.narrow(0, 0, rows), sorted_.slot_R.narrow(0, 0, rows), sorted_.row_TK,
+            std::move(rows_per_expert)};
+  }
   Permutation result;
   result.rows_per_expert = std::move(rows_per_expert);
   result.slot_R = order_N_.narrow(0, 0, rows);
@@ -131,6 +163,19 @@ Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) 
 }
 
 at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R) {
+  if (const DeviceKernels* kernels = kernels_of(rows_ND)) {
+    const at::Tensor from = rows_ND.contiguous(), index = index_R.contiguous();
+    at::Tensor to_RD = at::empty({index.size(0), rows_ND.size(1)}, rows_ND.options());
+    call(kernels->copy_rows,
+         {.element = element_of(from),
+          .rows = index.size(0),
+          .width = from.size(1),
+          .from = from.const_data_ptr(),
+          .index_R = index.const_data_ptr<int64_t>(),
+          .rows_RD = to_RD.mutable_data_ptr()},
+         from.device());
+    return to_RD;
+  }
   if (!has_loops(rows_ND)) return rows_ND.index_select(0, index_R);
   const at::Tensor from = rows_ND.contiguous();
   const int64_t rows = index_R.size(0), width = rows_ND.size(1);
@@ -147,10 +192,25 @@ at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutati
 }
 
 at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation) {
-  if (!has_loops(rows_RD)) return combine_rows_by_choice(rows_RD, weight_TK, permutation);
+  const DeviceKernels* kernels = kernels_of(rows_RD);
+  if (kernels == nullptr && !has_loops(rows_RD)) return combine_rows_by_choice(rows_RD, weight_TK, permutation);
   const at::Tensor rows = rows_RD.contiguous(), row_TK = permutation.row_TK.contiguous();
   const at::Tensor weight = weight_TK.defined() ? weight_TK.to(rows.scalar_type()).contiguous() : at::Tensor();
   at::Tensor out_TD = at::empty({row_TK.size(0), rows.size(1)}, rows.options());
+  if (kernels != nullptr) {
+    call(kernels->add_weighted_rows,
+         {.element = element_of(rows),
+          .tokens = row_TK.size(0),
+          .choices = row_TK.size(1),
+          .rows = rows.size(0),
+          .width = rows.size(1),
+          .rows_RD = rows.const_data_ptr(),
+          .row_TK = row_TK.const_data_ptr<int64_t>(),
+          .weight_TK = weight.defined() ? weight.const_data_ptr() : nullptr,
+          .out_TD = out_TD.mutable_data_ptr()},
+         rows.device());
+    return out_TD;
+  }
   AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "combine_rows", [&] {
     const WeightedRows<scalar_t> all{.rows_RD = rows.const_data_ptr<scalar_t>(),
                                      .row_TK = row_TK.const_data_ptr<int64_t>(),
@@ -181,7 +241,8 @@ CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tens
   at::Tensor grad_weight_TK = at::zeros({weight_TK.numel()}, weight_TK.options());
   check_internal(weight_TK.scalar_type() == rows_RD.scalar_type(), "combine_rows_backward: weights of type ",
                  weight_TK.scalar_type(), ", rows of ", rows_RD.scalar_type());
-  if (!has_loops(rows_RD)) {
+  const DeviceKernels* kernels = kernels_of(rows_RD);
+  if (kernels == nullptr && !has_loops(rows_RD)) {
     const at::Tensor grad_RD = gather_rows(grad_TD, permutation);
     grad_weight_TK.index_copy_(0, permutation.slot_R, (grad_RD * rows_RD).sum(1));
     grad_RD.mul_(weight_TK.flatten().index_select(0, permutation.slot_R).unsqueeze(1));
@@ -189,6 +250,21 @@ CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tens
   }
   const at::Tensor grad = grad_TD.contiguous(), rows = rows_RD.contiguous(), weight = weight_TK.contiguous();
   at::Tensor grad_RD = at::empty_like(rows);
+  if (kernels != nullptr) {
+    call(kernels->weighted_rows_backward,
+         {.element = element_of(rows),
+          .rows = rows.size(0),
+          .width = rows.size(1),
+          .grad_TD = grad.const_data_ptr(),
+          .rows_RD = rows.const_data_ptr(),
+          .weight_TK = weight.const_data_ptr(),
+          .token_R = permutation.token_R.const_data_ptr<int64_t>(),
+          .slot_R = permutation.slot_R.const_data_ptr<int64_t>(),
+          .grad_rows_RD = grad_RD.mutable_data_ptr(),
+          .grad_weight_TK = grad_weight_TK.mutable_data_ptr()},
+         rows.device());
+    return {grad_RD, grad_weight_TK.view_as(weight_TK)};
+  }
   AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "combine_rows_backward", [&] {
     const WeightedRowsBackward<scalar_t> all{.grad_TD = grad.const_data_ptr<scalar_t>(),
                                              .rows_RD = rows.const_data_ptr<scalar_t>(),

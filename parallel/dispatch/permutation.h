@@ -31,8 +31,8 @@ class ChoiceOrder {
 
  private:
   at::Tensor expert_TK_, rows_E_;
-  at::Tensor order_N_;  // of a device: the choices, dropped ones last
-  Permutation sorted_;  // of the host, which sorts as it counts
+  at::Tensor order_N_;  // of a device without kernels of its own: the choices, dropped ones last
+  Permutation sorted_;  // of others, which sort as they count; a device's rows may be too many
 };
 
 /// The same for a caller who has nothing else to wait for.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "tests/support/device_buffer.h"
@@ -70,6 +71,33 @@ TYPED_TEST(ActivationKernels, SwigluBackward) {
         const double g = exact(grad[i]), x = exact(gate[i]), y = exact(up[i]), s = sigmoid(x);
         expect_near(got_gate[i], g * y * s * (1 + x * (1 - s)), std::abs(g * y) * s * (1 + std::abs(x)));
         expect_near(got_up[i], g * x * s, std::abs(g * x * s));
+      }
+    }
+  }
+}
+
+TYPED_TEST(ActivationKernels, ClampedSwigluAndItsSlopes) {
+  const double limit = 2, slope = 1.702;  // so that many are held
+  for (const int64_t count : kCounts) {
+    for (const size_t skip : kSkips) {
+      const auto grad = numbers<TypeParam>("grad", count), gate = numbers<TypeParam>("gate", count, 3),
+                 up = numbers<TypeParam>("up", count, 3);
+      const DeviceBuffer<TypeParam> above(grad, skip), gate_there(gate, skip), up_there(up, skip),
+          out(gate.size(), skip), of_gate(gate.size(), skip), of_up(gate.size(), skip);
+      expect_no_fault(kernels().clamped_swiglu(
+          {kElement<TypeParam>, count, limit, slope, gate_there.data(), up_there.data(), out.data()}, {}));
+      expect_no_fault(
+          kernels().clamped_swiglu_backward({kElement<TypeParam>, count, limit, slope, above.data(), gate_there.data(),
+                                             up_there.data(), of_gate.data(), of_up.data()},
+                                            {}));
+      const auto got = out.on_host(), got_gate = of_gate.on_host(), got_up = of_up.on_host();
+      for (size_t i = 0; i < gate.size(); ++i) {
+        const double a = exact(grad[i]), g = std::min(exact(gate[i]), limit);
+        const double u = std::clamp(exact(up[i]), -limit, limit), s = sigmoid(slope * g);
+        expect_near(got[i], (u + 1) * g * s, (1 + std::abs(u)) * std::abs(g) * s);
+        const double wanted_gate = exact(gate[i]) > limit ? 0 : a * (u + 1) * s * (1 + slope * g * (1 - s));
+        expect_near(got_gate[i], wanted_gate, std::abs(a) * (1 + std::abs(u)) * s * (1 + slope * std::abs(g)));
+        expect_near(got_up[i], std::abs(exact(up[i])) > limit ? 0 : a * g * s, std::abs(a * g * s));
       }
     }
   }
