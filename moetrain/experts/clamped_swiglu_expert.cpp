@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "moetrain/experts/expert.h"
+#include "moetrain/fused/activations.h"
 #include "parallel/dispatch/autograd_compute.h"
 #include "parallel/dispatch/permutation.h"
 
@@ -9,23 +10,22 @@ namespace moetrain {
 namespace {
 
 /// Of a gate and of what it multiplies, and of the sigmoid; as published.
-constexpr double kLimit = 7.0, kSlope = 1.702;
+constexpr Clamps kClamps{.limit = 7.0, .slope = 1.702};
 
-/// (up + 1) gate sigmoid(1.702 gate), where gate = min(x W_g + b_g, 7) and up = x W_u + b_u held within 7 of 0.
+/// Of gate = x W_g + b_g and up = x W_u + b_u.
 at::Tensor hidden_of(const at::Tensor& rows_RD, const parallel::ExpertCompute::Weights& weights) {
-  const at::Tensor gate_RF = at::addmm(weights[1], rows_RD, weights[0]).clamp_max(kLimit);
-  const at::Tensor up_RF = at::addmm(weights[3], rows_RD, weights[2]).clamp(-kLimit, kLimit);
-  return (up_RF + 1) * gate_RF * at::sigmoid(gate_RF * kSlope);
+  return clamped_swiglu(at::addmm(weights[1], rows_RD, weights[0]), at::addmm(weights[3], rows_RD, weights[2]),
+                        kClamps);
 }
 
 /// Of one expert: hidden W_d + b_d.
-at::Tensor clamped_swiglu(const at::Tensor& rows_RD, const parallel::ExpertCompute::Weights& weights) {
+at::Tensor expert_of(const at::Tensor& rows_RD, const parallel::ExpertCompute::Weights& weights) {
   return at::addmm(weights[5], hidden_of(rows_RD, weights), weights[4]);
 }
 
 class ClampedSwigluCompute : public parallel::AutogradCompute {
  public:
-  ClampedSwigluCompute() : parallel::AutogradCompute(clamped_swiglu) {}
+  ClampedSwigluCompute() : parallel::AutogradCompute(expert_of) {}
 
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
   at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {

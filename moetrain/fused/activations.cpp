@@ -6,6 +6,7 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
+#include "parallel/device/kernel_call.h"
 #include "parallel/kernels/activations.h"
 
 namespace moetrain {
@@ -18,6 +19,16 @@ using torch::autograd::variable_list;
 template <class... Tensors>
 bool swept(const at::Tensor& first, const Tensors&... others) {
   return parallel::has_loops(first) && first.is_contiguous() && (others.is_contiguous() && ...);
+}
+
+/// Null where LibTorch's operations are to do it.
+template <class... Tensors>
+const parallel::DeviceKernels* kernels_for(const at::Tensor& first, const Tensors&... others) {
+  const bool alike =
+      first.is_contiguous() &&
+      ((others.is_contiguous() && others.sizes() == first.sizes() && others.scalar_type() == first.scalar_type()) &&
+       ...);
+  return alike ? parallel::kernels_of(first) : nullptr;
 }
 
 class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
@@ -38,11 +49,68 @@ class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
   }
 };
 
+/// Of a device that has kernels for it.
+class ClampedSwigluFunction : public torch::autograd::Function<ClampedSwigluFunction> {
+ public:
+  static Variable forward(AutogradContext* context, const Variable& gate, const Variable& up, double limit,
+                          double slope) {
+    context->save_for_backward({gate, up});
+    context->saved_data["limit"] = limit;
+    context->saved_data["slope"] = slope;
+    at::Tensor hidden = at::empty_like(gate);
+    parallel::call(parallel::kernels_of(gate)->clamped_swiglu,
+                   {.element = parallel::element_of(gate),
+                    .count = gate.numel(),
+                    .limit = limit,
+                    .slope = slope,
+                    .gate = gate.const_data_ptr(),
+                    .up = up.const_data_ptr(),
+                    .out = hidden.mutable_data_ptr()},
+                   gate.device());
+    return hidden;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    parallel::check_internal(!at::GradMode::is_enabled(), "clamped_swiglu: no second derivative");
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor grad = grad_outputs[0].contiguous();
+    at::Tensor grad_gate = at::empty_like(saved[0]), grad_up = at::empty_like(saved[1]);
+    parallel::call(parallel::kernels_of(grad)->clamped_swiglu_backward,
+                   {.element = parallel::element_of(grad),
+                    .count = grad.numel(),
+                    .limit = context->saved_data["limit"].toDouble(),
+                    .slope = context->saved_data["slope"].toDouble(),
+                    .grad_out = grad.const_data_ptr(),
+                    .gate = saved[0].const_data_ptr(),
+                    .up = saved[1].const_data_ptr(),
+                    .grad_gate = grad_gate.mutable_data_ptr(),
+                    .grad_up = grad_up.mutable_data_ptr()},
+                   grad.device());
+    return {grad_gate, grad_up, {}, {}};
+  }
+};
+
 }  // namespace
+
+at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, const Clamps& clamps) {
+  if (kernels_for(gate, up) != nullptr) return ClampedSwigluFunction::apply(gate, up, clamps.limit, clamps.slope);
+  const at::Tensor gate_held = gate.clamp_max(clamps.limit), up_held = up.clamp(-clamps.limit, clamps.limit);
+  return (up_held + 1) * gate_held * at::sigmoid(gate_held * clamps.slope);
+}
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return SwigluFunction::apply(gate, up); }
 
 void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up) {
+  if (const auto* kernels = kernels_for(hidden, gate, up)) {
+    parallel::call(kernels->swiglu,
+                   {.element = parallel::element_of(gate),
+                    .count = gate.numel(),
+                    .gate = gate.const_data_ptr(),
+                    .up = up.const_data_ptr(),
+                    .out = hidden.mutable_data_ptr()},
+                   gate.device());
+    return;
+  }
   if (!swept(hidden, gate, up)) {
     at::silu_out(hidden, gate).mul_(up);
     return;
@@ -55,6 +123,18 @@ void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up
 
 void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::Tensor& grad_hidden,
                          const at::Tensor& gate, const at::Tensor& up) {
+  if (const auto* kernels = kernels_for(grad_gate, grad_up, grad_hidden, gate, up)) {
+    parallel::call(kernels->swiglu_backward,
+                   {.element = parallel::element_of(gate),
+                    .count = gate.numel(),
+                    .grad_out = grad_hidden.const_data_ptr(),
+                    .gate = gate.const_data_ptr(),
+                    .up = up.const_data_ptr(),
+                    .grad_gate = grad_gate.mutable_data_ptr(),
+                    .grad_up = grad_up.mutable_data_ptr()},
+                   gate.device());
+    return;
+  }
   if (!swept(grad_gate, grad_up, grad_hidden, gate, up)) {
     const at::Tensor grad_silu = grad_hidden * up;
     at::silu_out(grad_up, gate).mul_(grad_hidden);
@@ -69,6 +149,15 @@ void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::T
 }
 
 void exact_gelu_out(at::Tensor& out, const at::Tensor& input) {
+  if (const auto* kernels = kernels_for(out, input)) {
+    parallel::call(kernels->gelu,
+                   {.element = parallel::element_of(input),
+                    .count = input.numel(),
+                    .input = input.const_data_ptr(),
+                    .out = out.mutable_data_ptr()},
+                   input.device());
+    return;
+  }
   if (!swept(out, input)) {
     at::gelu_out(out, input);
     return;
@@ -79,6 +168,16 @@ void exact_gelu_out(at::Tensor& out, const at::Tensor& input) {
 }
 
 void exact_gelu_backward_out(at::Tensor& grad_input, const at::Tensor& grad_out, const at::Tensor& input) {
+  if (const auto* kernels = kernels_for(grad_input, grad_out, input)) {
+    parallel::call(kernels->gelu_backward,
+                   {.element = parallel::element_of(input),
+                    .count = input.numel(),
+                    .grad_out = grad_out.const_data_ptr(),
+                    .input = input.const_data_ptr(),
+                    .grad_input = grad_input.mutable_data_ptr()},
+                   input.device());
+    return;
+  }
   if (!swept(grad_input, grad_out, input)) {
     at::gelu_backward_out(grad_input, grad_out, input);
     return;

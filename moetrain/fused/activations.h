@@ -1,13 +1,21 @@
-// defines: swiglu, swiglu_out, swiglu_backward_out, exact_gelu_out, exact_gelu_backward_out
+// defines: swiglu, Clamps, clamped_swiglu, swiglu_out, swiglu_backward_out, exact_gelu_out, exact_gelu_backward_out
 #pragma once
 #include <ATen/core/Tensor.h>
 
 namespace moetrain {
 
-// Any shape, all alike. But for swiglu raw (outside autograd); an output may be the gradient that comes in.
+// Any shape, all alike. But for swiglu and clamped_swiglu raw (outside autograd); an output may be the gradient that
+// comes in.
 
 /// silu(gate) up (Shazeer 2020), differentiable; keeps its inputs.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+
+/// (up + 1) gate sigmoid(slope gate), of a gate of at most `limit` and an up within `limit` of 0 (OpenAI 2025,
+/// GPT-OSS), differentiable.
+struct Clamps {
+  double limit, slope;
+};
+at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, const Clamps& clamps);
 
 void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up);
 void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::Tensor& grad_hidden,

@@ -11,6 +11,7 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
+#include "parallel/device/kernel_call.h"
 
 namespace moetrain {
 namespace {
@@ -83,6 +84,22 @@ void largest_k_rows(const at::Tensor& value_TE, const at::Tensor& magnitude_TE, 
   }
 }
 
+at::Tensor largest_k_by_kernel(const parallel::DeviceKernels& kernels, const Graded& graded, int64_t k) {
+  const at::Tensor value = graded.value_TE.contiguous(), magnitude = graded.magnitude_TE.contiguous();
+  at::Tensor chosen_TK = at::empty({value.size(0), k}, value.options().dtype(at::kLong));
+  parallel::call(kernels.largest_k,
+                 {.element = parallel::element_of(value),
+                  .rows = value.size(0),
+                  .columns = value.size(1),
+                  .k = k,
+                  .value = value.const_data_ptr(),
+                  .magnitude = magnitude.const_data_ptr(),
+                  .bound = graded.bound,
+                  .chosen = chosen_TK.mutable_data_ptr<int64_t>()},
+                 value.device());
+  return chosen_TK;
+}
+
 }  // namespace
 
 double tie_bound(at::ScalarType computed_in) { return computed_in == at::kDouble ? 0x1p-30 : 0x1p-18; }
@@ -96,6 +113,8 @@ Graded by_difference(const at::Tensor& value_TE, at::ScalarType computed_in) {
 at::Tensor largest_k(const Graded& graded, int64_t k) {
   const at::Tensor& value_TE = graded.value_TE;
   parallel::check_internal(1 <= k && k <= value_TE.size(1), "largest_k: ", k, " of ", value_TE.size(1));
+  const parallel::DeviceKernels* kernels = parallel::kernels_of(value_TE.device());
+  if (kernels != nullptr && value_TE.size(1) <= parallel::kMostRanked) return largest_k_by_kernel(*kernels, graded, k);
   if (parallel::is_accelerator(value_TE.device())) return largest_k_by_sorting(graded, k);
   at::Tensor chosen_TK = at::empty({value_TE.size(0), k}, at::kLong);
   AT_DISPATCH_FLOATING_TYPES(value_TE.scalar_type(), "largest_k", [&] {

@@ -36,7 +36,7 @@ Graded by_difference(const at::Tensor& value_TE, at::ScalarType computed_in);
 /// The K largest of each row, largest first, joined ones in order of their index; NaN counts as the smallest. The same
 /// on every device. [T, E] -> int64 [T, K]
 at::Tensor largest_k(const Graded& graded, int64_t k);
-/// The same by LibTorch's operations alone: what other devices than the CPU do.
+/// The same by LibTorch's operations alone: what devices do that have no kernel for it, or for so many columns.
 at::Tensor largest_k_by_sorting(const Graded& graded, int64_t k);
 
 /// One number of a list.

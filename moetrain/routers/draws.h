@@ -6,8 +6,9 @@
 
 namespace moetrain {
 
-// Element i (row-major) of the result is the stream's draw number first + i, in the options' dtype. Drawn by a loop on
-// the CPU and copied to the device; a kernel of the same Philox would take its place.
+// Element i (row-major) of the result is the stream's draw number first + i, in the options' dtype. Uniform ones
+// are drawn by the device's own kernel where there is one; normal ones by a loop on the CPU and copied, for another
+// library's logarithm and cosine would give other last bits.
 
 /// In (0, 1), ends excluded.
 at::Tensor uniform_draws(const parallel::RandomStream& stream, int64_t first, at::IntArrayRef shape,

@@ -33,6 +33,10 @@ class RandomStream {
   /// Uniform integer in [0, bound), bound > 0 (multiply-shift; bias below bound / 2^64).
   int64_t below(int64_t index, int64_t bound) const;
 
+  /// What makes the draws: Philox's key, and the upper half of its counters. For kernels that draw elsewhere.
+  std::array<uint32_t, 2> key() const { return key_; }
+  std::array<uint32_t, 2> tweak() const { return tweak_; }
+
  private:
   std::array<uint32_t, 4> block(int64_t index) const;
 

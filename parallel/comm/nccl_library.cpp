@@ -84,4 +84,5 @@ extern "C" void moetrain_fill_device_library(parallel::DeviceLibrary& library) {
   library.multiprocessors = parallel::cuda_multiprocessors;
   library.has_grouped_product = parallel::cuda_has_grouped_product;
   library.grouped_product_out = parallel::cuda_grouped_product_out;
+  library.kernels = parallel::cuda_kernels();
 }

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "parallel/base/fault.h"
+#include "parallel/device_kernels/device_kernels.h"
 
 namespace parallel {
 
@@ -83,5 +84,7 @@ DeviceFacts cuda_facts() {
   }
   return found;
 }
+
+const DeviceKernels* cuda_kernels() { return compiled_kernels(); }
 
 }  // namespace parallel

@@ -1,5 +1,6 @@
 // What libmoetrain_cuda.so knows of GPUs (device_library.h). tests/strict_device defines the same of its own device.
-// defines: open_cuda_device, cuda_facts, cuda_multiprocessors, cuda_has_grouped_product, cuda_grouped_product_out
+// defines: open_cuda_device, cuda_facts, cuda_multiprocessors, cuda_has_grouped_product, cuda_grouped_product_out,
+// cuda_kernels
 #pragma once
 #include "parallel/device/device_library.h"
 
@@ -14,5 +15,8 @@ int64_t cuda_multiprocessors();
 bool cuda_has_grouped_product();
 void cuda_grouped_product_out(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
                               const at::Tensor& end_G);
+
+/// Null where there are none.
+const DeviceKernels* cuda_kernels();
 
 }  // namespace parallel

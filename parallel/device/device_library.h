@@ -1,7 +1,7 @@
 // CUDA's half is a library of its own, which is loaded where it is asked for: LibTorch's alone costs every start 0.3 s.
 // Another library of that name, found before it, brings another device (tests/strict_device).
-// defines: open_accelerator, DeviceFacts, device_facts, multiprocessors, has_grouped_product, grouped_product_out, DeviceLibrary,
-// device_library, kDeviceLibrary, kFillDeviceLibrary
+// defines: open_accelerator, DeviceFacts, device_facts, multiprocessors, has_grouped_product, grouped_product_out,
+// DeviceLibrary, device_library, kDeviceLibrary, kFillDeviceLibrary
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -12,6 +12,7 @@
 namespace parallel {
 
 class Communicator;
+struct DeviceKernels;
 
 /// The GPU of this rank: number `local_rank` of those its host shows. UserError where there is none, or fewer GPUs
 /// than ranks, or where this build has no CUDA. Before anything asks LibTorch for CUDA: it remembers the answer.
@@ -48,7 +49,8 @@ struct DeviceLibrary {
   bool (*has_grouped_product)() = nullptr;
   void (*grouped_product_out)(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right,
                               const at::Tensor& end_G) = nullptr;
-  std::string fault;  // why it could not be loaded
+  const DeviceKernels* kernels = nullptr;  // null where nvcc was not there when it was built
+  std::string fault;                       // why it could not be loaded
 };
 
 /// Loaded at the first call, and for good: LibTorch's tables hold on to what registered itself there.

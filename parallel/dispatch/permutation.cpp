@@ -3,12 +3,12 @@
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
 
-#include <tuple>
 #include <utility>
 
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/device/host_tensor.h"
+#include "parallel/device/kernel_call.h"
 #include "parallel/kernels/token_rows.h"
 
 namespace parallel {
@@ -53,6 +53,52 @@ Permutation sort_on_host(const at::Tensor& expert_TK, int64_t num_experts) {
   return result;
 }
 
+/// Of a device, which sorts choices before its host knows how many rows each expert has: a row for each choice, those
+/// of dropped ones last.
+struct Sorted {
+  Permutation all;
+  at::Tensor end_E;  // int32, behind the last row of each expert
+};
+
+Sorted sort_by_kernel(const DeviceKernels& kernels, const at::Tensor& expert_TK, int64_t num_experts) {
+  const at::Tensor expert = expert_TK.contiguous();
+  const auto ints = expert.options().dtype(at::kInt);
+  const int64_t choices = expert.numel();
+  const at::Tensor scratch = at::empty({kernels.sorting_scratch(choices, num_experts)}, ints);
+  Sorted sorted{
+      {at::empty({choices}, expert.options()), at::empty({choices}, expert.options()), at::empty_like(expert), {}},
+      at::empty({num_experts}, ints)};
+  call(kernels.sort_choices,
+       {.choices = choices,
+        .top_k = expert.size(1),
+        .experts = num_experts,
+        .expert_N = expert.const_data_ptr<int64_t>(),
+        .scratch = scratch.mutable_data_ptr<int32_t>(),
+        .end_E = sorted.end_E.mutable_data_ptr<int32_t>(),
+        .token_N = sorted.all.token_R.mutable_data_ptr<int64_t>(),
+        .slot_N = sorted.all.slot_R.mutable_data_ptr<int64_t>(),
+        .row_N = sorted.all.row_TK.mutable_data_ptr<int64_t>()},
+       expert.device());
+  return sorted;
+}
+
+/// The same by LibTorch.
+Sorted sort_by_library(const at::Tensor& expert_TK, int64_t num_experts, bool may_drop) {
+  const at::Tensor key = at::where(expert_TK == Assignment::kDropped, num_experts, expert_TK).flatten();
+  const auto [sorted_N, order_N] = at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  // bincount would wait for the largest key.
+  Sorted sorted{.all = {},
+                .end_E = at::searchsorted(sorted_N, at::arange(num_experts, key.options()), /*out_int32=*/true,
+                                          /*right=*/true)};
+  at::Tensor place_N = at::arange(order_N.numel(), order_N.options());
+  if (may_drop) place_N = at::minimum(place_N, sorted.end_E.select(0, -1));
+  sorted.all.slot_R = order_N;
+  sorted.all.token_R = at::floor_divide(order_N, expert_TK.size(1));
+  sorted.all.row_TK = at::empty_like(order_N).scatter_(0, order_N, place_N).view_as(expert_TK);
+  return sorted;
+}
+
+/// Choices without a row.
 at::Tensor dropped_TK(const Permutation& permutation) { return permutation.row_TK == permutation.rows(); }
 
 /// combine_rows by LibTorch, a choice of all tokens at a time.
@@ -90,41 +136,30 @@ ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts, bool 
     sorted_ = sort_on_host(expert_TK, num_experts);
     return;
   }
-  const at::Tensor key = at::where(expert_TK == Assignment::kDropped, num_experts, expert_TK).flatten();
-  at::Tensor sorted;
-  std::tie(sorted, order_N_) = at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false);
-  // bincount would wait for the largest key.
-  end_E_ = at::searchsorted(sorted, at::arange(num_experts, key.options()), /*out_int32=*/true, /*right=*/true);
+  const DeviceKernels* kernels = kernels_of(expert_TK.device());
+  const bool by_kernel = kernels != nullptr && num_experts <= kMostSorted;
+  Sorted sorted =
+      by_kernel ? sort_by_kernel(*kernels, expert_TK, num_experts) : sort_by_library(expert_TK, num_experts, may_drop);
+  sorted_ = std::move(sorted.all);
+  end_E_ = std::move(sorted.end_E);
 }
 
 at::Tensor ChoiceOrder::rows_E() const {
-  if (!order_N_.defined()) return at::tensor(sorted_.rows_per_expert.on_host(), at::kLong);
-  return at::diff(end_E_.to(at::kLong), 1, 0, at::zeros({1}, order_N_.options()));
-}
-
-/// The first `rows` choices in order have a row each; place_N: the row of each choice in order.
-Permutation ChoiceOrder::in_rows(int64_t rows, const at::Tensor& place_N) const {
-  Permutation result;
-  result.slot_R = order_N_.narrow(0, 0, rows);
-  result.token_R = at::floor_divide(result.slot_R, expert_TK_.size(1));
-  result.row_TK = at::empty_like(order_N_).scatter_(0, order_N_, place_N).view_as(expert_TK_);
-  return result;
+  if (!end_E_.defined()) return at::tensor(sorted_.rows_per_expert.on_host(), at::kLong);
+  return at::diff(end_E_.to(at::kLong), 1, 0, at::zeros({1}, expert_TK_.options()));
 }
 
 Permutation ChoiceOrder::permutation(std::vector<int64_t> rows_per_expert) const {
-  if (!order_N_.defined()) return sorted_;
+  if (!end_E_.defined()) return sorted_;
   const RowsPerExpert all(std::move(rows_per_expert));
-  Permutation result = in_rows(all.rows(), at::arange(order_N_.numel(), order_N_.options()).clamp_max(all.rows()));
-  result.rows_per_expert = all;
-  return result;
+  return {sorted_.token_R.narrow(0, 0, all.rows()), sorted_.slot_R.narrow(0, 0, all.rows()), sorted_.row_TK, all};
 }
 
 Permutation ChoiceOrder::permutation() const {
-  if (!order_N_.defined()) return sorted_;
-  const int64_t choices = order_N_.numel();
-  at::Tensor place_N = at::arange(choices, order_N_.options());
-  if (may_drop_) place_N = at::where(place_N < end_E_.select(0, -1), place_N, choices);
-  Permutation result = in_rows(choices, place_N);
+  if (!end_E_.defined()) return sorted_;
+  Permutation result = sorted_;
+  const int64_t choices = expert_TK_.numel();
+  if (may_drop_) result.row_TK = at::where(result.row_TK < end_E_.select(0, -1), result.row_TK, choices);
   result.rows_per_expert = {end_E_, choices};
   result.has_idle_rows = may_drop_;
   return result;
@@ -147,6 +182,19 @@ Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) 
 }
 
 at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R) {
+  if (const DeviceKernels* kernels = kernels_of(rows_ND)) {
+    const at::Tensor from = rows_ND.contiguous(), index = index_R.contiguous();
+    at::Tensor to_RD = at::empty({index.size(0), rows_ND.size(1)}, rows_ND.options());
+    call(kernels->copy_rows,
+         {.element = element_of(from),
+          .rows = index.size(0),
+          .width = from.size(1),
+          .from = from.const_data_ptr(),
+          .index_R = index.const_data_ptr<int64_t>(),
+          .rows_RD = to_RD.mutable_data_ptr()},
+         from.device());
+    return to_RD;
+  }
   if (!has_loops(rows_ND)) return rows_ND.index_select(0, index_R);
   const at::Tensor from = rows_ND.contiguous();
   const int64_t rows = index_R.size(0), width = rows_ND.size(1);
@@ -163,10 +211,25 @@ at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutati
 }
 
 at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, const Permutation& permutation) {
-  if (!has_loops(rows_RD)) return combine_rows_by_choice(rows_RD, weight_TK, permutation);
+  const DeviceKernels* kernels = kernels_of(rows_RD);
+  if (kernels == nullptr && !has_loops(rows_RD)) return combine_rows_by_choice(rows_RD, weight_TK, permutation);
   const at::Tensor rows = rows_RD.contiguous(), row_TK = permutation.row_TK.contiguous();
   const at::Tensor weight = weight_TK.defined() ? weight_TK.to(rows.scalar_type()).contiguous() : at::Tensor();
   at::Tensor out_TD = at::empty({row_TK.size(0), rows.size(1)}, rows.options());
+  if (kernels != nullptr) {
+    call(kernels->add_weighted_rows,
+         {.element = element_of(rows),
+          .tokens = row_TK.size(0),
+          .choices = row_TK.size(1),
+          .rows = rows.size(0),
+          .width = rows.size(1),
+          .rows_RD = rows.const_data_ptr(),
+          .row_TK = row_TK.const_data_ptr<int64_t>(),
+          .weight_TK = weight.defined() ? weight.const_data_ptr() : nullptr,
+          .out_TD = out_TD.mutable_data_ptr()},
+         rows.device());
+    return out_TD;
+  }
   AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "combine_rows", [&] {
     const WeightedRows<scalar_t> all{.rows_RD = rows.const_data_ptr<scalar_t>(),
                                      .row_TK = row_TK.const_data_ptr<int64_t>(),
@@ -199,7 +262,8 @@ CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tens
   at::Tensor grad_weight_TK = at::zeros({weight_TK.numel()}, weight_TK.options());
   check_internal(weight_TK.scalar_type() == rows_RD.scalar_type(), "combine_rows_backward: weights of type ",
                  weight_TK.scalar_type(), ", rows of ", rows_RD.scalar_type());
-  if (!has_loops(rows_RD)) {
+  const DeviceKernels* kernels = kernels_of(rows_RD);
+  if (kernels == nullptr && !has_loops(rows_RD)) {
     const at::Tensor grad_RD = gather_rows(grad_TD, permutation);
     grad_weight_TK.index_copy_(0, permutation.slot_R, (grad_RD * rows_RD).sum(1));
     if (permutation.has_idle_rows) grad_weight_TK.masked_fill_(dropped_TK(permutation).flatten(), 0);
@@ -208,6 +272,22 @@ CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tens
   }
   const at::Tensor grad = grad_TD.contiguous(), rows = rows_RD.contiguous(), weight = weight_TK.contiguous();
   at::Tensor grad_RD = at::empty_like(rows);
+  if (kernels != nullptr) {
+    call(kernels->weighted_rows_backward,
+         {.element = element_of(rows),
+          .rows = rows.size(0),
+          .width = rows.size(1),
+          .grad_TD = grad.const_data_ptr(),
+          .rows_RD = rows.const_data_ptr(),
+          .weight_TK = weight.const_data_ptr(),
+          .token_R = permutation.token_R.const_data_ptr<int64_t>(),
+          .slot_R = permutation.slot_R.const_data_ptr<int64_t>(),
+          .grad_rows_RD = grad_RD.mutable_data_ptr(),
+          .grad_weight_TK = grad_weight_TK.mutable_data_ptr()},
+         rows.device());
+    if (permutation.has_idle_rows) grad_weight_TK.masked_fill_(dropped_TK(permutation).flatten(), 0);
+    return {grad_RD, grad_weight_TK.view_as(weight_TK)};
+  }
   AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "combine_rows_backward", [&] {
     const WeightedRowsBackward<scalar_t> all{.grad_TD = grad.const_data_ptr<scalar_t>(),
                                              .rows_RD = rows.const_data_ptr<scalar_t>(),

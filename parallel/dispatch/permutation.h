@@ -39,13 +39,10 @@ class ChoiceOrder {
   Permutation permutation() const;
 
  private:
-  Permutation in_rows(int64_t rows, const at::Tensor& place_N) const;
-
   at::Tensor expert_TK_;
   bool may_drop_;
   at::Tensor end_E_;    // of a device: int32, behind the last row of each expert
-  at::Tensor order_N_;  // of a device: the choices, dropped ones last
-  Permutation sorted_;  // of the host, which sorts as it counts
+  Permutation sorted_;  // of the host, which sorts as it counts; of a device rows of all choices, dropped ones last
 };
 
 /// The same for a caller who has nothing else to wait for.

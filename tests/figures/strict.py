@@ -66,9 +66,9 @@ def apart(one, other):
     return relative, float(re.search(r"by (\S+) at most", said).group(1))
 
 
-def check(name, recipe, folder, settings, cpu, ranks, failed, weights_bar=BAR):
+def check(name, recipe, folder, settings, cpu, ranks, failed, weights_bar=BAR, **variables):
     strict = folder / "strict"
-    train(recipe, strict, settings, ranks, strict=True)
+    train(recipe, strict, settings, ranks, strict=True, **variables)
     relative, weights = apart(strict, cpu)
     well = relative <= BAR and weights <= weights_bar
     print(f"{name}: numbers {relative:.1e} apart, weights {weights:.1e}{'' if well else ': TOO FAR'}", flush=True)

@@ -11,6 +11,8 @@
 
 #include "parallel/comm/accelerator_communicator.h"
 #include "parallel/comm/stream_work.h"
+#include "parallel/device/kernel_call.h"
+#include "parallel/dispatch/permutation.h"
 #include "parallel/gradients/gradient_reducer.h"
 #include "tests/support/world.h"
 
@@ -46,6 +48,39 @@ at::Tensor ones(int64_t count = 1024) { return at::ones({count}, floats()); }
 void expect_all(const at::Tensor& tensor, double value) {
   const at::Tensor host = tensor.to(at::kCPU, at::kDouble);
   EXPECT_EQ((host - value).abs().max().item<double>(), 0);
+}
+
+// ---- Kernels of our own. ----
+
+TEST(Sound, KernelsOfOurOwnSortGatherAndCombine) {
+  ASSERT_NE(parallel::kernels_of(ones()), nullptr);
+  const at::Tensor expert_TK = at::arange(3 * 50, at::kLong).mul(7).remainder(5).sub(1).view({50, 3});  // -1: dropped
+  const at::Tensor weight_TK = at::arange(150, at::kDouble).div(150).view({50, 3});
+  const at::Tensor tokens_TD = at::arange(50 * 9, at::kDouble).sin().view({50, 9});
+  std::vector<at::Tensor> found;
+  for (const at::Device where : {at::Device(at::kCPU), device()}) {
+    const parallel::Permutation order = parallel::sort_by_expert(expert_TK.to(where), 4);
+    const at::Tensor rows_RD = parallel::gather_rows(tokens_TD.to(where), order);
+    const at::Tensor sum_TD = parallel::combine_rows(rows_RD, weight_TK.to(where), order);
+    const auto gradients = parallel::combine_rows_backward(sum_TD, rows_RD, weight_TK.to(where), order);
+    for (const at::Tensor& each :
+         {order.token_R, order.slot_R, order.row_TK, rows_RD, sum_TD, gradients.rows_RD, gradients.weight_TK}) {
+      found.push_back(each.to(at::kCPU, at::kDouble));
+    }
+  }
+  for (size_t i = 0; i < found.size() / 2; ++i) {
+    EXPECT_LT((found[i] - found[i + found.size() / 2]).abs().max().item<double>(), 1e-13) << i;
+  }
+}
+TEST(Planted, AKernelThatIsGivenTheHostsMemory) {
+  const at::Tensor there = ones(), here = at::ones({1024}, at::kFloat);
+  parallel::call(parallel::kernels_of(there)->swiglu,
+                 {.element = parallel::Element::kFloat,
+                  .count = 1024,
+                  .gate = there.const_data_ptr(),
+                  .up = here.const_data_ptr(),
+                  .out = there.mutable_data_ptr()},
+                 device());
 }
 
 // ---- Waits. ----

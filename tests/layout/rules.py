@@ -29,7 +29,7 @@ MAY_INCLUDE = {
 }
 # A room may include the rooms before it; "." is the folder's own files.
 ROOMS = {
-    "parallel": "base kernels memory phases process device comm links schedule mesh autograd tensor_parallel dispatch overlap gradients .",
+    "parallel": "base kernels device_kernels memory phases process device comm links schedule mesh autograd tensor_parallel dispatch overlap gradients .",
     "moetrain": "config ranking products fused layers attention routers experts losses moe models objectives decoding surgery analysis .",
     "optim": "schedules updates precision clipping sharding .",
     "data": ". text shaping subwords tokenizers chat hdf5 images datasets batching files sources prepare scoring",
@@ -39,7 +39,7 @@ ROOMS = {
 VENDOR_HEADERS = [
     (r"mpi\.h", r"(parallel/(process|comm)|launch/checkpoint)/.*\.cpp"),
     (r"nccl\.h", r"parallel/comm/.*\.cpp"),
-    (r"(cuda\w*|cublas\w*|nvtx\w*)\.h|(c10|ATen|torch)/(csrc/)?cuda/.*|c10/core/impl/VirtualGuardImpl\.h", r"parallel/device/.*\.cpp|.*\.cu"),
+    (r"(cuda\w*|cublas\w*|nvtx\w*)\.h|(c10|ATen|torch)/(csrc/)?cuda/.*|c10/core/impl/VirtualGuardImpl\.h", r"parallel/device/.*\.cpp|.*\.cuh?"),
     (r"hdf5\w*\.h", r"data/hdf5/.*|launch/checkpoint/.*\.cpp"),
     (r"CLI/.*", r"launch/commands/.*|launch/main\.cpp"),
     (r"pcre2\.h|unicode/.*", r"data/text/.*\.cpp"),
