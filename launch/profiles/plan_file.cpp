@@ -77,6 +77,8 @@ Plan plan_from_json(const json& object, const std::string& place) {
   members.boolean("one_link", plan.one_link);
   release_of(members, plan.release);
   members.integer("carve_out", 0, plan.carve_out);
+  if (plan.carve_out > parallel::kMostCarvedOut)
+    members.refuse("carve_out", object["carve_out"], parallel::concat("0 to ", parallel::kMostCarvedOut));
   members.integer("slice_bytes", 0, plan.slice_bytes);
   if (const json* layers = members.take("layers")) {
     if (!layers->is_array()) members.refuse("layers", *layers, "a list with an object for each MoE layer");

@@ -102,6 +102,9 @@ Profile profile_from_json(const json& object, const std::string& place) {
   if (const json* carve_out = members.take("carve_out")) {
     JsonMembers both(*carve_out, place + ": carve_out");
     both.integer("multiprocessors", 0, profile.model.carve_out);
+    if (profile.model.carve_out > parallel::kMostCarvedOut)
+      both.refuse("multiprocessors", (*carve_out)["multiprocessors"],
+                  parallel::concat("0 to ", parallel::kMostCarvedOut));
     both.number("share", 0, profile.model.lines.carve_out);
     if (profile.model.lines.carve_out >= 1) both.refuse("share", (*carve_out)["share"], "a share below 1");
     both.refuse_others();

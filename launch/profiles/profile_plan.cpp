@@ -26,7 +26,9 @@ parallel::Plan plan_of(const std::string& schedule, const Profile& profile, int6
   }
   const Plan by_call = parallel::builtin_schedules().at(schedule)(profile.model, {.least_step_gain = kLeastStepGain});
   Plan plan = by_call;
-  plan.carve_out = plan.overlap ? profile.model.carve_out : 0;
+  const bool in_pieces = std::ranges::any_of(
+      by_call.layers, [](const LayerPlan& layer) { return std::max(layer.forward_chunks, layer.backward_chunks) > 1; });
+  plan.carve_out = plan.overlap && in_pieces ? profile.model.carve_out : 0;
   plan.layers.clear();
   if (!by_call.layers.empty()) plan.layers.resize(static_cast<size_t>(layers));
   for (size_t i = by_call.layers.size(); i-- > 0;) {

@@ -1,5 +1,8 @@
 #include "launch/training/overlap.h"
 
+#include <ATen/ATen.h>
+
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +11,8 @@
 #include "launch/ranks/processor_name.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/device/accelerator.h"
+#include "parallel/device/device_library.h"
 #include "parallel/schedule/schedules.h"
 
 namespace launch {
@@ -46,6 +51,14 @@ std::string describe_machine(parallel::Enum<Device> device, parallel::Enum<Preci
                              const parallel::Mesh& mesh) {
   return parallel::concat(processor_name(), "; ", mesh.shape().ranks(), " ranks (", mesh.shape().describe(), "), ",
                           threads, " threads each, on ", device, " in ", precision);
+}
+
+OverlapConfig overlap_on(OverlapConfig config, at::Device device, parallel::Communicator& control) {
+  const int64_t most = parallel::is_accelerator(device) ? parallel::multiprocessors() / 2 : 0;
+  const at::Tensor fewest = at::full({1}, -std::min(config.carve_out, most), at::kLong);
+  control.all_reduce(fewest, parallel::ReduceOp::kMax).wait();
+  config.carve_out = -fewest.item<int64_t>();
+  return config;
 }
 
 Overlap::Overlap(OverlapConfig config, RunFolder folder, Groups groups, std::string machine)
@@ -127,7 +140,10 @@ Plan Overlap::plan_from_profile() const {
   return plan_from_json(parse(parallel::gather_texts(*groups_.control, text).front(), "plan"), "plan");
 }
 
-void Overlap::follow(Plan plan) const { groups_.mesh->follow(std::move(plan)); }
+void Overlap::follow(Plan plan) const {
+  plan.carve_out = std::min(plan.carve_out, config_.carve_out);  // a stored plan's may be of larger GPUs
+  groups_.mesh->follow(std::move(plan));
+}
 
 std::string Overlap::describe() const {
   const std::string plan = parallel::to_text(groups_.mesh->schedule()->plan());

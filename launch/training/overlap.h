@@ -1,5 +1,5 @@
 // Which plan a run follows, and where it is kept.
-// defines: Overlap
+// defines: Overlap, overlap_on
 #pragma once
 #include <functional>
 #include <optional>
@@ -14,6 +14,9 @@
 #include "parallel/schedule/simulate.h"
 
 namespace launch {
+
+/// The recipe's, with a carve_out that every rank's device can spare: half of its multiprocessors at most. Collective.
+OverlapConfig overlap_on(OverlapConfig config, at::Device device, parallel::Communicator& control);
 
 /// The plan of a run: chosen by the recipe, by a stored profile of the same machine and layout, or by a new one; kept
 /// as plan.json, and what it was made from as profile.json, in the run folder, where a resumed run finds them.

@@ -152,7 +152,8 @@ Profile TrainingSetup::profile(int64_t update) {
   for (const MicroBatch& batch : own) targets += counted_targets(batch, *groups.mesh);
   at::Tensor sum = at::full({1}, targets, at::kLong);
   groups.control->all_reduce(sum, parallel::ReduceOp::kSum).wait();
-  return measure_profile(state, own, sum.item<int64_t>(), groups, machine(), recipe.overlap);
+  return measure_profile(state, own, sum.item<int64_t>(), groups, machine(),
+                         overlap_on(recipe.overlap, device, *groups.control));
 }
 
 double physical_memory() {

@@ -192,8 +192,7 @@ bool Trainer::open_overlap() {
   choose_products(recipe(), setup_->vocabulary(), folder_, groups(), said);
   const std::string machine =
       setup_->machine() + (stage().name.empty() ? "" : "; stage " + stage().title);  // whose layers it measures
-  OverlapConfig config = recipe().overlap;
-  if (!parallel::is_accelerator(setup_->device)) config.carve_out = 0;
+  const OverlapConfig config = overlap_on(recipe().overlap, setup_->device, *groups().control);
   overlap_ = std::make_unique<Overlap>(config, folder_, groups(), machine);
   const bool measure = overlap_->wants_profile(said);
   if (!measure) overlap_->use_stored();

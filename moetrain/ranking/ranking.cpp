@@ -87,6 +87,8 @@ void largest_k_rows(const at::Tensor& value_TE, const at::Tensor& magnitude_TE, 
 at::Tensor largest_k_by_kernel(const parallel::DeviceKernels& kernels, const Graded& graded, int64_t k) {
   const at::Tensor value = graded.value_TE.contiguous(), magnitude = graded.magnitude_TE.contiguous();
   at::Tensor chosen_TK = at::empty({value.size(0), k}, value.options().dtype(at::kLong));
+  parallel::check_internal(magnitude.scalar_type() == value.scalar_type() && magnitude.sizes() == value.sizes(),
+                           "largest_k: magnitudes of type ", magnitude.scalar_type(), " and shape ", magnitude.sizes());
   parallel::call(kernels.largest_k,
                  {.element = parallel::element_of(value),
                   .rows = value.size(0),

@@ -74,7 +74,7 @@ class ComposedRouter : public Router {
     decision.dropped = choices.dropped;
     decide_weights(decision, scores_of(squashed.score_TE, choices.chosen_TK), choices.expert_TK);
     decision.assignment.weight_TK = decision.assignment.weight_TK.to(tokens_TD.scalar_type());
-    decision.assignment.may_drop = choices.may_drop;
+    decision.assignment.kept = choices.kept;
     return decision;
   }
 
@@ -116,12 +116,9 @@ class ComposedRouter : public Router {
         parts_.selection({logits_TE, squashed.probabilities_TE.detach(), score_TE, bias_E_}, config_, context);
     const CapacityOutcome kept =
         apply_capacity({chosen_TK, scores_of(score_TE, chosen_TK)}, config_, capacity_, context);
-    RoutingChoices choices{chosen_TK,
-                           kept.expert_TK,
-                           kept.global_choices_KE.sum(0),
-                           kept.global_choices_KE[0],
-                           kept.dropped,
-                           kept.bounded || !parts_.chooses_all};
+    RoutingChoices choices{chosen_TK, kept.expert_TK, kept.global_choices_KE.sum(0), kept.global_choices_KE[0],
+                           kept.dropped};
+    if (parts_.chooses_all) choices.kept = chosen_TK.numel() - kept.dropped;
     if (parts_.experts_choose && context.scope.training) {
       choices.dropped = (kept.expert_TK == parallel::Assignment::kDropped).all(1).sum().item<int64_t>();
     }

@@ -8,7 +8,7 @@ RoutingChoices choices_of(const RoutingDecision& decision) {
           .global_choices_E = decision.global_choices_E,
           .global_first_E = decision.global_first_E,
           .dropped = decision.dropped,
-          .may_drop = decision.assignment.may_drop};
+          .kept = decision.assignment.kept};
 }
 
 std::vector<at::Tensor*> differentiable(RoutingDecision& decision) {

@@ -42,7 +42,7 @@ struct RoutingChoices {
   at::Tensor chosen_TK, expert_TK;              // before and after drops; see RoutingDecision
   at::Tensor global_choices_E, global_first_E;  // likewise
   int64_t dropped = 0;
-  bool may_drop = true;  // Assignment's
+  std::optional<int64_t> kept = {};  // Assignment's
 };
 
 RoutingChoices choices_of(const RoutingDecision& decision);

@@ -125,7 +125,7 @@ class SoftRouter : public Router {
     const at::TensorOptions whole = at::TensorOptions(at::kLong).device(wide_TD.device());
     const at::Tensor expert_R1 = at::arange(slots, whole).div(slots_, "floor").repeat({owned}).unsqueeze(1);
     result.assignment = {expert_R1, at::ones(expert_R1.sizes(), wide_TD.options().dtype(type)), experts_,
-                         /*may_drop=*/false};
+                         /*kept=*/expert_R1.numel()};
     result.combine = [logits_LP, exchange, slots, wide = wide_TD.scalar_type()](const at::Tensor& out_RD) mutable {
       return combined(out_RD.to(wide), logits_LP, exchange, slots).to(out_RD.scalar_type());
     };

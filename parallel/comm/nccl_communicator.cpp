@@ -217,7 +217,7 @@ class NcclCommunicator : public Communicator {
 
   /// NCCL takes the bound when it makes a communicator: another bound, another one. Collective where it changes.
   void take_lane(Lane lane) override {
-    if (lane.multiprocessors == multiprocessors_) return;
+    if (lane.multiprocessors == Lane::kAsItIs || lane.multiprocessors == multiprocessors_) return;
     stream_.synchronize();
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     if (lane.multiprocessors > 0) config.maxCTAs = static_cast<int>(lane.multiprocessors);
@@ -233,7 +233,9 @@ class NcclCommunicator : public Communicator {
 
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override {
     ncclComm_t part = nullptr;
-    check_nccl(ncclCommSplit(comm_, static_cast<int>(color), static_cast<int>(key), &part, nullptr), "ncclCommSplit");
+    ncclConfig_t unbounded = NCCL_CONFIG_INITIALIZER;  // where there is none, a part has the bound of the whole
+    check_nccl(ncclCommSplit(comm_, static_cast<int>(color), static_cast<int>(key), &part, &unbounded),
+               "ncclCommSplit");
     return std::shared_ptr<Communicator>(new NcclCommunicator(part, stream_.device()));
   }
 

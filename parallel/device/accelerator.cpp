@@ -25,7 +25,7 @@ at::Tensor pinned(const at::Tensor& like, at::ScalarType type) {
 }  // namespace
 
 at::Tensor send(const at::Tensor& host, c10::Device device) {
-  if (!host.defined() || !is_accelerator(device)) return host;
+  if (!host.defined() || host.device() == device || !is_accelerator(device)) return host;
   return pinned(host, host.scalar_type()).copy_(host).to(device, /*non_blocking=*/true);
 }
 

@@ -8,7 +8,10 @@
 namespace parallel {
 
 const DeviceKernels* kernels_of(c10::Device device) {
-  return is_accelerator(device) ? device_library().kernels : nullptr;
+  if (!is_accelerator(device)) return nullptr;
+  const DeviceKernels* all = device_library().kernels;
+  static const bool usable = all != nullptr && all->usable();  // the device is open: this process has one
+  return usable ? all : nullptr;
 }
 
 const DeviceKernels* kernels_of(const at::Tensor& numbers) {

@@ -2,6 +2,7 @@
 // defines: kernels_of, element_of, kernel_stream, call
 #pragma once
 #include <ATen/core/Tensor.h>
+#include <c10/core/DeviceGuard.h>
 
 #include "parallel/base/fault.h"
 #include "parallel/device_kernels/device_kernels.h"
@@ -24,8 +25,10 @@ DeviceStream kernel_stream(c10::Device device);
 /// not given to another stream.
 template <class Call>
 void call(DeviceKernels::Kernel<Call> kernel, const Call& told, c10::Device device) {
+  const c10::DeviceGuard guard(device);
   const char* fault = kernel(told, kernel_stream(device));
-  check_internal(fault == nullptr, "a kernel could not be started: ", fault == nullptr ? "" : fault);
+  check_internal(fault == nullptr,
+                 "CUDA said when a kernel was started, of it or of an earlier one: ", fault == nullptr ? "" : fault);
 }
 
 }  // namespace parallel

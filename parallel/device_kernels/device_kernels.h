@@ -156,6 +156,18 @@ struct SortChoices {
   }
 };
 
+/// The matrices of groups that have no rows become zeros; others stay.
+struct ZeroIdleGroups {
+  int64_t groups, bytes;  // of one matrix
+  const int32_t* end_G;   // behind the last row of each
+  void* out;
+
+  template <class Each>
+  void addresses(Each&& each) {
+    each(end_G), each(out);
+  }
+};
+
 /// The k largest of each row as moetrain/ranking orders them: neighbours in the order of values whose gap is at most
 /// `bound` times the larger magnitude are joined, and joined ones stand in the order of their index. NaN is the
 /// smallest.
@@ -204,6 +216,8 @@ struct DeviceKernels {
   template <class Call>
   using Kernel = const char* (*)(const Call&, DeviceStream);
 
+  /// Whether there is code for the device that is current, and its driver takes it.
+  bool (*usable)();
   Kernel<on_device::Swiglu> swiglu;
   Kernel<on_device::SwigluBackward> swiglu_backward;
   Kernel<on_device::ClampedSwiglu> clamped_swiglu;
@@ -215,6 +229,7 @@ struct DeviceKernels {
   Kernel<on_device::WeightedRowsBackward> weighted_rows_backward;
   Kernel<on_device::SortChoices> sort_choices;
   int64_t (*sorting_scratch)(int64_t choices, int64_t experts);  // numbers of SortChoices::scratch
+  Kernel<on_device::ZeroIdleGroups> zero_idle_groups;
   Kernel<on_device::LargestK> largest_k;
   Kernel<on_device::KeepMask> keep_mask;
   Kernel<on_device::Uniform> uniform;

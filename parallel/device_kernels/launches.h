@@ -16,6 +16,7 @@ const char* add_weighted_rows(const AddWeightedRows& all, DeviceStream stream);
 const char* weighted_rows_backward(const WeightedRowsBackward& all, DeviceStream stream);
 const char* sort_choices(const SortChoices& all, DeviceStream stream);
 int64_t sorting_scratch(int64_t choices, int64_t experts);
+const char* zero_idle_groups(const ZeroIdleGroups& all, DeviceStream stream);
 const char* largest_k(const LargestK& all, DeviceStream stream);
 const char* keep_mask(const KeepMask& all, DeviceStream stream);
 const char* uniform(const Uniform& all, DeviceStream stream);

@@ -10,7 +10,7 @@ find_program(MOETRAIN_NVCC nvcc HINTS ${WHEELS}/nvidia/cu13 ENV CUDA_HOME PATHS 
 set(nvcc_fault "no nvcc")
 if(MOETRAIN_NVCC)
   execute_process(COMMAND ${MOETRAIN_NVCC} --version OUTPUT_VARIABLE said ERROR_QUIET)
-  string(REGEX MATCH "release ([0-9]+)" found "${said}")
+  string(REGEX MATCH "release ([0-9]+)[.0-9]*" nvcc_release "${said}")
   set(nvcc_major "${CMAKE_MATCH_1}")
   file(STRINGS ${CUDA_INCLUDE}/cuda_runtime_api.h version_line REGEX "#define CUDART_VERSION")
   string(REGEX MATCH "([0-9]+)[0-9][0-9][0-9]$" found "${version_line}")
@@ -21,7 +21,21 @@ if(MOETRAIN_NVCC)
 endif()
 
 set(room ${CMAKE_CURRENT_SOURCE_DIR}/device_kernels)
+set(nvcc_command ${MOETRAIN_NVCC} -std=c++17 -O3 ${MOETRAIN_GPU_CODE} -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-fPIC,-Wall,-Wextra
+  -Werror=all-warnings -I${CMAKE_SOURCE_DIR})
+if(NOT nvcc_fault)
+  # It may not take this host compiler, or lack its headers.
+  execute_process(COMMAND ${nvcc_command} -c ${room}/table.cu -o ${CMAKE_CURRENT_BINARY_DIR}/nvcc_tried.o
+    RESULT_VARIABLE failed OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(failed)
+    string(REGEX MATCH "[^\n]+" first_line "${said}")
+    set(nvcc_fault "${MOETRAIN_NVCC} fails: ${first_line}")
+  endif()
+endif()
+# Of the build's identity (launch/runs/build_id.cpp).
+set_property(GLOBAL PROPERTY MOETRAIN_DEVICE_KERNELS "nvcc ${nvcc_release}")
 if(nvcc_fault)
+  set_property(GLOBAL PROPERTY MOETRAIN_DEVICE_KERNELS "none")
   message(STATUS "Kernels of GPUs: ${nvcc_fault}; LibTorch's operations take their place")
   add_library(device_kernels STATIC ${room}/no_kernels.cpp)
   set_target_properties(device_kernels PROPERTIES COMPILED_BY_NVCC OFF)
@@ -34,8 +48,7 @@ else()
     set(object ${CMAKE_CURRENT_BINARY_DIR}/device_kernels/${stem}.o)
     add_custom_command(OUTPUT ${object} DEPENDS ${source} DEPFILE ${object}.d VERBATIM COMMENT "nvcc ${stem}.cu"
       COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/device_kernels
-      COMMAND ${CCACHE_PROGRAM} ${MOETRAIN_NVCC} -std=c++17 -O3 ${MOETRAIN_GPU_CODE} -ccbin ${CMAKE_CXX_COMPILER}
-        -Xcompiler=-fPIC,-Wall,-Wextra -Werror=all-warnings -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -c ${source} -o ${object})
+      COMMAND ${CCACHE_PROGRAM} ${nvcc_command} -MD -MF ${object}.d -c ${source} -o ${object})
     list(APPEND kernel_objects ${object})
   endforeach()
   add_library(device_kernels STATIC ${kernel_objects})

@@ -1,9 +1,23 @@
 #include "parallel/device_kernels/launches.h"
+#include "parallel/device_kernels/pieces.cuh"
 
 namespace parallel {
+namespace {
+
+__global__ void probe_kernel() {}
+
+bool usable() {
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, probe_kernel) == cudaSuccess) return true;
+  cudaGetLastError();  // which would be said at the next launch
+  return false;
+}
+
+}  // namespace
 
 const DeviceKernels* compiled_kernels() {
-  static const DeviceKernels all{on_device::swiglu,
+  static const DeviceKernels all{usable,
+                                 on_device::swiglu,
                                  on_device::swiglu_backward,
                                  on_device::clamped_swiglu,
                                  on_device::clamped_swiglu_backward,
@@ -14,6 +28,7 @@ const DeviceKernels* compiled_kernels() {
                                  on_device::weighted_rows_backward,
                                  on_device::sort_choices,
                                  on_device::sorting_scratch,
+                                 on_device::zero_idle_groups,
                                  on_device::largest_k,
                                  on_device::keep_mask,
                                  on_device::uniform};

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace parallel {
 
@@ -14,8 +15,8 @@ struct Assignment {
   at::Tensor expert_TK;  // int64 in [0, E) or kDropped
   at::Tensor weight_TK;  // combine weights, of the model's dtype; carries the router's gradient
   int64_t num_experts = 0;
-  /// Whether there may be dropped choices, as far as the host knows without asking a device.
-  bool may_drop = true;
+  /// Of the choices those that were not dropped, where the host knows without asking a device.
+  std::optional<int64_t> kept = {};
 };
 
 }  // namespace parallel

@@ -286,9 +286,8 @@ at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignm
                         std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                         const ExpertGroup& group) {
   const Phase phase(PhaseName::kDispatch);
-  const ChoiceOrder order = in_phase(PhaseName::kPermute, [&] {
-    return ChoiceOrder(assignment.expert_TK, assignment.num_experts, assignment.may_drop);
-  });
+  const ChoiceOrder order = in_phase(
+      PhaseName::kPermute, [&] { return ChoiceOrder(assignment.expert_TK, assignment.num_experts, assignment.kept); });
   const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
   const std::shared_ptr<PipelineNode> node(new PipelineNode(ends, order, std::move(compute), group),
                                            torch::autograd::deleteNode);

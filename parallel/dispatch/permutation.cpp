@@ -98,6 +98,11 @@ Sorted sort_by_library(const at::Tensor& expert_TK, int64_t num_experts, bool ma
   return sorted;
 }
 
+/// Without those behind.
+Permutation first_rows(const Permutation& all, int64_t rows) {
+  return {all.token_R.narrow(0, 0, rows), all.slot_R.narrow(0, 0, rows), all.row_TK, {}};
+}
+
 /// Choices without a row.
 at::Tensor dropped_TK(const Permutation& permutation) { return permutation.row_TK == permutation.rows(); }
 
@@ -128,8 +133,8 @@ at::Tensor combine_rows_by_choice(const at::Tensor& rows_RD, const at::Tensor& w
 
 }  // namespace
 
-ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts, bool may_drop)
-    : expert_TK_(expert_TK), may_drop_(may_drop) {
+ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts, std::optional<int64_t> kept)
+    : expert_TK_(expert_TK), kept_(kept) {
   check_internal(expert_TK.dim() == 2 && expert_TK.scalar_type() == at::kLong, "sort_by_expert: choices of shape ",
                  expert_TK.sizes(), " and type ", expert_TK.scalar_type());
   if (!is_accelerator(expert_TK.device())) {
@@ -138,10 +143,14 @@ ChoiceOrder::ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts, bool 
   }
   const DeviceKernels* kernels = kernels_of(expert_TK.device());
   const bool by_kernel = kernels != nullptr && num_experts <= kMostSorted;
-  Sorted sorted =
-      by_kernel ? sort_by_kernel(*kernels, expert_TK, num_experts) : sort_by_library(expert_TK, num_experts, may_drop);
+  Sorted sorted = by_kernel ? sort_by_kernel(*kernels, expert_TK, num_experts)
+                            : sort_by_library(expert_TK, num_experts, kept != expert_TK.numel());
   sorted_ = std::move(sorted.all);
   end_E_ = std::move(sorted.end_E);
+}
+
+std::vector<int64_t> ChoiceOrder::rows_per_expert() const {
+  return end_E_.defined() ? RowsPerExpert(end_E_, expert_TK_.numel()).on_host() : sorted_.rows_per_expert.on_host();
 }
 
 at::Tensor ChoiceOrder::rows_E() const {
@@ -151,23 +160,26 @@ at::Tensor ChoiceOrder::rows_E() const {
 
 Permutation ChoiceOrder::permutation(std::vector<int64_t> rows_per_expert) const {
   if (!end_E_.defined()) return sorted_;
-  const RowsPerExpert all(std::move(rows_per_expert));
-  return {sorted_.token_R.narrow(0, 0, all.rows()), sorted_.slot_R.narrow(0, 0, all.rows()), sorted_.row_TK, all};
+  RowsPerExpert all(std::move(rows_per_expert));
+  Permutation result = first_rows(sorted_, all.rows());
+  result.rows_per_expert = std::move(all);
+  return result;
 }
 
 Permutation ChoiceOrder::permutation() const {
   if (!end_E_.defined()) return sorted_;
-  Permutation result = sorted_;
-  const int64_t choices = expert_TK_.numel();
-  if (may_drop_) result.row_TK = at::where(result.row_TK < end_E_.select(0, -1), result.row_TK, choices);
-  result.rows_per_expert = {end_E_, choices};
-  result.has_idle_rows = may_drop_;
+  Permutation result = first_rows(sorted_, kept_.value_or(expert_TK_.numel()));
+  result.rows_per_expert = {end_E_, result.rows()};
+  if (!kept_) {
+    result.row_TK = at::where(result.row_TK < end_E_.select(0, -1), result.row_TK, result.rows());
+    result.has_idle_rows = true;
+  }
   return result;
 }
 
 Permutation sort_by_expert(const at::Tensor& expert_TK, int64_t num_experts) {
   const ChoiceOrder order(expert_TK, num_experts);
-  return order.permutation(order.permutation().rows_per_expert.on_host());
+  return order.permutation(order.rows_per_expert());
 }
 
 Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) {
@@ -183,6 +195,8 @@ Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) 
 
 at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R) {
   if (const DeviceKernels* kernels = kernels_of(rows_ND)) {
+    check_internal(index_R.device() == rows_ND.device(), "rows_at: places on ", index_R.device(), ", rows on ",
+                   rows_ND.device());
     const at::Tensor from = rows_ND.contiguous(), index = index_R.contiguous();
     at::Tensor to_RD = at::empty({index.size(0), rows_ND.size(1)}, rows_ND.options());
     call(kernels->copy_rows,
@@ -273,6 +287,10 @@ CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tens
   const at::Tensor grad = grad_TD.contiguous(), rows = rows_RD.contiguous(), weight = weight_TK.contiguous();
   at::Tensor grad_RD = at::empty_like(rows);
   if (kernels != nullptr) {
+    check_internal(grad.scalar_type() == rows.scalar_type() && grad.size(1) == rows.size(1) &&
+                       permutation.rows() == rows.size(0) && grad.device() == rows.device(),
+                   "combine_rows_backward: gradients of type ", grad.scalar_type(), " and shape ", grad.sizes(),
+                   " for rows of ", rows.scalar_type(), " and shape ", rows.sizes());
     call(kernels->weighted_rows_backward,
          {.element = element_of(rows),
           .rows = rows.size(0),

@@ -1,6 +1,7 @@
 // defines: Permutation, ChoiceOrder, RowOf, CombineGradients, sort_by_expert, in_order, rows_at, gather_rows,
 // combine_rows, combine_rows_backward, rows_from, rows_to, for_each_expert: rows by expert, and the way back
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "parallel/dispatch/assignment.h"
@@ -27,20 +28,23 @@ struct Permutation {
 /// the host, nothing here waits for it.
 class ChoiceOrder {
  public:
-  /// expert_TK: int64, kDropped or an expert.
-  ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts, bool may_drop = true);
+  /// expert_TK: int64, kDropped or an expert; kept: Assignment's.
+  ChoiceOrder(const at::Tensor& expert_TK, int64_t num_experts, std::optional<int64_t> kept = {});
 
   at::Device device() const { return expert_TK_.device(); }
+  /// Of each expert in turn; the host waits for a device's.
+  std::vector<int64_t> rows_per_expert() const;
   /// int64 [E], on the choices' device.
   at::Tensor rows_E() const;
   /// rows_per_expert: rows_E, on the host.
   Permutation permutation(std::vector<int64_t> rows_per_expert) const;
-  /// For one whom the numbers of a device's rows need not concern: the host is not told them.
+  /// For one whom the numbers of a device's rows need not concern: the host is not told them. Where it does not know
+  /// how many choices were kept either, each has a row.
   Permutation permutation() const;
 
  private:
   at::Tensor expert_TK_;
-  bool may_drop_;
+  std::optional<int64_t> kept_;
   at::Tensor end_E_;    // of a device: int32, behind the last row of each expert
   Permutation sorted_;  // of the host, which sorts as it counts; of a device rows of all choices, dropped ones last
 };

@@ -12,10 +12,32 @@
 
 namespace parallel {
 
+namespace {
+
+constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max();  // whose ends are int32
+
+}  // namespace
+
 struct RowsPerExpert::Known {
   std::optional<std::vector<int64_t>> on_host;
   at::Tensor end_E;  // undefined before anybody asked
   int64_t rows = 0;
+  std::shared_ptr<Known> of;  // what these are `factor` times; null: themselves
+  int64_t factor = 1;
+
+  const std::vector<int64_t>& told() {
+    if (on_host) return *on_host;
+    if (of) {
+      on_host = of->told();
+      for (int64_t& each : *on_host) each *= factor;
+      return *on_host;
+    }
+    const at::Tensor host_E = fetch({end_E})[0];
+    const int32_t* end = host_E.const_data_ptr<int32_t>();
+    on_host.emplace(end, end + host_E.numel());
+    std::adjacent_difference(on_host->begin(), on_host->end(), on_host->begin());
+    return *on_host;
+  }
 };
 
 RowsPerExpert::RowsPerExpert(std::vector<int64_t> on_host) : known_(std::make_shared<Known>()) {
@@ -39,21 +61,12 @@ bool RowsPerExpert::known() const { return known_->on_host.has_value(); }
 
 int64_t RowsPerExpert::rows() const { return known_->rows; }
 
-const std::vector<int64_t>& RowsPerExpert::on_host() const {
-  if (!known_->on_host) {
-    const at::Tensor end_E = fetch({known_->end_E})[0];
-    const int32_t* end = end_E.const_data_ptr<int32_t>();
-    std::vector<int64_t>& rows = known_->on_host.emplace(end, end + end_E.numel());
-    std::adjacent_difference(rows.begin(), rows.end(), rows.begin());
-  }
-  return *known_->on_host;
-}
+const std::vector<int64_t>& RowsPerExpert::on_host() const { return known_->told(); }
 
 at::Tensor RowsPerExpert::ends(at::Device device) const {
   if (!known_->end_E.defined()) {
-    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-    check_internal(known_->rows <= kMost, "RowsPerExpert: ", known_->rows, " rows, and a grouped product takes ",
-                   kMost);
+    check_internal(known_->rows <= kMostRows, "RowsPerExpert: ", known_->rows, " rows, and a grouped product takes ",
+                   kMostRows);
     const at::Tensor end_E = at::empty({experts()}, at::kInt);
     std::partial_sum(known_->on_host->begin(), known_->on_host->end(), end_E.mutable_data_ptr<int32_t>());
     known_->end_E = send(end_E, device);
@@ -64,11 +77,15 @@ at::Tensor RowsPerExpert::ends(at::Device device) const {
 
 RowsPerExpert RowsPerExpert::times(int64_t factor) const {
   RowsPerExpert all;
-  *all.known_ = *known_;
-  all.known_->rows *= factor;
-  if (all.known_->end_E.defined()) all.known_->end_E = all.known_->end_E * factor;
-  if (all.known_->on_host) {
-    for (int64_t& rows : *all.known_->on_host) rows *= factor;
+  all.known_->rows = known_->rows * factor;
+  all.known_->of = known_;
+  all.known_->factor = factor;
+  all.known_->on_host.reset();
+  if (known()) {
+    all.on_host();
+  } else {
+    check_internal(all.known_->rows <= kMostRows, "RowsPerExpert: ", all.known_->rows, " rows, at most ", kMostRows);
+    all.known_->end_E = known_->end_E * factor;
   }
   return all;
 }

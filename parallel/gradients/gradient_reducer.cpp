@@ -127,9 +127,10 @@ void GradientReducer::issue_ready() {
     retire(*slice);
 }
 
-/// Waits for what this rank computes, never for a reduction. Behind a mark of its own stream lie, of other ranks, the
-/// collectives of backward alone, which all ranks issue in one order: the rank that has issued the fewest of them waits
-/// for none that another has still to issue, so one rank always goes on, in whatever order they come to parameters.
+/// Waits for what this rank computes, never for a reduction of this round. Before a mark of its own stream lie, of
+/// other ranks, collectives of forward and backward, which all ranks issue in one order, and reductions of rounds that
+/// every rank that ended them has issued whole: the rank that has issued the fewest waits for none that another has
+/// still to issue, so one rank always goes on. (NCCL demands one order of all of them anyway: order_of_collectives.)
 void GradientReducer::bound_lead() {
   constexpr size_t kMostAhead = 2;
   const at::Device device = parameters_.front().device();

@@ -29,9 +29,10 @@ struct ReducerOptions {
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
 /// their float32 place as they come, so that micro-batches and ranks are summed in float32.
 /// A bucket's parameters share one group. Buckets are sent in slices, in an order and at times that a plan may say
-/// (gradients/slices.h). With Sharding::kGradients the host of a device runs ahead of it by at most two buckets:
-/// their memory is taken when the host comes to them, and given back when a reduction has arrived. With sharding each
-/// bucket is cut evenly over its group, wherever parameters begin, or between units (gradients/buckets.h).
+/// (gradients/slices.h). With Sharding::kGradients the host of a device runs ahead of it by at most two buckets that
+/// are sent during backward: their memory is taken when the host comes to them, and given back when a reduction has
+/// arrived. With sharding each bucket is cut evenly over its group, wherever parameters begin, or between units
+/// (gradients/buckets.h).
 class GradientReducer {
  public:
   using Groups = std::vector<std::shared_ptr<Communicator>>;

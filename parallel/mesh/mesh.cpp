@@ -62,10 +62,15 @@ Mesh::Mesh(const MeshConfig& config, std::shared_ptr<Communicator> tokens, std::
     expert_inside_ =
         counted_as("expert.inside", expert().split(expert_hosts()[static_cast<size_t>(place_.expert)], place_.expert));
   }
-  follow({});
+  follow({}, Lane::kAsItIs);  // other meshes have the world's communicator too
 }
 
 void Mesh::follow(Plan plan) const {
+  const int64_t bound = plan.carve_out;
+  follow(std::move(plan), bound);
+}
+
+void Mesh::follow(Plan plan, int64_t bound_of_world) const {
   const bool one_link = plan.one_link && expert_tensor().issues_as_called();  // else ranks could wait for each other
   const AxisRow& whole = row_of(one_link ? Axis::kExpert : Axis::kExpertTensor);
   const int64_t bound = plan.carve_out;
@@ -73,7 +78,10 @@ void Mesh::follow(Plan plan) const {
   expert_tensor().take_lane({.link = whole.lane, .multiprocessors = bound});
   if (expert_inside_) expert_inside_->take_lane({.multiprocessors = bound});
   for (const auto& sums : gradients_) {
-    if (sums) sums->take_lane({.link = Link::kBetweenHosts, .yields = true, .multiprocessors = bound});
+    const bool world = sums == gradients_[static_cast<size_t>(Axis::kWorld)];
+    if (sums) {
+      sums->take_lane({.link = Link::kBetweenHosts, .yields = true, .multiprocessors = world ? bound_of_world : bound});
+    }
   }
   schedule_->follow(std::move(plan));
 }

@@ -64,6 +64,7 @@ class Mesh {
   void follow(Plan plan) const;
 
  private:
+  void follow(Plan plan, int64_t bound_of_world) const;
   std::vector<int64_t> expert_hosts(int64_t expert_tensor) const;
   /// Whether an expert axis among the ranks of experts() has several hosts.
   bool experts_cross_hosts() const;

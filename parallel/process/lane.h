@@ -15,7 +15,8 @@ enum class Link { kNone, kInsideHost, kBetweenHosts };
 struct Lane {
   Link link = Link::kNone;  // kNone: starts at once
   bool yields = false;
-  int64_t multiprocessors = 0;  // of a GPU, at most so many; 0: as many as it likes
+  static constexpr int64_t kAsItIs = -1;
+  int64_t multiprocessors = 0;  // of a GPU, at most so many; 0: as many as it likes; kAsItIs: the bound that is there
 };
 
 }  // namespace parallel

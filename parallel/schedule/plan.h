@@ -7,6 +7,9 @@
 
 namespace parallel {
 
+/// What Plan::carve_out may be.
+constexpr int64_t kMostCarvedOut = 64;
+
 /// When dense gradients may be sent.
 enum class GradientRelease {
   kAfterBackward,  // when backward has ended

@@ -1,5 +1,6 @@
 #include "tests/strict_device/launches.h"
 
+#include <c10/util/accumulate.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -35,30 +36,27 @@ class Launches {
 
 Launches launches;
 
-/// A dimension without a stride is one element, however often it is read.
-std::string described(const Touched& touched) {
-  std::string sizes;
-  for (int64_t i = 0; i < touched.tensor.dim(); ++i) {
-    if (!sizes.empty()) sizes += ", ";
-    sizes += std::to_string(touched.tensor.stride(i) == 0 ? 1 : touched.tensor.size(i));
-  }
-  return std::string("[") + (touched.written ? "true" : "false") + ", " +
-         std::to_string(touched.tensor.element_size()) + ", [" + sizes + "]]";
-}
-
 }  // namespace
 
 bool records_launches() { return launches.wanted(); }
+
+Touched::Touched(const at::Tensor& tensor, bool is_written) : written(is_written) {
+  if (!tensor.defined()) return;
+  element_bytes = static_cast<int64_t>(tensor.element_size());
+  for (int64_t i = 0; i < tensor.dim(); ++i) sizes.push_back(tensor.stride(i) == 0 ? 1 : tensor.size(i));
+}
 
 void record_launch(std::string_view operation, const std::vector<Touched>& touched) {
   if (!launches.wanted()) return;
   std::string tensors;
   bool writes = false;
   for (const Touched& each : touched) {
-    if (!each.tensor.defined()) continue;
-    writes = writes || (each.written && each.tensor.numel() > 0);
-    if (!tensors.empty()) tensors += ", ";
-    tensors += described(each);
+    if (each.element_bytes == 0) continue;
+    std::string sizes;
+    for (const int64_t size : each.sizes) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+    writes = writes || (each.written && c10::multiply_integers(each.sizes) > 0);
+    tensors += std::string(tensors.empty() ? "" : ", ") + "[" + (each.written ? "true" : "false") + ", " +
+               std::to_string(each.element_bytes) + ", [" + sizes + "]]";
   }
   if (!writes) return;
   const bool backward = getpid() != gettid();

@@ -64,8 +64,7 @@ CapacityOutcome apply_capacity(const Choices& chosen, const MoeConfig& config, c
   }
   return {.expert_TK = parallel::send(expert_TK, chosen.expert_TK.device()),
           .global_choices_KE = total_KE,
-          .dropped = dropped,
-          .bounded = true};
+          .dropped = dropped};
 }
 
 }  // namespace moetrain

@@ -14,7 +14,6 @@ struct CapacityOutcome {
   at::Tensor expert_TK;          // the choices, kDropped where an expert was full
   at::Tensor global_choices_KE;  // int64, of each rank of choice, before any drop
   int64_t dropped = 0;           // of this rank's choices
-  bool bounded = false;          // some might have been
 };
 
 /// Counts the choices over the global micro-batch and, where the rule bounds an expert, drops what exceeds its

@@ -42,6 +42,10 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   return run_blocks(*config, [&] { kernel(arguments...); });
 }
 
+struct cudaFuncAttributes {};
+inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, void (*)()) { return cudaSuccess; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+
 const char* cudaGetErrorString(cudaError_t status);
 
 // Ends at a page without access, begins after another; holds not-a-numbers, and cudaFree looks at what lies around it.
