@@ -8,7 +8,6 @@
 #include <string>
 
 #include "parallel/base/fault.h"
-#include "parallel/device_kernels/device_kernels.h"
 
 namespace parallel {
 
@@ -70,6 +69,16 @@ DeviceFacts cuda_facts() {
   return found;
 }
 
-const DeviceKernels* cuda_kernels() { return compiled_kernels(); }
+const DeviceKernels* cuda_kernels() {
+  constexpr int kOldest = 8;  // of compute capability, as device_kernels/nvcc.cmake compiles them
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) return nullptr;
+  for (int gpu = 0; gpu < count; ++gpu) {
+    int major = 0;
+    const cudaError_t status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu);
+    if (status != cudaSuccess || major < kOldest) return nullptr;
+  }
+  return compiled_kernels();
+}
 
 }  // namespace parallel
