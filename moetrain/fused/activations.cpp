@@ -98,7 +98,12 @@ at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, const Cl
   return (up_held + 1) * gate_held * at::sigmoid(gate_held * clamps.slope);
 }
 
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return SwigluFunction::apply(gate, up); }
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (at::GradMode::is_enabled()) return SwigluFunction::apply(gate, up);
+  at::Tensor hidden = at::empty_like(gate);
+  swiglu_out(hidden, gate, up);
+  return hidden;
+}
 
 void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up) {
   if (const auto* kernels = kernels_for(hidden, gate, up)) {
