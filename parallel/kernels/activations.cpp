@@ -27,6 +27,20 @@ struct SwigluBackwardLoop {
   }
 };
 
+struct SwigluAgainLoop {
+  template <class Scalar>
+  [[gnu::always_inline]] static void run(int64_t count, const Scalar* grad_out, const Scalar* gate, const Scalar* up,
+                                         Scalar* grad_gate, Scalar* grad_up, Scalar* out) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) {
+      const Scalar grad = grad_out[i], x = gate[i], y = up[i], s = sigmoid(x);
+      out[i] = x * s * y;
+      grad_gate[i] = grad * y * s * (Scalar(1) + x * (Scalar(1) - s));
+      grad_up[i] = grad * x * s;
+    }
+  }
+};
+
 struct GeluLoop {
   template <class Scalar>
   [[gnu::always_inline]] static void run(int64_t count, const Scalar* x, Scalar* out) {
@@ -67,6 +81,12 @@ void swiglu_backward(int64_t count, const Scalar* grad_out, const Scalar* gate, 
 }
 
 template <class Scalar>
+void swiglu_again(int64_t count, const Scalar* grad_out, const Scalar* gate, const Scalar* up, Scalar* grad_gate,
+                  Scalar* grad_up, Scalar* out) {
+  sweep<SwigluAgainLoop>(count, grad_out, gate, up, grad_gate, grad_up, out);
+}
+
+template <class Scalar>
 void gelu(int64_t count, const Scalar* x, Scalar* out) {
   sweep<GeluLoop>(count, x, out);
 }
@@ -80,6 +100,8 @@ template void swiglu(int64_t, const float*, const float*, float*);
 template void swiglu(int64_t, const double*, const double*, double*);
 template void swiglu_backward(int64_t, const float*, const float*, const float*, float*, float*);
 template void swiglu_backward(int64_t, const double*, const double*, const double*, double*, double*);
+template void swiglu_again(int64_t, const float*, const float*, const float*, float*, float*, float*);
+template void swiglu_again(int64_t, const double*, const double*, const double*, double*, double*, double*);
 template void gelu(int64_t, const float*, float*);
 template void gelu(int64_t, const double*, double*);
 template void gelu_backward(int64_t, const float*, const float*, float*);

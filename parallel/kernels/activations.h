@@ -1,4 +1,4 @@
-// defines: swiglu, swiglu_backward, gelu, gelu_backward: activations of a feed-forward, each in one sweep
+// defines: swiglu, swiglu_backward, swiglu_again, gelu, gelu_backward: activations of a feed-forward, each in one sweep
 #pragma once
 #include <cstdint>
 
@@ -12,6 +12,10 @@ void swiglu(int64_t count, const Scalar* gate, const Scalar* up, Scalar* out);
 template <class Scalar>
 void swiglu_backward(int64_t count, const Scalar* grad_out, const Scalar* gate, const Scalar* up, Scalar* grad_gate,
                      Scalar* grad_up);
+/// The same, and its output once more, which then need not be kept: to the bit what forward gave.
+template <class Scalar>
+void swiglu_again(int64_t count, const Scalar* grad_out, const Scalar* gate, const Scalar* up, Scalar* grad_gate,
+                  Scalar* grad_up, Scalar* out);
 
 /// out = x P(normal < x), the exact one (Hendrycks and Gimpel 2016).
 template <class Scalar>

@@ -76,6 +76,41 @@ TYPED_TEST(Kernels, EveryLengthIsComputedToItsEnd) {
   }
 }
 
+TYPED_TEST(Kernels, SwigluOfWhatIsFarOffOrNoNumber) {
+  const auto infinity = std::numeric_limits<TypeParam>::infinity();
+  const std::vector<TypeParam> x{
+      TypeParam(-500), TypeParam(500), infinity,     std::numeric_limits<TypeParam>::quiet_NaN(),
+      TypeParam(1),    TypeParam(1),   TypeParam(1), TypeParam(1)},
+      y{TypeParam(1), TypeParam(1), TypeParam(1), TypeParam(1),
+        TypeParam(1), TypeParam(1), TypeParam(1), std::numeric_limits<TypeParam>::quiet_NaN()};
+  std::vector<TypeParam> out(x.size());
+  for (int64_t repeat = 0; repeat < 5; ++repeat) {
+    swiglu(static_cast<int64_t>(x.size()) - repeat / 4, x.data(), y.data(), out.data());
+    EXPECT_NEAR(out[0], 0, 1e-30);
+    EXPECT_EQ(out[1], TypeParam(500));
+    EXPECT_EQ(out[2], infinity);
+    EXPECT_TRUE(std::isnan(out[3]));
+    EXPECT_LT(units_off(out[4], 1 / (1 + std::exp(-1.0L))), 6);
+    EXPECT_TRUE(std::isnan(out[7]));
+  }
+}
+
+TYPED_TEST(Kernels, SwigluAgainGivesTheSameBits) {
+  for (int64_t count : {0, 1, 15, 16, 17, 1000}) {
+    const auto x = numbers<TypeParam>("x", count, 3), y = numbers<TypeParam>("y", count),
+               grad = numbers<TypeParam>("grad", count);
+    std::vector<TypeParam> wanted(x.size()), out(x.size()), grad_x(x.size()), grad_y(x.size()), in_x = x, in_y = y;
+    swiglu(count, x.data(), y.data(), wanted.data());
+    swiglu_backward(count, grad.data(), x.data(), y.data(), grad_x.data(), grad_y.data());
+    swiglu_again(count, grad.data(), in_x.data(), in_y.data(), in_x.data(), in_y.data(), out.data());
+    EXPECT_EQ(out, wanted);
+    for (size_t i = 0; i < x.size(); ++i) {
+      EXPECT_LT(units_off(in_x[i], grad_x[i]), 8);
+      EXPECT_LT(units_off(in_y[i], grad_y[i]), 8);
+    }
+  }
+}
+
 TYPED_TEST(Kernels, GeluAndItsSlope) {
   const auto x = numbers<TypeParam>("x", 1000, 3), grad = numbers<TypeParam>("grad", 1000);
   std::vector<TypeParam> out(1000), slope(1000);
