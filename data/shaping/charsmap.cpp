@@ -84,22 +84,20 @@ void Charsmap::require_sound(const std::string& place) const {
 }
 
 bool Charsmap::keeps_words() const {
-  // Bases that were reached by printable ASCII alone, and by anything: a double array may share what is behind them.
-  std::vector<bool> seen_by_ascii(units_.size()), seen(units_.size());
-  std::vector<std::pair<size_t, bool>> bases{{offset_of(units_[0]), true}};
+  // By bases, which parts of a double array may share: whatever leads to one.
+  std::vector<bool> seen(units_.size());
+  std::vector<size_t> bases{offset_of(units_[0])};
   while (!bases.empty()) {
-    const auto [base, by_ascii] = bases.back();
+    const size_t base = bases.back();
     bases.pop_back();
     if ((base | 0xFF) >= units_.size()) return false;
-    std::vector<bool>& own = by_ascii ? seen_by_ascii : seen;
-    if (own[base]) continue;
-    own[base] = true;
+    if (seen[base]) continue;
+    seen[base] = true;
     for (size_t byte = 1; byte < 256; ++byte) {
       const uint32_t unit = units_[base ^ byte];
       if (label_of(unit) != byte) continue;
-      const bool ascii = by_ascii && byte > ' ' && byte < 0x7F;
-      if (byte == ' ' || (ascii && has_value(unit))) return false;
-      bases.emplace_back(base ^ byte ^ offset_of(unit), ascii);
+      if (byte == ' ' || (byte > ' ' && byte < 0x7F && has_value(unit))) return false;  // an entry that ends so
+      bases.push_back(base ^ byte ^ offset_of(unit));
     }
   }
   return true;

@@ -6,6 +6,7 @@
 
 #include "parallel/base/field.h"
 #include "parallel/base/span.h"
+#include "parallel/schedule/plan.h"
 
 namespace launch {
 
@@ -47,7 +48,7 @@ void visit(OverlapConfig& config, Visitor& field) {
       "same profile: sequential (DeepSpeed-MoE), tutel, tutel_improved, lina, fsmoe_no_split, fsmoe");
   field("forward_chunks", config.forward_chunks, between(1, 256), "chunked: pieces of a layer's rows in forward");
   field("backward_chunks", config.backward_chunks, between(1, 256), "chunked: pieces of a layer's rows in backward");
-  field("carve_out", config.carve_out, between(0, kMostCarvedOut),
+  field("carve_out", config.carve_out, between(0, parallel::kMostCarvedOut),
         "multiprocessors of a GPU that exchanges keep to, and that experts in several chunks leave to them, where a "
         "profile finds that faster (chunked: always); 0: never");
   field("plan", config.plan, anything(), "a plan's file (plan.json of a run folder), to be followed without a profile");

@@ -31,7 +31,8 @@ void KeyValueCache::make_room(at::Tensor& kept_SGCd, const at::Tensor& like_SGLd
 }
 
 void KeyValueCache::add_next(const at::Tensor& new_SG1d, at::Tensor& kept_SGCd) const {
-  if (!parallel::is_accelerator(new_SG1d.device()) && new_SG1d.stride(3) == 1) {
+  if (!at::GradMode::is_enabled() && !parallel::is_accelerator(new_SG1d.device()) && new_SG1d.stride(3) == 1 &&
+      new_SG1d.scalar_type() == kept_SGCd.scalar_type()) {
     const auto size = static_cast<int64_t>(new_SG1d.element_size()), row = new_SG1d.size(3) * size;
     const auto* from = static_cast<const char*>(new_SG1d.const_data_ptr());
     auto* to = static_cast<char*>(kept_SGCd.mutable_data_ptr());

@@ -15,10 +15,10 @@
 namespace moetrain {
 namespace {
 
-bool all_finite(const at::Tensor& logits_V) {
-  if (!parallel::has_loops(logits_V)) return at::isfinite(logits_V).all().item<bool>();
-  return AT_DISPATCH_FLOATING_TYPES(logits_V.scalar_type(), "all_finite", [&] {
-    return parallel::peak_of(logits_V.const_data_ptr<scalar_t>(), logits_V.numel()).finite;
+bool all_finite(const at::Tensor& logits_SV) {
+  if (!parallel::has_loops(logits_SV) || !logits_SV.is_contiguous()) return at::isfinite(logits_SV).all().item<bool>();
+  return AT_DISPATCH_FLOATING_TYPES(logits_SV.scalar_type(), "all_finite", [&] {
+    return parallel::peak_of(logits_SV.const_data_ptr<scalar_t>(), logits_SV.numel()).finite;
   });
 }
 
@@ -110,16 +110,15 @@ class Continuations {
 
   Tokens next_tokens() {
     const at::Tensor logits_SV = this->logits_SV();
+    if (!all_finite(logits_SV)) {
+      parallel::user_error(
+          "the model's logits after ", position_,
+          " tokens are not all finite: the run diverged; legal: ", "a run with a smaller optimizer.learning_rate");
+    }
     Tokens tokens;
     for (int64_t s = 0; s < logits_SV.size(0); ++s) {
       const size_t prompt = open_[static_cast<size_t>(s)];
-      const at::Tensor logits_V = logits_SV.select(0, s);
-      if (!all_finite(logits_V)) {
-        parallel::user_error(
-            "the model's logits after ", position_,
-            " tokens are not all finite: the run diverged; legal: ", "a run with a smaller optimizer.learning_rate");
-      }
-      tokens.push_back(draw(logits_V, options_, streams_[prompt].uniform(std::ssize(answers_[prompt]))));
+      tokens.push_back(draw(logits_SV.select(0, s), options_, streams_[prompt].uniform(std::ssize(answers_[prompt]))));
     }
     return tokens;
   }

@@ -156,10 +156,12 @@ at::Tensor next_attention(const at::Tensor& query_SH1d, const at::Tensor& key_SG
   const auto [least, most] = std::ranges::minmax_element(places.end_S);
   parallel::check_internal(G > 0 && H % G == 0 && key_SGKd.size(0) == S && std::ssize(places.end_S) == S &&
                                key_SGKd.size(3) == d && value_SGKv.size(1) == G && value_SGKv.size(0) == S && S > 0 &&
-                               *least > 0 && *most <= key_SGKd.size(2) && *most <= value_SGKv.size(2),
+                               (!places.sinks_H.defined() || places.sinks_H.numel() == H) && *least > 0 &&
+                               *most <= key_SGKd.size(2) && *most <= value_SGKv.size(2),
                            "next_attention: queries ", query_SH1d.sizes(), " of keys ", key_SGKd.sizes(), ", values ",
                            value_SGKv.sizes());
-  const at::Tensor sinks = places.sinks_H.defined() ? places.sinks_H.contiguous() : at::Tensor();
+  const at::Tensor sinks =
+      places.sinks_H.defined() ? places.sinks_H.to(query_SH1d.scalar_type()).contiguous() : at::Tensor();
   at::Tensor out = by_position(S, H, 1, value_SGKv.size(3), query_SH1d.options());
   AT_DISPATCH_FLOATING_TYPES(query_SH1d.scalar_type(), "next_attention", [&] {
     const parallel::NextAttention<scalar_t> all{.sequences = S,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "parallel/autograd/recompute.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
 #include "parallel/dispatch/permutation.h"
@@ -15,8 +16,8 @@ namespace {
 
 /// But for how many they are.
 bool has_rows(const at::Tensor& x, const at::Tensor& weight) {
-  return !at::GradMode::is_enabled() && parallel::has_loops(x) && x.scalar_type() == weight.scalar_type() &&
-         x.is_contiguous() && weight.is_contiguous();
+  return !at::GradMode::is_enabled() && !parallel::will_be_replayed() && parallel::has_loops(x) &&
+         x.scalar_type() == weight.scalar_type() && x.is_contiguous() && weight.is_contiguous();
 }
 
 }  // namespace
@@ -46,15 +47,15 @@ at::Tensor few_rows_linear(const at::Tensor& x, const at::Tensor& weight_NM, con
 }
 
 bool has_few_rows_of_experts(const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
-                             const std::vector<int64_t>& rows_per_expert) {
+                             const parallel::RowsPerExpert& rows_per_expert) {
   return has_rows(rows_RM, weight_EMN) &&
-         std::ranges::all_of(rows_per_expert, [](int64_t rows) { return rows <= parallel::kFewRows; });
+         std::ranges::all_of(rows_per_expert.on_host(), [](int64_t rows) { return rows <= parallel::kFewRows; });
 }
 
 at::Tensor few_rows_experts(const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
-                            const std::vector<int64_t>& rows_per_expert) {
+                            const parallel::RowsPerExpert& rows_per_expert) {
   const int64_t in = weight_EMN.size(1), out = weight_EMN.size(2);
-  parallel::check_internal(rows_RM.size(1) == in && std::ssize(rows_per_expert) == weight_EMN.size(0),
+  parallel::check_internal(rows_RM.size(1) == in && rows_per_expert.experts() == weight_EMN.size(0),
                            "few_rows_experts: ", rows_RM.sizes(), " by weights of ", weight_EMN.sizes());
   std::vector<parallel::ExpertRows> experts;
   parallel::for_each_expert(rows_per_expert, [&](int64_t expert, int64_t begin, int64_t count) {

@@ -3,7 +3,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <vector>
+#include "parallel/dispatch/rows_per_expert.h"
 
 namespace moetrain {
 
@@ -11,7 +11,7 @@ namespace moetrain {
 // library's product has them, the same for each row whatever stands beside it.
 
 /// Whether they are for such rows, [..., M], and such a weight: on the processor, without gradients, at most
-/// parallel::kFewRows.
+/// parallel::kFewRows. Not where backward makes them again: with gradients it would take other products.
 bool has_few_rows(const at::Tensor& x, const at::Tensor& weight);
 
 /// [..., M], [N, M], [N] or undefined -> [..., N]
@@ -19,8 +19,8 @@ at::Tensor few_rows_linear(const at::Tensor& x, const at::Tensor& weight_NM, con
 
 /// Of each expert in turn its rows by its matrix: [R, M], [E, M, N] -> [R, N]. Whether it has them: of each expert.
 bool has_few_rows_of_experts(const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
-                             const std::vector<int64_t>& rows_per_expert);
+                             const parallel::RowsPerExpert& rows_per_expert);
 at::Tensor few_rows_experts(const at::Tensor& rows_RM, const at::Tensor& weight_EMN,
-                            const std::vector<int64_t>& rows_per_expert);
+                            const parallel::RowsPerExpert& rows_per_expert);
 
 }  // namespace moetrain

@@ -35,7 +35,12 @@ at::Tensor scores_of(const at::Tensor& score_TE, const at::Tensor& chosen_TK) {
       const auto chosen = chosen_TK.accessor<int64_t, 2>();
       auto to = score_TK.accessor<scalar_t, 2>();
       for (int64_t t = 0; t < chosen.size(0); ++t) {
-        for (int64_t k = 0; k < chosen.size(1); ++k) to[t][k] = chosen[t][k] >= 0 ? from[t][chosen[t][k]] : scalar_t(0);
+        for (int64_t k = 0; k < chosen.size(1); ++k) {
+          const int64_t expert = chosen[t][k];
+          parallel::check_internal(expert < from.size(1), "choice ", k, " of token ", t, ": expert ", expert, " of ",
+                                   from.size(1));
+          to[t][k] = expert >= 0 ? from[t][expert] : scalar_t(0);
+        }
       }
     });
     return score_TK;

@@ -93,7 +93,17 @@ class RecomputeNode : public torch::autograd::Node {
   std::vector<size_t> output_;
 };
 
+thread_local int replayed_later = 0;
+
+struct ReplayedLater {
+  ReplayedLater() { ++replayed_later; }
+  ReplayedLater(const ReplayedLater&) = delete;
+  ~ReplayedLater() { --replayed_later; }
+};
+
 }  // namespace
+
+bool will_be_replayed() { return replayed_later > 0; }
 
 std::vector<at::Tensor> recompute(const TensorFunction& first, TensorFunction again,
                                   const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& parameters) {
@@ -106,6 +116,7 @@ std::vector<at::Tensor> recompute(const TensorFunction& first, TensorFunction ag
   variable_list outputs;
   {
     const at::NoGradGuard no_gradient;
+    const ReplayedLater replayed;
     outputs = first(inputs);
   }
   return node->own(outputs, node);

@@ -1,4 +1,5 @@
-// defines: recompute, TensorFunction: a part of a forward pass whose activations are made again in backward
+// defines: recompute, will_be_replayed, TensorFunction: a part of a forward pass whose activations are made again in
+// backward
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -23,5 +24,9 @@ using TensorFunction = std::function<std::vector<at::Tensor>(const std::vector<a
 /// is first(inputs).
 std::vector<at::Tensor> recompute(const TensorFunction& first, TensorFunction again,
                                   const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& parameters);
+
+/// Whether what this thread computes now, without gradients, will be computed again with them: it must then be computed
+/// the same way.
+bool will_be_replayed();
 
 }  // namespace parallel

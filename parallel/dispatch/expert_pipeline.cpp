@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "parallel/autograd/recompute.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/device/carve_out.h"
@@ -311,8 +312,8 @@ at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignm
                         std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                         const ExpertGroup& group) {
   const Phase phase(PhaseName::kDispatch);
-  if (!at::GradMode::is_enabled() && !is_accelerator(input.device()) && assignment.expert_TK.size(0) <= kFewTokens &&
-      group.mesh->experts().size() == 1) {
+  if (!at::GradMode::is_enabled() && !will_be_replayed() && !is_accelerator(input.device()) &&
+      assignment.expert_TK.size(0) <= kFewTokens && group.mesh->experts().size() == 1) {
     return run_here(ends, input, assignment, *compute, weights);
   }
   const ChoiceOrder order = in_phase(

@@ -58,8 +58,8 @@ struct NextAttention {
   const Scalar* sink_H;                      // as AttentionInputs has them
 };
 
-/// out[s, h] = sum over k of softmax(scale <query, key[k]>)[k] value[k]. A key or value is read once for all queries
-/// that share it. @pre each sequence has a key
+/// out[s, h] = sum over k of softmax(scale <query, key[k]>)[k] value[k]. Queries that share a key head go over its
+/// keys one after another. @pre each sequence has a key
 template <class Scalar>
 void next_attention(const NextAttention<Scalar>& all, const HeadRows<Scalar>& out);
 

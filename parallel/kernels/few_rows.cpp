@@ -1,5 +1,6 @@
 #include "parallel/kernels/few_rows.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "parallel/kernels/processor.h"
@@ -43,16 +44,20 @@ struct LinearLoop {
   template <int kBytes, class Scalar>
   [[gnu::always_inline]] static void run(const LinearTask<Scalar>* task) {
     constexpr bool kMany = kBytes == 64;  // registers: 32 of them, else 16
-    for (int64_t row = 0; row < task->all.rows;) {
-      const int64_t left = task->all.rows - row;
-      if (left >= 8) {
-        outputs<kBytes, 8, kMany ? 3 : 1>(*task, row), row += 8;
-      } else if (left >= 4) {
-        outputs<kBytes, 4, kMany ? 6 : 3>(*task, row), row += 4;
-      } else if (left >= 2) {
-        outputs<kBytes, 2, kMany ? 8 : 4>(*task, row), row += 2;
-      } else {
-        outputs<kBytes, 1, 8>(*task, row), row += 1;
+    constexpr int64_t kTogether = 24;     // outputs whose weights stay at hand for all rows
+    for (int64_t n = task->begin; n < task->end; n += kTogether) {
+      const LinearTask<Scalar> part{task->all, task->y_RN, n, n + kTogether < task->end ? n + kTogether : task->end};
+      for (int64_t row = 0; row < task->all.rows;) {
+        const int64_t left = task->all.rows - row;
+        if (left >= 8) {
+          outputs<kBytes, 8, kMany ? 3 : 1>(part, row), row += 8;
+        } else if (left >= 4) {
+          outputs<kBytes, 4, kMany ? 6 : 3>(part, row), row += 4;
+        } else if (left >= 2) {
+          outputs<kBytes, 2, kMany ? 8 : 4>(part, row), row += 2;
+        } else {
+          outputs<kBytes, 1, 8>(part, row), row += 1;
+        }
       }
     }
   }
@@ -95,7 +100,12 @@ struct LinearLoop {
   }
 };
 
-constexpr int64_t kColumnsOfTile = 1024;  // sums of so many stay in the nearest cache
+/// Sums of so many stay in the nearest cache; where rows come in several blocks, a tile's weights should in the next.
+int64_t columns_of_tile(int64_t in, int64_t rows) {
+  constexpr int64_t kMost = 1024, kColumns = 64, kNumbers = 1 << 16;
+  if (rows == 1 || rows == 2 || rows == 4 || rows == 8) return kMost;  // one block
+  return std::clamp(kNumbers / std::max<int64_t>(in, 1) / kColumns * kColumns, kColumns, kMost);
+}
 
 template <class Scalar>
 struct ExpertTask {
@@ -195,9 +205,10 @@ void few_rows_experts(const FewRowsOfExperts<Scalar>& all, Scalar* y_RN) {
     for (int64_t e = begin / blocks; e < experts && e * blocks < end; ++e) {
       const int64_t first = std::max<int64_t>(0, begin - e * blocks), last = std::min(blocks, end - e * blocks);
       const int64_t last_column = std::min(all.out, last * kColumns);
-      for (int64_t column = first * kColumns; column < last_column; column += kColumnsOfTile) {
-        const ExpertTask<Scalar> task{all, y_RN, all.experts[static_cast<size_t>(e)], column,
-                                      std::min(column + kColumnsOfTile, last_column)};
+      const ExpertRows& rows = all.experts[static_cast<size_t>(e)];
+      const int64_t tile = columns_of_tile(all.in, rows.count);
+      for (int64_t column = first * kColumns; column < last_column; column += tile) {
+        const ExpertTask<Scalar> task{all, y_RN, rows, column, std::min(column + tile, last_column)};
         run_of_width<ExpertLoop>(&task);
       }
     }

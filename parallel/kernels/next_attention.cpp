@@ -16,7 +16,7 @@ template <class Scalar>
 struct NextTask {
   const NextAttention<Scalar>& all;
   const HeadRows<Scalar>& out;
-  Scalar* logits_QK;   // room for the queries of one key head
+  Scalar* logits_K;    // room for one query's
   int64_t begin, end;  // of sequences and key heads, S x G
 };
 
@@ -29,7 +29,7 @@ struct NextLoop {
       const int64_t s = head / all.key_heads, g = head % all.key_heads, last = all.end_S[s];
       const int64_t first = all.window > 0 && last > all.window ? last - all.window : 0, keys = last - first;
       for (int64_t q = 0; q < shared; ++q) {
-        Scalar* logits = task->logits_QK + q * keys;
+        Scalar* logits = task->logits_K;
         const int64_t h = g * shared + q;
         products(all, all.query.row(s, h, 0), all.key.row(s, g, first), keys, logits);
         shares(static_cast<Scalar>(all.scale), all.sink_H != nullptr ? all.sink_H + h : nullptr, keys, logits);
@@ -105,14 +105,13 @@ struct NextLoop {
 
 template <class Scalar>
 void next_attention(const NextAttention<Scalar>& all, const HeadRows<Scalar>& out) {
-  const int64_t shared = all.query_heads / all.key_heads;
   int64_t most = 0;
   for (int64_t s = 0; s < all.sequences; ++s) most = std::max(most, all.end_S[s]);
   if (all.window > 0) most = std::min(most, all.window);
   over_threads(all.sequences * all.key_heads, rows_of_thread(most * (all.width + all.value_width)),
                [&](int64_t begin, int64_t end) {
-                 std::vector<Scalar> logits_QK(static_cast<size_t>(shared * most));
-                 const NextTask<Scalar> task{all, out, logits_QK.data(), begin, end};
+                 std::vector<Scalar> logits_K(static_cast<size_t>(most));
+                 const NextTask<Scalar> task{all, out, logits_K.data(), begin, end};
                  run_vectorised<NextLoop>(&task);
                });
 }

@@ -6,6 +6,7 @@
 #include "moetrain/ranking/ranking.h"
 #include "moetrain/routers/capacities/drop_rules.h"
 #include "moetrain/routers/draws.h"
+#include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
 
 namespace moetrain {
@@ -20,7 +21,9 @@ at::Tensor count_choices(const at::Tensor& chosen_TK, int64_t experts) {
     const auto chosen = chosen_TK.accessor<int64_t, 2>();
     for (int64_t t = 0; t < chosen.size(0); ++t) {
       for (int64_t k = 0; k < top_k; ++k) {
-        if (chosen[t][k] >= 0) ++counted[k][chosen[t][k]];
+        const int64_t expert = chosen[t][k];
+        parallel::check_internal(expert < experts, "choice ", k, " of token ", t, ": expert ", expert, " of ", experts);
+        if (expert >= 0) ++counted[k][expert];
       }
     }
     return counts_KE;
