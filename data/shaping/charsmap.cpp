@@ -1,6 +1,7 @@
 #include "data/shaping/charsmap.h"
 
 #include <cstring>
+#include <utility>
 
 #include "data/text/utf8.h"
 #include "parallel/base/fault.h"
@@ -80,6 +81,28 @@ void Charsmap::require_sound(const std::string& place) const {
       bases.push_back(next);
     }
   }
+}
+
+bool Charsmap::keeps_words() const {
+  // Bases that were reached by printable ASCII alone, and by anything: a double array may share what is behind them.
+  std::vector<bool> seen_by_ascii(units_.size()), seen(units_.size());
+  std::vector<std::pair<size_t, bool>> bases{{offset_of(units_[0]), true}};
+  while (!bases.empty()) {
+    const auto [base, by_ascii] = bases.back();
+    bases.pop_back();
+    if ((base | 0xFF) >= units_.size()) return false;
+    std::vector<bool>& own = by_ascii ? seen_by_ascii : seen;
+    if (own[base]) continue;
+    own[base] = true;
+    for (size_t byte = 1; byte < 256; ++byte) {
+      const uint32_t unit = units_[base ^ byte];
+      if (label_of(unit) != byte) continue;
+      const bool ascii = by_ascii && byte > ' ' && byte < 0x7F;
+      if (byte == ' ' || (ascii && has_value(unit))) return false;
+      bases.emplace_back(base ^ byte ^ offset_of(unit), ascii);
+    }
+  }
+  return true;
 }
 
 bool Charsmap::append_replacement(std::string_view part, std::string& text) const {

@@ -19,6 +19,10 @@ class Charsmap {
   /// the table.
   void require_sound(const std::string& place) const;
 
+  /// Whether printable ASCII stays as it is, but for what follows it, and no entry has a space in it: what stands
+  /// before and behind a space then has no say in each other's.
+  bool keeps_words() const;
+
   /// As `tokenizers` does it: a grapheme of less than 6 bytes that begins with an entry becomes that entry's
   /// replacement as a whole; others go character by character.
   std::string normalize(std::string_view text) const;

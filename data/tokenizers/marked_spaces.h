@@ -1,4 +1,4 @@
-// defines: kSpaceMark, bytes_with_spaces
+// defines: kSpaceMark, bytes_with_spaces, has_inner_space
 #pragma once
 #include <cstdint>
 #include <string_view>
@@ -15,6 +15,13 @@ inline int64_t bytes_with_spaces(std::string_view piece) {
     bytes -= static_cast<int64_t>(kSpaceMark.size()) - 1;
   }
   return bytes;
+}
+
+/// A space behind another character, or one that is not marked.
+inline bool has_inner_space(std::string_view piece) {
+  if (piece.find(' ') != std::string_view::npos) return true;
+  while (piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
+  return piece.find(kSpaceMark) != std::string_view::npos;
 }
 
 }  // namespace data

@@ -6,10 +6,12 @@
 
 #include "data/shaping/byte_alphabet.h"
 #include "data/shaping/model_proto.h"
+#include "data/subwords/word_cache.h"
 #include "data/text/json_value.h"
 #include "data/text/utf8.h"
 #include "data/tokenizers/marked_spaces.h"
 #include "data/tokenizers/sentencepiece_pieces.h"
+#include "data/tokenizers/sentencepiece_words.h"
 #include "parallel/base/fault.h"
 #include "parallel/base/printable.h"
 
@@ -39,6 +41,8 @@ class SentencePieceModel : public Tokenizer {
   void add_behind(const JsonValue& place, int64_t token, const std::string& content);
   int64_t find_end(const std::string& folder) const;
   std::vector<int32_t> spell(int64_t token) const;
+  /// By the library.
+  std::vector<int32_t> process(std::string_view text) const;
 
   TokenizerFiles files_;
   sentencepiece::SentencePieceProcessor processor_;
@@ -46,6 +50,8 @@ class SentencePieceModel : public Tokenizer {
   int64_t end_of_text_ = 0;
   // What stands for the end of text where a text spells it, of a model to which it is a piece like others.
   std::vector<int32_t> spelt_end_;
+  WordCuts cuts_ = WordCuts::kNowhere;
+  mutable WordCache words_;
 };
 
 SentencePieceModel::SentencePieceModel(TokenizerFiles files, const std::string& folder) : files_(std::move(files)) {
@@ -63,6 +69,7 @@ SentencePieceModel::SentencePieceModel(TokenizerFiles files, const std::string& 
     parallel::user_error(place, ": not a SentencePiece model: ", status.ToString());
   }
   pieces_ = sentencepiece_pieces(processor_);
+  cuts_ = word_cuts(*model, pieces_, place);
   read_added(folder);
   end_of_text_ = find_end(folder);
   if (pieces_[static_cast<size_t>(end_of_text_)].kind != PieceKind::kControl) spelt_end_ = spell(end_of_text_);
@@ -141,6 +148,16 @@ std::vector<int32_t> SentencePieceModel::encode_text(std::string_view text) cons
   if (valid_utf8_prefix(text) != text.size()) {
     parallel::user_error("the text is not UTF-8: ", describe_utf8_fault(text));
   }
+  if (cuts_ == WordCuts::kNowhere) return process(text);
+  std::vector<int32_t> tokens;
+  tokens.reserve(text.size() / 3);
+  for_each_word(text, cuts_, [&](std::string_view word) {
+    words_.append(word, tokens, [this](std::string_view unknown) { return process(unknown); });
+  });
+  return tokens;
+}
+
+std::vector<int32_t> SentencePieceModel::process(std::string_view text) const {
   std::vector<int> ids;
   const auto status = processor_.Encode(text, &ids);
   parallel::check_internal(status.ok(), "SentencePiece cannot encode: ", status.ToString());

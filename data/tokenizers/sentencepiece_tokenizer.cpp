@@ -56,11 +56,6 @@ SentencePieceTokenizer::SentencePieceTokenizer(const std::string& serialized) : 
   check_lossless();
 }
 
-bool has_inner_space(std::string_view piece) {
-  while (piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
-  return piece.find(kSpaceMark) != std::string_view::npos;
-}
-
 void SentencePieceTokenizer::read_pieces() {
   pieces_ = sentencepiece_pieces(processor_);
   for (size_t id = 0; id < pieces_.size(); ++id) {
