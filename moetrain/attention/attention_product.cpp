@@ -27,6 +27,14 @@ at::Tensor AttentionProduct::of(const at::Tensor& query_SHLd, const at::Tensor& 
                                           scale, /*enable_gqa=*/shared > 1);
 }
 
+at::Tensor AttentionProduct::of_next(const at::Tensor& query_SH1d, const at::Tensor& key_SGLd,
+                                     const at::Tensor& value_SGLd, const std::vector<int64_t>& end_S,
+                                     int64_t window) const {
+  if (weights != AttentionWeights::kSoftmax || !has_next_attention(query_SH1d, key_SGLd, value_SGLd)) return {};
+  return next_attention(query_SH1d, key_SGLd, value_SGLd,
+                        {.end_S = end_S, .window = window, .scale = scale, .sinks_H = sinks_H});
+}
+
 // LibTorch's product has no place for a logit without a key, nor a gradient for what is added to logits. Softmax in at
 // least float32, as it has.
 at::Tensor AttentionProduct::written_out(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd,

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <vector>
 
 #include "moetrain/attention/attention_config.h"
 
@@ -28,6 +29,11 @@ struct AttentionProduct {
   /// [S, H, L, d]
   at::Tensor of(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
                 const AttentionMask& mask) const;
+
+  /// The same of the next place of each sequence to what a cache has, of which `end_S` are its sequence's own and of
+  /// these the last `window` seen, where it is above 0. Undefined where the product has no way that needs no mask.
+  at::Tensor of_next(const at::Tensor& query_SH1d, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
+                     const std::vector<int64_t>& end_S, int64_t window) const;
 
  private:
   at::Tensor written_out(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,

@@ -91,11 +91,15 @@ at::Tensor LatentAttention::forward(const at::Tensor& input_TD, const Sequences&
   at::Tensor key_SHLd = at::cat({up_SHLd.narrow(3, 0, plain), turned_S1Lr.expand({-1, heads, -1, -1})}, 3);
   at::Tensor value_SHLd = up_SHLd.narrow(3, plain, latent_.value_width);
   if (cache != nullptr) cache->extend(key_SHLd, value_SHLd, sequences);
+  const AttentionProduct product{.scale = scale_};
+  at::Tensor mixed_SHLd;
+  if (past > 0) mixed_SHLd = product.of_next(query_SHLd, key_SHLd, value_SHLd, cache->lengths(), /*window=*/0);
   std::optional<at::Tensor> seen;
   if (past > 0 && !cache->uniform()) seen = cache->seen_S11L(/*window=*/0);
   if (!shape_.causal && !sequences.uniform()) seen = sequences.there_SL().unsqueeze(1).unsqueeze(1);
-  const at::Tensor mixed_SHLd =
-      AttentionProduct{.scale = scale_}.of(query_SHLd, key_SHLd, value_SHLd, {seen, shape_.causal && past == 0});
+  if (!mixed_SHLd.defined()) {
+    mixed_SHLd = product.of(query_SHLd, key_SHLd, value_SHLd, {seen, shape_.causal && past == 0});
+  }
   return output_->with_bias(parts.sum(output_->forward(merge_heads(mixed_SHLd, sequences), draws)));
 }
 

@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 
 namespace moetrain {
 
@@ -29,6 +31,20 @@ void KeyValueCache::make_room(at::Tensor& kept_SGCd, const at::Tensor& like_SGLd
 }
 
 void KeyValueCache::add_next(const at::Tensor& new_SG1d, at::Tensor& kept_SGCd) const {
+  if (!parallel::is_accelerator(new_SG1d.device()) && new_SG1d.stride(3) == 1) {
+    const auto size = static_cast<int64_t>(new_SG1d.element_size()), row = new_SG1d.size(3) * size;
+    const auto* from = static_cast<const char*>(new_SG1d.const_data_ptr());
+    auto* to = static_cast<char*>(kept_SGCd.mutable_data_ptr());
+    for (int64_t s = 0; s < new_SG1d.size(0); ++s) {
+      for (int64_t g = 0; g < new_SG1d.size(1); ++g) {
+        const int64_t place =
+            s * kept_SGCd.stride(0) + g * kept_SGCd.stride(1) + lengths_[static_cast<size_t>(s)] * kept_SGCd.stride(2);
+        std::memcpy(to + place * size, from + (s * new_SG1d.stride(0) + g * new_SG1d.stride(1)) * size,
+                    static_cast<size_t>(row));
+      }
+    }
+    return;
+  }
   if (uniform_) {
     kept_SGCd.narrow(2, length_, 1).copy_(new_SG1d);
     return;
@@ -110,6 +126,11 @@ at::Tensor OwnSide::mix(Heads heads, const AttentionProduct& product, const Sequ
 
 at::Tensor OwnSide::mix_next(const Heads& heads, const AttentionProduct& product, const KeyValueCache& cache,
                              const at::Tensor& bias_1HLK) const {
+  if (!bias_1HLK.defined()) {
+    const at::Tensor mixed_SH1d =
+        product.of_next(heads.query_SHLd, heads.key_SGLd, heads.value_SGLd, cache.lengths(), shape_.window);
+    if (mixed_SH1d.defined()) return mixed_SH1d;
+  }
   const int64_t keys = cache.length();
   const int64_t unseen =
       shape_.window > 0 ? std::max<int64_t>(0, std::ranges::min(cache.lengths()) - shape_.window) : 0;

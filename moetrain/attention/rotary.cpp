@@ -31,8 +31,11 @@ at::Tensor Rotary::rotate(const at::Tensor& x_SHLd, int64_t first_position) cons
 
 at::Tensor Rotary::rotate_next(const at::Tensor& x_SH1d, const std::vector<int64_t>& past_S) const {
   const auto [least, most] = std::ranges::minmax_element(past_S);
-  if (*least == *most) return rotate(x_SH1d, *most);
   grow(*most + 1);
+  if (has_rotation_at(x_SH1d, cos_Ph_)) {
+    return rotate_pairs_at(x_SH1d, cos_Ph_, sin_Ph_, past_S, pairs_ == RopePairs::kAdjacent);
+  }
+  if (*least == *most) return rotate(x_SH1d, *most);
   const at::Tensor place_S = at::tensor(past_S, at::kLong).to(x_SH1d.device());
   const auto of_each = [&](const at::Tensor& all_Ph) {
     return all_Ph.index_select(0, place_S).unsqueeze(1).unsqueeze(1);

@@ -1,6 +1,7 @@
 #include "moetrain/decoding/sampler.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
 
 #include <algorithm>
 
@@ -8,16 +9,24 @@
 #include "parallel/base/fault.h"
 #include "parallel/base/random.h"
 #include "parallel/comm/local_communicator.h"
+#include "parallel/device/host_tensor.h"
+#include "parallel/kernels/peak.h"
 
 namespace moetrain {
 namespace {
 
+bool all_finite(const at::Tensor& logits_V) {
+  if (!parallel::has_loops(logits_V)) return at::isfinite(logits_V).all().item<bool>();
+  return AT_DISPATCH_FLOATING_TYPES(logits_V.scalar_type(), "all_finite", [&] {
+    return parallel::peak_of(logits_V.const_data_ptr<scalar_t>(), logits_V.numel()).finite;
+  });
+}
+
 int64_t draw(const at::Tensor& logits_V, const SamplingOptions& options, double uniform) {
   const at::ScalarType computed_in = logits_V.scalar_type();
+  if (options.temperature == 0) return largest_by_difference(logits_V, computed_in);
   const at::Tensor wide_1V = logits_V.to(at::kCPU, at::kDouble).unsqueeze(0);
-  const Graded graded = by_difference(wide_1V, computed_in);
-  if (options.temperature == 0) return largest_k(graded, 1).item<int64_t>();
-  const at::Tensor token_V = largest_k(graded, wide_1V.size(1)).squeeze(0);
+  const at::Tensor token_V = largest_k(by_difference(wide_1V, computed_in), wide_1V.size(1)).squeeze(0);
   const int64_t* token = token_V.const_data_ptr<int64_t>();
   const at::Tensor cumulative_V =
       at::softmax(wide_1V.squeeze(0).index_select(0, token_V) / options.temperature, 0).cumsum(0);
@@ -34,9 +43,10 @@ int64_t draw(const at::Tensor& logits_V, const SamplingOptions& options, double 
 
 using Tokens = std::vector<int64_t>;
 
+at::Device device_of(const Model& model) { return model.parameters().front().device(); }
+
 /// Sequences one after another.
-TokenSide side_of(const Model& model, const std::vector<Tokens>& sequences, const SamplingOptions& options) {
-  const at::Device device = model.parameters().front().device();
+TokenSide side_of(at::Device device, const std::vector<Tokens>& sequences, const SamplingOptions& options) {
   Tokens all, lengths;
   for (const Tokens& each : sequences) {
     all.insert(all.end(), each.begin(), each.end());
@@ -63,7 +73,12 @@ class Continuations {
   /// `first`: the number of its first prompt among all.
   Continuations(const Model& model, std::vector<Tokens> prompts, int64_t first, const SamplingOptions& options,
                 const Decode& decode)
-      : model_(model), options_(options), decode_(decode), next_(std::move(prompts)), answers_(next_.size()) {
+      : model_(model),
+        device_(device_of(model)),
+        options_(options),
+        decode_(decode),
+        next_(std::move(prompts)),
+        answers_(next_.size()) {
     int64_t longest = 0;
     for (size_t i = 0; i < next_.size(); ++i) {
       longest = std::max<int64_t>(longest, std::ssize(next_[i]));
@@ -83,7 +98,7 @@ class Continuations {
  private:
   /// Of each open prompt, [S, V].
   at::Tensor logits_SV() {
-    TokenSide tokens = side_of(model_, next_, options_);
+    TokenSide tokens = side_of(device_, next_, options_);
     tokens.first_token = position_;
     position_ += tokens.sequences.longest();
     parallel::LocalCommunicator alone;
@@ -95,15 +110,16 @@ class Continuations {
 
   Tokens next_tokens() {
     const at::Tensor logits_SV = this->logits_SV();
-    if (!at::isfinite(logits_SV).all().item<bool>()) {
-      parallel::user_error(
-          "the model's logits after ", position_,
-          " tokens are not all finite: the run diverged; legal: ", "a run with a smaller optimizer.learning_rate");
-    }
     Tokens tokens;
     for (int64_t s = 0; s < logits_SV.size(0); ++s) {
       const size_t prompt = open_[static_cast<size_t>(s)];
-      tokens.push_back(draw(logits_SV.select(0, s), options_, streams_[prompt].uniform(std::ssize(answers_[prompt]))));
+      const at::Tensor logits_V = logits_SV.select(0, s);
+      if (!all_finite(logits_V)) {
+        parallel::user_error(
+            "the model's logits after ", position_,
+            " tokens are not all finite: the run diverged; legal: ", "a run with a smaller optimizer.learning_rate");
+      }
+      tokens.push_back(draw(logits_V, options_, streams_[prompt].uniform(std::ssize(answers_[prompt]))));
     }
     return tokens;
   }
@@ -121,11 +137,12 @@ class Continuations {
     }
     open_ = std::move(open);
     if (rows.size() == tokens.size() || rows.empty()) return;
-    const at::Tensor row_R = at::tensor(rows, at::kLong).to(model_.parameters().front().device());
+    const at::Tensor row_R = at::tensor(rows, at::kLong).to(device_);
     for (BlockCache& cache : caches_) cache.keep(row_R);
   }
 
   const Model& model_;
+  at::Device device_;
   const SamplingOptions& options_;
   const Decode& decode_;
   std::vector<Tokens> next_;  // of each open prompt: all of it, then its last token
@@ -179,7 +196,7 @@ std::vector<std::vector<int64_t>> generate(EncoderDecoder& model, const std::vec
   return in_batches(model, sources, options, [&](const std::vector<Tokens>& batch, int64_t first) {
     parallel::LocalCommunicator alone;
     const Memory memory =
-        model.encode(side_of(model, batch, options), {.group = alone, .draws = {.seed = options.seed}});
+        model.encode(side_of(device_of(model), batch, options), {.group = alone, .draws = {.seed = options.seed}});
     const Decode decode = [&](const TokenSide& tokens, const PassScope& pass, std::vector<BlockCache>& caches) {
       return model.decode(tokens, pass, memory, caches);
     };

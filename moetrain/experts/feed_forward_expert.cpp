@@ -4,6 +4,7 @@
 #include "moetrain/experts/expert.h"
 #include "moetrain/experts/grouped_gemm.h"
 #include "moetrain/fused/activations.h"
+#include "moetrain/fused/few_rows.h"
 #include "moetrain/layers/feed_forward.h"
 
 namespace moetrain {
@@ -11,6 +12,12 @@ namespace {
 
 using parallel::ExpertCompute;
 using parallel::RowTensors;
+
+/// In evaluation.
+at::Tensor evaluated(const at::Tensor& rows_RM, const at::Tensor& weight_EMN, const ExpertCompute::Counts& counts) {
+  if (has_few_rows_of_experts(rows_RM, weight_EMN, counts)) return few_rows_experts(rows_RM, weight_EMN, counts);
+  return grouped_mm(rows_RM, weight_EMN, counts);
+}
 
 /// weights: gate [E, D, F], up [E, D, F], down [E, F, D]
 class SwigluCompute : public ExpertCompute {
@@ -50,9 +57,12 @@ class SwigluCompute : public ExpertCompute {
 
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
   at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
-    at::Tensor gate_RF = grouped_mm(rows_RD, weights[0], counts);
-    swiglu_out(gate_RF, gate_RF, grouped_mm(rows_RD, weights[1], counts));
+    at::Tensor gate_RF = evaluated(rows_RD, weights[0], counts);
+    swiglu_out(gate_RF, gate_RF, evaluated(rows_RD, weights[1], counts));
     return gate_RF;
+  }
+  at::Tensor evaluate(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
+    return evaluated(hidden(rows_RD, counts, weights), weights[2], counts);
   }
 };
 
@@ -104,9 +114,12 @@ class UngatedCompute : public ExpertCompute {
 
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
   at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
-    at::Tensor up_RF = grouped_mm(rows_RD, weights[0], counts);
+    at::Tensor up_RF = evaluated(rows_RD, weights[0], counts);
     curve_.value(up_RF, up_RF);
     return up_RF;
+  }
+  at::Tensor evaluate(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
+    return evaluated(hidden(rows_RD, counts, weights), weights[1], counts);
   }
 
  private:

@@ -40,7 +40,12 @@ class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
 
 }  // namespace
 
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return SwigluFunction::apply(gate, up); }
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (at::GradMode::is_enabled()) return SwigluFunction::apply(gate, up);
+  at::Tensor hidden = at::empty_like(gate);
+  swiglu_out(hidden, gate, up);
+  return hidden;
+}
 
 void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up) {
   if (!swept(hidden, gate, up)) {

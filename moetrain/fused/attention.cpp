@@ -6,6 +6,8 @@
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "moetrain/fused/head_rows.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
@@ -141,6 +143,40 @@ at::Tensor softmax_attention(const at::Tensor& query_SHLd, const at::Tensor& key
   if (seen) seen = seen->expand({query_SHLd.size(0), heads, query_SHLd.size(2), key_SGKd.size(2)});
   if (how.sinks_H.defined()) sinks = how.sinks_H.to(query_SHLd.scalar_type());
   return AttentionFunction::apply(query_SHLd, key_SGKd, value_SGKv, sinks, seen, how.causal, how.scale);
+}
+
+bool has_next_attention(const at::Tensor& query_SH1d, const at::Tensor& key_SGKd, const at::Tensor& value_SGKv) {
+  return !at::GradMode::is_enabled() && query_SH1d.size(2) == 1 && query_SH1d.stride(3) == 1 &&
+         key_SGKd.stride(3) == 1 && value_SGKv.stride(3) == 1 && has_attention(query_SH1d, key_SGKd, value_SGKv);
+}
+
+at::Tensor next_attention(const at::Tensor& query_SH1d, const at::Tensor& key_SGKd, const at::Tensor& value_SGKv,
+                          const NextPlaces& places) {
+  const int64_t S = query_SH1d.size(0), H = query_SH1d.size(1), G = key_SGKd.size(1), d = query_SH1d.size(3);
+  const auto [least, most] = std::ranges::minmax_element(places.end_S);
+  parallel::check_internal(G > 0 && H % G == 0 && key_SGKd.size(0) == S && std::ssize(places.end_S) == S &&
+                               key_SGKd.size(3) == d && value_SGKv.size(1) == G && value_SGKv.size(0) == S && S > 0 &&
+                               *least > 0 && *most <= key_SGKd.size(2) && *most <= value_SGKv.size(2),
+                           "next_attention: queries ", query_SH1d.sizes(), " of keys ", key_SGKd.sizes(), ", values ",
+                           value_SGKv.sizes());
+  const at::Tensor sinks = places.sinks_H.defined() ? places.sinks_H.contiguous() : at::Tensor();
+  at::Tensor out = by_position(S, H, 1, value_SGKv.size(3), query_SH1d.options());
+  AT_DISPATCH_FLOATING_TYPES(query_SH1d.scalar_type(), "next_attention", [&] {
+    const parallel::NextAttention<scalar_t> all{.sequences = S,
+                                                .query_heads = H,
+                                                .key_heads = G,
+                                                .width = d,
+                                                .value_width = value_SGKv.size(3),
+                                                .query = head_rows(query_SH1d.const_data_ptr<scalar_t>(), query_SH1d),
+                                                .key = head_rows(key_SGKd.const_data_ptr<scalar_t>(), key_SGKd),
+                                                .value = head_rows(value_SGKv.const_data_ptr<scalar_t>(), value_SGKv),
+                                                .end_S = places.end_S.data(),
+                                                .window = places.window,
+                                                .scale = places.scale,
+                                                .sink_H = sinks.defined() ? sinks.const_data_ptr<scalar_t>() : nullptr};
+    parallel::next_attention(all, head_rows(out.mutable_data_ptr<scalar_t>(), out));
+  });
+  return out;
 }
 
 }  // namespace moetrain

@@ -15,19 +15,26 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
+/// scale_T: undefined where nobody wants it.
+at::Tensor normed(const at::Tensor& x, const at::Tensor& weight_D, double epsilon, const at::Tensor& scale_T) {
+  const at::Tensor x_TD = x.contiguous(), y_TD = at::empty_like(x_TD), weight = weight_D.contiguous();
+  const int64_t width = weight.numel(), rows = x_TD.numel() / std::max<int64_t>(1, width);
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
+    parallel::rms_norm(x_TD.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(), rows, width, epsilon,
+                       y_TD.mutable_data_ptr<scalar_t>(),
+                       scale_T.defined() ? scale_T.mutable_data_ptr<scalar_t>() : nullptr);
+  });
+  return y_TD;
+}
+
 /// Of tensors for which there are loops.
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
   static Variable forward(AutogradContext* context, const Variable& x, const Variable& weight_D, double epsilon) {
-    const at::Tensor x_TD = x.contiguous(), y_TD = at::empty_like(x_TD), weight = weight_D.contiguous();
-    const int64_t width = weight.numel(), rows = x_TD.numel() / std::max<int64_t>(1, width);
-    const at::Tensor scale_T = at::empty({rows}, x.options());
-    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
-      parallel::rms_norm(x_TD.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(), rows, width, epsilon,
-                         y_TD.mutable_data_ptr<scalar_t>(), scale_T.mutable_data_ptr<scalar_t>());
-    });
+    const at::Tensor scale_T = at::empty({x.numel() / std::max<int64_t>(1, weight_D.numel())}, x.options());
+    at::Tensor y = normed(x, weight_D, epsilon, scale_T);
     context->save_for_backward({x, weight_D, scale_T});
-    return y_TD;
+    return y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
@@ -56,7 +63,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double epsi
   const bool swept = parallel::has_loops(x) && x.scalar_type() == weight_D.scalar_type();
   parallel::check_internal(weight_D.dim() == 1 && x.dim() > 0 && x.size(-1) == weight_D.size(0),
                            "rms_norm: ", x.sizes(), " by weights ", weight_D.sizes());
-  return swept ? RmsNormFunction::apply(x, weight_D, epsilon) : at::rms_norm(x, weight_D.sizes(), weight_D, epsilon);
+  if (!swept) return at::rms_norm(x, weight_D.sizes(), weight_D, epsilon);
+  return at::GradMode::is_enabled() ? RmsNormFunction::apply(x, weight_D, epsilon) : normed(x, weight_D, epsilon, {});
 }
 
 }  // namespace moetrain

@@ -4,6 +4,8 @@
 #include <ATen/Dispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "moetrain/fused/head_rows.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
@@ -17,6 +19,24 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 enum class Turn { kForward, kBack };
+
+/// place_S: as Rotation has it.
+void turn(const at::Tensor& x_SHLd, const at::Tensor& cos_Lh, const at::Tensor& sin_Lh, bool neighbours, Turn way,
+          at::Tensor& out_SHLd, const int64_t* place_S = nullptr) {
+  const at::Tensor from = x_SHLd.stride(3) == 1 ? x_SHLd : x_SHLd.contiguous();
+  const parallel::Rotation rotation{.sequences = from.size(0),
+                                    .heads = from.size(1),
+                                    .positions = from.size(2),
+                                    .width = from.size(3),
+                                    .neighbours = neighbours,
+                                    .back = way == Turn::kBack,
+                                    .place_S = place_S};
+  AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "rotate_pairs", [&] {
+    parallel::rotate_pairs(rotation, head_rows(from.const_data_ptr<scalar_t>(), from),
+                           cos_Lh.const_data_ptr<scalar_t>(), sin_Lh.const_data_ptr<scalar_t>(),
+                           head_rows(out_SHLd.mutable_data_ptr<scalar_t>(), out_SHLd));
+  });
+}
 
 /// Of tensors for which there are loops.
 class RotationFunction : public torch::autograd::Function<RotationFunction> {
@@ -42,23 +62,6 @@ class RotationFunction : public torch::autograd::Function<RotationFunction> {
          context->saved_data["neighbours"].toBool(), Turn::kBack, out_SHLd);
     return {out_SHLd, Variable(), Variable(), Variable()};
   }
-
- private:
-  static void turn(const at::Tensor& x_SHLd, const at::Tensor& cos_Lh, const at::Tensor& sin_Lh, bool neighbours,
-                   Turn way, at::Tensor& out_SHLd) {
-    const at::Tensor from = x_SHLd.stride(3) == 1 ? x_SHLd : x_SHLd.contiguous();
-    const parallel::Rotation rotation{.sequences = from.size(0),
-                                      .heads = from.size(1),
-                                      .positions = from.size(2),
-                                      .width = from.size(3),
-                                      .neighbours = neighbours,
-                                      .back = way == Turn::kBack};
-    AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "rotate_pairs", [&] {
-      parallel::rotate_pairs(rotation, head_rows(from.const_data_ptr<scalar_t>(), from),
-                             cos_Lh.const_data_ptr<scalar_t>(), sin_Lh.const_data_ptr<scalar_t>(),
-                             head_rows(out_SHLd.mutable_data_ptr<scalar_t>(), out_SHLd));
-    });
-  }
 };
 
 }  // namespace
@@ -78,6 +81,22 @@ at::Tensor rotate_pairs(const at::Tensor& x_SHLd, const at::Tensor& cos_Lh, cons
   }
   const at::Tensor a = x_SHLd.narrow(3, 0, half), b = x_SHLd.narrow(3, half, half);
   return at::cat({a * cos_Lh - b * sin_Lh, b * cos_Lh + a * sin_Lh}, 3);
+}
+
+bool has_rotation_at(const at::Tensor& x_SHLd, const at::Tensor& cos_Ph) {
+  return !at::GradMode::is_enabled() && parallel::has_loops(x_SHLd) && x_SHLd.scalar_type() == cos_Ph.scalar_type();
+}
+
+at::Tensor rotate_pairs_at(const at::Tensor& x_SHLd, const at::Tensor& cos_Ph, const at::Tensor& sin_Ph,
+                           const std::vector<int64_t>& place_S, bool neighbours) {
+  const auto [least, most] = std::ranges::minmax_element(place_S);
+  parallel::check_internal(std::ssize(place_S) == x_SHLd.size(0) && 2 * cos_Ph.size(1) == x_SHLd.size(3) &&
+                               cos_Ph.is_contiguous() && sin_Ph.is_contiguous() && cos_Ph.sizes() == sin_Ph.sizes() &&
+                               (place_S.empty() || (*least >= 0 && *most + x_SHLd.size(2) <= cos_Ph.size(0))),
+                           "rotate_pairs_at: ", x_SHLd.sizes(), " by tables of ", cos_Ph.sizes());
+  at::Tensor out_SHLd = at::empty(x_SHLd.sizes(), x_SHLd.options());
+  turn(x_SHLd, cos_Ph, sin_Ph, neighbours, Turn::kForward, out_SHLd, place_S.data());
+  return out_SHLd;
 }
 
 }  // namespace moetrain

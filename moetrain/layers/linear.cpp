@@ -5,9 +5,18 @@
 #include <cmath>
 #include <vector>
 
+#include "moetrain/fused/few_rows.h"
 #include "parallel/base/even_part.h"
 
 namespace moetrain {
+namespace {
+
+at::Tensor multiplied(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias) {
+  if (has_few_rows(input, weight)) return few_rows_linear(input, weight, bias);
+  return bias.defined() ? at::linear(input, weight, bias) : at::linear(input, weight);
+}
+
+}  // namespace
 
 Linear::Linear(const ParameterSource& source, int64_t in_dim, int64_t out_dim, double std, Spread spread, Bias with)
     : weight(register_parameter("weight",
@@ -47,8 +56,7 @@ at::Tensor Linear::forward(const at::Tensor& input, int64_t first, int64_t count
   const auto own = [&](const at::Tensor& of_outputs) {
     return count == of_outputs.size(0) ? of_outputs : of_outputs.narrow(0, first, count);
   };
-  const at::Tensor output =
-      bias.defined() && !summand_ ? at::linear(input, own(weight), own(bias)) : at::linear(input, own(weight));
+  const at::Tensor output = multiplied(input, own(weight), bias.defined() && !summand_ ? own(bias) : at::Tensor());
   if (!lora_a.defined()) return output;
   const at::Tensor adapted = dropout_ > 0 && draws.key
                                  ? dropout(input, dropout_, draws.key->stream(purpose_, 0), draws.first_row, inputs_)

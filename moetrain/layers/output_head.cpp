@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "moetrain/fused/few_rows.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/device/host_tensor.h"
@@ -338,6 +339,7 @@ at::Tensor OutputHead::logits(const at::Tensor& hidden_ND, const Vocabulary& col
   parallel::check_internal(vocabulary_.ranks() == 1, "OutputHead: this rank has ", vocabulary_.count(), " of ",
                            vocabulary_.size(), " logits");
   const at::Tensor weight = columns.ranks() == 1 ? weight_WD_ : weight_WD_.narrow(0, columns.first(), columns.count());
+  if (has_few_rows(hidden_ND, weight)) return few_rows_linear(hidden_ND, weight, {});
   return at::linear(hidden_ND, weight).to(at_least_float(hidden_ND.scalar_type()));
 }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <optional>
 
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
@@ -34,9 +33,10 @@ Sequences Sequences::uniform(int64_t count, int64_t length, at::Device device) {
 }
 
 at::Tensor Sequences::sequence_T() const {
-  const at::Tensor length_S = at::tensor(lengths_, at::kLong);
-  // A bare int64_t would be taken for the number of repeats of every element.
-  return at::repeat_interleave(length_S, std::optional<int64_t>(tokens_));
+  at::Tensor sequence_T = at::empty({tokens_}, at::kLong);
+  int64_t* place = sequence_T.mutable_data_ptr<int64_t>();
+  for (int64_t s = 0; s < count(); ++s) place = std::fill_n(place, lengths_[static_cast<size_t>(s)], s);
+  return sequence_T;
 }
 
 at::Tensor Sequences::pad(const at::Tensor& x_TD) const {

@@ -25,9 +25,10 @@ parallel::TokenParts Model::parts(int64_t things) const {
 
 BatchScope Model::scope_of(const TokenSide& side, const PassScope& pass) const {
   const parallel::TokenParts parts = this->parts(side.sequences.tokens());
-  const at::Tensor number_S = side.sequence_number_S.defined()
-                                  ? side.sequence_number_S
-                                  : at::arange(side.sequences.count(), at::kLong) + side.first_sequence;
+  const at::Tensor number_S =
+      side.sequence_number_S.defined()
+          ? side.sequence_number_S
+          : at::arange(side.first_sequence, side.first_sequence + side.sequences.count(), at::kLong);
   return {.group = pass.group,
           .global_tokens = side.global_tokens,
           .training = pass.training,

@@ -11,6 +11,8 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
+#include "parallel/device/host_tensor.h"
+#include "parallel/kernels/peak.h"
 
 namespace moetrain {
 namespace {
@@ -102,6 +104,26 @@ at::Tensor largest_k(const Graded& graded, int64_t k) {
     largest_k_rows<scalar_t>(value_TE.contiguous(), graded.magnitude_TE.contiguous(), graded.bound, chosen_TK);
   });
   return chosen_TK;
+}
+
+int64_t largest_by_difference(const at::Tensor& value_V, at::ScalarType computed_in) {
+  if (parallel::has_loops(value_V) && value_V.is_contiguous()) {
+    int64_t found = -1;
+    AT_DISPATCH_FLOATING_TYPES(value_V.scalar_type(), "largest_by_difference", [&] {
+      const scalar_t* value = value_V.const_data_ptr<scalar_t>();
+      const int64_t count = value_V.numel();
+      const auto [largest, finite] = parallel::peak_of(value, count);
+      // Wider than what joins: of a large negative one the magnitude of the other counts, and the sum is rounded.
+      const double reach = 4 * tie_bound(computed_in) * std::max(1.0, std::abs(static_cast<double>(largest)));
+      const auto least = static_cast<scalar_t>(static_cast<double>(largest) - reach);
+      if (finite && parallel::count_from(value, count, least) == 1) {
+        found = std::find(value, value + count, largest) - value;
+      }
+    });
+    if (found >= 0) return found;
+  }
+  const at::Tensor wide_1V = value_V.to(at::kCPU, at::kDouble).unsqueeze(0);
+  return largest_k(by_difference(wide_1V, computed_in), 1).item<int64_t>();
 }
 
 at::Tensor largest_k_by_sorting(const Graded& graded, int64_t k) {

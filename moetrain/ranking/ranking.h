@@ -1,5 +1,6 @@
 // The order of computed numbers, in which round-off has no say.
-// defines: tie_bound, Graded, by_ratio, by_difference, largest_k, largest_k_by_sorting, Claim, rank, rank_around
+// defines: tie_bound, Graded, by_ratio, by_difference, largest_k, largest_k_by_sorting, largest_by_difference, Claim,
+// rank, rank_around
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -38,6 +39,8 @@ Graded by_difference(const at::Tensor& value_TE, at::ScalarType computed_in);
 at::Tensor largest_k(const Graded& graded, int64_t k);
 /// The same by LibTorch's operations alone: what other devices than the CPU do.
 at::Tensor largest_k_by_sorting(const Graded& graded, int64_t k);
+/// The first of a row of logits, [V], in the order of by_difference: in two sweeps where none is near the largest.
+int64_t largest_by_difference(const at::Tensor& value_V, at::ScalarType computed_in);
 
 /// One number of a list.
 struct Claim {

@@ -1,6 +1,7 @@
 #include "moetrain/routers/composed_router.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
 
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "moetrain/routers/draws.h"
 #include "moetrain/routers/gates.h"
 #include "parallel/base/fault.h"
+#include "parallel/device/host_tensor.h"
 
 namespace moetrain {
 namespace {
@@ -26,6 +28,18 @@ at::Tensor jitter_factors(const at::Tensor& tokens_TD, double half_width, const 
 
 /// Of each choice; 0 where there is none.
 at::Tensor scores_of(const at::Tensor& score_TE, const at::Tensor& chosen_TK) {
+  if (!at::GradMode::is_enabled() && parallel::has_loops(score_TE)) {
+    at::Tensor score_TK = at::empty(chosen_TK.sizes(), score_TE.options());
+    AT_DISPATCH_FLOATING_TYPES(score_TE.scalar_type(), "scores_of", [&] {
+      const auto from = score_TE.accessor<scalar_t, 2>();
+      const auto chosen = chosen_TK.accessor<int64_t, 2>();
+      auto to = score_TK.accessor<scalar_t, 2>();
+      for (int64_t t = 0; t < chosen.size(0); ++t) {
+        for (int64_t k = 0; k < chosen.size(1); ++k) to[t][k] = chosen[t][k] >= 0 ? from[t][chosen[t][k]] : scalar_t(0);
+      }
+    });
+    return score_TK;
+  }
   return score_TE.gather(1, chosen_TK.clamp_min(0)).masked_fill(chosen_TK < 0, 0.0);
 }
 
@@ -125,14 +139,17 @@ class ComposedRouter : public Router {
 
   void decide_weights(RoutingDecision& decision, const at::Tensor& score_TK, const at::Tensor& expert_TK) const {
     const ExpertKinds kinds = expert_kinds(config_);
-    const at::Tensor all_TK = decision.chosen_TK >= 0;
-    const at::Tensor true_TK = all_TK & (decision.chosen_TK < kinds.true_experts());
-    decision.gate_TK = gate_weights(gate_, score_TK, {all_TK, true_TK}) * config_.route_scale;
+    const auto of_kept = [&](const at::Tensor& kept_TK) {
+      GateMasks masks;
+      if (asks_for_masks(gate_)) {
+        masks = {kept_TK, (decision.chosen_TK >= 0) & (decision.chosen_TK < kinds.true_experts())};
+      }
+      const at::Tensor weight_TK = gate_weights(gate_, score_TK, masks);
+      return config_.route_scale == 1 ? weight_TK : weight_TK * config_.route_scale;
+    };
+    decision.gate_TK = of_kept(decision.chosen_TK >= 0);
     at::Tensor weight_TK = decision.gate_TK;
-    if (gate_ == Gate::kSum1Kept) {
-      const at::Tensor kept_TK = expert_TK != parallel::Assignment::kDropped;
-      weight_TK = gate_weights(gate_, score_TK, {kept_TK, true_TK}) * config_.route_scale;
-    }
+    if (gate_ == Gate::kSum1Kept) weight_TK = of_kept(expert_TK != parallel::Assignment::kDropped);
     decision.assignment = {expert_TK, weight_TK, kinds.total()};
   }
 

@@ -14,6 +14,8 @@ at::Tensor sum1_over(const at::Tensor& score_TK, const at::Tensor& counts_TK) {
 
 }  // namespace
 
+bool asks_for_masks(Gate gate) { return gate == Gate::kSum1Kept || gate == Gate::kTrue1 || gate == Gate::kHard; }
+
 at::Tensor gate_weights(Gate gate, const at::Tensor& score_TK, const GateMasks& masks) {
   switch (gate) {
     case Gate::kRaw:

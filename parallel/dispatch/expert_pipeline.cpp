@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/accelerator.h"
 #include "parallel/dispatch/chunk_stream.h"
 #include "parallel/phases/phase.h"
 
@@ -156,10 +157,14 @@ class PipelineNode : public torch::autograd::Node {
       at::Tensor out_ND;
       {
         const ComputeSpan span(trace, TaskKind::kExperts, chunk, static_cast<int64_t>(c));
-        const RowTensors saved =
-            keep ? narrowed(all.saved, chunk.first_row, chunk.rows())
-                 : places(compute_->saved_widths(wire_RD.size(1), weights), chunk.rows(), wire_RD.options());
-        out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
+        if (next_edges().empty()) {
+          out_ND = compute_->evaluate(rows_ND, chunk.rows_per_expert, weights);
+        } else {
+          const RowTensors saved =
+              keep ? narrowed(all.saved, chunk.first_row, chunk.rows())
+                   : places(compute_->saved_widths(wire_RD.size(1), weights), chunk.rows(), wire_RD.options());
+          out_ND = compute_->forward(rows_ND, chunk.rows_per_expert, weights, saved);
+        }
       }
       if (out_RD != nullptr) departures.send(c, out_ND, *out_RD);
     }
@@ -257,6 +262,12 @@ class PipelineNode : public torch::autograd::Node {
 
 }  // namespace
 
+at::Tensor ExpertCompute::evaluate(const at::Tensor& rows_RD, const Counts& rows_per_expert,
+                                   const Weights& weights) const {
+  return forward(rows_RD, rows_per_expert, weights,
+                 places(saved_widths(rows_RD.size(1), weights), rows_RD.size(0), rows_RD.options()));
+}
+
 Weights ExpertCompute::of_experts(const Weights& weights, int64_t first, int64_t count) const {
   return narrowed(weights, first, count);
 }
@@ -267,10 +278,28 @@ at::Tensor ExpertCompute::hidden(const at::Tensor& rows_RD, const Counts&, const
 
 namespace {
 
+/// Of so many tokens at most, in evaluation and where no other rank takes part: what a node would do, without its
+/// exchange. In one pass, which for so few is no matter of memory.
+constexpr int64_t kFewTokens = 64;
+at::Tensor run_here(const Ends& ends, const at::Tensor& input, const Assignment& assignment,
+                    const ExpertCompute& compute, const Weights& weights) {
+  const Permutation sorted =
+      in_phase(PhaseName::kPermute, [&] { return sort_by_expert(assignment.expert_TK, assignment.num_experts); });
+  const at::Tensor rows_RD = in_phase(PhaseName::kPermute, [&] { return rows_from(input, ends.in, sorted); });
+  const at::Tensor out_RD =
+      in_phase(PhaseName::kExperts, [&] { return compute.evaluate(rows_RD, sorted.rows_per_expert, weights); });
+  const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
+  return in_phase(PhaseName::kCombine, [&] { return rows_to(out_RD, weight_TK, ends.out, sorted); });
+}
+
 at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignment& assignment,
                         std::shared_ptr<const ExpertCompute> compute, const std::vector<at::Tensor>& weights,
                         const ExpertGroup& group) {
   const Phase phase(PhaseName::kDispatch);
+  if (!at::GradMode::is_enabled() && !is_accelerator(input.device()) && assignment.expert_TK.size(0) <= kFewTokens &&
+      group.mesh->experts().size() == 1) {
+    return run_here(ends, input, assignment, *compute, weights);
+  }
   const ChoiceOrder order =
       in_phase(PhaseName::kPermute, [&] { return ChoiceOrder(assignment.expert_TK, assignment.num_experts); });
   const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();

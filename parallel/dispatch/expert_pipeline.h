@@ -33,6 +33,8 @@ class ExpertCompute {
   /// `saved`: [R, width] each, to be written.
   virtual at::Tensor forward(const at::Tensor& rows_RD, const Counts& rows_per_expert, const Weights& weights,
                              const RowTensors& saved) const = 0;
+  /// The same where nothing follows: nothing is kept.
+  virtual at::Tensor evaluate(const at::Tensor& rows_RD, const Counts& rows_per_expert, const Weights& weights) const;
   /// The gradient of the rows. `kept`: [R, width] each, to be written.
   virtual at::Tensor backward_rows(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,
                                    const Counts& rows_per_expert, const Weights& weights,

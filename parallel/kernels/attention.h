@@ -1,4 +1,5 @@
-// defines: AttentionShape, SeenKeys, AttentionInputs, AttentionGradients, attention, attention_backward
+// defines: AttentionShape, SeenKeys, AttentionInputs, AttentionGradients, attention, attention_backward, NextAttention,
+// next_attention
 #pragma once
 #include <cstdint>
 
@@ -45,5 +46,21 @@ template <class Scalar>
 void attention_backward(const AttentionShape& shape, const AttentionInputs<Scalar>& inputs,
                         const HeadRows<const Scalar>& out, const Scalar* log_sum_SHL,
                         const HeadRows<const Scalar>& grad_out, const AttentionGradients<Scalar>& gradients);
+
+/// One query of each sequence, and a cache as it lies there.
+template <class Scalar>
+struct NextAttention {
+  int64_t sequences, query_heads, key_heads, width, value_width;
+  HeadRows<const Scalar> query, key, value;  // of the query position 0
+  const int64_t* end_S;                      // a sequence's keys are those before it,
+  int64_t window;                            // or of these the last `window`, where it is above 0
+  double scale;                              // of the products
+  const Scalar* sink_H;                      // as AttentionInputs has them
+};
+
+/// out[s, h] = sum over k of softmax(scale <query, key[k]>)[k] value[k]. A key or value is read once for all queries
+/// that share it. @pre each sequence has a key
+template <class Scalar>
+void next_attention(const NextAttention<Scalar>& all, const HeadRows<Scalar>& out);
 
 }  // namespace parallel

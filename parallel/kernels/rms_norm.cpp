@@ -57,8 +57,9 @@ void rms_norm(const Scalar* x_TD, const Scalar* weight_D, int64_t rows, int64_t 
       const Scalar* x = x_TD + t * width;
       Scalar squares = 0;
       run_vectorised<SquaresLoop>(width, x, &squares);
-      scale_T[t] = Scalar(1) / std::sqrt(squares / static_cast<Scalar>(width) + static_cast<Scalar>(epsilon));
-      run_vectorised<NormLoop>(width, x, weight_D, scale_T[t], y_TD + t * width);
+      const Scalar scale = Scalar(1) / std::sqrt(squares / static_cast<Scalar>(width) + static_cast<Scalar>(epsilon));
+      if (scale_T != nullptr) scale_T[t] = scale;
+      run_vectorised<NormLoop>(width, x, weight_D, scale, y_TD + t * width);
     }
   });
 }

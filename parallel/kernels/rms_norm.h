@@ -6,7 +6,8 @@ namespace parallel {
 
 // T rows of D numbers x, one after another, float or double
 
-/// Zhang and Sennrich 2019. scale: [T], 1 / sqrt(mean(x^2) + epsilon), which backward needs.
+/// Zhang and Sennrich 2019. scale: [T], 1 / sqrt(mean(x^2) + epsilon), which backward needs;
+/// null: nobody does.
 template <class Scalar>
 void rms_norm(const Scalar* x_TD, const Scalar* weight_D, int64_t rows, int64_t width, double epsilon, Scalar* y_TD,
               Scalar* scale_T);

@@ -38,9 +38,11 @@ void rotate_pairs(const Rotation& rotation, const HeadRows<const Scalar>& from, 
                [&](int64_t begin, int64_t end) {
                  for (int64_t row = begin; row < end; ++row) {
                    const int64_t s = row / rotation.positions, l = row % rotation.positions;
+                   const int64_t place = rotation.place_S != nullptr ? rotation.place_S[s] + l : l;
                    for (int64_t h = 0; h < rotation.heads; ++h) {
-                     run_vectorised<RotateLoop>(half, apart, from.row(s, h, l), cos_Lh + l * half, sin_Lh + l * half,
-                                                rotation.back ? Scalar(-1) : Scalar(1), to.row(s, h, l));
+                     run_vectorised<RotateLoop>(half, apart, from.row(s, h, l), cos_Lh + place * half,
+                                                sin_Lh + place * half, rotation.back ? Scalar(-1) : Scalar(1),
+                                                to.row(s, h, l));
                    }
                  }
                });

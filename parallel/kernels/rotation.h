@@ -10,8 +10,9 @@ namespace parallel {
 
 struct Rotation {
   int64_t sequences, heads, positions, width;
-  bool neighbours;  // pairs (2 i, 2 i + 1); else (i, i + width / 2)
-  bool back;        // by the negative angle: the gradient's way
+  bool neighbours;                   // pairs (2 i, 2 i + 1); else (i, i + width / 2)
+  bool back;                         // by the negative angle: the gradient's way
+  const int64_t* place_S = nullptr;  // where a sequence's positions begin in the tables; null: at 0
 };
 
 /// Each pair (a, b) becomes (a cos - b sin, b cos + a sin) of its position and its place i in the head: cos_Lh and

@@ -14,6 +14,17 @@ namespace {
 /// How often each expert is chosen at each rank of choice: [K, E].
 at::Tensor count_choices(const at::Tensor& chosen_TK, int64_t experts) {
   const int64_t top_k = chosen_TK.size(1);
+  if (!parallel::is_accelerator(chosen_TK.device())) {
+    at::Tensor counts_KE = at::zeros({top_k, experts}, chosen_TK.options());
+    auto counted = counts_KE.accessor<int64_t, 2>();
+    const auto chosen = chosen_TK.accessor<int64_t, 2>();
+    for (int64_t t = 0; t < chosen.size(0); ++t) {
+      for (int64_t k = 0; k < top_k; ++k) {
+        if (chosen[t][k] >= 0) ++counted[k][chosen[t][k]];
+      }
+    }
+    return counts_KE;
+  }
   const at::Tensor place_K = at::arange(top_k, chosen_TK.options()) * experts;
   const at::Tensor place_TK = (chosen_TK + place_K).masked_fill(chosen_TK < 0, top_k * experts);  // no choice: behind
   // Not bincount, which on a GPU has the host wait for the largest.

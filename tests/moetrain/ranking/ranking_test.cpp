@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 #include <vector>
@@ -39,6 +40,30 @@ TEST(LargestK, EqualOnesByIndex) {
   EXPECT_EQ(chosen(by_ratio(row({0.25, 0.25, 0.25, 0.25})), 4), (Order{0, 1, 2, 3}));
   EXPECT_EQ(chosen(by_ratio(row({0.1, 0.4, 0.1, 0.4})), 3), (Order{1, 3, 0}));
   EXPECT_EQ(chosen(by_ratio(row({0.0, -0.0, 0.0})), 2), (Order{0, 1}));
+}
+
+// The quick way and the whole one: with neighbours at, within and beyond the bound, in chains, of large magnitude, and
+// of what is no number.
+TEST(LargestByDifference, IsTheFirstOfTheOrder) {
+  for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
+    const double bound = tie_bound(type);
+    std::vector<at::Tensor> rows{at::full({5}, 2.5), at::full({1}, -3), at::tensor({0.0, -kInfinity, kInfinity}),
+                                 at::tensor({1.0, std::nan(""), 0.5})};
+    for (const double magnitude : {0.0, 1.0, 400.0, -400.0}) {
+      for (const double apart : {0.5, 0.9, 1.1, 1.5, 3.0, 5.0}) {
+        const double step = apart * bound * std::max(1.0, std::abs(magnitude));
+        rows.push_back(at::tensor({magnitude - 9, magnitude - step, magnitude, magnitude - 2 * step, magnitude - 7}));
+        rows.push_back(at::tensor({magnitude, magnitude - step}));
+      }
+      rows.push_back(magnitude + random_tensor("logits", {3000}));
+    }
+    for (const at::Tensor& each : rows) {
+      const at::Tensor value_V = each.to(type);
+      const at::Tensor wide_1V = value_V.to(at::kDouble).unsqueeze(0);
+      EXPECT_EQ(largest_by_difference(value_V, type), largest_k(by_difference(wide_1V, type), 1).item<int64_t>())
+          << value_V;
+    }
+  }
 }
 
 TEST(LargestK, WhatRoundOffPartsIsEqual) {
