@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "launch/ranks/same_devices.h"
 #include "parallel/comm/accelerator_communicator.h"
+#include "parallel/comm/agreement.h"
 #include "parallel/comm/checked_communicator.h"
 #include "parallel/comm/counting_communicator.h"
 #include "parallel/comm/local_communicator.h"
@@ -14,12 +16,28 @@ at::Device open_device(Device device, const parallel::MpiCommunicator& world) {
   return parallel::open_accelerator(world.host_rank());
 }
 
+namespace {
+
+void check_devices_of_all(parallel::Communicator& world, const std::vector<int64_t>& hosts) {
+  const parallel::OpenedDevice own = parallel::opened_device();
+  std::vector<parallel::OpenedDevice> all(static_cast<size_t>(world.size()));
+  for (std::string parallel::OpenedDevice::*what :
+       {&parallel::OpenedDevice::name, &parallel::OpenedDevice::id, &parallel::OpenedDevice::nccl}) {
+    const std::vector<std::string> of_rank = parallel::gather_texts(world, own.*what);
+    for (size_t r = 0; r < all.size(); ++r) all[r].*what = of_rank[r];
+  }
+  parallel::all_ranks(world, [&] { check_devices(all, hosts); });
+}
+
+}  // namespace
+
 Groups make_groups(std::shared_ptr<parallel::MpiCommunicator> world, at::Device device, Checks checks,
                    const parallel::MeshConfig& mesh, std::vector<int64_t> hosts) {
   Groups groups;
   groups.engine = &world->engine();
   if (hosts.empty()) hosts = world->host_leaders();
   if (parallel::is_accelerator(device)) {
+    check_devices_of_all(*world, hosts);
     groups.tokens = parallel::accelerator_communicator(*world, device);
     groups.gradients = parallel::accelerator_communicator(*world, device);
   } else {

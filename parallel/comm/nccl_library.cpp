@@ -27,10 +27,13 @@ int loaded_version() {
 std::string to_text(int version) { return concat(version / 10000, ".", version / 100 % 100, ".", version % 100); }
 
 void check_version() {
-  if (loaded_version() >= NCCL_VERSION_CODE) return;
-  user_error("run.device = \"cuda\": the NCCL that was found is ", to_text(loaded_version()),
-             ", older than the one this program was built with; legal: ", to_text(NCCL_VERSION_CODE),
-             " or later in LD_LIBRARY_PATH, or nothing of NCCL there");
+  constexpr int kMajor = 10000;
+  const bool same_major = loaded_version() / kMajor == NCCL_VERSION_CODE / kMajor;
+  if (same_major && loaded_version() >= NCCL_VERSION_CODE) return;
+  user_error("run.device = \"cuda\": the NCCL that was found is ", to_text(loaded_version()), ", ",
+             same_major ? "older than the one" : "of another major version than the one",
+             " this program was built with; legal: ", to_text(NCCL_VERSION_CODE), " or a later ",
+             NCCL_VERSION_CODE / kMajor, ".x in LD_LIBRARY_PATH, or nothing of NCCL there");
 }
 
 /// NCCL would say so at the first collective, on each rank, in its own words.
@@ -68,6 +71,12 @@ DeviceFacts facts() {
   return found;
 }
 
+OpenedDevice opened() {
+  OpenedDevice found = opened_cuda_device();
+  found.nccl = to_text(loaded_version());
+  return found;
+}
+
 std::shared_ptr<Communicator> communicator(Communicator& bootstrap, at::Device device) {
   if (bootstrap.size() == 1) return std::make_shared<LocalCommunicator>();
   all_ranks(bootstrap, check_interfaces);
@@ -80,6 +89,7 @@ std::shared_ptr<Communicator> communicator(Communicator& bootstrap, at::Device d
 extern "C" void moetrain_fill_device_library(parallel::DeviceLibrary& library) {
   library.open_device = parallel::open_device;
   library.facts = parallel::facts;
+  library.opened = parallel::opened;
   library.communicator = parallel::communicator;
   library.multiprocessors = parallel::cuda_multiprocessors;
   library.has_grouped_product = parallel::cuda_has_grouped_product;

@@ -6,10 +6,10 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <cuda_runtime_api.h>
 
-#include <cstdlib>
 #include <string>
 
 #include "parallel/base/fault.h"
+#include "parallel/device/visible_gpus.h"
 #include "parallel/device_kernels/device_kernels.h"
 
 namespace parallel {
@@ -33,22 +33,10 @@ int64_t visible_gpus() {
              "; legal: run.device = \"cpu\"");
 }
 
-/// Of what the launcher said of GPUs, if it did.
-std::string shown_by_launcher() {
-  const char* shown = std::getenv("CUDA_VISIBLE_DEVICES");
-  return shown == nullptr ? "" : concat(" (CUDA_VISIBLE_DEVICES=\"", shown, "\")");
-}
-
 }  // namespace
 
 at::Device open_cuda_device(int64_t local_rank) {
-  const int64_t count = visible_gpus();
-  // A launcher may show each rank one GPU, its own (srun --gpus-per-task=1).
-  if (count == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) local_rank = 0;
-  if (local_rank >= count) {
-    user_error("run.device = \"cuda\": rank ", local_rank, " of this host needs a GPU of its own, and ", count,
-               " are visible", shown_by_launcher(), "; legal: at most one rank for each GPU, or run.device = \"cpu\"");
-  }
+  local_rank = gpu_of_rank(local_rank, visible_gpus());
   check_internal(at::detail::getCUDAHooks().hasCUDA(), "LibTorch was asked for CUDA before its CUDA half was loaded");
   // The first calls that need the GPU itself; where others keep it to themselves one of them says so.
   cudaError_t status = cudaSetDevice(static_cast<int>(local_rank));
@@ -59,6 +47,18 @@ at::Device open_cuda_device(int64_t local_rank) {
   }
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank));
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+}
+
+OpenedDevice opened_cuda_device() {
+  const cudaDeviceProp& properties = *at::cuda::getCurrentDeviceProperties();
+  std::string id = "GPU";  // as nvidia-smi prints it
+  for (size_t i = 0; i < sizeof(properties.uuid.bytes); ++i) {
+    constexpr const char* kDigits = "0123456789abcdef";
+    const auto byte = static_cast<unsigned char>(properties.uuid.bytes[i]);
+    if (i == 0 || (i >= 4 && i <= 10 && i % 2 == 0)) id += '-';
+    id += {kDigits[byte / 16], kDigits[byte % 16]};
+  }
+  return {.name = properties.name, .id = id, .nccl = {}};
 }
 
 int64_t cuda_multiprocessors() { return at::cuda::getCurrentDeviceProperties()->multiProcessorCount; }

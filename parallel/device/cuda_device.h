@@ -1,6 +1,6 @@
 // What libmoetrain_cuda.so knows of GPUs (device_library.h). tests/strict_device defines the same of its own device.
-// defines: open_cuda_device, cuda_facts, cuda_multiprocessors, cuda_has_grouped_product, cuda_grouped_product_out,
-// cuda_kernels
+// defines: open_cuda_device, cuda_facts, opened_cuda_device, cuda_multiprocessors, cuda_has_grouped_product,
+// cuda_grouped_product_out, cuda_kernels
 #pragma once
 #include "parallel/device/device_library.h"
 
@@ -10,6 +10,9 @@ c10::Device open_cuda_device(int64_t local_rank);
 
 /// But for the version of NCCL.
 DeviceFacts cuda_facts();
+
+/// But for the version of NCCL.
+OpenedDevice opened_cuda_device();
 
 int64_t cuda_multiprocessors();
 bool cuda_has_grouped_product();

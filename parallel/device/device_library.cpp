@@ -28,6 +28,8 @@ c10::Device open_accelerator(int64_t local_rank) {
   return device_library().open_device(local_rank);
 }
 
+OpenedDevice opened_device() { return device_library().opened(); }
+
 int64_t multiprocessors() { return device_library().multiprocessors(); }
 
 bool has_grouped_product() { return device_library().has_grouped_product(); }

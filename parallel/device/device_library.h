@@ -1,7 +1,7 @@
 // CUDA's half is a library of its own, which is loaded where it is asked for: LibTorch's alone costs every start 0.3 s.
 // Another library of that name, found before it, brings another device (tests/strict_device).
-// defines: open_accelerator, DeviceFacts, device_facts, multiprocessors, has_grouped_product, grouped_product_out,
-// DeviceLibrary, device_library, kDeviceLibrary, kFillDeviceLibrary
+// defines: open_accelerator, DeviceFacts, device_facts, OpenedDevice, opened_device, multiprocessors,
+// has_grouped_product, grouped_product_out, DeviceLibrary, device_library, kDeviceLibrary, kFillDeviceLibrary
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -25,7 +25,12 @@ struct DeviceFacts {
 };
 DeviceFacts device_facts();
 
-/// Of the device that was opened.
+/// The device that was opened.
+struct OpenedDevice {
+  std::string name, id;  // of its kind; of itself, unlike any other of its host, or empty
+  std::string nccl;
+};
+OpenedDevice opened_device();
 int64_t multiprocessors();
 
 /// Whether this kind of device, which was opened, has a kernel for products of groups of bf16, whose ends the host need
@@ -44,6 +49,7 @@ void grouped_product_out(const at::Tensor& out, const at::Tensor& left, const at
 struct DeviceLibrary {
   c10::Device (*open_device)(int64_t local_rank) = nullptr;
   DeviceFacts (*facts)() = nullptr;
+  OpenedDevice (*opened)() = nullptr;
   std::shared_ptr<Communicator> (*communicator)(Communicator& bootstrap, c10::Device device) = nullptr;
   int64_t (*multiprocessors)() = nullptr;
   bool (*has_grouped_product)() = nullptr;

@@ -3,8 +3,13 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <cstdlib>
+#include <string>
+
 #include "parallel/base/fault.h"
+#include "parallel/base/text_list.h"
 #include "parallel/device/cuda_device.h"
+#include "parallel/device/visible_gpus.h"
 #include "tests/strict_device/memory.h"
 #include "tests/strict_device/nccl_operations.h"
 #include "tests/strict_device/streams.h"
@@ -103,7 +108,30 @@ const bool registered = [] {
 
 namespace parallel {
 
-at::Device open_cuda_device(int64_t) { return strict::kDevice; }
+namespace {
+
+/// The word for this rank among those of a variable of the environment; empty: there are none.
+std::string word_of_rank(const char* variable) {
+  const char* words = std::getenv(variable);
+  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (words == nullptr) return "";
+  const std::vector<std::string_view> all = split(words, ',');
+  return std::string(all[static_cast<size_t>(rank == nullptr ? 0 : std::atoi(rank)) % all.size()]);
+}
+
+}  // namespace
+
+/// There are as many as wanted, or as STRICT_DEVICE_GPUS says.
+at::Device open_cuda_device(int64_t local_rank) {
+  const char* visible = std::getenv("STRICT_DEVICE_GPUS");
+  gpu_of_rank(local_rank, visible == nullptr ? local_rank + 1 : std::atoi(visible));
+  return strict::kDevice;
+}
+
+OpenedDevice opened_cuda_device() {
+  const std::string name = word_of_rank("STRICT_DEVICE_KINDS");
+  return {.name = name.empty() ? "strict" : name, .id = word_of_rank("STRICT_DEVICE_IDS"), .nccl = {}};
+}
 
 int64_t cuda_multiprocessors() { return 132; }
 
