@@ -77,9 +77,9 @@ def check(name, recipe, folder, settings, cpu, ranks, failed, weights_bar=BAR, *
     return max(relative, weights)
 
 
-def walk(test, ranks):
+def walk(test, ranks, **variables):
     start = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks] if ranks > 1 else []
-    return run([*start, WALK, "--gtest_brief=1", "--gtest_color=no", f"--gtest_filter={test}"], LD_LIBRARY_PATH=str(DEVICE))
+    return run([*start, WALK, "--gtest_brief=1", "--gtest_color=no", f"--gtest_filter={test}"], LD_LIBRARY_PATH=str(DEVICE), **variables)
 
 
 def check_planted(failed, only=""):

@@ -214,8 +214,8 @@ TEST(Planted, AnArrivalThatIsNotWaitedFor) {
 }
 /// A buffer on its way to the device takes other numbers.
 void send_twice(bool waits) {
-  const at::Tensor buffer = at::empty({16}, at::TensorOptions(at::kFloat).pinned_memory(true));
   const at::Tensor first = at::empty({16}, floats()), second = at::empty({16}, floats());
+  const at::Tensor buffer = at::empty({16}, at::TensorOptions(at::kFloat).pinned_memory(true));
   first.copy_(buffer.fill_(1), /*non_blocking=*/true);
   if (waits) parallel::wait_for_device(device());
   second.copy_(buffer.fill_(2), /*non_blocking=*/true);
