@@ -13,6 +13,7 @@
 #include "parallel/device/accelerator.h"
 #include "parallel/device/carve_out.h"
 #include "parallel/dispatch/chunk_stream.h"
+#include "parallel/dispatch/row_tensors.h"
 #include "parallel/phases/phase.h"
 
 namespace parallel {
@@ -29,12 +30,6 @@ struct ExpertRows {
   RowTensors saved;
 };
 
-RowTensors places(const std::vector<int64_t>& widths, int64_t rows, const at::TensorOptions& options) {
-  RowTensors tensors;
-  for (const int64_t width : widths) tensors.push_back(at::empty({rows, width}, options));
-  return tensors;
-}
-
 /// Of the experts from `first` on those that have all their rows among the next `rows`; without a number all of them.
 Counts whole_experts(const Counts& rows_per_expert, int64_t first, std::optional<int64_t> rows) {
   if (first == 0 && !rows) return rows_per_expert;
@@ -46,13 +41,6 @@ Counts whole_experts(const Counts& rows_per_expert, int64_t first, std::optional
     whole.push_back(rows_per_expert.on_host()[e]);
   }
   return whole;
-}
-
-/// Of each tensor a range of its first dimension.
-std::vector<at::Tensor> narrowed(const std::vector<at::Tensor>& tensors, int64_t first, int64_t count) {
-  std::vector<at::Tensor> parts;
-  for (const at::Tensor& tensor : tensors) parts.push_back(tensor.narrow(0, first, count));
-  return parts;
 }
 
 /// What goes in and what comes out of a layer's experts: something of each token, or of each of its choices.
