@@ -10,7 +10,6 @@
 
 #include "parallel/base/fault.h"
 #include "parallel/device/visible_gpus.h"
-#include "parallel/device_kernels/device_kernels.h"
 
 namespace parallel {
 

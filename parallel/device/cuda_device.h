@@ -3,6 +3,7 @@
 // cuda_grouped_product_out, cuda_kernels
 #pragma once
 #include "parallel/device/device_library.h"
+#include "parallel/device_kernels/device_kernels.h"
 
 namespace parallel {
 

@@ -2,6 +2,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <stdexcept>
+
 #include "tests/figures/strict_walk.h"
 
 namespace {
@@ -77,6 +79,22 @@ TEST(PlantedOnRanks, RowsThatNobodyAwaits) {
 TEST(PlantedOnRanks, ASplitBesideWork) {
   const Work work = group()->all_reduce(ones(), ReduceOp::kSum);
   group()->duplicate();
+}
+
+/// Both ways of ending a communicator may wait for the other ranks, which do not end theirs: an error is to be told
+/// first.
+TEST(Sound, ARankThatFailsEndsWithoutTheOthers) {
+  std::shared_ptr<Communicator> own = parallel::accelerator_communicator(*test_mpi_world(), device());
+  if (rank() > 0) {
+    new std::shared_ptr<Communicator>(std::move(own));  // never ended
+    return;
+  }
+  try {
+    const std::shared_ptr<Communicator> held = std::move(own);
+    throw std::runtime_error("a rank's own fault");
+  } catch (const std::runtime_error& fault) {
+    EXPECT_STREQ(fault.what(), "a rank's own fault");
+  }
 }
 
 }  // namespace

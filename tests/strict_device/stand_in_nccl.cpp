@@ -107,6 +107,9 @@ void check_connected(ncclComm* comm, const Operation& operation) {
 
 ncclResult_t take(ncclComm* comm, const Operation& operation, cudaStream_t stream) {
   const auto id = static_cast<c10::StreamId>(reinterpret_cast<intptr_t>(stream));
+  if (!strict::chose_device()) {
+    refuse(std::string(kNames[static_cast<size_t>(operation.kind)]) + " by a thread that has chosen no device");
+  }
   check_connected(comm, operation);
   check_place(operation.from, operation, id);
   check_place(operation.to, operation, id);

@@ -174,6 +174,7 @@ class Device {
 Device& device() { return Device::instance(); }
 
 thread_local c10::StreamId current = kDefaultStream;
+thread_local bool chose = false;
 std::atomic<uint64_t> waits_of_host = 0;
 
 }  // namespace
@@ -207,6 +208,8 @@ uint64_t outstanding(c10::StreamId stream) { return device().outstanding(stream)
 bool idle(c10::StreamId stream) { return outstanding(stream) == 0; }
 uint64_t tick() { return device().tick(); }
 uint64_t seen_by(c10::StreamId stream) { return device().seen_by(stream); }
+void choose_device() { chose = true; }
+bool chose_device() { return chose; }
 c10::StreamId current_stream() { return current; }
 c10::StreamId exchange_stream(c10::StreamId stream) { return std::exchange(current, stream); }
 

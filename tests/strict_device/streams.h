@@ -1,7 +1,8 @@
 // The strict device's queues. The default stream does each thing when it is told; every other stream as late as it may:
 // when a stream that the host drives, or the host itself, waits for it. What is not waited for has then not happened.
 // defines: Step, Event, kDefaultStream, new_stream, issue, record, wait_for, passed, idle, finish, issue_arrival,
-// host_waits, host_waits_for_all, times_waited, host_saw, outstanding, tick, seen_by, current_stream, exchange_stream
+// host_waits, host_waits_for_all, times_waited, host_saw, outstanding, tick, seen_by, choose_device, chose_device,
+// current_stream, exchange_stream
 #pragma once
 #include <c10/core/Stream.h>
 
@@ -57,6 +58,10 @@ uint64_t outstanding(c10::StreamId stream);
 /// The default stream's steps are numbered; what a stream is given now is behind those up to seen_by(stream).
 uint64_t tick();
 uint64_t seen_by(c10::StreamId stream);
+
+/// A thread that chose none has the process' first GPU, which is the right one on one rank alone.
+void choose_device();
+bool chose_device();
 
 c10::StreamId current_stream();
 c10::StreamId exchange_stream(c10::StreamId stream);
