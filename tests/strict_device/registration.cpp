@@ -27,16 +27,13 @@ EventHolder& held(void* event) { return *static_cast<EventHolder*>(event); }
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::DeviceType type() const override { return kDevice.type(); }
-  c10::Device exchangeDevice(c10::Device) const override {
-    choose_device();
-    return kDevice;
-  }
+  c10::Device exchangeDevice(c10::Device) const override { return kDevice; }  // for a while
   c10::Device getDevice() const override { return kDevice; }
   void setDevice(c10::Device device) const override {
     TORCH_CHECK(device.index() <= 0, "strict device: there is one, not ", device);
     choose_device();
   }
-  void uncheckedSetDevice(c10::Device) const noexcept override { choose_device(); }
+  void uncheckedSetDevice(c10::Device) const noexcept override {}  // back again
   c10::DeviceIndex deviceCount() const noexcept override { return 1; }
 
   c10::Stream getStream(c10::Device) const override { return stream_of(current_stream()); }
