@@ -1,7 +1,6 @@
 #include "data/shaping/charsmap.h"
 
 #include <cstring>
-#include <utility>
 
 #include "data/text/utf8.h"
 #include "parallel/base/fault.h"

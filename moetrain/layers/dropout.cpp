@@ -60,9 +60,9 @@ at::Tensor dropout(const at::Tensor& x_TD, double p, const parallel::RandomStrea
                                 ? draw_mask_there(sizes, threshold, stream, first, *kernels, x_TD.device())
                                 : draw_mask(sizes, threshold, stream, first);
   const at::Tensor mask_TD = all_TD.narrow(1, columns.first, x_TD.size(1));
-  const at::Tensor there_TD = kernels != nullptr ? mask_TD : parallel::send(mask_TD, x_TD.device());
   // The factor is a number apart, so that no precision rounds it before it is multiplied: its mean over x stays 1.
-  return x_TD * there_TD.to(x_TD.scalar_type()) * (static_cast<double>(kSteps) / (kSteps - threshold));
+  return x_TD * parallel::send(mask_TD, x_TD.device()).to(x_TD.scalar_type()) *
+         (static_cast<double>(kSteps) / (kSteps - threshold));
 }
 
 }  // namespace moetrain

@@ -144,7 +144,7 @@ struct WeightedRowsBackward {
 /// end, and where each choice stands.
 struct SortChoices {
   int64_t choices, top_k, experts;
-  const int64_t* expert_N;    // negative: dropped
+  const int64_t* expert_N;    // of no expert: dropped
   int32_t* scratch;           // DeviceKernels::sorting_scratch
   int32_t* end_E;             // behind the last row of each
   int64_t *token_N, *slot_N;  // of each row, and of dropped choices behind them: choice / top_k, and the choice

@@ -76,18 +76,19 @@ at::Tensor RowsPerExpert::ends(at::Device device) const {
 }
 
 RowsPerExpert RowsPerExpert::times(int64_t factor) const {
-  RowsPerExpert all;
-  all.known_->rows = known_->rows * factor;
-  all.known_->of = known_;
-  all.known_->factor = factor;
-  all.known_->on_host.reset();
+  const auto all = std::make_shared<Known>();
+  all->rows = known_->rows * factor;
+  all->of = known_;
+  all->factor = factor;
   if (known()) {
-    all.on_host();
+    all->told();
   } else {
-    check_internal(all.known_->rows <= kMostRows, "RowsPerExpert: ", all.known_->rows, " rows, at most ", kMostRows);
-    all.known_->end_E = known_->end_E * factor;
+    check_internal(all->rows <= kMostRows, "RowsPerExpert: ", all->rows, " rows, at most ", kMostRows);
+    all->end_E = known_->end_E * factor;
   }
-  return all;
+  RowsPerExpert result;
+  result.known_ = all;
+  return result;
 }
 
 }  // namespace parallel

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace strict {

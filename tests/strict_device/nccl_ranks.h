@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -55,9 +56,8 @@ struct ncclComm {
   strict::Mail* mails = nullptr;
   size_t bytes = 0;
   std::vector<const char*> memory;
-  bool used = false;        // some operation was issued
-  uint64_t first_used = 0;  // the host had waited so often by then
-  std::set<int64_t> peers;  // with which rows were exchanged: NCCL has connected to them
+  std::optional<uint64_t> first_used;  // when some operation was issued: so often had the host waited
+  std::set<int64_t> peers;             // with which rows were exchanged: NCCL has connected to them
 
   strict::Mail& mail(int from, int to) { return mails[from * size + to]; }
   void arrive() { slots[rank].arrived.fetch_add(1); }

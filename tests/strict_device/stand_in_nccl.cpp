@@ -98,7 +98,7 @@ void check_place(const void* address, const Operation& operation, c10::StreamId 
 /// NCCL connects to a peer at the first exchange with it, and waits for it meanwhile. That must be over before the
 /// communicator is used in earnest: by the first time that the host waits.
 void check_connected(ncclComm* comm, const Operation& operation) {
-  if (!std::exchange(comm->used, true)) comm->first_used = strict::times_waited();
+  if (!comm->first_used) comm->first_used = strict::times_waited();
   if (!is_exchange(operation) || operation.root == comm->rank || operation.count == 0) return;
   if (!comm->peers.insert(operation.root).second || strict::times_waited() == comm->first_used) return;
   refuse("the first exchange of ranks " + std::to_string(comm->rank) + " and " + std::to_string(operation.root) +

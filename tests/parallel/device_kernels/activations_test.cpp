@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "tests/support/device_buffer.h"
-#include "tests/support/device_numbers.h"
+#include "tests/support/kernel_numbers.h"
 
 namespace parallel {
 namespace {

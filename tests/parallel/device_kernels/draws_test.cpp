@@ -1,5 +1,5 @@
 #include "tests/support/device_buffer.h"
-#include "tests/support/device_numbers.h"
+#include "tests/support/kernel_numbers.h"
 
 namespace parallel {
 namespace {

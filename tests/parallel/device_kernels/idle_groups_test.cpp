@@ -1,6 +1,6 @@
 // Matrices of groups without rows, among others that have some.
 #include "tests/support/device_buffer.h"
-#include "tests/support/device_numbers.h"
+#include "tests/support/kernel_numbers.h"
 
 namespace parallel {
 namespace {

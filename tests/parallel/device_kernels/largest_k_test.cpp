@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "tests/support/device_buffer.h"
-#include "tests/support/device_numbers.h"
+#include "tests/support/kernel_numbers.h"
 
 namespace parallel {
 namespace {

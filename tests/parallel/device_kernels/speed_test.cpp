@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "tests/support/device_buffer.h"
-#include "tests/support/device_numbers.h"
+#include "tests/support/kernel_numbers.h"
 
 namespace parallel {
 namespace {

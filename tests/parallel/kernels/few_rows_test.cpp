@@ -7,11 +7,10 @@
 
 #include <cmath>
 #include <limits>
-#include <string>
 #include <vector>
 
-#include "parallel/base/random.h"
 #include "parallel/kernels/peak.h"
+#include "tests/support/kernel_numbers.h"
 
 namespace parallel {
 namespace {
@@ -20,14 +19,6 @@ template <class Scalar>
 class FewRows : public testing::Test {};
 using FewRowsTypes = testing::Types<float, double>;
 TYPED_TEST_SUITE(FewRows, FewRowsTypes);
-
-template <class Scalar>
-std::vector<Scalar> drawn(const std::string& name, int64_t count) {
-  const RandomStream stream(7, name);
-  std::vector<Scalar> all;
-  for (int64_t i = 0; i < count; ++i) all.push_back(static_cast<Scalar>(stream.normal(i)));
-  return all;
-}
 
 /// Of a sum of `terms` products of normal numbers.
 template <class Scalar>
@@ -40,9 +31,9 @@ constexpr int64_t kSizes[] = {1, 3, 7, 8, 17, 48, 67, 130};
 TYPED_TEST(FewRows, LinearEqualsItsSums) {
   for (const int64_t in : kSizes) {
     for (const int64_t out : kSizes) {
-      const auto weight = drawn<TypeParam>("weight", out * in), bias = drawn<TypeParam>("bias", out);
+      const auto weight = numbers<TypeParam>("weight", out * in), bias = numbers<TypeParam>("bias", out);
       for (int64_t rows = 1; rows <= 11; ++rows) {
-        const auto x = drawn<TypeParam>("x", rows * in);
+        const auto x = numbers<TypeParam>("x", rows * in);
         std::vector<TypeParam> y(static_cast<size_t>(rows * out) + 1, TypeParam(7));
         const bool biased = (in + rows) % 2 == 0;
         few_rows_linear<TypeParam>({.x_RM = x.data(),
@@ -81,8 +72,8 @@ TYPED_TEST(FewRows, ExpertsEqualTheirSums) {
           if (counts[e] > 0) experts.push_back({static_cast<int64_t>(e), rows, counts[e]});
           rows += counts[e];
         }
-        const auto weight = drawn<TypeParam>("weight", std::ssize(counts) * in * out),
-                   x = drawn<TypeParam>("x", rows * in);
+        const auto weight = numbers<TypeParam>("weight", std::ssize(counts) * in * out),
+                   x = numbers<TypeParam>("x", rows * in);
         std::vector<TypeParam> y(static_cast<size_t>(rows * out) + 1, TypeParam(7));
         few_rows_experts<TypeParam>(
             {.x_RM = x.data(), .weight_EMN = weight.data(), .experts = experts, .in = in, .out = out}, y.data());
@@ -108,7 +99,7 @@ TYPED_TEST(FewRows, ExpertsEqualTheirSums) {
 // Which rows are beside a row, and how many threads there are, its bits do not tell.
 TYPED_TEST(FewRows, RowsAreAloneAndThreadsHaveNoSay) {
   const int64_t in = 413, out = 700, rows = 7;
-  const auto weight = drawn<TypeParam>("weight", in * out), x = drawn<TypeParam>("x", rows * in);
+  const auto weight = numbers<TypeParam>("weight", in * out), x = numbers<TypeParam>("x", rows * in);
   const std::vector<ExpertRows> all{{0, 0, rows}}, one{{0, 0, 1}};
   const auto linear = [&](const TypeParam* from, int64_t count) {
     std::vector<TypeParam> y(static_cast<size_t>(count * out));
@@ -138,7 +129,7 @@ TYPED_TEST(FewRows, RowsAreAloneAndThreadsHaveNoSay) {
 
 TYPED_TEST(FewRows, PeakAndWhatIsNearIt) {
   for (const int64_t count : {1, 5, 64, 1000, 1001}) {
-    std::vector<TypeParam> x = drawn<TypeParam>("x", count);
+    std::vector<TypeParam> x = numbers<TypeParam>("x", count);
     x[static_cast<size_t>(count / 2)] = TypeParam(9);
     Peak<TypeParam> peak = peak_of(x.data(), count);
     EXPECT_EQ(peak.largest, TypeParam(9));

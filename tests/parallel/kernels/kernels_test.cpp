@@ -5,12 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "parallel/base/random.h"
 #include "parallel/kernels/activations.h"
 #include "parallel/kernels/curves.h"
 #include "parallel/kernels/rms_norm.h"
 #include "parallel/kernels/softmax.h"
 #include "parallel/kernels/token_rows.h"
+#include "tests/support/kernel_numbers.h"
 
 namespace parallel {
 namespace {
@@ -19,14 +19,6 @@ template <class Scalar>
 class Kernels : public testing::Test {};
 using Types = testing::Types<float, double>;
 TYPED_TEST_SUITE(Kernels, Types);
-
-template <class Scalar>
-std::vector<Scalar> numbers(const std::string& name, int64_t count, double scale = 1) {
-  const RandomStream stream(5, name);
-  std::vector<Scalar> all;
-  for (int64_t i = 0; i < count; ++i) all.push_back(static_cast<Scalar>(scale * stream.normal(i)));
-  return all;
-}
 
 /// In units of what the type can tell apart next to `wanted`.
 template <class Scalar>
