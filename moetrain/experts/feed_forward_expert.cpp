@@ -1,10 +1,15 @@
 // Feed-forwards as grouped matrix multiplications.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
 
 #include "moetrain/experts/expert.h"
 #include "moetrain/experts/grouped_gemm.h"
 #include "moetrain/fused/activations.h"
 #include "moetrain/layers/feed_forward.h"
+#include "parallel/device/host_tensor.h"
+#include "parallel/dispatch/permutation.h"
 
 namespace moetrain {
 namespace {
@@ -12,40 +17,86 @@ namespace {
 using parallel::ExpertCompute;
 using parallel::RowTensors;
 
+/// Experts whose products follow one another, with their rows.
+struct Turn {
+  int64_t expert = 0, experts = 0, row = 0, rows = 0;
+  ExpertCompute::Counts counts;
+
+  at::Tensor of(const at::Tensor& rows_RX) const { return rows_RX.narrow(0, row, rows); }
+  at::Tensor weight(const at::Tensor& weight_EMN) const { return weight_EMN.narrow(0, expert, experts); }
+};
+
+/// action(Turn) for all experts. On the processor with one thread each by itself, so that the next product finds in the
+/// cache what the one before left there; several threads share out the products of all.
+template <class Action>
+void in_turns(const at::Tensor& rows_RX, const ExpertCompute::Counts& counts, const Action& action) {
+  if (!parallel::has_loops(rows_RX) || at::get_num_threads() > 1) {
+    return action(Turn{0, static_cast<int64_t>(counts.size()), 0, rows_RX.size(0), counts});
+  }
+  parallel::for_each_expert(counts, [&](int64_t expert, int64_t first, int64_t rows) {
+    action(Turn{expert, 1, first, rows, {rows}});
+  });
+}
+
+/// Room of `width` numbers for each row of a turn, the same for each.
+class Scratch {
+ public:
+  Scratch(const at::Tensor& rows_RX, const ExpertCompute::Counts& counts, int64_t width) {
+    int64_t most = 0;
+    in_turns(rows_RX, counts, [&](const Turn& turn) { most = std::max(most, turn.rows); });
+    room_RF_ = at::empty({most, width}, rows_RX.options());
+  }
+  at::Tensor of(const Turn& turn) const { return room_RF_.narrow(0, 0, turn.rows); }
+
+ private:
+  at::Tensor room_RF_;
+};
+
 /// weights: gate [E, D, F], up [E, D, F], down [E, F, D]
 class SwigluCompute : public ExpertCompute {
  public:
-  std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // gate, up, hidden
-    return std::vector<int64_t>(3, weights[0].size(2));
-  }
-  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override {  // gradients of gate and up
+  // What is made of gate and up is made again in backward, where their gradients take their place.
+  std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // gate, up
     return std::vector<int64_t>(2, weights[0].size(2));
   }
+  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override { return {weights[0].size(2)}; }
 
   at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
                      const RowTensors& saved) const override {
-    at::Tensor gate_RF = saved[0], up_RF = saved[1], hidden_RF = saved[2];
-    grouped_mm_out(gate_RF, rows_RD, weights[0], counts);
-    grouped_mm_out(up_RF, rows_RD, weights[1], counts);
-    swiglu_out(hidden_RF, gate_RF, up_RF);
-    return grouped_mm(hidden_RF, weights[2], counts);
+    at::Tensor out_RD = at::empty({rows_RD.size(0), weights[2].size(2)}, rows_RD.options());
+    const Scratch hidden(rows_RD, counts, weights[2].size(1));
+    in_turns(rows_RD, counts, [&](const Turn& turn) {
+      at::Tensor gate_RF = turn.of(saved[0]), up_RF = turn.of(saved[1]), hidden_RF = hidden.of(turn),
+                 own_RD = turn.of(out_RD);
+      grouped_mm_out(gate_RF, turn.of(rows_RD), turn.weight(weights[0]), turn.counts);
+      grouped_mm_out(up_RF, turn.of(rows_RD), turn.weight(weights[1]), turn.counts);
+      swiglu_out(hidden_RF, gate_RF, up_RF);
+      grouped_mm_out(own_RD, hidden_RF, turn.weight(weights[2]), turn.counts);
+    });
+    return out_RD;
   }
 
   at::Tensor backward_rows(const at::Tensor&, const RowTensors& saved, const at::Tensor& grad_RD, const Counts& counts,
                            const Weights& weights, const RowTensors& kept) const override {
-    const at::Tensor &gate_RF = saved[0], &up_RF = saved[1];
-    at::Tensor grad_gate_RF = kept[0], grad_up_RF = kept[1];
-    swiglu_backward_out(grad_gate_RF, grad_up_RF, grouped_mm_transposed(grad_RD, weights[2], counts), gate_RF, up_RF);
-    return grouped_mm_transposed(grad_gate_RF, weights[0], counts)
-        .add_(grouped_mm_transposed(grad_up_RF, weights[1], counts));
+    at::Tensor grad_rows_RD = at::empty({grad_RD.size(0), weights[0].size(1)}, grad_RD.options());
+    const Scratch grad_hidden(grad_RD, counts, weights[2].size(1));
+    in_turns(grad_RD, counts, [&](const Turn& turn) {
+      at::Tensor gate_RF = turn.of(saved[0]), up_RF = turn.of(saved[1]), hidden_RF = turn.of(kept[0]),
+                 grad_hidden_RF = grad_hidden.of(turn), own_RD = turn.of(grad_rows_RD);
+      grouped_mm_transposed_out(grad_hidden_RF, turn.of(grad_RD), turn.weight(weights[2]), turn.counts);
+      swiglu_again_(gate_RF, up_RF, hidden_RF, grad_hidden_RF);
+      grouped_mm_transposed_out(own_RD, gate_RF, turn.weight(weights[0]), turn.counts);
+      grouped_mm_transposed_out(own_RD, up_RF, turn.weight(weights[1]), turn.counts, /*add=*/true);
+    });
+    return grad_rows_RD;
   }
 
   void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
                         const RowTensors& kept, const Counts& counts, const Weights&,
                         const Weights& gradients) const override {
-    grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
-    grouped_weight_gradient_out(gradients[1], rows_RD, kept[1], counts);
-    grouped_weight_gradient_out(gradients[2], saved[2], grad_RD, counts);
+    grouped_weight_gradient_out(gradients[0], rows_RD, saved[0], counts);
+    grouped_weight_gradient_out(gradients[1], rows_RD, saved[1], counts);
+    grouped_weight_gradient_out(gradients[2], kept[0], grad_RD, counts);
   }
 
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
@@ -76,29 +127,37 @@ class UngatedCompute : public ExpertCompute {
   std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // up, hidden
     return std::vector<int64_t>(2, weights[0].size(2));
   }
-  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override {
-    return {weights[0].size(2)};
-  }  // of up
+  std::vector<int64_t> kept_widths(int64_t, const Weights&) const override { return {}; }  // up's takes its place
 
   at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
                      const RowTensors& saved) const override {
-    at::Tensor up_RF = saved[0], hidden_RF = saved[1];
-    grouped_mm_out(up_RF, rows_RD, weights[0], counts);
-    curve_.value(hidden_RF, up_RF);
-    return grouped_mm(hidden_RF, weights[1], counts);
+    at::Tensor out_RD = at::empty({rows_RD.size(0), weights[1].size(2)}, rows_RD.options());
+    in_turns(rows_RD, counts, [&](const Turn& turn) {
+      at::Tensor up_RF = turn.of(saved[0]), hidden_RF = turn.of(saved[1]), own_RD = turn.of(out_RD);
+      grouped_mm_out(up_RF, turn.of(rows_RD), turn.weight(weights[0]), turn.counts);
+      curve_.value(hidden_RF, up_RF);
+      grouped_mm_out(own_RD, hidden_RF, turn.weight(weights[1]), turn.counts);
+    });
+    return out_RD;
   }
 
   at::Tensor backward_rows(const at::Tensor&, const RowTensors& saved, const at::Tensor& grad_RD, const Counts& counts,
-                           const Weights& weights, const RowTensors& kept) const override {
-    at::Tensor grad_up_RF = kept[0];
-    curve_.backward(grad_up_RF, grouped_mm_transposed(grad_RD, weights[1], counts), saved[0]);
-    return grouped_mm_transposed(grad_up_RF, weights[0], counts);
+                           const Weights& weights, const RowTensors&) const override {
+    at::Tensor grad_rows_RD = at::empty({grad_RD.size(0), weights[0].size(1)}, grad_RD.options());
+    const Scratch grad_hidden(grad_RD, counts, weights[1].size(1));
+    in_turns(grad_RD, counts, [&](const Turn& turn) {
+      at::Tensor up_RF = turn.of(saved[0]), grad_hidden_RF = grad_hidden.of(turn), own_RD = turn.of(grad_rows_RD);
+      grouped_mm_transposed_out(grad_hidden_RF, turn.of(grad_RD), turn.weight(weights[1]), turn.counts);
+      curve_.backward(up_RF, grad_hidden_RF, up_RF);
+      grouped_mm_transposed_out(own_RD, up_RF, turn.weight(weights[0]), turn.counts);
+    });
+    return grad_rows_RD;
   }
 
   void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
-                        const RowTensors& kept, const Counts& counts, const Weights&,
+                        const RowTensors&, const Counts& counts, const Weights&,
                         const Weights& gradients) const override {
-    grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
+    grouped_weight_gradient_out(gradients[0], rows_RD, saved[0], counts);
     grouped_weight_gradient_out(gradients[1], saved[1], grad_RD, counts);
   }
 
@@ -134,8 +193,8 @@ ExpertCosts costs_of_feed_forward(const ExpertShape& part, const MoeConfig&) {
   const int64_t matrices = feed_forward_costs(part.activation).matrices;
   return {.matrices = matrices,
           .multiply_adds = static_cast<double>(matrices * part.width * part.hidden),
-          .kept = matrices * part.hidden,          // gate and up, and what is made of them
-          .in_backward = matrices * part.hidden};  // the gradient of each
+          .kept = 2 * part.hidden,                       // gate and up; of one alone it and what is made of it
+          .in_backward = (matrices - 1) * part.hidden};  // that gradient, and with a gate what is made of both
 }
 
 }  // namespace

@@ -43,17 +43,21 @@ void multiply_each(const std::vector<Product>& products, ProductKind kind, const
 }
 
 void multiply(at::Tensor& out, const at::Tensor& rows, const at::Tensor& weight_EMN, ProductKind kind,
-              const std::vector<int64_t>& rows_per_expert) {
+              const std::vector<int64_t>& rows_per_expert, bool add = false) {
   const at::Tensor weight_E = kind == ProductKind::kInputGradient ? weight_EMN.transpose(1, 2) : weight_EMN;
   if (has_grouped_kernel(rows, weight_E.size(2))) {
     const at::Tensor result = at::_grouped_mm(rows, weight_E, end_offsets(rows_per_expert, rows.device()));
-    out.defined() ? out.copy_(result) : out = result;
+    if (!out.defined()) {
+      out = result;
+    } else {
+      add ? out.add_(result) : out.copy_(result);
+    }
     return;
   }
   if (!out.defined()) out = at::empty({rows.size(0), weight_E.size(2)}, rows.options());
   std::vector<Product> products;
   parallel::for_each_expert(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
-    products.push_back({out.narrow(0, begin, count), rows.narrow(0, begin, count), weight_E.select(0, e)});
+    products.push_back({out.narrow(0, begin, count), rows.narrow(0, begin, count), weight_E.select(0, e), add});
   });
   multiply_each(products, kind, weight_EMN);
 }
@@ -77,6 +81,11 @@ at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& we
   at::Tensor out_RM;
   multiply(out_RM, rows_RN, weight_EMN, ProductKind::kInputGradient, rows_per_expert);
   return out_RM;
+}
+
+void grouped_mm_transposed_out(at::Tensor& out_RM, const at::Tensor& rows_RN, const at::Tensor& weight_EMN,
+                               const std::vector<int64_t>& rows_per_expert, bool add) {
+  multiply(out_RM, rows_RN, weight_EMN, ProductKind::kInputGradient, rows_per_expert, add);
 }
 
 void grouped_weight_gradient_out(at::Tensor out_EMN, const at::Tensor& rows_RM, const at::Tensor& grad_RN,

@@ -58,11 +58,13 @@ std::optional<OpenBlas::Matrix> plain(const at::Tensor& matrix) {
   return OpenBlas::Matrix{matrix.const_data_ptr<float>(), static_cast<int>(stride), transposed};
 }
 
-bool by_openblas(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right) {
+bool by_openblas(const Product& product) {
+  const auto& [out, left, right, add] = product;
   const auto to = plain(out), a = plain(left), b = plain(right);
   if (!to || !a || !b || to->transposed) return false;
   OpenBlas::at_hand()->multiply(static_cast<int>(out.size(0)), static_cast<int>(out.size(1)),
-                                static_cast<int>(left.size(1)), *a, *b, out.mutable_data_ptr<float>(), to->stride);
+                                static_cast<int>(left.size(1)), *a, *b,
+                                {out.mutable_data_ptr<float>(), to->stride, add});
   return true;
 }
 
@@ -70,10 +72,15 @@ void multiply(const Product& product, ProductLibrary library) {
   at::Tensor out = product.out_MN;
   if (out.numel() == 0) return;
   if (product.left_MK.size(1) > 0) {
-    if (library == ProductLibrary::kOpenBlas && by_openblas(out, product.left_MK, product.right_KN)) return;
-    if (library == ProductLibrary::kOneDnn) return one_dnn()(product.left_MK, product.right_KN, out, 0.0F, 1.0F);
+    if (library == ProductLibrary::kOpenBlas && by_openblas(product)) return;
+    if (library == ProductLibrary::kOneDnn)
+      return one_dnn()(product.left_MK, product.right_KN, out, product.add ? 1.0F : 0.0F, 1.0F);
   }
-  at::mm_out(out, product.left_MK, product.right_KN);
+  if (product.add) {
+    out.addmm_(product.left_MK, product.right_KN);
+  } else {
+    at::mm_out(out, product.left_MK, product.right_KN);
+  }
 }
 
 double work_of_row(const Product& product) {
@@ -118,9 +125,9 @@ void multiply_spread(const std::vector<Product>& products, ProductLibrary librar
       for (const Share& share : share_of(products, index, threads)) {
         const Product& whole = products[share.product];
         const int64_t rows = share.end - share.begin;
-        multiply(
-            {whole.out_MN.narrow(0, share.begin, rows), whole.left_MK.narrow(0, share.begin, rows), whole.right_KN},
-            library);
+        multiply({whole.out_MN.narrow(0, share.begin, rows), whole.left_MK.narrow(0, share.begin, rows), whole.right_KN,
+                  whole.add},
+                 library);
       }
     }
   });

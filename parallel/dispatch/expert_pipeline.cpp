@@ -3,10 +3,12 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
 #include <utility>
 
+#include "parallel/autograd/gradient_place.h"
 #include "parallel/base/fault.h"
 #include "parallel/dispatch/chunk_stream.h"
 #include "parallel/phases/phase.h"
@@ -167,6 +169,14 @@ class PipelineNode : public torch::autograd::Node {
     return all;
   }
 
+  /// Of the first pass. Experts write over what was saved, so that a graph which is kept keeps its own.
+  ExpertRows kept_rows() const {
+    ExpertRows rows = first_;
+    if (!torch::autograd::get_current_graph_task_keep_graph()) return rows;
+    for (at::Tensor& saved : rows.saved) saved = saved.clone();
+    return rows;
+  }
+
   /// rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the weights, none where they are
   /// frozen.
   Weights experts_backward(const Incoming& incoming, const RowChunks& cut, const Weights& weights,
@@ -182,7 +192,8 @@ class PipelineNode : public torch::autograd::Node {
       Arrivals arrivals({exchange_, incoming.grad_RD, ends_.out, incoming.weight_R1}, cut, cut.passes[p], trace,
                         overlap());
       if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
-      Weights gradients = pass_backward(p > 0 ? again : first_, arrivals, cut.passes[p], weights, trace, rows_RD);
+      if (p == 0) again = kept_rows();
+      Weights gradients = pass_backward(again, arrivals, cut.passes[p], weights, trace, rows_RD);
       if (p == 0) {
         all = std::move(gradients);
       } else {
@@ -200,7 +211,7 @@ class PipelineNode : public torch::autograd::Node {
         places(compute_->kept_widths(rows.rows_ND.size(1), weights), rows_in(pass), rows.rows_ND.options());
     Weights gradients;
     if (trained_) {
-      for (const at::Tensor& weight : weights) gradients.push_back(at::empty_like(weight));
+      for (const at::Tensor& weight : weights) gradients.push_back(empty_gradient(weight));
     }
     at::Tensor grad_out_ND;
     int64_t expert = 0, row = 0, seen = 0;  // experts whose weights are done, and their rows

@@ -33,7 +33,8 @@ class ExpertCompute {
   /// `saved`: [R, width] each, to be written.
   virtual at::Tensor forward(const at::Tensor& rows_RD, const Counts& rows_per_expert, const Weights& weights,
                              const RowTensors& saved) const = 0;
-  /// The gradient of the rows. `kept`: [R, width] each, to be written.
+  /// The gradient of the rows. `kept`: [R, width] each, to be written; `saved` may be written over, for
+  /// backward_weights.
   virtual at::Tensor backward_rows(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,
                                    const Counts& rows_per_expert, const Weights& weights,
                                    const RowTensors& kept) const = 0;

@@ -25,7 +25,8 @@ struct ReducerOptions {
 
 /// Owns the gradients of `parameters`: flat buckets of float32 (float64 for float64 parameters), in reverse order of
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
-/// their float32 place as they come, so that micro-batches and ranks are summed in float32.
+/// their float32 place as they come, so that micro-batches and ranks are summed in float32. A node that asks for a
+/// place (autograd/gradient_place.h) writes the first gradient of a round there itself.
 /// A bucket's parameters share one group. Buckets are sent in slices, in an order and at times that a plan may say
 /// (gradients/slices.h). With sharding each bucket is cut evenly over its group, wherever parameters begin, or between
 /// units (gradients/buckets.h).
@@ -79,6 +80,7 @@ class GradientReducer {
   int64_t element_bytes() const;
   TraceRecorder* recorder() const;
   void parameter_ready(size_t i);
+  at::Tensor take_place(size_t i);
   /// Cuts the buckets into slices where the plan has changed.
   void cut_slices();
   void release(int64_t bytes);
