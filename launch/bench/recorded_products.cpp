@@ -1,5 +1,6 @@
 // Alone, and with NDEBUG: in a debug build RecordFunction::inputs() asks whether LibTorch has noted that its inputs are
 // valid, and LibTorch, which is no debug build, never does.
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/record_function.h>
@@ -94,13 +95,15 @@ std::unique_ptr<at::ObserverContext> asked(const at::RecordFunction& function) {
   return nullptr;
 }
 
-/// From its begin to its end, however that comes: products are noted, and go by LibTorch's own way.
+/// From its begin to its end, however that comes: products are noted, and go by LibTorch's own way, on one thread,
+/// which asks for each whole.
 class Recording {
  public:
   explicit Recording(ProductList& products)
       : rule_(moetrain::products_in_use()),
         handle_(at::addThreadLocalCallback(
             at::RecordFunctionCallback(&asked).needsInputs(true).scopes({at::RecordScope::FUNCTION}))) {
+    at::set_num_threads(1);
     moetrain::use_products({});
     record(&products);
   }
@@ -108,6 +111,7 @@ class Recording {
     record(nullptr);
     at::removeCallback(handle_);
     moetrain::use_products(rule_);
+    at::set_num_threads(threads_);
   }
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
@@ -118,6 +122,7 @@ class Recording {
     recording = products;
   }
 
+  const int threads_ = at::get_num_threads();
   moetrain::ProductRule rule_;
   at::CallbackHandle handle_;
 };

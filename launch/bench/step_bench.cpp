@@ -14,6 +14,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/device/accelerator.h"
+#include "parallel/memory/kept_memory.h"
 
 namespace launch {
 namespace {
@@ -85,6 +86,8 @@ nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& 
   line["losses"] = losses;
   line["resident_before_bytes"] = before;
   line["resident_most_bytes"] = most;
+  if (recipe.run.keep_memory && recipe.run.device == Device::kCpu)
+    line["tensors_most_bytes"] = parallel::KeptMemory::install().use().most_in_use;
   line["product_flops"] = flops(products);
   if (limit) {
     line["products_alone"] = to_json(middle(alone));

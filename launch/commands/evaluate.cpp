@@ -35,6 +35,7 @@ struct EvaluateArguments {
   std::vector<std::string> overrides;
   int64_t average = 1;
   std::string update;
+  int64_t threads = 0;
   double start_limit = JobStart{}.limit;
   std::shared_ptr<const Registry> registry;
 };
@@ -186,6 +187,7 @@ int evaluate_run(const EvaluateArguments& arguments, std::shared_ptr<parallel::M
     trained = load_trained_model(arguments.run, update, device,
                                  {arguments.data_file, arguments.overrides, arguments.average, arguments.registry});
     use_processor(trained->recipe.run);
+    use_compute_threads(arguments.threads);
     mixture =
         open_token_file(arguments.run, trained->recipe, trained->info, arguments.data_file, data::Verify::kTokens);
     check_record_file(arguments, update, *mixture);
@@ -244,6 +246,7 @@ void add_evaluate_command(CLI::App& app, Invocation& invocation) {
       ->check(whole_number_between(1, 1000));
   command->add_option("--set", arguments->overrides, "section.key=value, over the run's; may be repeated")
       ->allow_extra_args(false);
+  add_compute_threads(*command, arguments->threads);
   add_start_limit(*command, arguments->start_limit);
   command->callback([arguments, &invocation] {
     invocation.exit_code = run_job({"evaluate", arguments->start_limit},

@@ -96,7 +96,7 @@ class StageCounter {
     const auto experts =
         static_cast<int64_t>(std::llround(share * static_cast<double>(moetrain::weight_sets(layer.moe))));
     const int64_t weights = experts * layer.expert.parameters * b_;
-    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + weights;
+    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + (gathered_in_place() ? 0 : weights);
     stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(layer, T));
     stage.rows_in_backward = std::min(stage.in_backward, travelling * b_);
     stage.weights = weights + D_ * layer.moe.shared_hidden * work_.feed_forward.matrices * b_;
@@ -139,7 +139,7 @@ class StageCounter {
     const bool low = b_ < w_;
     Stage stage{.name = "head"};
     for (int64_t pass = 0; pass < P; ++pass) stage.kept += normed(work_.tokens, gathers);
-    stage.kept += P * G * D_ * b_ + table * b_;
+    stage.kept += P * G * D_ * b_ + (gathered_in_place() ? 0 : table * b_);
     const bool cpu = recipe_.run.device == Device::kCpu;
     const int64_t chunk = std::min(G, moetrain::OutputHead::tokens_of_chunk(cpu, V * P));
     const bool in_place = cpu && P == 1 && work_.objective.head_tables == 0;
@@ -148,7 +148,7 @@ class StageCounter {
                  : (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 && shared ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
     stage.head_chunk = chunk * (V * tables * w_ + 2 * D_ * b_);
     stage.in_forward = stage.head_chunk + (low ? table * w_ : 0);
-    stage.in_backward = P * G * D_ * b_ + table * b_;
+    stage.in_backward = P * G * D_ * b_ + (gathered_in_place() ? 0 : table * b_);
     // One leaf for both: the head's gradient waits for the embedding's.
     if (recipe_.model.tie_embeddings && shared) stage.held_after = table * b_;
     return stage;
@@ -157,6 +157,11 @@ class StageCounter {
  private:
   int64_t table_bytes(int64_t element) const { return work_.own_vocabulary * D_ * element; }
   int64_t dropout_mask(const TokenCount& tokens) const { return recipe_.model.dropout > 0 ? tokens.own * D_ * b_ : 0; }
+  /// Whether experts and head write their weights' gradients where these are gathered (GradientPlace): of one
+  /// micro-batch.
+  bool gathered_in_place() const {
+    return b_ == w_ && recipe_.run.device == Device::kCpu && work_.micro_batches == 1 && recipe_.mesh.zero < 2;
+  }
   /// The gradient of a layer's sum, and of all the group's tokens.
   int64_t grads_of_input(const TokenCount& tokens) const {
     return (tokens.own + (t_ > 1 ? tokens.group : 0)) * D_ * b_;

@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "parallel/dispatch/expert_pipeline.h"
+#include "parallel/dispatch/expert_compute.h"
 
 namespace moetrain {
 

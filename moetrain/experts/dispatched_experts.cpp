@@ -2,6 +2,7 @@
 
 #include "moetrain/experts/expert_mix.h"
 #include "moetrain/layers/sequence_rows.h"
+#include "parallel/dispatch/expert_pipeline.h"
 
 namespace moetrain {
 

@@ -10,7 +10,7 @@
 #include "moetrain/config/layer_kinds.h"
 #include "moetrain/config/moe_config.h"
 #include "parallel/base/name_table.h"
-#include "parallel/dispatch/expert_pipeline.h"
+#include "parallel/dispatch/expert_compute.h"
 
 namespace moetrain {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/dispatch/expert_pipeline.h"
+#include "parallel/dispatch/expert_compute.h"
 
 namespace moetrain {
 

@@ -7,6 +7,7 @@
 
 #include "moetrain/experts/expert.h"
 #include "moetrain/layers/parameter_source.h"
+#include "parallel/dispatch/expert_exchange.h"
 
 namespace moetrain {
 

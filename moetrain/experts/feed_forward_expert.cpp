@@ -6,6 +6,7 @@
 #include "moetrain/fused/activations.h"
 #include "moetrain/fused/few_rows.h"
 #include "moetrain/layers/feed_forward.h"
+#include "moetrain/products/expert_turns.h"
 
 namespace moetrain {
 namespace {
@@ -22,37 +23,47 @@ at::Tensor evaluated(const at::Tensor& rows_RM, const at::Tensor& weight_EMN, co
 /// weights: gate [E, D, F], up [E, D, F], down [E, F, D]
 class SwigluCompute : public ExpertCompute {
  public:
-  std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // gate, up, hidden
-    return std::vector<int64_t>(3, weights[0].size(2));
-  }
-  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override {  // gradients of gate and up
+  // What is made of gate and up is made again in backward, where their gradients take their place.
+  std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // gate, up
     return std::vector<int64_t>(2, weights[0].size(2));
   }
+  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override { return {weights[0].size(2)}; }
 
   at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
                      const RowTensors& saved) const override {
-    at::Tensor gate_RF = saved[0], up_RF = saved[1], hidden_RF = saved[2];
-    grouped_mm_out(gate_RF, rows_RD, weights[0], counts);
-    grouped_mm_out(up_RF, rows_RD, weights[1], counts);
-    swiglu_out(hidden_RF, gate_RF, up_RF);
-    return grouped_mm(hidden_RF, weights[2], counts);
+    at::Tensor out_RD = at::empty({rows_RD.size(0), weights[2].size(2)}, rows_RD.options());
+    in_row_turns(rows_RD, counts, weights[2].size(1), [&](const ExpertTurn& turn, at::Tensor hidden_RF) {
+      at::Tensor gate_RF = turn.of(saved[0]), up_RF = turn.of(saved[1]), own_RD = turn.of(out_RD);
+      grouped_mm_out(gate_RF, turn.of(rows_RD), turn.weight(weights[0]), turn.counts);
+      grouped_mm_out(up_RF, turn.of(rows_RD), turn.weight(weights[1]), turn.counts);
+      swiglu_out(hidden_RF, gate_RF, up_RF);
+      grouped_mm_out(own_RD, hidden_RF, turn.weight(weights[2]), turn.counts);
+    });
+    return out_RD;
   }
 
   at::Tensor backward_rows(const at::Tensor&, const RowTensors& saved, const at::Tensor& grad_RD, const Counts& counts,
                            const Weights& weights, const RowTensors& kept) const override {
-    const at::Tensor &gate_RF = saved[0], &up_RF = saved[1];
-    at::Tensor grad_gate_RF = kept[0], grad_up_RF = kept[1];
-    swiglu_backward_out(grad_gate_RF, grad_up_RF, grouped_mm_transposed(grad_RD, weights[2], counts), gate_RF, up_RF);
-    return grouped_mm_transposed(grad_gate_RF, weights[0], counts)
-        .add_(grouped_mm_transposed(grad_up_RF, weights[1], counts));
+    at::Tensor grad_rows_RD = at::empty({grad_RD.size(0), weights[0].size(1)}, grad_RD.options());
+    in_row_turns(grad_RD, counts, weights[2].size(1), [&](const ExpertTurn& turn, at::Tensor grad_hidden_RF) {
+      at::Tensor gate_RF = turn.of(saved[0]), up_RF = turn.of(saved[1]), hidden_RF = turn.of(kept[0]),
+                 own_RD = turn.of(grad_rows_RD);
+      grouped_mm_transposed_out(grad_hidden_RF, turn.of(grad_RD), turn.weight(weights[2]), turn.counts);
+      swiglu_again_(gate_RF, up_RF, hidden_RF, grad_hidden_RF);
+      grouped_mm_transposed_out(own_RD, gate_RF, turn.weight(weights[0]), turn.counts);
+      grouped_mm_transposed_out(own_RD, up_RF, turn.weight(weights[1]), turn.counts, /*add=*/true);
+    });
+    return grad_rows_RD;
   }
 
   void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
                         const RowTensors& kept, const Counts& counts, const Weights&,
                         const Weights& gradients) const override {
-    grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
-    grouped_weight_gradient_out(gradients[1], rows_RD, kept[1], counts);
-    grouped_weight_gradient_out(gradients[2], saved[2], grad_RD, counts);
+    in_expert_turns(rows_RD, counts, [&](const ExpertTurn& turn) {
+      grouped_weight_gradient_out(turn.weight(gradients[0]), turn.of(rows_RD), turn.of(saved[0]), turn.counts);
+      grouped_weight_gradient_out(turn.weight(gradients[1]), turn.of(rows_RD), turn.of(saved[1]), turn.counts);
+      grouped_weight_gradient_out(turn.weight(gradients[2]), turn.of(kept[0]), turn.of(grad_RD), turn.counts);
+    });
   }
 
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
@@ -86,30 +97,39 @@ class UngatedCompute : public ExpertCompute {
   std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // up, hidden
     return std::vector<int64_t>(2, weights[0].size(2));
   }
-  std::vector<int64_t> kept_widths(int64_t, const Weights& weights) const override {
-    return {weights[0].size(2)};
-  }  // of up
+  std::vector<int64_t> kept_widths(int64_t, const Weights&) const override { return {}; }  // up's takes its place
 
   at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
                      const RowTensors& saved) const override {
-    at::Tensor up_RF = saved[0], hidden_RF = saved[1];
-    grouped_mm_out(up_RF, rows_RD, weights[0], counts);
-    curve_.value(hidden_RF, up_RF);
-    return grouped_mm(hidden_RF, weights[1], counts);
+    at::Tensor out_RD = at::empty({rows_RD.size(0), weights[1].size(2)}, rows_RD.options());
+    in_row_turns(rows_RD, counts, /*width=*/0, [&](const ExpertTurn& turn, const at::Tensor&) {
+      at::Tensor up_RF = turn.of(saved[0]), hidden_RF = turn.of(saved[1]), own_RD = turn.of(out_RD);
+      grouped_mm_out(up_RF, turn.of(rows_RD), turn.weight(weights[0]), turn.counts);
+      curve_.value(hidden_RF, up_RF);
+      grouped_mm_out(own_RD, hidden_RF, turn.weight(weights[1]), turn.counts);
+    });
+    return out_RD;
   }
 
   at::Tensor backward_rows(const at::Tensor&, const RowTensors& saved, const at::Tensor& grad_RD, const Counts& counts,
-                           const Weights& weights, const RowTensors& kept) const override {
-    at::Tensor grad_up_RF = kept[0];
-    curve_.backward(grad_up_RF, grouped_mm_transposed(grad_RD, weights[1], counts), saved[0]);
-    return grouped_mm_transposed(grad_up_RF, weights[0], counts);
+                           const Weights& weights, const RowTensors&) const override {
+    at::Tensor grad_rows_RD = at::empty({grad_RD.size(0), weights[0].size(1)}, grad_RD.options());
+    in_row_turns(grad_RD, counts, weights[1].size(1), [&](const ExpertTurn& turn, at::Tensor grad_hidden_RF) {
+      at::Tensor up_RF = turn.of(saved[0]), own_RD = turn.of(grad_rows_RD);
+      grouped_mm_transposed_out(grad_hidden_RF, turn.of(grad_RD), turn.weight(weights[1]), turn.counts);
+      curve_.backward(up_RF, grad_hidden_RF, up_RF);
+      grouped_mm_transposed_out(own_RD, up_RF, turn.weight(weights[0]), turn.counts);
+    });
+    return grad_rows_RD;
   }
 
   void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
-                        const RowTensors& kept, const Counts& counts, const Weights&,
+                        const RowTensors&, const Counts& counts, const Weights&,
                         const Weights& gradients) const override {
-    grouped_weight_gradient_out(gradients[0], rows_RD, kept[0], counts);
-    grouped_weight_gradient_out(gradients[1], saved[1], grad_RD, counts);
+    in_expert_turns(rows_RD, counts, [&](const ExpertTurn& turn) {
+      grouped_weight_gradient_out(turn.weight(gradients[0]), turn.of(rows_RD), turn.of(saved[0]), turn.counts);
+      grouped_weight_gradient_out(turn.weight(gradients[1]), turn.of(saved[1]), turn.of(grad_RD), turn.counts);
+    });
   }
 
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
@@ -147,8 +167,8 @@ ExpertCosts costs_of_feed_forward(const ExpertShape& part, const MoeConfig&) {
   const int64_t matrices = feed_forward_costs(part.activation).matrices;
   return {.matrices = matrices,
           .multiply_adds = static_cast<double>(matrices * part.width * part.hidden),
-          .kept = matrices * part.hidden,          // gate and up, and what is made of them
-          .in_backward = matrices * part.hidden};  // the gradient of each
+          .kept = 2 * part.hidden,                       // gate and up; of one alone it and what is made of it
+          .in_backward = (matrices - 1) * part.hidden};  // that gradient, and with a gate what is made of both
 }
 
 }  // namespace

@@ -83,14 +83,18 @@ void multiply_each(const std::vector<Product>& products, ProductKind kind, const
 }
 
 void multiply(at::Tensor& out, const at::Tensor& rows, const at::Tensor& weight_EMN, ProductKind kind,
-              const parallel::RowsPerExpert& rows_per_expert) {
+              const parallel::RowsPerExpert& rows_per_expert, bool add = false) {
   const at::Tensor weight_E = kind == ProductKind::kInputGradient ? weight_EMN.transpose(1, 2) : weight_EMN;
   if (!out.defined()) out = at::empty({rows.size(0), weight_E.size(2)}, rows.options());
-  if (has_grouped_kernel(rows, out, weight_EMN, rows_per_expert))
-    return grouped_product(out, rows, weight_E, rows_per_expert);
+  if (has_grouped_kernel(rows, out, weight_EMN, rows_per_expert)) {
+    const at::Tensor product = add ? at::empty_like(out) : out;
+    grouped_product(product, rows, weight_E, rows_per_expert);
+    if (add) out.add_(product);
+    return;
+  }
   std::vector<Product> products;
   parallel::for_each_expert(rows_per_expert, [&](int64_t e, int64_t begin, int64_t count) {
-    products.push_back({out.narrow(0, begin, count), rows.narrow(0, begin, count), weight_E.select(0, e)});
+    products.push_back({out.narrow(0, begin, count), rows.narrow(0, begin, count), weight_E.select(0, e), add});
   });
   multiply_each(products, kind, weight_EMN);
 }
@@ -114,6 +118,11 @@ at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& we
   at::Tensor out_RM;
   multiply(out_RM, rows_RN, weight_EMN, ProductKind::kInputGradient, rows_per_expert);
   return out_RM;
+}
+
+void grouped_mm_transposed_out(at::Tensor& out_RM, const at::Tensor& rows_RN, const at::Tensor& weight_EMN,
+                               const parallel::RowsPerExpert& rows_per_expert, bool add) {
+  multiply(out_RM, rows_RN, weight_EMN, ProductKind::kInputGradient, rows_per_expert, add);
 }
 
 void grouped_weight_gradient_out(at::Tensor out_EMN, const at::Tensor& rows_RM, const at::Tensor& grad_RN,

@@ -1,5 +1,5 @@
 // Matrix multiplications over rows sorted by expert, raw (outside autograd).
-// defines: grouped_mm, grouped_mm_out, grouped_mm_transposed, grouped_weight_gradient_out
+// defines: grouped_mm, grouped_mm_out, grouped_mm_transposed, grouped_mm_transposed_out, grouped_weight_gradient_out
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -21,6 +21,10 @@ void grouped_mm_out(at::Tensor& out_RN, const at::Tensor& rows_RM, const at::Ten
 /// out[r] = rows[r] weight[e(r)]^T: [R, N] x [E, M, N] -> [R, M]
 at::Tensor grouped_mm_transposed(const at::Tensor& rows_RN, const at::Tensor& weight_EMN,
                                  const parallel::RowsPerExpert& rows_per_expert);
+
+/// The same, written to out_RM, or added to what is there.
+void grouped_mm_transposed_out(at::Tensor& out_RM, const at::Tensor& rows_RN, const at::Tensor& weight_EMN,
+                               const parallel::RowsPerExpert& rows_per_expert, bool add = false);
 
 /// out[e] = sum over rows of e of rows[r]^T grad[r]: [R, M], [R, N] -> [E, M, N]. Each expert's part is written
 /// once; zero for an expert without rows.

@@ -3,6 +3,7 @@
 #include "moetrain/experts/expert_mix.h"
 #include "moetrain/experts/linear_experts.h"
 #include "parallel/base/fault.h"
+#include "parallel/dispatch/expert_pipeline.h"
 
 namespace moetrain {
 namespace {

@@ -1,6 +1,6 @@
 // defines: LinearExperts: each expert a matrix
 #pragma once
-#include "parallel/dispatch/expert_pipeline.h"
+#include "parallel/dispatch/expert_compute.h"
 
 namespace moetrain {
 

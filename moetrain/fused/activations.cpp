@@ -153,6 +153,34 @@ void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::T
   });
 }
 
+void swiglu_again_(at::Tensor& gate, at::Tensor& up, at::Tensor& hidden, const at::Tensor& grad_hidden) {
+  if (const auto* kernels = kernels_for(gate, up, hidden, grad_hidden)) {
+    parallel::call(kernels->swiglu_backward,
+                   {.element = parallel::element_of(gate),
+                    .count = gate.numel(),
+                    .grad_out = grad_hidden.const_data_ptr(),
+                    .gate = gate.const_data_ptr(),
+                    .up = up.const_data_ptr(),
+                    .grad_gate = gate.mutable_data_ptr(),
+                    .grad_up = up.mutable_data_ptr(),
+                    .hidden = hidden.mutable_data_ptr()},
+                   gate.device());
+    return;
+  }
+  if (!swept(gate, up, hidden, grad_hidden)) {
+    swiglu_out(hidden, gate, up);
+    const at::Tensor grad_silu = grad_hidden * up;
+    at::silu_out(up, gate).mul_(grad_hidden);
+    at::silu_backward_out(gate, grad_silu, gate);
+    return;
+  }
+  AT_DISPATCH_FLOATING_TYPES(gate.scalar_type(), "swiglu_again", [&] {
+    auto *const of_gate = gate.mutable_data_ptr<scalar_t>(), *const of_up = up.mutable_data_ptr<scalar_t>();
+    parallel::swiglu_again(gate.numel(), grad_hidden.const_data_ptr<scalar_t>(), of_gate, of_up, of_gate, of_up,
+                           hidden.mutable_data_ptr<scalar_t>());
+  });
+}
+
 void exact_gelu_out(at::Tensor& out, const at::Tensor& input) {
   if (const auto* kernels = kernels_for(out, input)) {
     parallel::call(kernels->gelu,

@@ -1,4 +1,5 @@
-// defines: swiglu, Clamps, clamped_swiglu, swiglu_out, swiglu_backward_out, exact_gelu_out, exact_gelu_backward_out
+// defines: swiglu, Clamps, clamped_swiglu, swiglu_out, swiglu_backward_out, swiglu_again_, exact_gelu_out,
+// exact_gelu_backward_out
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -20,6 +21,8 @@ at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, const Cl
 void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up);
 void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::Tensor& grad_hidden,
                          const at::Tensor& gate, const at::Tensor& up);
+/// The gradients take the place of gate and up, and what swiglu_out gave of them stands in `hidden` again.
+void swiglu_again_(at::Tensor& gate, at::Tensor& up, at::Tensor& hidden, const at::Tensor& grad_hidden);
 
 /// Not its tanh approximation (Hendrycks and Gimpel 2016).
 void exact_gelu_out(at::Tensor& out, const at::Tensor& input);

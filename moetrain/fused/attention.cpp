@@ -11,7 +11,7 @@
 #include "moetrain/fused/head_rows.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
-#include "parallel/kernels/attention.h"
+#include "parallel/kernels/attention/attention.h"
 
 namespace moetrain {
 namespace {

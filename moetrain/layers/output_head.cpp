@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/graph_task.h>
 
 #include <algorithm>
 #include <functional>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "moetrain/fused/few_rows.h"
+#include "parallel/autograd/gradient_place.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/device/host_tensor.h"
@@ -174,12 +176,12 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     const int64_t size = OutputHead::tokens_of_chunk(!parallel::is_accelerator(hidden_PGD.device()), columns * passes);
     const auto options = hidden_PGD.options().dtype(wide);
     const at::Tensor correct_G = at::zeros({with_gradient ? 0 : tokens}, options.dtype(at::kBool));
-    const at::Tensor nll_G = at::zeros({tokens}, options), total = at::zeros({}, options),
-                     second = at::zeros({}, options);
+    const at::Tensor nll_G = at::zeros({tokens}, options), total = at::zeros({}, options), second = total.clone();
+    const bool low = weight_WD.scalar_type() != wide;
     at::Tensor grad_hidden_PGD, grad_weight_WD;
     if (with_gradient) {
       grad_hidden_PGD = at::empty_like(hidden_PGD);
-      if (of_weight) grad_weight_WD = at::empty(weight_WD.sizes(), options);
+      if (of_weight) grad_weight_WD = low ? at::empty(weight_WD.sizes(), options) : parallel::empty_gradient(weight_WD);
       if (of_weight && tokens == 0) grad_weight_WD.zero_();
     }
     // One for all chunks, on the processor: what is made of logits is made in their place.
@@ -215,14 +217,13 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
         grad_hidden_PGD[static_cast<int64_t>(p)]
             .narrow(0, begin, count)
             .copy_(at::mm(grad, weight_WD).masked_fill_(ignored, 0).mul_(targets.scale));
-        if (!of_weight) continue;
-        const bool first = begin == 0 && p == 0;
-        add_weight_gradient(grad, hidden.masked_fill(ignored, 0), {targets.scale, first ? 0.0 : 1.0}, grad_weight_WD);
+        const Factors factors{targets.scale, begin == 0 && p == 0 ? 0.0 : 1.0};
+        if (of_weight) add_weight_gradient(grad, hidden.masked_fill(ignored, 0), factors, grad_weight_WD);
       }
     }
     if (with_gradient) {
-      context->save_for_backward(
-          {grad_hidden_PGD, of_weight ? grad_weight_WD.to(weight_WD.scalar_type()) : grad_weight_WD});
+      context->saved_data["hidden"] = grad_hidden_PGD;
+      context->saved_data["weight"] = low && of_weight ? grad_weight_WD.to(weight_WD.scalar_type()) : grad_weight_WD;
     }
     second.mul_(targets.scale);
     total.mul_(targets.scale).add_(second);
@@ -232,14 +233,17 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
-    const variable_list saved = context->get_saved_variables();
     const at::Tensor& factor = grad_outputs[0];
     // Which on the processor is known, and mostly 1: a head's weights are many.
     const bool same = parallel::has_loops(factor) && factor.item<double>() == 1;
-    const auto times_factor = [&](const Variable& gradient) {
-      return same || !gradient.defined() ? gradient : gradient * factor.to(saved[0].scalar_type());
+    const auto of = [&](const char* which) {
+      const auto saved = context->saved_data.find(which);
+      parallel::check_internal(saved != context->saved_data.end(), "OutputHead: backward again, of a graph not kept");
+      const at::Tensor gradient = saved->second.toTensor();
+      if (!torch::autograd::get_current_graph_task_keep_graph()) context->saved_data.erase(saved);  // or it is copied
+      return same || !gradient.defined() ? gradient : gradient * factor.to(gradient.scalar_type());
     };
-    return {times_factor(saved[0]), times_factor(saved[1]), Variable(), Variable(), Variable(), Variable(), Variable()};
+    return {of("hidden"), of("weight"), Variable(), Variable(), Variable(), Variable(), Variable()};
   }
 
  private:

@@ -90,10 +90,10 @@ const OpenBlas* OpenBlas::at_hand() { return found().library ? &*found().library
 
 const std::string& OpenBlas::facts() { return found().facts; }
 
-void OpenBlas::multiply(int m, int n, int k, const Matrix& left, const Matrix& right, float* out, int stride) const {
+void OpenBlas::multiply(int m, int n, int k, const Matrix& left, const Matrix& right, const Result& out) const {
   constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
   sgemm_(kRowMajor, left.transposed ? kTransposed : kPlain, right.transposed ? kTransposed : kPlain, m, n, k, 1.0F,
-         left.data, left.stride, right.data, right.stride, 0.0F, out, stride);
+         left.data, left.stride, right.data, right.stride, out.add ? 1.0F : 0.0F, out.data, out.stride);
 }
 
 }  // namespace moetrain

@@ -18,8 +18,13 @@ class OpenBlas {
     int stride = 0;           // of its rows, or transposed of its columns
     bool transposed = false;  // columns are contiguous
   };
-  /// out [m, n], rows of `stride` numbers, = left [m, k] right [k, n]. Any number of threads at once.
-  void multiply(int m, int n, int k, const Matrix& left, const Matrix& right, float* out, int stride) const;
+  struct Result {
+    float* data = nullptr;
+    int stride = 0;    // of its rows
+    bool add = false;  // to what is there
+  };
+  /// out [m, n] = left [m, k] right [k, n]. Any number of threads at once.
+  void multiply(int m, int n, int k, const Matrix& left, const Matrix& right, const Result& out) const;
 
  private:
   using Sgemm = void (*)(int order, int left, int right, int m, int n, int k, float alpha, const float* a, int a_stride,

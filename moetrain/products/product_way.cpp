@@ -1,8 +1,5 @@
-// Compiled with OpenMP, so that its loops run on the threads that LibTorch has; alone, because the precompiled header
-// is not.
 #include "moetrain/products/product_way.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
@@ -18,6 +15,7 @@
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
+#include "parallel/kernels/threads.h"
 
 namespace moetrain {
 namespace {
@@ -58,11 +56,13 @@ std::optional<OpenBlas::Matrix> plain(const at::Tensor& matrix) {
   return OpenBlas::Matrix{matrix.const_data_ptr<float>(), static_cast<int>(stride), transposed};
 }
 
-bool by_openblas(const at::Tensor& out, const at::Tensor& left, const at::Tensor& right) {
+bool by_openblas(const Product& product) {
+  const auto& [out, left, right, add] = product;
   const auto to = plain(out), a = plain(left), b = plain(right);
   if (!to || !a || !b || to->transposed) return false;
   OpenBlas::at_hand()->multiply(static_cast<int>(out.size(0)), static_cast<int>(out.size(1)),
-                                static_cast<int>(left.size(1)), *a, *b, out.mutable_data_ptr<float>(), to->stride);
+                                static_cast<int>(left.size(1)), *a, *b,
+                                {out.mutable_data_ptr<float>(), to->stride, add});
   return true;
 }
 
@@ -70,10 +70,15 @@ void multiply(const Product& product, ProductLibrary library) {
   at::Tensor out = product.out_MN;
   if (out.numel() == 0) return;
   if (product.left_MK.size(1) > 0) {
-    if (library == ProductLibrary::kOpenBlas && by_openblas(out, product.left_MK, product.right_KN)) return;
-    if (library == ProductLibrary::kOneDnn) return one_dnn()(product.left_MK, product.right_KN, out, 0.0F, 1.0F);
+    if (library == ProductLibrary::kOpenBlas && by_openblas(product)) return;
+    if (library == ProductLibrary::kOneDnn)
+      return one_dnn()(product.left_MK, product.right_KN, out, product.add ? 1.0F : 0.0F, 1.0F);
   }
-  at::mm_out(out, product.left_MK, product.right_KN);
+  if (product.add) {
+    out.addmm_(product.left_MK, product.right_KN);
+  } else {
+    at::mm_out(out, product.left_MK, product.right_KN);
+  }
 }
 
 double work_of_row(const Product& product) {
@@ -111,17 +116,15 @@ std::vector<Share> share_of(const std::vector<Product>& products, int64_t index,
 }
 
 void multiply_spread(const std::vector<Product>& products, ProductLibrary library) {
-  const int64_t threads = at::get_num_threads();
-  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    const at::AutoDispatchBelowADInplaceOrView below_autograd;  // of this thread, which knows of no guard outside
-    for (int64_t index = begin; index < end; ++index) {
-      for (const Share& share : share_of(products, index, threads)) {
-        const Product& whole = products[share.product];
-        const int64_t rows = share.end - share.begin;
-        multiply(
-            {whole.out_MN.narrow(0, share.begin, rows), whole.left_MK.narrow(0, share.begin, rows), whole.right_KN},
-            library);
-      }
+  const int64_t threads = parallel::threads_at_hand();
+  parallel::for_each_part(threads, [&](int64_t index) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    for (const Share& share : share_of(products, index, threads)) {
+      const Product& whole = products[share.product];
+      const int64_t rows = share.end - share.begin;
+      multiply({whole.out_MN.narrow(0, share.begin, rows), whole.left_MK.narrow(0, share.begin, rows), whole.right_KN,
+                whole.add},
+               library);
     }
   });
 }
@@ -148,7 +151,7 @@ std::string library_facts() {
 
 std::vector<ProductWay> ways_at_hand() {
   std::vector<ProductWay> ways;
-  const bool several = at::get_num_threads() > 1;
+  const bool several = parallel::threads_at_hand() > 1;
   for (const ProductLibrary library : {ProductLibrary::kLibTorch, ProductLibrary::kOneDnn, ProductLibrary::kOpenBlas}) {
     if (!is_legal(library, at::kFloat)) continue;
     if (library != ProductLibrary::kOpenBlas) ways.push_back({library, /*spread=*/false});
@@ -160,8 +163,8 @@ std::vector<ProductWay> ways_at_hand() {
 void multiply_all(const std::vector<Product>& products, const ProductWay& way) {
   const bool as_asked = all_float32(products) && is_legal(way.library, at::kFloat);
   const ProductLibrary library = as_asked ? static_cast<ProductLibrary>(way.library) : ProductLibrary::kLibTorch;
-  const bool alone = as_asked && library == ProductLibrary::kOpenBlas && at::get_num_threads() > 1;
-  if (as_asked && (way.spread || alone) && at::get_num_threads() > 1) return multiply_spread(products, library);
+  const bool spread = as_asked && (way.spread || library == ProductLibrary::kOpenBlas);
+  if (spread && parallel::threads_at_hand() > 1) return multiply_spread(products, library);
   for (const Product& product : products) multiply(product, library);
 }
 

@@ -28,9 +28,10 @@ struct ProductWay {
   std::string describe() const;
 };
 
-/// out = left right; [M, N] = [M, K] [K, N], each of which may be a transposed view.
+/// out = left right, or out += left right; [M, N] = [M, K] [K, N], each of which may be a transposed view.
 struct Product {
   at::Tensor out_MN, left_MK, right_KN;
+  bool add = false;
 };
 
 /// Whether this library is at hand and multiplies such numbers; kLibTorch always.

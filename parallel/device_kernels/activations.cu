@@ -37,19 +37,21 @@ struct SwigluSweep {
 template <class Number>
 struct SwigluBackwardSweep {
   const Number *grad_out, *gate, *up;
-  Number *grad_gate, *grad_up;
+  Number *grad_gate, *grad_up, *hidden;
 
   template <int kNumbers>
   __device__ __forceinline__ void run(int64_t at) const {
     const auto above = loaded<kNumbers>(grad_out + at), x = loaded<kNumbers>(gate + at), y = loaded<kNumbers>(up + at);
-    Piece<Number, kNumbers> of_gate, of_up;
+    Piece<Number, kNumbers> of_gate, of_up, product;
     for (int i = 0; i < kNumbers; ++i) {
       const auto grad = widened(above.at[i]), g = widened(x.at[i]), s = sigmoid(g);
       of_gate.at[i] = narrowed<Number>(grad * widened(y.at[i]) * s * (1 + g * (1 - s)));
       of_up.at[i] = narrowed<Number>(grad * g * s);
+      product.at[i] = narrowed<Number>(g * s * widened(y.at[i]));
     }
     store(grad_gate + at, of_gate);
     store(grad_up + at, of_up);
+    if (hidden != nullptr) store(hidden + at, product);
   }
 };
 
@@ -165,10 +167,11 @@ const char* swiglu(const Swiglu& all, DeviceStream stream) {
 const char* swiglu_backward(const SwigluBackward& all, DeviceStream stream) {
   return with_element(all.element, [&](auto* number) {
     using Number = std::remove_pointer_t<decltype(number)>;
-    const SwigluBackwardSweep<Number> sweep{static_cast<const Number*>(all.grad_out),
-                                            static_cast<const Number*>(all.gate), static_cast<const Number*>(all.up),
-                                            static_cast<Number*>(all.grad_gate), static_cast<Number*>(all.grad_up)};
-    const bool whole = whole_pieces<Number>(0, all.grad_out, all.gate, all.up, all.grad_gate, all.grad_up);
+    const SwigluBackwardSweep<Number> sweep{
+        static_cast<const Number*>(all.grad_out), static_cast<const Number*>(all.gate),
+        static_cast<const Number*>(all.up),       static_cast<Number*>(all.grad_gate),
+        static_cast<Number*>(all.grad_up),        static_cast<Number*>(all.hidden)};
+    const bool whole = whole_pieces<Number>(0, all.grad_out, all.gate, all.up, all.grad_gate, all.grad_up, all.hidden);
     return swept<Number>(sweep, all.count, whole, stream);
   });
 }

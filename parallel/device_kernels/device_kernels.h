@@ -30,15 +30,17 @@ struct Swiglu {
     each(gate), each(up), each(out);
   }
 };
+/// Outputs may be inputs.
 struct SwigluBackward {
   Element element;
   int64_t count;
   const void *grad_out, *gate, *up;
   void *grad_gate, *grad_up;
+  void* hidden = nullptr;  // where it is wanted once more: what Swiglu makes, the same bits
 
   template <class Each>
   void addresses(Each&& each) {
-    each(grad_out), each(gate), each(up), each(grad_gate), each(grad_up);
+    each(grad_out), each(gate), each(up), each(grad_gate), each(grad_up), each(hidden);
   }
 };
 

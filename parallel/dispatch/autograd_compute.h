@@ -2,7 +2,7 @@
 #pragma once
 #include <functional>
 
-#include "parallel/dispatch/expert_pipeline.h"
+#include "parallel/dispatch/expert_compute.h"
 
 namespace parallel {
 

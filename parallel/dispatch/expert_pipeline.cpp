@@ -3,11 +3,13 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
 #include <optional>
 #include <utility>
 
+#include "parallel/autograd/gradient_place.h"
 #include "parallel/autograd/recompute.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
@@ -181,6 +183,14 @@ class PipelineNode : public torch::autograd::Node {
     return all;
   }
 
+  /// Of the first pass. Experts write over what was saved, so that a graph which is kept keeps its own.
+  ExpertRows kept_rows() const {
+    ExpertRows rows = first_;
+    if (!torch::autograd::get_current_graph_task_keep_graph()) return rows;
+    for (at::Tensor& saved : rows.saved) saved = saved.clone();
+    return rows;
+  }
+
   /// rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the weights, none where they are
   /// frozen.
   Weights experts_backward(const Incoming& incoming, const RowChunks& cut, const Weights& weights,
@@ -196,7 +206,8 @@ class PipelineNode : public torch::autograd::Node {
       Arrivals arrivals({exchange_, incoming.grad_RD, ends_.out, incoming.weight_R1}, cut, cut.passes[p], trace,
                         overlap());
       if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
-      Weights gradients = pass_backward(p > 0 ? again : first_, arrivals, cut.passes[p], weights, trace, rows_RD);
+      if (p == 0) again = kept_rows();
+      Weights gradients = pass_backward(again, arrivals, cut.passes[p], weights, trace, rows_RD);
       if (p == 0) {
         all = std::move(gradients);
       } else {
@@ -215,7 +226,7 @@ class PipelineNode : public torch::autograd::Node {
         places(compute_->kept_widths(rows.rows_ND.size(1), weights), rows_in(pass), rows.rows_ND.options());
     Weights gradients;
     if (trained_) {
-      for (const at::Tensor& weight : weights) gradients.push_back(at::empty_like(weight));
+      for (const at::Tensor& weight : weights) gradients.push_back(empty_gradient(weight));
     }
     at::Tensor grad_out_ND;
     int64_t expert = 0, row = 0, seen = 0;  // experts whose weights are done, and their rows
@@ -263,24 +274,6 @@ class PipelineNode : public torch::autograd::Node {
   std::vector<SavedVariable> weights_;
   bool trained_ = true;  // some of the weights are
 };
-
-}  // namespace
-
-at::Tensor ExpertCompute::evaluate(const at::Tensor& rows_RD, const Counts& rows_per_expert,
-                                   const Weights& weights) const {
-  return forward(rows_RD, rows_per_expert, weights,
-                 places(saved_widths(rows_RD.size(1), weights), rows_RD.size(0), rows_RD.options()));
-}
-
-Weights ExpertCompute::of_experts(const Weights& weights, int64_t first, int64_t count) const {
-  return narrowed(weights, first, count);
-}
-
-at::Tensor ExpertCompute::hidden(const at::Tensor& rows_RD, const Counts&, const Weights&) const {
-  return at::empty({rows_RD.size(0), 0}, rows_RD.options());
-}
-
-namespace {
 
 /// Of so many tokens at most, in evaluation and where no other rank takes part: what a node would do, without its
 /// exchange. In one pass, which for so few is no matter of memory.

@@ -36,6 +36,7 @@ GradientBucket::GradientBucket(std::vector<at::Tensor> parameters, std::shared_p
   }
   for (size_t k = 0; k < parameters_.size(); ++k) place_parameter(k);
   awaited_.assign(parameters_.size(), false);
+  taken_ = awaited_;
 }
 
 at::Tensor GradientBucket::zeros(int64_t elements) const {
@@ -72,16 +73,26 @@ void GradientBucket::zero() {
     return;
   }
   awaited_.assign(parameters_.size(), true);
+  taken_.assign(parameters_.size(), false);
   for (at::Tensor& parameter : parameters_) parameter.mutable_grad() = at::Tensor();
+}
+
+// Of the others in the bucket, some are written to between the making of this one and its use: a version of its own.
+at::Tensor GradientBucket::take(size_t k) {
+  const at::Tensor& parameter = parameters_[k];
+  if (!awaited_[k] || taken_[k] || parameter.scalar_type() != flat_.scalar_type()) return {};
+  taken_[k] = true;
+  return flat_.narrow(0, places_[k].begin, places_[k].count).view(parameter.sizes()).variable_data();
 }
 
 void GradientBucket::collect(size_t k) {
   at::Tensor& gradient = parameters_[k].mutable_grad();
   if (!flat_.defined()) flat_ = zeros(elements_);
   at::Tensor place = flat_.narrow(0, places_[k].begin, places_[k].count);
-  if (gradient.data_ptr() == place.data_ptr()) return;
-  awaited_[k] ? place.copy_(gradient.flatten()) : place.add_(gradient.flatten());
+  const bool first = awaited_[k];
   awaited_[k] = false;
+  if (gradient.data_ptr() == place.data_ptr()) return;
+  first ? place.copy_(gradient.flatten()) : place.add_(gradient.flatten());
   gradient = at::Tensor();
   if (sharding_ != Sharding::kGradients) add_in_place(k);
 }

@@ -30,6 +30,9 @@ class GradientBucket {
 
   /// Forgets the gradients of the round before.
   void zero();
+  /// The place of parameter k, for the first gradient of a round; undefined where one has come, where the place was
+  /// taken before, or where it is of another dtype.
+  at::Tensor take(size_t k);
   /// Takes over the gradient of parameter k where backward has not added it in place.
   void collect(size_t k);
   /// Zeros for parameters that no loss reached.
@@ -61,6 +64,7 @@ class GradientBucket {
   Sharding sharding_;
   std::vector<ElementRange> places_, owned_;
   std::vector<bool> awaited_;  // parameters whose place still holds what was there before this round
+  std::vector<bool> taken_;    // and that somebody writes to
   int64_t elements_ = 0;
   ElementRange own_;            // all of it but for sharding
   at::Tensor flat_;             // gradients; undefined where they are kept for the own part alone and none has come

@@ -1,19 +1,20 @@
 #include "parallel/gradients/gradient_reducer.h"
 
-#include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "parallel/autograd/gradient_place.h"
 #include "parallel/base/fault.h"
 
 namespace parallel {
 
-class GradientReducer::Hook : public torch::autograd::PostAccumulateGradHook {
+class GradientReducer::Hook : public GradientPlace {
  public:
   Hook(GradientReducer& reducer, size_t parameter) : reducer_(reducer), parameter_(parameter) {}
   void operator()(const torch::autograd::Variable&) override { reducer_.parameter_ready(parameter_); }
+  at::Tensor take() override { return reducer_.take_place(parameter_); }
 
  private:
   GradientReducer& reducer_;
@@ -108,6 +109,8 @@ void GradientReducer::parameter_ready(size_t i) {
   slices_.complete(number, place);
   issue_ready();
 }
+
+at::Tensor GradientReducer::take_place(size_t i) { return buckets_[places_[i].bucket].take(places_[i].member); }
 
 void GradientReducer::release(int64_t bytes) {
   if (!issuing_) return;

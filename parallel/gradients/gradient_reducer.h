@@ -27,7 +27,8 @@ struct ReducerOptions {
 
 /// Owns the gradients of `parameters`: flat buckets of float32 (float64 for float64 parameters), in reverse order of
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
-/// their float32 place as they come, so that micro-batches and ranks are summed in float32.
+/// their float32 place as they come, so that micro-batches and ranks are summed in float32. A node that asks for a
+/// place (autograd/gradient_place.h) writes the first gradient of a round there itself.
 /// A bucket's parameters share one group. Buckets are sent in slices, in an order and at times that a plan may say
 /// (gradients/slices.h). With Sharding::kGradients the host of a device runs ahead of it by at most two buckets that
 /// are sent during backward: their memory is taken when the host comes to them, and given back when a reduction has
@@ -83,6 +84,7 @@ class GradientReducer {
   int64_t element_bytes() const;
   TraceRecorder* recorder() const;
   void parameter_ready(size_t i);
+  at::Tensor take_place(size_t i);
   /// Cuts the buckets into slices where the plan has changed.
   void cut_slices();
   void release(int64_t bytes);

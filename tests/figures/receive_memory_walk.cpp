@@ -21,13 +21,13 @@ constexpr int64_t kWidth = 48, kHidden = 64, kExperts = 8, kHot = 5;
 
 /// Bytes that a rank may take on top of its tokens and weights, whatever the routing, counted by hand where most is
 /// there at once: in the backward of a further pass. For each of its own rows: the row, its result, the gradients of
-/// both, and what is just underway. For each row that it takes in at once: what the first pass keeps (the row, three
-/// hidden tensors), the same of this pass, its result, two gradients of hidden tensors (the third is made in the place
-/// of one), that of the row and that of its result. The experts' weight gradients of this pass and of those before. The
-/// tokens' result and both gradients.
+/// both, and what is just underway. For each row that it takes in at once: what the first pass keeps (the row, two
+/// hidden tensors), the same of this pass, its result, what is made of the two once more and a gradient of that (those
+/// of the two take their place), that of the row and that of its result. The experts' weight gradients of this pass and
+/// of those before. The tokens' result and both gradients.
 double bound_of(double receive_bound) {
   const double at_once = std::ceil(receive_bound * kRows);  // every rank has as many rows, so this is the even share's
-  const double rows = kRows * 5.0 * kWidth, received = at_once * (5.0 * kWidth + 8.0 * kHidden);
+  const double rows = kRows * 5.0 * kWidth, received = at_once * (5.0 * kWidth + 6.0 * kHidden);
   const double weights = 2.0 * kExperts / static_cast<double>(test_world()->size()) * 3 * kWidth * kHidden;
   return 4.0 * (rows + received + weights + 3.0 * kTokens * kWidth);
 }

@@ -25,15 +25,15 @@ namespace kept {
 constexpr int64_t kDecision = 2 * kExperts + 3 * kTopK;  // logits, probabilities; gates, chosen experts (8 bytes each)
 // Input and its norm, normed, queries, keys, values, and their mix; the mix's normalizer of each head.
 constexpr int64_t kAttention = 6 * kWidth + 1 + kHeads;
-// The sum so far and its norm, normed, rows in and out of the experts, their three hidden tensors.
-constexpr int64_t kFeed = 2 * kWidth + 1 + kTopK * (2 * kWidth + 3 * kHidden);
+// The sum so far and its norm, normed, rows in and out of the experts, gate and up.
+constexpr int64_t kFeed = 2 * kWidth + 1 + kTopK * (2 * kWidth + 2 * kHidden);
 constexpr int64_t kNone = kAttention + kFeed + kDecision;
 constexpr int64_t kMoe = kAttention + kWidth + kDecision;
 constexpr int64_t kBlock = kWidth + kDecision;
 }  // namespace kept
-// What the experts' backward makes on top, at most: the gradients of the output, of rows (twice), of hidden tensors,
-// and two products on the way.
-constexpr int64_t kInBackward = kWidth + kTopK * (3 * kWidth + 5 * kHidden);
+// What the experts' backward makes on top, at most: the gradients of the output and of rows (twice), what comes of gate
+// and up once more and its gradient.
+constexpr int64_t kInBackward = kWidth + kTopK * (2 * kWidth + 2 * kHidden);
 
 /// All blocks keep their share, one is whole, and goes backward.
 double predicted_peak(int64_t kept_of_block) {

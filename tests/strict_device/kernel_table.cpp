@@ -33,7 +33,9 @@ void note_elementwise(const char* name, const Call& call, int inputs, int output
   record_launch(name, touched);
 }
 void note(const on::Swiglu& call) { note_elementwise("swiglu", call, 2, 1); }
-void note(const on::SwigluBackward& call) { note_elementwise("swiglu backward", call, 3, 2); }
+void note(const on::SwigluBackward& call) {
+  note_elementwise("swiglu backward", call, 3, call.hidden == nullptr ? 2 : 3);
+}
 void note(const on::ClampedSwiglu& call) { note_elementwise("clamped swiglu", call, 2, 1); }
 void note(const on::ClampedSwigluBackward& call) { note_elementwise("clamped swiglu backward", call, 3, 2); }
 void note(const on::Gelu& call) { note_elementwise("gelu", call, 1, 1); }

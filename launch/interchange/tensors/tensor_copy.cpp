@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "parallel/base/fault.h"
+#include "parallel/kernels/threads.h"
 
 namespace launch::interchange {
 namespace {
@@ -51,6 +52,18 @@ void walk(const TensorRule& rule, const parallel::ElementRange& own, const Move&
   }
   for (; row < last_row; ++row) walk_row(row, 0, columns);
   if (row * columns < end) walk_row(row, 0, end - row * columns);
+}
+
+/// The same, in pieces that all threads share out: no two elements of a block are one in the folder's tensor.
+template <class Move>
+void walk_together(const TensorRule& rule, const parallel::ElementRange& own, const Move& move) {
+  constexpr int64_t kPiece = 1 << 17;
+  const int64_t columns = std::max<int64_t>(1, rule.size.back());
+  const int64_t piece = (kPiece + columns - 1) / columns * columns, pieces = (own.count + piece - 1) / piece;
+  parallel::for_each_part(pieces, [&](int64_t index) {
+    const int64_t begin = index * piece;
+    walk(rule, {own.begin + begin, std::min(piece, own.count - begin)}, move);
+  });
 }
 
 /// Calls with a value of the type that the format spells so.
@@ -116,8 +129,9 @@ void read_block(const TensorRule& rule, const TensorView& target, const parallel
   with_conversion(target.dtype, dtype, 1.0 / rule.scale, rule.target, [&](auto in, auto narrow, const auto& convert) {
     const auto* from = static_cast<const std::byte*>(target.data);
     auto* to = static_cast<decltype(narrow)*>(out);
-    walk(rule, own,
-         [&](int64_t there, int64_t here) { to[here - own.begin] = convert(loaded<decltype(in)>(from, there)); });
+    walk_together(rule, own, [&](int64_t there, int64_t here) {
+      to[here - own.begin] = convert(loaded<decltype(in)>(from, there));
+    });
   });
 }
 
@@ -127,7 +141,7 @@ void write_block(const TensorRule& rule, const TensorView& source, const std::st
   with_conversion(source.dtype, dtype, rule.scale, rule.source, [&](auto in, auto narrow, const auto& convert) {
     const auto* from = static_cast<const std::byte*>(source.data);
     auto* to = reinterpret_cast<decltype(narrow)*>(target.data());
-    walk(rule, {0, rule.elements()}, [&](int64_t there, int64_t here) {
+    walk_together(rule, {0, rule.elements()}, [&](int64_t there, int64_t here) {
       to[there] = convert(loaded<decltype(in)>(from, rule.source_offset + here));
     });
   });

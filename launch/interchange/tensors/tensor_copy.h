@@ -11,11 +11,11 @@ namespace launch::interchange {
 
 /// Elements `own` of the rule's block, in the parameter's order, from the folder's tensor, as `dtype` into `out`.
 /// float64, float32, float16 and bfloat16 on both sides; bits are kept where they are the same. UserError, naming the
-/// tensor: a number that the narrower type cannot hold.
+/// tensor: a number that the narrower type cannot hold. All threads take part.
 void read_block(const TensorRule& rule, const TensorView& target, const parallel::ElementRange& own,
                 const std::string& dtype, void* out);
 
-/// The whole block from the parameter into the bytes of the folder's tensor. UserError likewise.
+/// The whole block from the parameter into the bytes of the folder's tensor. Likewise.
 void write_block(const TensorRule& rule, const TensorView& source, const std::string& dtype,
                  std::span<std::byte> target);
 

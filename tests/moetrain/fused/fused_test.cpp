@@ -69,6 +69,26 @@ TEST(Fused, SwigluEqualsItsComposition) {
   expect_gradients([&] { return swiglu(gate, up).square().sum(); }, {gate, up});
 }
 
+TEST(Fused, SwigluAgainGivesWhatForwardGaveAndTheGradientsInPlace) {
+  for (const auto& [type, tolerance] : kTypes) {
+    for (const bool transposed : {false, true}) {  // not swept
+      const auto drawn = [&, kind = type](const char* name) {
+        const at::Tensor x = random_tensor(name, {37, 37}).to(kind);
+        return transposed ? x.t() : x;
+      };
+      at::Tensor gate = drawn("gate").clone(), up = drawn("up").clone(), hidden = at::empty_like(gate);
+      const at::Tensor grad = drawn("grad");
+      at::Tensor wanted = at::empty_like(gate), grad_gate = at::empty_like(gate), grad_up = at::empty_like(gate);
+      swiglu_out(wanted, gate, up);
+      swiglu_backward_out(grad_gate, grad_up, grad, gate, up);
+      swiglu_again_(gate, up, hidden, grad);
+      EXPECT_TRUE(hidden.equal(wanted));
+      EXPECT_TRUE(gate.allclose(grad_gate, tolerance, tolerance));
+      EXPECT_TRUE(up.allclose(grad_up, tolerance, tolerance));
+    }
+  }
+}
+
 TEST(Fused, GeluEqualsLibTorchs) {
   for (const auto& [type, tolerance] : kTypes) {
     const at::Tensor x = random_tensor("x", {6, 43}, 3).to(type), grad = random_tensor("grad", {6, 43}).to(type);

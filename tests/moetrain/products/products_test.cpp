@@ -86,6 +86,28 @@ TEST(Products, EveryWayAtHandGivesTheProducts) {
   }
 }
 
+TEST(Products, EveryWayAtHandAddsToWhatIsThere) {
+  const std::vector<Counts> loads = {{5, 0, 17, 1, 64}, {300}, {0, 97, 0, 200}};
+  for (const int threads : {1, 3}) {
+    const Threads own(threads);
+    for (const ProductWay& way : ways_at_hand()) {
+      for (const Counts& counts : loads) {
+        SCOPED_TRACE(way.describe() + " on " + std::to_string(threads));
+        const Rule rule(way);
+        int64_t rows = 0;
+        for (const int64_t count : counts) rows += count;
+        const at::Tensor there = random_tensor("there", {rows, 24}), in = random_tensor("in", {rows, 40}),
+                         weight = random_tensor("weight", {std::ssize(counts), 24, 40});
+        at::Tensor wanted = there.clone(), got = there.to(at::kFloat);
+        grouped_mm_transposed_out(wanted, in, weight, counts, /*add=*/true);
+        EXPECT_TRUE(wanted.allclose(there + grouped_mm_transposed(in, weight, counts), 1e-12, 1e-12));
+        grouped_mm_transposed_out(got, in.to(at::kFloat), weight.to(at::kFloat), counts, /*add=*/true);
+        expect_close(got, wanted, 1e-5);
+      }
+    }
+  }
+}
+
 TEST(Products, OtherTypesAreLibTorchsWhateverTheRuleSays) {
   const Counts counts{40, 0, 13};
   const Results plain = products_of(counts, at::kDouble);

@@ -76,6 +76,29 @@ TYPED_TEST(ActivationKernels, SwigluBackward) {
   }
 }
 
+TYPED_TEST(ActivationKernels, SwigluBackwardOverItsInputsMakesTheSameBitsAndWhatSwigluMade) {
+  for (const int64_t count : kCounts) {
+    const auto grad = numbers<TypeParam>("grad", count), gate = numbers<TypeParam>("gate", count, 3),
+               up = numbers<TypeParam>("up", count);
+    const DeviceBuffer<TypeParam> above(grad), gate_there(gate), up_there(up), made(gate.size()), again(gate.size()),
+        of_gate(gate.size()), of_up(gate.size());
+    expect_no_fault(
+        kernels().swiglu({kElement<TypeParam>, count, gate_there.data(), up_there.data(), made.data()}, {}));
+    expect_no_fault(kernels().swiglu_backward(
+        {kElement<TypeParam>, count, above.data(), gate_there.data(), up_there.data(), of_gate.data(), of_up.data()},
+        {}));
+    expect_no_fault(kernels().swiglu_backward({kElement<TypeParam>, count, above.data(), gate_there.data(),
+                                               up_there.data(), gate_there.data(), up_there.data(), again.data()},
+                                              {}));
+    const auto expect_same = [](const auto& got, const auto& wanted) {
+      for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(exact(got[i]), exact(wanted[i])) << i;
+    };
+    expect_same(again.on_host(), made.on_host());
+    expect_same(gate_there.on_host(), of_gate.on_host());
+    expect_same(up_there.on_host(), of_up.on_host());
+  }
+}
+
 TYPED_TEST(ActivationKernels, ClampedSwigluAndItsSlopes) {
   const double limit = 2, slope = 1.702;  // so that many are held
   for (const int64_t count : kCounts) {

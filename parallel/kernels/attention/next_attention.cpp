@@ -2,7 +2,7 @@
 #include <limits>
 #include <vector>
 
-#include "parallel/kernels/attention.h"
+#include "parallel/kernels/attention/attention.h"
 #include "parallel/kernels/curves.h"
 #include "parallel/kernels/processor.h"
 

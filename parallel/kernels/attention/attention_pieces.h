@@ -10,8 +10,8 @@
 #include <new>
 #include <utility>
 
-#include "parallel/kernels/attention.h"
-#include "parallel/kernels/tile_product.h"
+#include "parallel/kernels/attention/attention.h"
+#include "parallel/kernels/attention/tile_product.h"
 
 namespace parallel {
 

@@ -1,9 +1,9 @@
-#include "parallel/kernels/attention.h"
+#include "parallel/kernels/attention/attention.h"
 
 #include <cmath>
 #include <limits>
 
-#include "parallel/kernels/attention_pieces.h"
+#include "parallel/kernels/attention/attention_pieces.h"
 #include "parallel/kernels/curves.h"
 #include "parallel/kernels/processor.h"
 

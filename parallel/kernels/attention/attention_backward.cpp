@@ -1,6 +1,6 @@
 #include <limits>
 
-#include "parallel/kernels/attention_pieces.h"
+#include "parallel/kernels/attention/attention_pieces.h"
 #include "parallel/kernels/curves.h"
 #include "parallel/kernels/processor.h"
 

@@ -1,0 +1,89 @@
+#include "moetrain/products/expert_turns.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <mutex>
+#include <numeric>
+#include <vector>
+
+namespace moetrain {
+namespace {
+
+using Counts = std::vector<int64_t>;
+
+class ExpertTurns : public testing::TestWithParam<int> {
+ protected:
+  ExpertTurns() : before_(at::get_num_threads()) { at::set_num_threads(GetParam()); }
+  ~ExpertTurns() override { at::set_num_threads(before_); }
+
+  /// What turns say, by expert: how many, and rows; and rows of each of them counted once.
+  void note(const ExpertTurn& turn, const at::Tensor& touched_R) {
+    const std::lock_guard lock(mutex_);
+    ++turns_;
+    most_rows_ = std::max(most_rows_, turn.rows);
+    EXPECT_EQ(turn.counts.experts(), turn.experts);
+    turn.of(touched_R).add_(1);
+  }
+
+  std::mutex mutex_;
+  int64_t turns_ = 0, most_rows_ = 0;
+
+ private:
+  int before_;
+};
+
+const std::vector<Counts> kLoads = {{100, 100, 100, 100}, {0, 700, 3, 0, 41, 256}, {5, 0, 7}, {1000}, {0, 0}};
+
+int64_t sum(const Counts& counts) { return std::accumulate(counts.begin(), counts.end(), int64_t{0}); }
+
+TEST_P(ExpertTurns, EveryRowIsInOneTurnOfItsExpert) {
+  for (const Counts& counts : kLoads) {
+    const at::Tensor rows_RX = at::zeros({sum(counts), 3}), touched_R = at::zeros({sum(counts)});
+    const at::Tensor expert_E = at::arange(std::ssize(counts));
+    const at::Tensor expert_R = expert_E.repeat_interleave(at::tensor(counts, at::kLong));
+    in_row_turns(rows_RX, counts, 7, [&](const ExpertTurn& turn, const at::Tensor& room_SF) {
+      note(turn, touched_R);
+      EXPECT_EQ(room_SF.sizes(), at::IntArrayRef({turn.rows, 7}));
+      EXPECT_TRUE(turn.of(expert_R).eq(turn.weight(expert_E)).all().item<bool>());
+    });
+    EXPECT_TRUE(touched_R.eq(1).all().item<bool>());
+  }
+}
+
+TEST_P(ExpertTurns, ThreadsHaveAsManyRowsBesidesABlock) {
+  const at::Tensor rows_RX = at::zeros({960, 1}), touched_R = at::zeros({960});
+  in_row_turns(rows_RX, Counts{960}, 1, [&](const ExpertTurn& turn, const at::Tensor&) { note(turn, touched_R); });
+  EXPECT_EQ(turns_, GetParam());
+  EXPECT_LE(most_rows_, 960 / GetParam() + 16);
+}
+
+TEST_P(ExpertTurns, AWholeExpertIsInOneTurn) {
+  for (const Counts& counts : kLoads) {
+    const at::Tensor rows_RX = at::zeros({sum(counts), 3}), touched_R = at::zeros({sum(counts)}),
+                     seen_E = at::zeros({std::ssize(counts)});
+    in_expert_turns(rows_RX, counts, [&](const ExpertTurn& turn) {
+      note(turn, touched_R);
+      turn.weight(seen_E).add_(1);
+      EXPECT_EQ(turn.counts.rows(), turn.rows);
+    });
+    EXPECT_TRUE(touched_R.eq(1).all().item<bool>());
+    EXPECT_TRUE(seen_E.eq(1).all().item<bool>());  // those without rows too: their gradients are zeros
+  }
+}
+
+TEST_P(ExpertTurns, AHotExpertIsEverybodys) {
+  int64_t experts = 0;
+  in_expert_turns(at::zeros({1000, 1}), Counts{900, 50, 50}, [&](const ExpertTurn& turn) {
+    const std::lock_guard lock(mutex_);
+    experts = std::max(experts, turn.experts);
+  });
+  EXPECT_EQ(experts, GetParam() == 1 ? 1 : 3);
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, ExpertTurns, testing::Values(1, 2, 4));
+
+}  // namespace
+}  // namespace moetrain

@@ -1,0 +1,94 @@
+// Nodes that write their gradient where it is gathered.
+#include "parallel/autograd/gradient_place.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "tests/parallel/gradients/reducer_support.h"
+
+namespace parallel {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+/// factor x sum(parameter), its gradient made in empty_gradient; remembers where.
+class Scaled : public torch::autograd::Function<Scaled> {
+ public:
+  static Variable forward(AutogradContext* context, const Variable& parameter, double factor) {
+    context->save_for_backward({parameter});
+    context->saved_data["factor"] = factor;
+    return parameter.sum() * factor;
+  }
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    at::Tensor gradient = empty_gradient(context->get_saved_variables()[0]);
+    written = gradient.data_ptr();
+    gradient.fill_(context->saved_data["factor"].toDouble() * grad_outputs[0].item<double>());
+    return {gradient, Variable()};
+  }
+  static inline const void* written = nullptr;
+};
+
+TEST_F(GradientReducerTest, ANodeWritesTheFirstGradientOfARoundInItsPlace) {
+  const at::Tensor parameter = at::ones({3, 5}, at::kFloat).requires_grad_(true);
+  GradientReducer reducer({parameter}, group_);
+  for (int round = 0; round < 3; ++round) {
+    reducer.zero();
+    for (int m = 0; m < 3; ++m) {
+      reducer.expect(m == 2);
+      backward_of(Scaled::apply(parameter, m + 1));
+      EXPECT_EQ(Scaled::written == reducer.gradient(0).data_ptr(), m == 0);
+    }
+    reducer.finish();
+    EXPECT_TRUE(reducer.gradient(0).eq(6.0 * static_cast<double>(size_)).all().item<bool>());
+  }
+}
+
+TEST_F(GradientReducerTest, ThePlaceIsGivenOnceWhereAParameterIsUsedTwice) {
+  const at::Tensor parameter = at::ones({4}, at::kFloat).requires_grad_(true);
+  GradientReducer reducer({parameter}, group_);
+  for (int round = 0; round < 2; ++round) {
+    reducer.zero();
+    reducer.expect(true);
+    backward_of(Scaled::apply(parameter, 1) + parameter.sum() * 10 + Scaled::apply(parameter, 100));
+    reducer.finish();
+    EXPECT_TRUE(reducer.gradient(0).eq(111.0 * static_cast<double>(size_)).all().item<bool>());
+  }
+}
+
+TEST_F(GradientReducerTest, APlaceThatIsTakenInVainHoldsNothing) {
+  const std::vector<at::Tensor> parameters = leaves({4, 2}, at::kFloat);
+  GradientReducer reducer(parameters, group_);
+  reducer.zero();
+  empty_gradient(parameters[0]).fill_(7);  // and never given to autograd
+  reducer.expect(true);
+  backward_of(parameters[1].sum());
+  reducer.finish();
+  EXPECT_TRUE(reducer.gradient(0).eq(0).all().item<bool>());
+  reducer.zero();
+  empty_gradient(parameters[0]).fill_(7);
+  reducer.expect(true);
+  backward_of(loss(parameters));
+  reducer.finish();
+  expect_totals(reducer, parameters, 1);
+}
+
+TEST_F(GradientReducerTest, WithoutAPlaceItIsAnotherTensor) {
+  const at::Tensor alone = at::ones({4}).requires_grad_(true), low = at::ones({4}, at::kBFloat16).requires_grad_(true);
+  EXPECT_EQ(empty_gradient(alone).sizes(), alone.sizes());
+  EXPECT_FALSE(empty_gradient(alone).requires_grad());
+  GradientReducer reducer({low}, group_);
+  reducer.zero();
+  EXPECT_EQ(empty_gradient(low).scalar_type(), at::kBFloat16);
+  const at::Tensor shared = at::ones({6}, at::kFloat).requires_grad_(true);
+  GradientReducer parts({shared}, group_, {.sharding = Sharding::kGradients});
+  parts.zero();
+  parts.expect(true);
+  backward_of(Scaled::apply(shared, 2));
+  parts.end_micro_batch();
+  parts.finish();
+  EXPECT_TRUE(parts.gradient(0).eq(2.0 * static_cast<double>(size_)).all().item<bool>());
+}
+
+}  // namespace
+}  // namespace parallel
