@@ -26,11 +26,17 @@ def call(*words, ranks=1):
 
 def logits(start, ids, folder, layout=(), ranks=1):
     """[S, L, V] of a run or a Hugging Face folder; float64 where the layout says run.precision=float64."""
+    return logits_of([start], ids, folder, layout, ranks)[0]
+
+
+def logits_of(starts, ids, folder, layout=(), ranks=1):
+    """Those of each, by one job."""
     import numpy
 
-    source, target = folder / "ids.bin", folder / "logits.bin"
+    source, targets = folder / "ids.bin", [folder / f"logits{number}.bin" for number in range(len(starts))]
     ids.numpy().astype(numpy.int64).tofile(source)
-    target.unlink(missing_ok=True)
-    call(TOOL, start, source, *ids.shape, target, *layout, ranks=ranks)
+    for target in targets:
+        target.unlink(missing_ok=True)
+    call(TOOL, source, *ids.shape, *(word for pair in zip(starts, targets) for word in pair), *layout, ranks=ranks)
     dtype = numpy.float64 if "run.precision=float64" in layout else numpy.float32
-    return numpy.fromfile(target, dtype=dtype).reshape(*ids.shape, -1)
+    return [numpy.fromfile(target, dtype=dtype).reshape(*ids.shape, -1) for target in targets]

@@ -28,7 +28,8 @@ OWN = {"stages": {"train.length": "1u", "evaluate.every": "7u", **{f"stage.{stag
 def run(words, **variables):
     done = subprocess.run([str(word) for word in words], cwd=ROOT, capture_output=True, text=True, timeout=1800,
                           env=os.environ | {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
-                                            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1"} | variables)
+                                            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+                                            "OMPI_MCA_odls_base_sigkill_timeout": "0"} | variables)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -82,25 +83,33 @@ def walk(test, ranks, **variables):
     return run([*start, WALK, "--gtest_brief=1", "--gtest_color=no", f"--gtest_filter={test}"], LD_LIBRARY_PATH=str(DEVICE), **variables)
 
 
+def planted_ones(only):
+    """(test, exit code, what it said) of each planted defect. On ranks each has a job of its own, for what is refused may end it;
+    alone a process that one forks once it has loaded LibTorch."""
+    for line in run([WALK, "--gtest_filter=PlantedOnRanks.*", "--gtest_list_tests"])[1].splitlines():
+        if line.startswith("  ") and re.search(only, line):
+            test = f"PlantedOnRanks.{line.strip()}"
+            yield test, *walk(test, 2)
+    said = walk("*", 1, TESTS_APART="Planted")[1]
+    for test, code, words in re.findall(r"^==== (\S+) ended with (\S+)\n(.*?)(?=^====|\Z)", said, re.S | re.M):
+        if re.search(only, test):
+            yield test, int(code), words
+
+
 def check_planted(failed, only=""):
-    """How many of how many planted defects whose name this fits are caught. Each has a job of its own, for what is refused may end
-    it; the sound ways, which must all pass, have one together."""
+    """How many of how many planted defects whose name this fits are caught. The sound ways, which must all pass, have one job
+    together."""
     code, said = walk("Sound.*", 3)
     if code != 0 or not re.search(r"\[  PASSED  \] [1-9]", said):
         failed.append("Sound")
         print(f"Sound: exit code {code}\n{said[-3000:]}", flush=True)
-    caught, planted, suite = 0, 0, ""
-    for line in run([WALK, "--gtest_list_tests"])[1].splitlines():
-        if not line.startswith("  "):
-            suite = line.strip()
-        elif suite.startswith("Planted") and re.search(only, line):
-            test = suite + line.strip()
-            code, said = walk(test, 2 if suite == "PlantedOnRanks." else 1)
-            well = code != 0 and re.search(REASONS, said) is not None
-            caught, planted = caught + well, planted + 1
-            if not well:
-                failed.append(test)
-                print(f"{test}: exit code {code}\n{said[-3000:]}", flush=True)
+    caught, planted = 0, 0
+    for test, code, said in planted_ones(only):
+        well = code != 0 and re.search(REASONS, said) is not None
+        caught, planted = caught + well, planted + 1
+        if not well:
+            failed.append(test)
+            print(f"{test}: exit code {code}\n{said[-3000:]}", flush=True)
     if planted == 0:
         failed.append("no planted defects")
     return caught, planted

@@ -7,6 +7,7 @@ run=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../launch" && pwd)/run
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export MOETRAIN_BINARY=$folder/moetrain
+export OMPI_MCA_odls_base_sigkill_timeout=0  # mpirun sleeps a second before it kills, also ranks that end by themselves
 unset SLURM_JOB_ID
 failures=0
 

@@ -1,10 +1,13 @@
-// main() of the tests that run under mpirun: one MPI engine for all tests, the verdict reduced over the ranks.
+// main() of the tests that run under mpirun: one MPI engine for all tests, the verdict reduced over the ranks. Where
+// TESTS_APART names a suite: each of its tests in a process of its own, on one rank (apart.h).
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "parallel/comm/checked_communicator.h"
+#include "tests/support/apart.h"
 #include "tests/support/world.h"
 
 namespace {
@@ -21,13 +24,7 @@ class RankListener : public testing::EmptyTestEventListener {
   }
 };
 
-}  // namespace
-
-std::shared_ptr<parallel::Communicator> test_world() { return checked_world; }
-std::shared_ptr<parallel::MpiCommunicator> test_mpi_world() { return world; }
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
+int run_all() {
   parallel::MpiEngine engine;
   world = parallel::world_communicator(engine);
   checked_world = parallel::checked(world->duplicate(), "world");
@@ -39,4 +36,17 @@ int main(int argc, char** argv) {
   checked_world.reset();
   world.reset();
   return failed.item<double>() > 0 ? 1 : 0;
+}
+
+}  // namespace
+
+std::shared_ptr<parallel::Communicator> test_world() { return checked_world; }
+std::shared_ptr<parallel::MpiCommunicator> test_mpi_world() { return world; }
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  const char* suite = std::getenv("TESTS_APART");
+  if (suite == nullptr) return run_all();
+  run_apart(suite, run_all);
+  return 0;
 }

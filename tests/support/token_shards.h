@@ -8,7 +8,7 @@
 #include "tests/support/world.h"
 
 /// Ways to spread `tokens` over `ranks`, each a count of every rank: as even as can be; uneven; the first rank empty;
-/// all on the last rank.
+/// all on the last rank. On one rank they are all the same.
 inline std::vector<std::vector<int64_t>> token_splits(int64_t tokens, int64_t ranks) {
   const auto count = static_cast<size_t>(ranks);
   std::vector<int64_t> even(count), uneven(count, 1), first_empty(count, 0), last(count, 0);
@@ -17,6 +17,7 @@ inline std::vector<std::vector<int64_t>> token_splits(int64_t tokens, int64_t ra
   first_empty.back() = ranks > 2 ? tokens - 3 : tokens;
   if (ranks > 2) first_empty[1] = 3;
   last.back() = tokens;
+  if (ranks == 1) return {even};
   return {even, uneven, first_empty, last};
 }
 

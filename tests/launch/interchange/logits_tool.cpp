@@ -1,13 +1,14 @@
-// Logits of a run or a Hugging Face folder on any layout, as float32 [S, L, V] (of run.precision=float64 as float64),
-// native bytes; of an encoder and a decoder, which read them and, behind the start token, are told them:
-// `[mpirun -n N] logits_tool START IDS SEQUENCES LENGTH OUT [section.key=value ...]`, IDS int64 [S, L].
+// Logits of runs or Hugging Face folders on any layout, as float32 [S, L, V] each (of run.precision=float64 as
+// float64), native bytes; of an encoder and a decoder, which read them and, behind the start token, are told them:
+// `[mpirun -n N] logits_tool IDS SEQUENCES LENGTH START OUT [START OUT ...] [section.key=value ...]`, IDS int64 [S, L].
 #include <ATen/ATen.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <fstream>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "launch/commands/job.h"
@@ -24,10 +25,23 @@
 namespace {
 
 struct Arguments {
-  std::string start, ids, out;
+  std::string ids;
   int64_t sequences = 0, length = 0;
+  std::vector<std::pair<std::string, std::string>> starts;  // and where the logits go
   std::vector<std::string> overrides;
 };
+
+Arguments read_arguments(const std::vector<std::string>& words) {
+  if (words.size() < 5)
+    parallel::user_error("usage: logits_tool IDS SEQUENCES LENGTH START OUT [START OUT ...] [section.key=value ...]");
+  Arguments read{.ids = words[0], .sequences = std::stoll(words[1]), .length = std::stoll(words[2])};
+  size_t next = 3;
+  for (; next + 1 < words.size() && words[next].find('=') == std::string::npos; next += 2) {
+    read.starts.emplace_back(words[next], words[next + 1]);
+  }
+  read.overrides.assign(words.begin() + static_cast<std::ptrdiff_t>(next), words.end());
+  return read;
+}
 
 at::Tensor read_ids(const Arguments& arguments) {
   at::Tensor ids_SL = at::empty({arguments.sequences, arguments.length}, at::kLong);
@@ -68,12 +82,13 @@ at::Tensor behind_start(const at::Tensor& ids_SL, int64_t start) {
   return at::cat({at::full({ids_SL.size(0), 1}, start, at::kLong), ids_SL.narrow(1, 0, ids_SL.size(1) - 1)}, 1);
 }
 
-int run(const Arguments& arguments, std::shared_ptr<parallel::MpiCommunicator> world) {
+void write_logits(const Arguments& arguments, const std::string& from, const std::string& out,
+                  std::shared_ptr<parallel::MpiCommunicator> world) {
   const at::NoGradGuard no_gradient;
-  const launch::StartPoint start = launch::open_start(arguments.start, launch::builtin_registry());
+  const launch::StartPoint start = launch::open_start(from, launch::builtin_registry());
   launch::Recipe recipe = start.recipe();
   apply(recipe, arguments.overrides);
-  const launch::Groups groups = launch::make_groups(world, at::kCPU, recipe.run.checks, recipe.mesh);
+  const launch::Groups groups = launch::make_groups(std::move(world), at::kCPU, recipe.run.checks, recipe.mesh);
   const int64_t vocabulary = start.vocabulary();
   const auto model = launch::build_model(recipe, vocabulary, at::kCPU, groups.mesh);
   std::vector<launch::CheckpointTensor> tensors = launch::buffer_tensors(*model);
@@ -102,18 +117,15 @@ int run(const Arguments& arguments, std::shared_ptr<parallel::MpiCommunicator> w
   const at::Tensor table_WD = parameters[recipe.model.tie_embeddings ? "embedding.weight" : "head.weight"];
   const auto& shape = groups.mesh->shape();
   const int64_t first = parallel::even_part(vocabulary, groups.mesh->place().tensor, shape.tensor).begin;
-  write_columns(arguments.out, at::mm(hidden_GD, table_WD.t()), side.first_token, first, vocabulary);
-  return 0;
+  write_columns(out, at::mm(hidden_GD, table_WD.t()), side.first_token, first, vocabulary);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 6) {
-    std::fprintf(stderr, "usage: logits_tool START IDS SEQUENCES LENGTH OUT [section.key=value ...]\n");
-    return 1;
-  }
-  const Arguments arguments{
-      argv[1], argv[2], argv[5], std::atoll(argv[3]), std::atoll(argv[4]), {argv + 6, argv + argc}};
-  return launch::run_job({.command = "logits"}, [&](auto world) { return run(arguments, std::move(world)); });
+  return launch::run_job({.command = "logits"}, [&](const auto& world) {
+    const Arguments arguments = read_arguments({argv + 1, argv + argc});
+    for (const auto& [start, out] : arguments.starts) write_logits(arguments, start, out, world);
+    return 0;
+  });
 }

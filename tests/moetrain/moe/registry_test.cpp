@@ -251,6 +251,7 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
 };
 
 TEST_P(RegistryTest, ForwardIsFinite) {
+  if (test_world()->size() > 1) return;  // the same at every rank count
   const MoeOutput output = alone(tokens_);
   EXPECT_TRUE(at::isfinite(output.out_TD).all().item<bool>());
   for (const LossTerm& loss : output.losses.terms()) EXPECT_TRUE(at::isfinite(loss.share).item<bool>()) << loss.name;
@@ -303,6 +304,7 @@ TEST_P(RegistryTest, ShardsOverRanksEqualOneRank) {
 }
 
 TEST_P(RegistryTest, EvaluationDropsNothingAndDrawsNoNoise) {
+  if (test_world()->size() > 1) return;  // the same at every rank count
   const at::NoGradGuard no_gradient;
   parallel::LocalCommunicator group;
   BatchScope scope = scope_of(group, 0, ids_, tokens_);
