@@ -45,12 +45,14 @@ ProductLimit::ProductLimit(const ProductList& products) {
   for (const auto& [type, sizes] : largest) {
     for (size_t i = 0; i < sizes.size(); ++i) numbers_[type][i] = at::full({sizes[i]}, 0.5, at::TensorOptions(type));
   }
-  const std::vector<moetrain::ProductWay> ways = moetrain::ways_at_hand();
+  const std::vector<moetrain::ProductWay> of_float = moetrain::ways_at_hand();
+  const std::vector<moetrain::ProductWay> of_bf16{{}, {.library = moetrain::ProductLibrary::kOneDnn}};
   for (const auto& [shape, count] : products) {
     Timed fastest{shape, count, {}};
     double least = std::numeric_limits<double>::infinity();
-    for (const moetrain::ProductWay& way : ways) {
-      if (!(way == moetrain::ProductWay{}) && (shape.batch > 1 || shape.type != at::kFloat)) continue;
+    const bool low = shape.type == at::kBFloat16;
+    for (const moetrain::ProductWay& way : low ? of_bf16 : of_float) {
+      if (!(way == moetrain::ProductWay{}) && (shape.batch > 1 || (shape.type != at::kFloat && !low))) continue;
       const Timed tried{shape, count, way};
       multiply(tried);
       double taken = std::numeric_limits<double>::infinity();

@@ -141,12 +141,15 @@ class StageCounter {
     for (int64_t pass = 0; pass < P; ++pass) stage.kept += normed(work_.tokens, gathers);
     stage.kept += P * G * D_ * b_ + (gathered_in_place() ? 0 : table * b_);
     const bool cpu = recipe_.run.device == Device::kCpu;
-    const int64_t chunk = std::min(G, moetrain::OutputHead::tokens_of_chunk(cpu, V * P));
+    const int64_t chunk =
+        std::min(G, moetrain::OutputHead::tokens_of_chunk(cpu, low ? at::kBFloat16 : at::kFloat, V * P));
     const bool in_place = cpu && P == 1 && work_.objective.head_tables == 0;
+    const bool whole_rows =
+        in_place && !(t_ > 1 && shared);  // whose gradient takes the logits' place in their own type
     const int64_t tables =
         in_place ? 1 + (low ? 1 : 0)
                  : (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 && shared ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
-    stage.head_chunk = chunk * (V * tables * w_ + 2 * D_ * b_);
+    stage.head_chunk = chunk * (V * (whole_rows ? b_ : tables * w_) + 2 * D_ * b_);
     stage.in_forward = stage.head_chunk + (low ? table * w_ : 0);
     stage.in_backward = P * G * D_ * b_ + (gathered_in_place() ? 0 : table * b_);
     // One leaf for both: the head's gradient waits for the embedding's.
@@ -176,8 +179,8 @@ class StageCounter {
     return scaled + T * D_ * b_ + T * w_ + out * D_ * b_;
   }
 
-  /// Whether norm, attention and loss are moetrain/fused's.
-  bool fused() const { return recipe_.run.device == Device::kCpu && b_ == w_; }
+  /// Whether norm and attention are moetrain/fused's.
+  bool fused() const { return recipe_.run.device == Device::kCpu; }
 
   /// Of the keys of one rank; repeated where a tensor group has more ranks than there are key/value heads.
   int64_t kv_width() const {

@@ -16,7 +16,8 @@ namespace moetrain {
 namespace {
 
 bool all_finite(const at::Tensor& logits_SV) {
-  if (!parallel::has_loops(logits_SV) || !logits_SV.is_contiguous()) return at::isfinite(logits_SV).all().item<bool>();
+  if (!parallel::has_wide_loops(logits_SV) || !logits_SV.is_contiguous())
+    return at::isfinite(logits_SV).all().item<bool>();
   return AT_DISPATCH_FLOATING_TYPES(logits_SV.scalar_type(), "all_finite", [&] {
     return parallel::peak_of(logits_SV.const_data_ptr<scalar_t>(), logits_SV.numel()).finite;
   });

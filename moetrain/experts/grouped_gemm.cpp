@@ -79,7 +79,9 @@ void multiply_each(const std::vector<Product>& products, ProductKind kind, const
                            .in = weight_EMN.size(1),
                            .out = weight_EMN.size(2),
                            .rows = rows / static_cast<int64_t>(products.size())};
-  multiply_all(products, parallel::has_loops(first.out_MN) ? products_in_use().way(shape) : ProductWay{});
+  // What was measured is of float32.
+  multiply_all(products,
+               parallel::has_wide_loops(first.out_MN) ? products_in_use().way(shape) : products_in_use().otherwise);
 }
 
 void multiply(at::Tensor& out, const at::Tensor& rows, const at::Tensor& weight_EMN, ProductKind kind,

@@ -1,7 +1,6 @@
 #include "moetrain/fused/activations.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Dispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "parallel/base/fault.h"
@@ -120,9 +119,9 @@ void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up
     at::silu_out(hidden, gate).mul_(up);
     return;
   }
-  AT_DISPATCH_FLOATING_TYPES(gate.scalar_type(), "swiglu", [&] {
-    parallel::swiglu(gate.numel(), gate.const_data_ptr<scalar_t>(), up.const_data_ptr<scalar_t>(),
-                     hidden.mutable_data_ptr<scalar_t>());
+  parallel::with_loops(gate.scalar_type(), [&]<class Scalar>() {
+    parallel::swiglu(gate.numel(), parallel::data_of<Scalar>(gate), parallel::data_of<Scalar>(up),
+                     parallel::mutable_data_of<Scalar>(hidden));
   });
 }
 
@@ -146,10 +145,10 @@ void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::T
     at::silu_backward_out(grad_gate, grad_silu, gate);
     return;
   }
-  AT_DISPATCH_FLOATING_TYPES(gate.scalar_type(), "swiglu_backward", [&] {
-    parallel::swiglu_backward(gate.numel(), grad_hidden.const_data_ptr<scalar_t>(), gate.const_data_ptr<scalar_t>(),
-                              up.const_data_ptr<scalar_t>(), grad_gate.mutable_data_ptr<scalar_t>(),
-                              grad_up.mutable_data_ptr<scalar_t>());
+  parallel::with_loops(gate.scalar_type(), [&]<class Scalar>() {
+    parallel::swiglu_backward(gate.numel(), parallel::data_of<Scalar>(grad_hidden), parallel::data_of<Scalar>(gate),
+                              parallel::data_of<Scalar>(up), parallel::mutable_data_of<Scalar>(grad_gate),
+                              parallel::mutable_data_of<Scalar>(grad_up));
   });
 }
 
@@ -174,10 +173,10 @@ void swiglu_again_(at::Tensor& gate, at::Tensor& up, at::Tensor& hidden, const a
     at::silu_backward_out(gate, grad_silu, gate);
     return;
   }
-  AT_DISPATCH_FLOATING_TYPES(gate.scalar_type(), "swiglu_again", [&] {
-    auto *const of_gate = gate.mutable_data_ptr<scalar_t>(), *const of_up = up.mutable_data_ptr<scalar_t>();
-    parallel::swiglu_again(gate.numel(), grad_hidden.const_data_ptr<scalar_t>(), of_gate, of_up, of_gate, of_up,
-                           hidden.mutable_data_ptr<scalar_t>());
+  parallel::with_loops(gate.scalar_type(), [&]<class Scalar>() {
+    auto *const of_gate = parallel::mutable_data_of<Scalar>(gate), *const of_up = parallel::mutable_data_of<Scalar>(up);
+    parallel::swiglu_again<Scalar>(gate.numel(), parallel::data_of<Scalar>(grad_hidden), of_gate, of_up, of_gate, of_up,
+                                   parallel::mutable_data_of<Scalar>(hidden));
   });
 }
 
@@ -195,8 +194,8 @@ void exact_gelu_out(at::Tensor& out, const at::Tensor& input) {
     at::gelu_out(out, input);
     return;
   }
-  AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "gelu", [&] {
-    parallel::gelu(input.numel(), input.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>());
+  parallel::with_loops(input.scalar_type(), [&]<class Scalar>() {
+    parallel::gelu(input.numel(), parallel::data_of<Scalar>(input), parallel::mutable_data_of<Scalar>(out));
   });
 }
 
@@ -215,9 +214,9 @@ void exact_gelu_backward_out(at::Tensor& grad_input, const at::Tensor& grad_out,
     at::gelu_backward_out(grad_input, grad_out, input);
     return;
   }
-  AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "gelu_backward", [&] {
-    parallel::gelu_backward(input.numel(), grad_out.const_data_ptr<scalar_t>(), input.const_data_ptr<scalar_t>(),
-                            grad_input.mutable_data_ptr<scalar_t>());
+  parallel::with_loops(input.scalar_type(), [&]<class Scalar>() {
+    parallel::gelu_backward(input.numel(), parallel::data_of<Scalar>(grad_out), parallel::data_of<Scalar>(input),
+                            parallel::mutable_data_of<Scalar>(grad_input));
   });
 }
 

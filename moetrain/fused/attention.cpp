@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -52,10 +53,10 @@ struct Attended {
 
   template <class Scalar>
   parallel::AttentionInputs<Scalar> inputs() const {
-    parallel::AttentionInputs<Scalar> all{.query = head_rows(query.const_data_ptr<Scalar>(), query),
-                                          .key = head_rows(key.const_data_ptr<Scalar>(), key),
-                                          .value = head_rows(value.const_data_ptr<Scalar>(), value)};
-    if (sinks.defined()) all.sink_H = sinks.const_data_ptr<Scalar>();
+    parallel::AttentionInputs<Scalar> all{.query = head_rows(parallel::data_of<Scalar>(query), query),
+                                          .key = head_rows(parallel::data_of<Scalar>(key), key),
+                                          .value = head_rows(parallel::data_of<Scalar>(value), value)};
+    if (sinks.defined()) all.sink_H = parallel::data_of<Scalar>(sinks);
     if (seen.defined()) {
       all.seen = {.data = seen.const_data_ptr<bool>(),
                   .by_sequence = seen.stride(0),
@@ -83,10 +84,11 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                     std::vector<c10::IValue>({query_SHLd, key_SGKd, value_SGKv, causal}));
     const int64_t S = query_SHLd.size(0), H = query_SHLd.size(1), L = query_SHLd.size(2);
     at::Tensor out = by_position(S, H, L, value_SGKv.size(3), query_SHLd.options());
-    at::Tensor log_sum_SHL = at::empty({S, H, L}, query_SHLd.options());
-    AT_DISPATCH_FLOATING_TYPES(query_SHLd.scalar_type(), "softmax_attention", [&] {
-      parallel::attention(all.shape(), all.inputs<scalar_t>(), head_rows(out.mutable_data_ptr<scalar_t>(), out),
-                          log_sum_SHL.mutable_data_ptr<scalar_t>());
+    const auto wide = query_SHLd.options().dtype(at::toOpMathType(query_SHLd.scalar_type()));
+    at::Tensor log_sum_SHL = at::empty({S, H, L}, wide);
+    parallel::with_loops(query_SHLd.scalar_type(), [&]<class Scalar>() {
+      parallel::attention(all.shape(), all.inputs<Scalar>(), head_rows(parallel::mutable_data_of<Scalar>(out), out),
+                          log_sum_SHL.mutable_data_ptr<parallel::Wide<Scalar>>());
     });
     context->save_for_backward({all.query, all.key, all.value, all.sinks, all.seen, out, log_sum_SHL});
     context->saved_data["causal"] = causal;
@@ -109,15 +111,15 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const at::Tensor &out = saved[5], &log_sum_SHL = saved[6], grad_out = side_by_side(grad_outputs[0]);
     at::Tensor query = empty_as(all.query), key = empty_as(all.key), value = empty_as(all.value);
     at::Tensor sinks_SH = at::zeros({all.query.size(0), all.query.size(1)}, all.query.options());
-    AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "softmax_attention_backward", [&] {
-      const parallel::AttentionGradients<scalar_t> gradients{
-          .query = head_rows(query.mutable_data_ptr<scalar_t>(), query),
-          .key = head_rows(key.mutable_data_ptr<scalar_t>(), key),
-          .value = head_rows(value.mutable_data_ptr<scalar_t>(), value),
-          .sink_SH = sinks_SH.mutable_data_ptr<scalar_t>()};
-      parallel::attention_backward(all.shape(), all.inputs<scalar_t>(), head_rows(out.const_data_ptr<scalar_t>(), out),
-                                   log_sum_SHL.const_data_ptr<scalar_t>(),
-                                   head_rows(grad_out.const_data_ptr<scalar_t>(), grad_out), gradients);
+    parallel::with_loops(query.scalar_type(), [&]<class Scalar>() {
+      const parallel::AttentionGradients<Scalar> gradients{
+          .query = head_rows(parallel::mutable_data_of<Scalar>(query), query),
+          .key = head_rows(parallel::mutable_data_of<Scalar>(key), key),
+          .value = head_rows(parallel::mutable_data_of<Scalar>(value), value),
+          .sink_SH = parallel::mutable_data_of<Scalar>(sinks_SH)};
+      parallel::attention_backward(all.shape(), all.inputs<Scalar>(), head_rows(parallel::data_of<Scalar>(out), out),
+                                   log_sum_SHL.const_data_ptr<parallel::Wide<Scalar>>(),
+                                   head_rows(parallel::data_of<Scalar>(grad_out), grad_out), gradients);
     });
     const Variable sinks = all.sinks.defined() ? sinks_SH.sum(0) : Variable();
     return {query, key, value, sinks, Variable(), Variable(), Variable()};
@@ -146,8 +148,9 @@ at::Tensor softmax_attention(const at::Tensor& query_SHLd, const at::Tensor& key
 }
 
 bool has_next_attention(const at::Tensor& query_SH1d, const at::Tensor& key_SGKd, const at::Tensor& value_SGKv) {
-  return !at::GradMode::is_enabled() && query_SH1d.size(2) == 1 && query_SH1d.stride(3) == 1 &&
-         key_SGKd.stride(3) == 1 && value_SGKv.stride(3) == 1 && has_attention(query_SH1d, key_SGKd, value_SGKv);
+  return !at::GradMode::is_enabled() && parallel::has_wide_loops(query_SH1d) && query_SH1d.size(2) == 1 &&
+         query_SH1d.stride(3) == 1 && key_SGKd.stride(3) == 1 && value_SGKv.stride(3) == 1 &&
+         has_attention(query_SH1d, key_SGKd, value_SGKv);
 }
 
 at::Tensor next_attention(const at::Tensor& query_SH1d, const at::Tensor& key_SGKd, const at::Tensor& value_SGKv,

@@ -16,7 +16,7 @@ namespace {
 
 /// But for how many they are.
 bool has_rows(const at::Tensor& x, const at::Tensor& weight) {
-  return !at::GradMode::is_enabled() && !parallel::will_be_replayed() && parallel::has_loops(x) &&
+  return !at::GradMode::is_enabled() && !parallel::will_be_replayed() && parallel::has_wide_loops(x) &&
          x.scalar_type() == weight.scalar_type() && x.is_contiguous() && weight.is_contiguous();
 }
 

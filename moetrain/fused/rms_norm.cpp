@@ -1,7 +1,7 @@
 #include "moetrain/fused/rms_norm.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "parallel/base/fault.h"
@@ -19,10 +19,10 @@ using torch::autograd::variable_list;
 at::Tensor normed(const at::Tensor& x, const at::Tensor& weight_D, double epsilon, const at::Tensor& scale_T) {
   const at::Tensor x_TD = x.contiguous(), y_TD = at::empty_like(x_TD), weight = weight_D.contiguous();
   const int64_t width = weight.numel(), rows = x_TD.numel() / std::max<int64_t>(1, width);
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
-    parallel::rms_norm(x_TD.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(), rows, width, epsilon,
-                       y_TD.mutable_data_ptr<scalar_t>(),
-                       scale_T.defined() ? scale_T.mutable_data_ptr<scalar_t>() : nullptr);
+  parallel::with_loops(x.scalar_type(), [&]<class Scalar>() {
+    parallel::rms_norm(parallel::data_of<Scalar>(x_TD), parallel::data_of<Scalar>(weight), rows, width, epsilon,
+                       parallel::mutable_data_of<Scalar>(y_TD),
+                       scale_T.defined() ? scale_T.mutable_data_ptr<parallel::Wide<Scalar>>() : nullptr);
   });
   return y_TD;
 }
@@ -31,7 +31,8 @@ at::Tensor normed(const at::Tensor& x, const at::Tensor& weight_D, double epsilo
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
   static Variable forward(AutogradContext* context, const Variable& x, const Variable& weight_D, double epsilon) {
-    const at::Tensor scale_T = at::empty({x.numel() / std::max<int64_t>(1, weight_D.numel())}, x.options());
+    const at::Tensor scale_T = at::empty({x.numel() / std::max<int64_t>(1, weight_D.numel())},
+                                         x.options().dtype(at::toOpMathType(x.scalar_type())));
     at::Tensor y = normed(x, weight_D, epsilon, scale_T);
     context->save_for_backward({x, weight_D, scale_T});
     return y;
@@ -43,15 +44,15 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
     const at::Tensor grad_TD = grad_outputs[0].contiguous(), x_TD = saved[0].contiguous(),
                      weight = saved[1].contiguous();
     const at::Tensor grad_x_TD = at::empty_like(x_TD), grad_weight = at::empty_like(weight);
-    AT_DISPATCH_FLOATING_TYPES(x_TD.scalar_type(), "rms_norm_backward", [&] {
-      const parallel::RmsNormBackward<scalar_t> all{.grad_TD = grad_TD.const_data_ptr<scalar_t>(),
-                                                    .x_TD = x_TD.const_data_ptr<scalar_t>(),
-                                                    .weight_D = weight.const_data_ptr<scalar_t>(),
-                                                    .scale_T = saved[2].const_data_ptr<scalar_t>(),
-                                                    .rows = saved[2].numel(),
-                                                    .width = weight.numel()};
-      parallel::rms_norm_backward(all, grad_x_TD.mutable_data_ptr<scalar_t>(),
-                                  grad_weight.mutable_data_ptr<scalar_t>());
+    parallel::with_loops(x_TD.scalar_type(), [&]<class Scalar>() {
+      const parallel::RmsNormBackward<Scalar> all{.grad_TD = parallel::data_of<Scalar>(grad_TD),
+                                                  .x_TD = parallel::data_of<Scalar>(x_TD),
+                                                  .weight_D = parallel::data_of<Scalar>(weight),
+                                                  .scale_T = saved[2].const_data_ptr<parallel::Wide<Scalar>>(),
+                                                  .rows = saved[2].numel(),
+                                                  .width = weight.numel()};
+      parallel::rms_norm_backward(all, parallel::mutable_data_of<Scalar>(grad_x_TD),
+                                  parallel::mutable_data_of<Scalar>(grad_weight));
     });
     return {grad_x_TD, grad_weight, Variable()};
   }

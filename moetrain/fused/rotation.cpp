@@ -1,7 +1,6 @@
 #include "moetrain/fused/rotation.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Dispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -31,10 +30,10 @@ void turn(const at::Tensor& x_SHLd, const at::Tensor& cos_Lh, const at::Tensor& 
                                     .neighbours = neighbours,
                                     .back = way == Turn::kBack,
                                     .place_S = place_S};
-  AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "rotate_pairs", [&] {
-    parallel::rotate_pairs(rotation, head_rows(from.const_data_ptr<scalar_t>(), from),
-                           cos_Lh.const_data_ptr<scalar_t>(), sin_Lh.const_data_ptr<scalar_t>(),
-                           head_rows(out_SHLd.mutable_data_ptr<scalar_t>(), out_SHLd));
+  parallel::with_loops(from.scalar_type(), [&]<class Scalar>() {
+    parallel::rotate_pairs(rotation, head_rows(parallel::data_of<Scalar>(from), from),
+                           parallel::data_of<Scalar>(cos_Lh), parallel::data_of<Scalar>(sin_Lh),
+                           head_rows(parallel::mutable_data_of<Scalar>(out_SHLd), out_SHLd));
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
 
 #include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
@@ -16,7 +17,9 @@ parallel::RowShape shape_of(const at::Tensor& logits_CW) {
   return {.rows = logits_CW.size(0), .columns = logits_CW.size(1)};
 }
 
-at::Tensor of_rows(const at::Tensor& logits_CW) { return at::empty({logits_CW.size(0)}, logits_CW.options()); }
+at::Tensor of_rows(const at::Tensor& logits_CW) {
+  return at::empty({logits_CW.size(0)}, logits_CW.options().dtype(at::toOpMathType(logits_CW.scalar_type())));
+}
 
 template <class Scalar>
 parallel::SoftmaxSums<Scalar> sums_of(const SoftmaxRows& rows) {
@@ -33,9 +36,9 @@ parallel::SoftmaxTarget target_of(const SoftmaxWanted& wanted) {
 
 SoftmaxRows softmax_gradient_(at::Tensor& logits_CW, const SoftmaxWanted& wanted) {
   const SoftmaxRows rows{of_rows(logits_CW), of_rows(logits_CW), of_rows(logits_CW)};
-  AT_DISPATCH_FLOATING_TYPES(logits_CW.scalar_type(), "softmax_gradient", [&] {
-    parallel::softmax_gradient(logits_CW.mutable_data_ptr<scalar_t>(), shape_of(logits_CW), target_of(wanted),
-                               sums_of<scalar_t>(rows));
+  parallel::with_loops(logits_CW.scalar_type(), [&]<class Scalar>() {
+    parallel::softmax_gradient(parallel::mutable_data_of<Scalar>(logits_CW), shape_of(logits_CW), target_of(wanted),
+                               sums_of<parallel::Wide<Scalar>>(rows));
   });
   return rows;
 }

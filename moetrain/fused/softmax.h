@@ -6,7 +6,7 @@ namespace moetrain {
 
 // C rows of W logits, contiguous, on the processor in float32 or float64; all raw (outside autograd)
 
-/// Of each row, [C]: log p of a column is its logit - largest - log(exponentials).
+/// Of each row, [C], in at least float32: log p of a column is its logit - largest - log(exponentials).
 struct SoftmaxRows {
   at::Tensor largest_C, exponentials_C;
   at::Tensor sum_C;  // of the logits
@@ -18,7 +18,7 @@ struct SoftmaxWanted {
   double here = 1, each = 0;  // of that column beyond that of each, and that
 };
 
-/// Logits of whole rows become p - what is wanted, the gradient of their cross-entropy, in one sweep.
+/// Logits of whole rows become p - what is wanted, the gradient of their cross-entropy, in one sweep; bf16 too.
 SoftmaxRows softmax_gradient_(at::Tensor& logits_CW, const SoftmaxWanted& wanted);
 
 // The same in three steps, where others have the rest of a row: rows.largest_C and then the sums are to be made theirs

@@ -1,6 +1,7 @@
 #include "moetrain/layers/output_head.h"
 
 #include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/graph_task.h>
 
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "moetrain/fused/few_rows.h"
+#include "moetrain/products/product_way.h"
 #include "parallel/autograd/gradient_place.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
@@ -22,8 +24,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
-
-at::ScalarType at_least_float(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
 
 // C tokens of a chunk, P passes over them
 
@@ -42,12 +42,13 @@ struct ChunkLoss {
   std::vector<at::Tensor> grad_CW;  // of each pass's logits; empty without gradient
 };
 
-/// logits_CW: of each pass, in at least float32; may be overwritten.
+/// logits_CW: of each pass, in the model's type; may be overwritten.
 using ChunkFunction = std::function<ChunkLoss(std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient)>;
 
-/// Each pass's logits become log p; on the processor in their place.
+/// Each pass's logits become log p, in at least float32; on the processor in their place.
 void to_log_p(std::vector<at::Tensor>& logits_CW, const Vocabulary& vocabulary) {
   for (at::Tensor& pass : logits_CW) {
+    pass = pass.to(at::toOpMathType(pass.scalar_type()));
     if (parallel::is_accelerator(pass.device())) {
       pass = vocabulary.log_softmax(pass);
     } else if (vocabulary.ranks() == 1) {
@@ -92,15 +93,16 @@ void subtract_target_(at::Tensor& p_CW, const Chunk& chunk) {
   p_CW.scatter_add_(1, chunk.column_C1, less_C1);
 }
 
-/// In one sweep over the logits, where they are on the processor.
+/// In one sweep over the logits, where they are on the processor; a whole row's in float32, wherever it lies.
 ChunkLoss cross_entropy_of(std::vector<at::Tensor>& logits_CW, const Chunk& chunk, bool gradient) {
   ChunkLoss loss;
-  if (parallel::has_loops(logits_CW[0])) {
-    const auto [nll_C, mean_log_p_C, correct_C] = chunk.vocabulary.cross_entropy_(
-        logits_CW[0], chunk.column_C1, chunk.elsewhere_C1, chunk.label_smoothing, gradient);
+  if (at::Tensor& logits = logits_CW[0]; parallel::has_loops(logits)) {
+    if (!gradient || chunk.vocabulary.ranks() > 1) logits = logits.to(at::toOpMathType(logits.scalar_type()));
+    const auto [nll_C, mean_log_p_C, correct_C] =
+        chunk.vocabulary.cross_entropy_(logits, chunk.column_C1, chunk.elsewhere_C1, chunk.label_smoothing, gradient);
     loss.nll_C = nll_C;
     loss.cross_entropy_C = smoothed(nll_C, mean_log_p_C, chunk.label_smoothing);
-    if (gradient) loss.grad_CW = {logits_CW[0]};
+    if (gradient) loss.grad_CW = {logits};
     if (!gradient) loss.correct_C = correct_C;
     return loss;
   }
@@ -170,14 +172,14 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
                                const Vocabulary& vocabulary, const TargetTokens& targets, const ChunkFunction& function,
                                bool with_gradient, bool of_weight) {
     const int64_t passes = hidden_PGD.size(0), tokens = hidden_PGD.size(1);
-    const at::ScalarType wide = at_least_float(hidden_PGD.scalar_type());
     // Of the largest part of the vocabulary: the same chunks on every rank.
     const int64_t columns = (vocabulary.size() + vocabulary.ranks() - 1) / vocabulary.ranks();
-    const int64_t size = OutputHead::tokens_of_chunk(!parallel::is_accelerator(hidden_PGD.device()), columns * passes);
-    const auto options = hidden_PGD.options().dtype(wide);
+    const int64_t size = OutputHead::tokens_of_chunk(!parallel::is_accelerator(hidden_PGD.device()),
+                                                     hidden_PGD.scalar_type(), columns * passes);
+    const auto options = hidden_PGD.options().dtype(at::toOpMathType(hidden_PGD.scalar_type()));
     const at::Tensor correct_G = at::zeros({with_gradient ? 0 : tokens}, options.dtype(at::kBool));
     const at::Tensor nll_G = at::zeros({tokens}, options), total = at::zeros({}, options), second = total.clone();
-    const bool low = weight_WD.scalar_type() != wide;
+    const bool low = weight_WD.scalar_type() != options.dtype();
     at::Tensor grad_hidden_PGD, grad_weight_WD;
     if (with_gradient) {
       grad_hidden_PGD = at::empty_like(hidden_PGD);
@@ -200,9 +202,8 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
       std::vector<at::Tensor> logits_CW;
       for (int64_t p = 0; p < passes; ++p) {
         at::Tensor place_CW = logits_PSW.defined() ? logits_PSW[p].narrow(0, 0, count) : at::Tensor();
-        const at::Tensor logits = place_CW.defined() ? at::mm_out(place_CW, hidden_PCD[p], weight_WD.t())
-                                                     : at::linear(hidden_PCD[p], weight_WD);
-        logits_CW.push_back(logits.to(wide));
+        logits_CW.push_back(place_CW.defined() ? at::mm_out(place_CW, hidden_PCD[p], weight_WD.t())
+                                               : at::linear(hidden_PCD[p], weight_WD));
       }
       ChunkLoss loss = function(logits_CW, chunk, with_gradient);
       const at::Tensor unseen = ignored.squeeze(1);
@@ -217,7 +218,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
         grad_hidden_PGD[static_cast<int64_t>(p)]
             .narrow(0, begin, count)
             .copy_(at::mm(grad, weight_WD).masked_fill_(ignored, 0).mul_(targets.scale));
-        const Factors factors{targets.scale, begin == 0 && p == 0 ? 0.0 : 1.0};
+        const SumFactors factors{targets.scale, begin == 0 && p == 0 ? 0.0 : 1.0};
         if (of_weight) add_weight_gradient(grad, hidden.masked_fill(ignored, 0), factors, grad_weight_WD);
       }
     }
@@ -247,15 +248,13 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
   }
 
  private:
-  struct Factors {
-    double product, kept;  // kept 0: whatever is there
-  };
-  static void add_weight_gradient(const at::Tensor& grad_CW, const at::Tensor& hidden_CD, const Factors& factors,
+  static void add_weight_gradient(const at::Tensor& grad_CW, const at::Tensor& hidden_CD, const SumFactors& factors,
                                   at::Tensor& grad_weight_WD) {
     if (grad_weight_WD.scalar_type() == hidden_CD.scalar_type()) {
       grad_weight_WD.addmm_(grad_CW.t(), hidden_CD, factors.kept, factors.product);
       return;
     }
+    if (multiply_wide(grad_weight_WD, grad_CW.t(), hidden_CD, factors)) return;
     if (factors.kept == 0) grad_weight_WD.zero_();
     grad_weight_WD.add_(at::mm(grad_CW.t(), hidden_CD), factors.product);
   }
@@ -277,8 +276,9 @@ HeadLoss loss_of(const std::vector<at::Tensor>& hidden_PTD, const at::Tensor& we
 
 }  // namespace
 
-int64_t OutputHead::tokens_of_chunk(bool cpu, int64_t logits_per_token) {
-  return std::max<int64_t>(256, (int64_t{1} << (cpu ? 18 : 26)) / std::max<int64_t>(1, logits_per_token));
+int64_t OutputHead::tokens_of_chunk(bool cpu, at::ScalarType type, int64_t logits_per_token) {
+  return std::max<int64_t>(cpu && type == at::kBFloat16 ? 1024 : 256,
+                           (int64_t{1} << (cpu ? 18 : 26)) / std::max<int64_t>(1, logits_per_token));
 }
 
 OutputHead::OutputHead(const ParameterSource& source, int64_t width, int64_t vocabulary, double std)
@@ -344,7 +344,7 @@ at::Tensor OutputHead::logits(const at::Tensor& hidden_ND, const Vocabulary& col
                            vocabulary_.size(), " logits");
   const at::Tensor weight = columns.ranks() == 1 ? weight_WD_ : weight_WD_.narrow(0, columns.first(), columns.count());
   if (has_few_rows(hidden_ND, weight)) return few_rows_linear(hidden_ND, weight, {});
-  return at::linear(hidden_ND, weight).to(at_least_float(hidden_ND.scalar_type()));
+  return at::linear(hidden_ND, weight).to(at::toOpMathType(hidden_ND.scalar_type()));
 }
 
 }  // namespace moetrain

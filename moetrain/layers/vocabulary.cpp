@@ -1,6 +1,7 @@
 #include "moetrain/layers/vocabulary.h"
 
 #include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
 
 #include <utility>
 
@@ -44,7 +45,8 @@ at::Tensor Vocabulary::elsewhere(const at::Tensor& ids) const {
 Vocabulary::CrossEntropy Vocabulary::cross_entropy_(at::Tensor& logits_CW, const at::Tensor& column_C1,
                                                     const at::Tensor& elsewhere_C1, double smoothing,
                                                     bool gradient) const {
-  at::Tensor picked_C1 = logits_CW.gather(1, column_C1), wanted_C1 = column_C1;
+  at::Tensor picked_C1 = logits_CW.gather(1, column_C1).to(at::toOpMathType(logits_CW.scalar_type()));
+  at::Tensor wanted_C1 = column_C1;
   if (mesh_ != nullptr) {
     picked_C1 = total(picked_C1.masked_fill(elsewhere_C1, 0));
     wanted_C1 = column_C1.masked_fill(elsewhere_C1, -1);

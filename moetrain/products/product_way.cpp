@@ -1,10 +1,13 @@
 #include "moetrain/products/product_way.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/ivalue.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -43,8 +46,30 @@ OneDnn one_dnn() {
 
 bool fits_int(int64_t number) { return number <= std::numeric_limits<int>::max(); }
 
-/// How OpenBLAS is told of a matrix; nullopt where neither its rows nor its columns are contiguous.
-std::optional<OpenBlas::Matrix> plain(const at::Tensor& matrix) {
+/// MKL's, of which LibTorch shows the symbol: c = alpha a b + beta c, a and b of bf16.
+using WideGemm = void (*)(int order, int left, int right, int m, int n, int k, float alpha, const void* a, int a_stride,
+                          const void* b, int b_stride, float beta, float* c, int c_stride);
+
+/// Null where LibTorch has no MKL, or this processor no instructions for it: then it is slower than oneDNN by far.
+WideGemm wide_gemm() {
+  static const WideGemm kFound = []() -> WideGemm {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (__builtin_cpu_is("intel") && __builtin_cpu_supports("avx512bf16"))
+      return reinterpret_cast<WideGemm>(dlsym(RTLD_DEFAULT, "cblas_gemm_bf16bf16f32"));
+#endif
+    return nullptr;
+  }();
+  return kFound;
+}
+
+/// How a BLAS is told of a matrix: the distance of its rows, or transposed of its columns.
+struct Layout {
+  int stride = 0;
+  bool transposed = false;
+};
+
+/// nullopt where neither its rows nor its columns are contiguous.
+std::optional<Layout> layout_of(const at::Tensor& matrix) {
   const int64_t rows = matrix.size(0), columns = matrix.size(1);
   const bool transposed = matrix.stride(1) != 1 && columns != 1;
   const int64_t stride = std::max(matrix.stride(transposed ? 1 : 0), transposed ? rows : columns);
@@ -53,17 +78,53 @@ std::optional<OpenBlas::Matrix> plain(const at::Tensor& matrix) {
   if (matrix.stride(transposed ? 1 : 0) < (transposed ? rows : columns) && (transposed ? columns : rows) > 1)
     return std::nullopt;
   if (!fits_int(rows) || !fits_int(columns) || !fits_int(stride)) return std::nullopt;
-  return OpenBlas::Matrix{matrix.const_data_ptr<float>(), static_cast<int>(stride), transposed};
+  return Layout{static_cast<int>(stride), transposed};
 }
 
 bool by_openblas(const Product& product) {
   const auto& [out, left, right, add] = product;
-  const auto to = plain(out), a = plain(left), b = plain(right);
+  const auto to = layout_of(out), a = layout_of(left), b = layout_of(right);
   if (!to || !a || !b || to->transposed) return false;
-  OpenBlas::at_hand()->multiply(static_cast<int>(out.size(0)), static_cast<int>(out.size(1)),
-                                static_cast<int>(left.size(1)), *a, *b,
-                                {out.mutable_data_ptr<float>(), to->stride, add});
+  OpenBlas::at_hand()->multiply(
+      static_cast<int>(out.size(0)), static_cast<int>(out.size(1)), static_cast<int>(left.size(1)),
+      {left.const_data_ptr<float>(), a->stride, a->transposed},
+      {right.const_data_ptr<float>(), b->stride, b->transposed}, {out.mutable_data_ptr<float>(), to->stride, add});
   return true;
+}
+
+void by_libtorch(const Product& product) {
+  at::Tensor out = product.out_MN;
+  if (product.add) {
+    out.addmm_(product.left_MK, product.right_KN);
+  } else {
+    at::mm_out(out, product.left_MK, product.right_KN);
+  }
+}
+
+/// Float32 sums that are rounded to where they belong.
+bool by_wide_sums(const Product& product) {
+  at::Tensor out = product.out_MN;
+  const at::Tensor sums_MN = product.add ? out.to(at::kFloat) : at::empty(out.sizes(), out.options().dtype(at::kFloat));
+  if (!multiply_wide(sums_MN, product.left_MK, product.right_KN, {.product = 1, .kept = product.add ? 1.0 : 0.0}))
+    return false;
+  out.copy_(sums_MN);
+  return true;
+}
+
+/// Of bf16, by kernels that do not hang on how many rows an expert has: oneDNN, which makes one for each shape, has
+/// whole blocks of rows and what is left of one; where rows are what is summed up over, MKL.
+void multiply_low(const Product& product) {
+  constexpr int64_t kBlock = 64;
+  const at::Tensor& left = product.left_MK;
+  const bool over_rows = left.stride(1) != 1 && left.size(1) != 1;
+  if (over_rows && by_wide_sums(product)) return;
+  const int64_t rows = left.size(0), whole = over_rows ? 0 : rows / kBlock * kBlock;
+  if (whole == 0 || whole == rows) return by_libtorch(product);
+  const auto part = [&](int64_t first, int64_t count) {
+    by_libtorch({product.out_MN.narrow(0, first, count), left.narrow(0, first, count), product.right_KN, product.add});
+  };
+  part(0, whole);
+  part(whole, rows - whole);
 }
 
 void multiply(const Product& product, ProductLibrary library) {
@@ -71,14 +132,13 @@ void multiply(const Product& product, ProductLibrary library) {
   if (out.numel() == 0) return;
   if (product.left_MK.size(1) > 0) {
     if (library == ProductLibrary::kOpenBlas && by_openblas(product)) return;
-    if (library == ProductLibrary::kOneDnn)
+    if (parallel::has_loops(out) && out.scalar_type() == at::kBFloat16) {
+      if (library != ProductLibrary::kOneDnn) return multiply_low(product);
+    } else if (library == ProductLibrary::kOneDnn) {
       return one_dnn()(product.left_MK, product.right_KN, out, product.add ? 1.0F : 0.0F, 1.0F);
+    }
   }
-  if (product.add) {
-    out.addmm_(product.left_MK, product.right_KN);
-  } else {
-    at::mm_out(out, product.left_MK, product.right_KN);
-  }
+  by_libtorch(product);
 }
 
 double work_of_row(const Product& product) {
@@ -129,9 +189,9 @@ void multiply_spread(const std::vector<Product>& products, ProductLibrary librar
   });
 }
 
-bool all_float32(const std::vector<Product>& products) {
-  return std::ranges::all_of(products, [](const Product& product) {
-    return parallel::has_loops(product.out_MN) && product.out_MN.scalar_type() == at::kFloat;
+bool all_of_type(const std::vector<Product>& products, at::ScalarType type) {
+  return std::ranges::all_of(products, [&](const Product& product) {
+    return parallel::has_loops(product.out_MN) && product.out_MN.scalar_type() == type;
   });
 }
 
@@ -160,9 +220,27 @@ std::vector<ProductWay> ways_at_hand() {
   return ways;
 }
 
+bool has_wide_sums() { return wide_gemm() != nullptr; }
+
+bool multiply_wide(const at::Tensor& out_MN, const at::Tensor& left_MK, const at::Tensor& right_KN,
+                   const SumFactors& factors) {
+  constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
+  if (!has_wide_sums() || !parallel::has_loops(out_MN) || out_MN.numel() == 0 || left_MK.numel() == 0) return false;
+  const auto to = layout_of(out_MN), a = layout_of(left_MK), b = layout_of(right_KN);
+  if (!to || !a || !b || to->transposed) return false;
+  RECORD_FUNCTION("moetrain::wide_product", std::vector<c10::IValue>({left_MK, right_KN}));
+  wide_gemm()(kRowMajor, a->transposed ? kTransposed : kPlain, b->transposed ? kTransposed : kPlain,
+              static_cast<int>(out_MN.size(0)), static_cast<int>(out_MN.size(1)), static_cast<int>(left_MK.size(1)),
+              static_cast<float>(factors.product), left_MK.const_data_ptr<at::BFloat16>(), a->stride,
+              right_KN.const_data_ptr<at::BFloat16>(), b->stride, static_cast<float>(factors.kept),
+              out_MN.mutable_data_ptr<float>(), to->stride);
+  return true;
+}
+
 void multiply_all(const std::vector<Product>& products, const ProductWay& way) {
-  const bool as_asked = all_float32(products) && is_legal(way.library, at::kFloat);
-  const ProductLibrary library = as_asked ? static_cast<ProductLibrary>(way.library) : ProductLibrary::kLibTorch;
+  const bool as_asked = all_of_type(products, at::kFloat) && is_legal(way.library, at::kFloat);
+  const bool low = all_of_type(products, at::kBFloat16);
+  const ProductLibrary library = as_asked || low ? static_cast<ProductLibrary>(way.library) : ProductLibrary::kLibTorch;
   const bool spread = as_asked && (way.spread || library == ProductLibrary::kOpenBlas);
   if (spread && parallel::threads_at_hand() > 1) return multiply_spread(products, library);
   for (const Product& product : products) multiply(product, library);

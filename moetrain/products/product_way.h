@@ -1,5 +1,5 @@
-// defines: ProductLibrary, ProductWay, Product, is_legal, library_facts, ways_at_hand, multiply_all: who multiplies the
-// matrices of experts on the processor
+// defines: ProductLibrary, ProductWay, Product, is_legal, library_facts, ways_at_hand, multiply_all, has_wide_sums,
+// SumFactors, multiply_wide: who multiplies the matrices of experts on the processor
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -11,8 +11,8 @@
 
 namespace moetrain {
 
-/// kLibTorch: at::mm, of its wheels MKL. kOneDnn: the copy inside LibTorch. kOpenBlas: Debian's serial one, where it is
-/// installed.
+/// kLibTorch: at::mm, of its wheels MKL; of bf16 in shapes that come again, below. kOneDnn: the copy inside LibTorch,
+/// which is its at::mm of bf16, in any shape. kOpenBlas: Debian's serial one, where it is installed.
 enum class ProductLibrary { kLibTorch, kOneDnn, kOpenBlas };
 constexpr std::array<const char*, 3> names_of(ProductLibrary) { return {"libtorch", "onednn", "openblas"}; }
 
@@ -48,5 +48,23 @@ std::vector<ProductWay> ways_at_hand();
 /// All `products`, outside autograd. Of other than float32 matrices on the processor, and of a library that is not at
 /// hand, by LibTorch's own, one after another. The same bits whenever way, threads and shapes are the same.
 void multiply_all(const std::vector<Product>& products, const ProductWay& way);
+
+// at::mm of bf16 is oneDNN's, which makes a kernel for each shape that it has not seen, in 1 to 3 ms, several times
+// what a product of a fine expert takes; and experts have other numbers of rows in every update. So multiply_all asks
+// it for whole blocks of rows and for what is left of one, and where the rows are what is summed up over:
+
+/// Whether LibTorch has MKL's products of bf16 matrices with float32 sums, which need no such kernels, and this
+/// processor, one of Intel's, instructions for them.
+bool has_wide_sums();
+
+/// out = kept out + product left right; kept 0: whatever is there.
+struct SumFactors {
+  double product = 1, kept = 0;
+};
+
+/// out_MN in float32, the others in bf16, on the processor. By all threads, outside autograd; false, and nothing done,
+/// where has_wide_sums is, or where numbers lie as no such product takes them.
+bool multiply_wide(const at::Tensor& out_MN, const at::Tensor& left_MK, const at::Tensor& right_KN,
+                   const SumFactors& factors = {});
 
 }  // namespace moetrain

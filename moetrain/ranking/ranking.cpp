@@ -128,7 +128,7 @@ at::Tensor largest_k(const Graded& graded, int64_t k) {
 }
 
 int64_t largest_by_difference(const at::Tensor& value_V, at::ScalarType computed_in) {
-  if (parallel::has_loops(value_V) && value_V.is_contiguous()) {
+  if (parallel::has_wide_loops(value_V) && value_V.is_contiguous()) {
     int64_t found = -1;
     AT_DISPATCH_FLOATING_TYPES(value_V.scalar_type(), "largest_by_difference", [&] {
       const scalar_t* value = value_V.const_data_ptr<scalar_t>();

@@ -28,7 +28,7 @@ at::Tensor jitter_factors(const at::Tensor& tokens_TD, double half_width, const 
 
 /// Of each choice; 0 where there is none.
 at::Tensor scores_of(const at::Tensor& score_TE, const at::Tensor& chosen_TK) {
-  if (!at::GradMode::is_enabled() && parallel::has_loops(score_TE)) {
+  if (!at::GradMode::is_enabled() && parallel::has_wide_loops(score_TE)) {
     at::Tensor score_TK = at::empty(chosen_TK.sizes(), score_TE.options());
     AT_DISPATCH_FLOATING_TYPES(score_TE.scalar_type(), "scores_of", [&] {
       const auto from = score_TE.accessor<scalar_t, 2>();

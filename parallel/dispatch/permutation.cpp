@@ -1,7 +1,6 @@
 #include "parallel/dispatch/permutation.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Dispatch.h>
 
 #include <utility>
 
@@ -213,9 +212,8 @@ at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R) {
   const at::Tensor from = rows_ND.contiguous();
   const int64_t rows = index_R.size(0), width = rows_ND.size(1);
   at::Tensor to_RD = at::empty({rows, width}, rows_ND.options());
-  AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "rows_at", [&] {
-    copy_rows(from.const_data_ptr<scalar_t>(), index_R.const_data_ptr<int64_t>(), rows, width,
-              to_RD.mutable_data_ptr<scalar_t>());
+  with_loops(from.scalar_type(), [&]<class Scalar>() {
+    copy_rows(data_of<Scalar>(from), index_R.const_data_ptr<int64_t>(), rows, width, mutable_data_of<Scalar>(to_RD));
   });
   return to_RD;
 }
@@ -244,15 +242,15 @@ at::Tensor combine_rows(const at::Tensor& rows_RD, const at::Tensor& weight_TK, 
          rows.device());
     return out_TD;
   }
-  AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "combine_rows", [&] {
-    const WeightedRows<scalar_t> all{.rows_RD = rows.const_data_ptr<scalar_t>(),
-                                     .row_TK = row_TK.const_data_ptr<int64_t>(),
-                                     .weight_TK = weight.defined() ? weight.const_data_ptr<scalar_t>() : nullptr,
-                                     .tokens = row_TK.size(0),
-                                     .choices = row_TK.size(1),
-                                     .rows = rows.size(0),
-                                     .width = rows.size(1)};
-    add_weighted_rows(all, out_TD.mutable_data_ptr<scalar_t>());
+  with_loops(rows.scalar_type(), [&]<class Scalar>() {
+    const WeightedRows<Scalar> all{.rows_RD = data_of<Scalar>(rows),
+                                   .row_TK = row_TK.const_data_ptr<int64_t>(),
+                                   .weight_TK = weight.defined() ? data_of<Scalar>(weight) : nullptr,
+                                   .tokens = row_TK.size(0),
+                                   .choices = row_TK.size(1),
+                                   .rows = rows.size(0),
+                                   .width = rows.size(1)};
+    add_weighted_rows(all, mutable_data_of<Scalar>(out_TD));
   });
   return out_TD;
 }
@@ -306,15 +304,15 @@ CombineGradients combine_rows_backward(const at::Tensor& grad_TD, const at::Tens
     if (permutation.has_idle_rows) grad_weight_TK.masked_fill_(dropped_TK(permutation).flatten(), 0);
     return {grad_RD, grad_weight_TK.view_as(weight_TK)};
   }
-  AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "combine_rows_backward", [&] {
-    const WeightedRowsBackward<scalar_t> all{.grad_TD = grad.const_data_ptr<scalar_t>(),
-                                             .rows_RD = rows.const_data_ptr<scalar_t>(),
-                                             .weight_TK = weight.const_data_ptr<scalar_t>(),
-                                             .token_R = permutation.token_R.const_data_ptr<int64_t>(),
-                                             .slot_R = permutation.slot_R.const_data_ptr<int64_t>(),
-                                             .rows = rows.size(0),
-                                             .width = rows.size(1)};
-    weighted_rows_backward(all, grad_RD.mutable_data_ptr<scalar_t>(), grad_weight_TK.mutable_data_ptr<scalar_t>());
+  with_loops(rows.scalar_type(), [&]<class Scalar>() {
+    const WeightedRowsBackward<Scalar> all{.grad_TD = data_of<Scalar>(grad),
+                                           .rows_RD = data_of<Scalar>(rows),
+                                           .weight_TK = data_of<Scalar>(weight),
+                                           .token_R = permutation.token_R.const_data_ptr<int64_t>(),
+                                           .slot_R = permutation.slot_R.const_data_ptr<int64_t>(),
+                                           .rows = rows.size(0),
+                                           .width = rows.size(1)};
+    weighted_rows_backward(all, mutable_data_of<Scalar>(grad_RD), mutable_data_of<Scalar>(grad_weight_TK));
   });
   return {grad_RD, grad_weight_TK.view_as(weight_TK)};
 }

@@ -1,5 +1,6 @@
 #include "parallel/kernels/activations.h"
 
+#include "parallel/kernels/bfloat16.h"
 #include "parallel/kernels/curves.h"
 #include "parallel/kernels/processor.h"
 
@@ -10,7 +11,10 @@ struct SwigluLoop {
   template <class Scalar>
   [[gnu::always_inline]] static void run(int64_t count, const Scalar* gate, const Scalar* up, Scalar* out) {
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) out[i] = gate[i] * sigmoid(gate[i]) * up[i];
+    for (int64_t i = 0; i < count; ++i) {
+      const Wide<Scalar> x = gate[i], y = up[i];
+      out[i] = Scalar(x * sigmoid(x) * y);
+    }
   }
 };
 
@@ -20,9 +24,9 @@ struct SwigluBackwardLoop {
                                          Scalar* grad_gate, Scalar* grad_up) {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
-      const Scalar grad = grad_out[i], x = gate[i], y = up[i], s = sigmoid(x);
-      grad_gate[i] = grad * y * s * (Scalar(1) + x * (Scalar(1) - s));
-      grad_up[i] = grad * x * s;
+      const Wide<Scalar> grad = grad_out[i], x = gate[i], y = up[i], s = sigmoid(x), one = 1;
+      grad_gate[i] = Scalar(grad * y * s * (one + x * (one - s)));
+      grad_up[i] = Scalar(grad * x * s);
     }
   }
 };
@@ -33,10 +37,10 @@ struct SwigluAgainLoop {
                                          Scalar* grad_gate, Scalar* grad_up, Scalar* out) {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
-      const Scalar grad = grad_out[i], x = gate[i], y = up[i], s = sigmoid(x);
-      out[i] = x * s * y;
-      grad_gate[i] = grad * y * s * (Scalar(1) + x * (Scalar(1) - s));
-      grad_up[i] = grad * x * s;
+      const Wide<Scalar> grad = grad_out[i], x = gate[i], y = up[i], s = sigmoid(x), one = 1;
+      out[i] = Scalar(x * s * y);
+      grad_gate[i] = Scalar(grad * y * s * (one + x * (one - s)));
+      grad_up[i] = Scalar(grad * x * s);
     }
   }
 };
@@ -45,7 +49,10 @@ struct GeluLoop {
   template <class Scalar>
   [[gnu::always_inline]] static void run(int64_t count, const Scalar* x, Scalar* out) {
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) out[i] = x[i] * normal_curve(x[i]).below;
+    for (int64_t i = 0; i < count; ++i) {
+      const Wide<Scalar> at = x[i];
+      out[i] = Scalar(at * normal_curve(at).below);
+    }
   }
 };
 
@@ -54,8 +61,9 @@ struct GeluBackwardLoop {
   [[gnu::always_inline]] static void run(int64_t count, const Scalar* grad_out, const Scalar* x, Scalar* grad_x) {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
-      const NormalCurve<Scalar> normal = normal_curve(x[i]);
-      grad_x[i] = grad_out[i] * (normal.below + x[i] * normal.density);
+      const Wide<Scalar> at = x[i], grad = grad_out[i];
+      const NormalCurve<Wide<Scalar>> normal = normal_curve(at);
+      grad_x[i] = Scalar(grad * (normal.below + at * normal.density));
     }
   }
 };
@@ -97,14 +105,19 @@ void gelu_backward(int64_t count, const Scalar* grad_out, const Scalar* x, Scala
 }
 
 template void swiglu(int64_t, const float*, const float*, float*);
-template void swiglu(int64_t, const double*, const double*, double*);
 template void swiglu_backward(int64_t, const float*, const float*, const float*, float*, float*);
-template void swiglu_backward(int64_t, const double*, const double*, const double*, double*, double*);
 template void swiglu_again(int64_t, const float*, const float*, const float*, float*, float*, float*);
-template void swiglu_again(int64_t, const double*, const double*, const double*, double*, double*, double*);
 template void gelu(int64_t, const float*, float*);
-template void gelu(int64_t, const double*, double*);
 template void gelu_backward(int64_t, const float*, const float*, float*);
+template void swiglu(int64_t, const double*, const double*, double*);
+template void swiglu_backward(int64_t, const double*, const double*, const double*, double*, double*);
+template void swiglu_again(int64_t, const double*, const double*, const double*, double*, double*, double*);
+template void gelu(int64_t, const double*, double*);
 template void gelu_backward(int64_t, const double*, const double*, double*);
+template void swiglu(int64_t, const Bfloat16*, const Bfloat16*, Bfloat16*);
+template void swiglu_backward(int64_t, const Bfloat16*, const Bfloat16*, const Bfloat16*, Bfloat16*, Bfloat16*);
+template void swiglu_again(int64_t, const Bfloat16*, const Bfloat16*, const Bfloat16*, Bfloat16*, Bfloat16*, Bfloat16*);
+template void gelu(int64_t, const Bfloat16*, Bfloat16*);
+template void gelu_backward(int64_t, const Bfloat16*, const Bfloat16*, Bfloat16*);
 
 }  // namespace parallel

@@ -4,7 +4,7 @@
 
 namespace parallel {
 
-// For float and double. Of `count` numbers; an output may be one of the inputs.
+// For float, double and Bfloat16 (parallel/kernels/bfloat16.h). Of `count` numbers; an output may be one of the inputs.
 
 /// out = silu(gate) up, silu(x) = x sigmoid(x) (Shazeer 2020).
 template <class Scalar>

@@ -1,12 +1,16 @@
 // Loops that are compiled for several kinds of processor, and shared out over LibTorch's threads. For the files of this
 // room alone, which are compiled with OpenMP.
-// defines: VectorWidth, vector_width, run_vectorised, run_of_width, over_threads
+// defines: VectorWidth, vector_width, run_vectorised, run_of_width, over_threads, WideRow
 #pragma once
 #include <omp.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <type_traits>
+#include <vector>
+
+#include "parallel/kernels/bfloat16.h"
 
 namespace parallel {
 
@@ -81,6 +85,53 @@ void over_threads(int64_t count, int64_t least, const Action& action) {
   }
   if (failed) std::rethrow_exception(failed);
 }
+
+struct WidenLoop {
+  template <class Scalar>
+  [[gnu::always_inline]] static void run(int64_t width, const Scalar* row, Wide<Scalar>* wide) {
+#pragma omp simd
+    for (int64_t d = 0; d < width; ++d) wide[d] = row[d];
+  }
+};
+
+struct RoundLoop {
+  template <class Scalar>
+  [[gnu::always_inline]] static void run(int64_t width, const Wide<Scalar>* wide, Scalar* row) {
+#pragma omp simd
+    for (int64_t d = 0; d < width; ++d) row[d] = Scalar(wide[d]);
+  }
+};
+
+/// Where a thread computes a row in several sweeps: in its place, or, where numbers are narrower than what loops
+/// compute in, in a row of its own, so that they are rounded once.
+template <class Scalar>
+class WideRow {
+ public:
+  explicit WideRow(int64_t width) : width_(width), own_(static_cast<size_t>(kNarrow ? width : 0)) {}
+
+  /// For a row that is to be made.
+  Wide<Scalar>* place(Scalar* row) {
+    if constexpr (kNarrow) {
+      return own_.data();
+    } else {
+      return row;
+    }
+  }
+  /// The same with its numbers.
+  Wide<Scalar>* read(Scalar* row) {
+    if constexpr (kNarrow) run_vectorised<WidenLoop>(width_, static_cast<const Scalar*>(row), own_.data());
+    return place(row);
+  }
+  /// The row becomes what its place holds.
+  void round_into(Scalar* row) {
+    if constexpr (kNarrow) run_vectorised<RoundLoop>(width_, static_cast<const Wide<Scalar>*>(own_.data()), row);
+  }
+
+ private:
+  static constexpr bool kNarrow = !std::is_same_v<Wide<Scalar>, Scalar>;
+  int64_t width_;
+  std::vector<Wide<Scalar>> own_;
+};
 
 /// Of so many numbers each: below it a thread is not worth its start.
 constexpr int64_t kNumbersOfThread = 1 << 15;

@@ -12,20 +12,26 @@ constexpr int64_t kRowsOfBlock = 64;
 
 struct SquaresLoop {
   template <class Scalar>
-  [[gnu::always_inline]] static void run(int64_t width, const Scalar* x, Scalar* squares) {
-    Scalar sum = 0;
+  [[gnu::always_inline]] static void run(int64_t width, const Scalar* x, Wide<Scalar>* squares) {
+    Wide<Scalar> sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t d = 0; d < width; ++d) sum += x[d] * x[d];
+    for (int64_t d = 0; d < width; ++d) {
+      const Wide<Scalar> at = x[d];
+      sum += at * at;
+    }
     *squares = sum;
   }
 };
 
 struct NormLoop {
   template <class Scalar>
-  [[gnu::always_inline]] static void run(int64_t width, const Scalar* x, const Scalar* weight, Scalar scale,
+  [[gnu::always_inline]] static void run(int64_t width, const Scalar* x, const Scalar* weight, Wide<Scalar> scale,
                                          Scalar* y) {
 #pragma omp simd
-    for (int64_t d = 0; d < width; ++d) y[d] = x[d] * scale * weight[d];
+    for (int64_t d = 0; d < width; ++d) {
+      const Wide<Scalar> at = x[d], of_weight = weight[d];
+      y[d] = Scalar(at * scale * of_weight);
+    }
   }
 };
 
@@ -33,17 +39,20 @@ struct NormLoop {
 struct BackwardRowLoop {
   template <class Scalar>
   [[gnu::always_inline]] static void run(int64_t width, const Scalar* grad, const Scalar* x, const Scalar* weight,
-                                         Scalar scale, Scalar* grad_x, Scalar* grad_weight) {
-    Scalar dot = 0;
+                                         Wide<Scalar> scale, Scalar* grad_x, Wide<Scalar>* grad_weight) {
+    Wide<Scalar> dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (int64_t d = 0; d < width; ++d) {
-      const Scalar of_weight = grad[d] * (x[d] * scale);
+      const Wide<Scalar> above = grad[d], at = x[d], w = weight[d], of_weight = above * (at * scale);
       grad_weight[d] += of_weight;
-      dot += of_weight * weight[d];
+      dot += of_weight * w;
     }
-    const Scalar mean = dot / static_cast<Scalar>(width);
+    const Wide<Scalar> mean = dot / static_cast<Wide<Scalar>>(width);
 #pragma omp simd
-    for (int64_t d = 0; d < width; ++d) grad_x[d] = scale * (grad[d] * weight[d] - x[d] * scale * mean);
+    for (int64_t d = 0; d < width; ++d) {
+      const Wide<Scalar> above = grad[d], at = x[d], w = weight[d];
+      grad_x[d] = Scalar(scale * (above * w - at * scale * mean));
+    }
   }
 };
 
@@ -51,13 +60,14 @@ struct BackwardRowLoop {
 
 template <class Scalar>
 void rms_norm(const Scalar* x_TD, const Scalar* weight_D, int64_t rows, int64_t width, double epsilon, Scalar* y_TD,
-              Scalar* scale_T) {
+              Wide<Scalar>* scale_T) {
   over_threads(rows, rows_of_thread(width), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const Scalar* x = x_TD + t * width;
-      Scalar squares = 0;
+      Wide<Scalar> squares = 0;
       run_vectorised<SquaresLoop>(width, x, &squares);
-      const Scalar scale = Scalar(1) / std::sqrt(squares / static_cast<Scalar>(width) + static_cast<Scalar>(epsilon));
+      const Wide<Scalar> mean = squares / static_cast<Wide<Scalar>>(width);
+      const Wide<Scalar> scale = Wide<Scalar>(1) / std::sqrt(mean + static_cast<Wide<Scalar>>(epsilon));
       if (scale_T != nullptr) scale_T[t] = scale;
       run_vectorised<NormLoop>(width, x, weight_D, scale, y_TD + t * width);
     }
@@ -67,7 +77,7 @@ void rms_norm(const Scalar* x_TD, const Scalar* weight_D, int64_t rows, int64_t 
 template <class Scalar>
 void rms_norm_backward(const RmsNormBackward<Scalar>& all, Scalar* grad_x_TD, Scalar* grad_weight_D) {
   const int64_t width = all.width, blocks = (all.rows + kRowsOfBlock - 1) / kRowsOfBlock;
-  std::vector<Scalar> partial_BD(static_cast<size_t>(blocks * width), Scalar(0));
+  std::vector<Wide<Scalar>> partial_BD(static_cast<size_t>(blocks * width), 0), total_D(static_cast<size_t>(width), 0);
   over_threads(blocks, rows_of_thread(width * kRowsOfBlock), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin * kRowsOfBlock; t < std::min(all.rows, end * kRowsOfBlock); ++t) {
       run_vectorised<BackwardRowLoop>(width, all.grad_TD + t * width, all.x_TD + t * width, all.weight_D,
@@ -75,15 +85,18 @@ void rms_norm_backward(const RmsNormBackward<Scalar>& all, Scalar* grad_x_TD, Sc
                                       partial_BD.data() + t / kRowsOfBlock * width);
     }
   });
-  std::fill_n(grad_weight_D, width, Scalar(0));
-  for (int64_t b = 0; b < blocks; ++b) {
-    for (int64_t d = 0; d < width; ++d) grad_weight_D[d] += partial_BD[static_cast<size_t>(b * width + d)];
+  const auto columns = static_cast<size_t>(width);
+  for (size_t first = 0; first < partial_BD.size(); first += columns) {
+    for (size_t d = 0; d < columns; ++d) total_D[d] += partial_BD[first + d];
   }
+  for (size_t d = 0; d < columns; ++d) grad_weight_D[d] = Scalar(total_D[d]);
 }
 
 template void rms_norm(const float*, const float*, int64_t, int64_t, double, float*, float*);
-template void rms_norm(const double*, const double*, int64_t, int64_t, double, double*, double*);
 template void rms_norm_backward(const RmsNormBackward<float>&, float*, float*);
+template void rms_norm(const double*, const double*, int64_t, int64_t, double, double*, double*);
 template void rms_norm_backward(const RmsNormBackward<double>&, double*, double*);
+template void rms_norm(const Bfloat16*, const Bfloat16*, int64_t, int64_t, double, Bfloat16*, float*);
+template void rms_norm_backward(const RmsNormBackward<Bfloat16>&, Bfloat16*, Bfloat16*);
 
 }  // namespace parallel

@@ -1,5 +1,6 @@
 #include "parallel/kernels/rotation.h"
 
+#include "parallel/kernels/bfloat16.h"
 #include "parallel/kernels/processor.h"
 
 namespace parallel {
@@ -9,22 +10,24 @@ namespace {
 struct RotateLoop {
   template <class Scalar>
   [[gnu::always_inline]] static void run(int64_t half, int64_t apart, const Scalar* from, const Scalar* cos,
-                                         const Scalar* sin, Scalar sign, Scalar* to) {
+                                         const Scalar* sin, Wide<Scalar> sign, Scalar* to) {
     if (apart == 1) {
 #pragma omp simd
       for (int64_t i = 0; i < half; ++i)
-        turn(from[2 * i], from[2 * i + 1], cos[i], sign * sin[i], to[2 * i], to[2 * i + 1]);
+        turn<Scalar>(from[2 * i], from[2 * i + 1], cos[i], sign * sin[i], to[2 * i], to[2 * i + 1]);
     } else {
 #pragma omp simd
-      for (int64_t i = 0; i < half; ++i) turn(from[i], from[half + i], cos[i], sign * sin[i], to[i], to[half + i]);
+      for (int64_t i = 0; i < half; ++i)
+        turn<Scalar>(from[i], from[half + i], cos[i], sign * sin[i], to[i], to[half + i]);
     }
   }
 
  private:
   template <class Scalar>
-  [[gnu::always_inline]] static void turn(Scalar a, Scalar b, Scalar cos, Scalar sin, Scalar& to_a, Scalar& to_b) {
-    to_a = a * cos - b * sin;
-    to_b = b * cos + a * sin;
+  [[gnu::always_inline]] static void turn(Wide<Scalar> a, Wide<Scalar> b, Wide<Scalar> cos, Wide<Scalar> sin,
+                                          Scalar& to_a, Scalar& to_b) {
+    to_a = Scalar(a * cos - b * sin);
+    to_b = Scalar(b * cos + a * sin);
   }
 };
 
@@ -41,7 +44,7 @@ void rotate_pairs(const Rotation& rotation, const HeadRows<const Scalar>& from, 
                    const int64_t place = rotation.place_S != nullptr ? rotation.place_S[s] + l : l;
                    for (int64_t h = 0; h < rotation.heads; ++h) {
                      run_vectorised<RotateLoop>(half, apart, from.row(s, h, l), cos_Lh + place * half,
-                                                sin_Lh + place * half, rotation.back ? Scalar(-1) : Scalar(1),
+                                                sin_Lh + place * half, Wide<Scalar>(rotation.back ? -1 : 1),
                                                 to.row(s, h, l));
                    }
                  }
@@ -52,5 +55,7 @@ template void rotate_pairs(const Rotation&, const HeadRows<const float>&, const 
                            const HeadRows<float>&);
 template void rotate_pairs(const Rotation&, const HeadRows<const double>&, const double*, const double*,
                            const HeadRows<double>&);
+template void rotate_pairs(const Rotation&, const HeadRows<const Bfloat16>&, const Bfloat16*, const Bfloat16*,
+                           const HeadRows<Bfloat16>&);
 
 }  // namespace parallel

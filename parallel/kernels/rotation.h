@@ -16,7 +16,7 @@ struct Rotation {
 };
 
 /// Each pair (a, b) becomes (a cos - b sin, b cos + a sin) of its position and its place i in the head: cos_Lh and
-/// sin_Lh, [L, width / 2], float or double (Su et al. 2021).
+/// sin_Lh, [L, width / 2], float, double or Bfloat16 (Su et al. 2021).
 template <class Scalar>
 void rotate_pairs(const Rotation& rotation, const HeadRows<const Scalar>& from, const Scalar* cos_Lh,
                   const Scalar* sin_Lh, const HeadRows<Scalar>& to);

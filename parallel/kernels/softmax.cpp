@@ -93,12 +93,17 @@ void gradient_of_rows(Scalar* x_RN, const RowShape& shape, const SoftmaxTarget& 
 
 template <class Scalar>
 void softmax_gradient(Scalar* x_RN, const RowShape& shape, const SoftmaxTarget& target,
-                      const SoftmaxSums<Scalar>& sums) {
-  for_each_row(shape, [&](int64_t row) {
-    Scalar* x = x_RN + row * shape.columns;
-    run_vectorised<LargestLoop>(static_cast<const Scalar*>(x), shape.columns, sums.largest + row);
-    run_vectorised<ExponentialsLoop>(x, shape.columns, sums.largest[row], sums.exponentials + row, sums.logits + row);
-    gradient_of_row(x, shape.columns, target, row, sums.exponentials[row]);
+                      const SoftmaxSums<Wide<Scalar>>& sums) {
+  over_threads(shape.rows, rows_of_thread(shape.columns), [&](int64_t begin, int64_t end) {
+    WideRow<Scalar> wide(shape.columns);
+    for (int64_t row = begin; row < end; ++row) {
+      Scalar* own = x_RN + row * shape.columns;
+      Wide<Scalar>* x = wide.read(own);
+      run_vectorised<LargestLoop>(static_cast<const Wide<Scalar>*>(x), shape.columns, sums.largest + row);
+      run_vectorised<ExponentialsLoop>(x, shape.columns, sums.largest[row], sums.exponentials + row, sums.logits + row);
+      gradient_of_row(x, shape.columns, target, row, sums.exponentials[row]);
+      wide.round_into(own);
+    }
   });
 }
 
@@ -110,5 +115,6 @@ template void gradient_of_rows(float*, const RowShape&, const SoftmaxTarget&, co
 template void gradient_of_rows(double*, const RowShape&, const SoftmaxTarget&, const double*);
 template void softmax_gradient(float*, const RowShape&, const SoftmaxTarget&, const SoftmaxSums<float>&);
 template void softmax_gradient(double*, const RowShape&, const SoftmaxTarget&, const SoftmaxSums<double>&);
+template void softmax_gradient(Bfloat16*, const RowShape&, const SoftmaxTarget&, const SoftmaxSums<float>&);
 
 }  // namespace parallel

@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 
+#include "parallel/kernels/bfloat16.h"
+
 namespace parallel {
 
 // R rows of N logits x, one after another, float or double
@@ -25,10 +27,10 @@ struct SoftmaxTarget {
   double here = 1, each = 0;  // its probability beyond that of each column, and that
 };
 
-/// The whole row is here: sums, and x = p - target, each row while the cache holds it.
+/// The whole row is here: sums, and x = p - target, each row while the cache holds it; of Bfloat16 too.
 template <class Scalar>
 void softmax_gradient(Scalar* x_RN, const RowShape& shape, const SoftmaxTarget& target,
-                      const SoftmaxSums<Scalar>& sums);
+                      const SoftmaxSums<Wide<Scalar>>& sums);
 
 // The same in three steps, between which what is of a row is summed up with what other ranks have of it:
 template <class Scalar>

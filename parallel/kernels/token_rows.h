@@ -4,7 +4,8 @@
 
 namespace parallel {
 
-// R rows and T tokens of D numbers, one after another, float or double; K choices of a token
+// R rows and T tokens of D numbers, one after another, float, double or Bfloat16, whose sums are rounded once; K
+// choices of a token
 
 /// rows[r] = from[index[r]]
 template <class Scalar>

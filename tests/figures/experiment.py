@@ -28,6 +28,12 @@ def processor():
     return f"{len(names)} x {names[0]}"
 
 
+def computes_bf16():
+    """Whether the processor has instructions for it."""
+    flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 def multi30k(languages, vocabulary):
     """The token file of these languages; made from the folder that MULTI30K names where it is not there yet."""
     output = ROOT / f"work/multi30k_{'_'.join(languages)}.h5"

@@ -35,9 +35,9 @@ def apart(tensor, wanted):
 
 
 class Transformers:
-    """MixtralSparseMoeBlock with our weights."""
+    """MixtralSparseMoeBlock with our weights, in a type of its own; in bf16 its router is too."""
 
-    def __init__(self, tensors, top_k):
+    def __init__(self, tensors, top_k, dtype=torch.float32):
         import transformers
         from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
@@ -45,15 +45,24 @@ class Transformers:
         self.config = transformers.MixtralConfig(hidden_size=width, intermediate_size=hidden, num_local_experts=experts,
                                                  num_experts_per_tok=top_k, router_jitter_noise=0.0)
         self.config._experts_implementation = "eager"
-        self.layer = MixtralSparseMoeBlock(self.config)
+        self.layer = MixtralSparseMoeBlock(self.config).to(dtype)
         with torch.no_grad():
             weights = dict(self.layer.named_parameters())
             weights["gate.weight"].copy_(tensors["weight.router.weight"])
             gate, up = tensors["weight.experts.gate"], tensors["weight.experts.up"]
             weights["experts.gate_up_proj"].copy_(torch.cat([gate, up], 2).transpose(1, 2))
             weights["experts.down_proj"].copy_(tensors["weight.experts.down"].transpose(1, 2))
-        self.x = tensors["input"].float().unsqueeze(0).clone().requires_grad_()
-        self.gradient = tensors["output_gradient"].float().unsqueeze(0)
+        self.x = tensors["input"].to(dtype).unsqueeze(0).clone().requires_grad_()
+        self.gradient = tensors["output_gradient"].to(dtype).unsqueeze(0)
+
+    def follow(self, chosen):
+        """Routes as it is told from now on, with gates from logits in float32: its own in bf16 choose otherwise."""
+        def forward(tokens):
+            logits = torch.nn.functional.linear(tokens.float(), self.layer.gate.weight.float())
+            score = torch.softmax(logits, dim=1).gather(1, chosen)
+            return logits, score / score.sum(1, keepdim=True), chosen
+
+        self.layer.gate.forward = forward
 
     def take(self, mode):
         self.config._experts_implementation = mode
@@ -77,21 +86,27 @@ class Transformers:
 
 
 class Loop:
-    """What one writes oneself: for each expert gather, multiply, add."""
+    """What one writes oneself: for each expert gather, multiply, add. Routed in float32."""
 
-    def __init__(self, tensors, activation, top_k):
+    def __init__(self, tensors, activation, top_k, dtype=torch.float32):
         self.top_k = top_k
-        self.weights = {name.removeprefix("weight.experts."): tensor.float().requires_grad_()
+        self.told = None
+        self.weights = {name.removeprefix("weight.experts."): tensor.to(dtype).requires_grad_()
                         for name, tensor in tensors.items() if name.startswith("weight.experts.")}
-        self.router = tensors["weight.router.weight"].float().requires_grad_()
-        self.x = tensors["input"].float().requires_grad_()
-        self.gradient = tensors["output_gradient"].float()
+        self.router = tensors["weight.router.weight"].to(dtype).requires_grad_()
+        self.x = tensors["input"].to(dtype).requires_grad_()
+        self.gradient = tensors["output_gradient"].to(dtype)
+
+    def follow(self, chosen):
+        self.told = chosen
 
     def step(self):
         for tensor in [self.x, self.router, *self.weights.values()]:
             tensor.grad = None
-        score, chosen = torch.softmax(self.x @ self.router.T, dim=1).topk(self.top_k, dim=1)
-        score = score / score.sum(1, keepdim=True)
+        score = torch.softmax(self.x.float() @ self.router.float().T, dim=1)
+        chosen = score.topk(self.top_k, dim=1).indices if self.told is None else self.told
+        score = score.gather(1, chosen)
+        score = (score / score.sum(1, keepdim=True)).to(self.x.dtype)
         out = torch.zeros_like(self.x)
         # One unbind: selecting each expert's matrix by itself would fill a whole gradient with zeros for each of them.
         unbound = {name: weight.unbind(0) for name, weight in self.weights.items()}

@@ -1,22 +1,16 @@
 // Numbers of every type that kernels take, drawn by index, and how far a type rounds.
-// defines: Half, kElement, exact, stored, unit_of, numbers
+// defines: kElement, exact, stored, unit_of, numbers
 #pragma once
-#include <bit>
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "parallel/base/random.h"
 #include "parallel/device_kernels/device_kernels.h"
+#include "parallel/kernels/bfloat16.h"
 
 namespace parallel {
-
-/// The upper half of a float32, as memory holds it.
-struct Half {
-  uint16_t bits;
-};
 
 template <class Number>
 constexpr Element kElement = std::is_same_v<Number, float>    ? Element::kFloat
@@ -25,15 +19,11 @@ constexpr Element kElement = std::is_same_v<Number, float>    ? Element::kFloat
 
 inline double exact(float x) { return x; }
 inline double exact(double x) { return x; }
-inline double exact(Half x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
+inline double exact(Bfloat16 x) { return static_cast<float>(x); }
 
 template <class Number>
 Number stored(double x) {
-  if constexpr (std::is_same_v<Number, Half>) {
-    return {static_cast<uint16_t>(std::bit_cast<uint32_t>(static_cast<float>(x)) >> 16)};
-  } else {
-    return static_cast<Number>(x);
-  }
+  return Number(static_cast<Wide<Number>>(x));
 }
 
 /// Relative, of the nearest number.

@@ -3,11 +3,13 @@
 #pragma once
 #include <cstdint>
 
+#include "parallel/kernels/bfloat16.h"
 #include "parallel/kernels/head_rows.h"
 
 namespace parallel {
 
-// S sequences, H query heads, of which H / G neighbours share one of G key/value heads, L queries, float or double
+// S sequences, H query heads, of which H / G neighbours share one of G key/value heads, L queries, float, double or
+// Bfloat16
 
 struct AttentionShape {
   int64_t sequences, query_heads, key_heads, queries, keys;
@@ -34,7 +36,7 @@ struct AttentionInputs {
 /// more (Dao et al. 2022).
 template <class Scalar>
 void attention(const AttentionShape& shape, const AttentionInputs<Scalar>& inputs, const HeadRows<Scalar>& out,
-               Scalar* log_sum_SHL);
+               Wide<Scalar>* log_sum_SHL);
 
 template <class Scalar>
 struct AttentionGradients {
@@ -44,7 +46,7 @@ struct AttentionGradients {
 
 template <class Scalar>
 void attention_backward(const AttentionShape& shape, const AttentionInputs<Scalar>& inputs,
-                        const HeadRows<const Scalar>& out, const Scalar* log_sum_SHL,
+                        const HeadRows<const Scalar>& out, const Wide<Scalar>* log_sum_SHL,
                         const HeadRows<const Scalar>& grad_out, const AttentionGradients<Scalar>& gradients);
 
 /// One query of each sequence, and a cache as it lies there.

@@ -12,6 +12,7 @@
 
 #include "parallel/kernels/attention/attention.h"
 #include "parallel/kernels/attention/tile_product.h"
+#include "parallel/kernels/bfloat16.h"
 
 namespace parallel {
 
@@ -54,7 +55,7 @@ class Workspace {
   int64_t taken_ = 0;
 };
 
-/// One head of one sequence.
+/// One head of one sequence, as it lies there; what is packed is of the type that loops compute in.
 template <class Scalar>
 struct Matrix {
   const Scalar* data;
@@ -70,23 +71,23 @@ Matrix<Scalar> matrix_of(const HeadRows<const Scalar>& rows, int64_t s, int64_t 
 /// to [padded_rows, padded_columns]
 template <class Scalar>
 [[gnu::always_inline]] inline void pack(const Matrix<Scalar>& from, int64_t padded_rows, int64_t padded_columns,
-                                        Scalar* to) {
+                                        Wide<Scalar>* to) {
   for (int64_t r = 0; r < padded_rows; ++r, to += padded_columns) {
     const int64_t columns = r < from.rows ? from.columns : 0;
     const Scalar* row = from.data + r * from.by_row;
     for (int64_t c = 0; c < columns; ++c) to[c] = row[c];
-    for (int64_t c = columns; c < padded_columns; ++c) to[c] = Scalar(0);
+    for (int64_t c = columns; c < padded_columns; ++c) to[c] = 0;
   }
 }
 
 /// to [columns, padded_rows]: a row after another, whose places' cache lines then serve the next ones.
 template <class Scalar>
-[[gnu::always_inline]] inline void pack_transposed(const Matrix<Scalar>& from, int64_t padded_rows, Scalar* to) {
+[[gnu::always_inline]] inline void pack_transposed(const Matrix<Scalar>& from, int64_t padded_rows, Wide<Scalar>* to) {
   for (int64_t r = 0; r < from.rows; ++r) {
     for (int64_t c = 0; c < from.columns; ++c) to[c * padded_rows + r] = from.data[r * from.by_row + c];
   }
   for (int64_t c = 0; c < from.columns; ++c) {
-    for (int64_t r = from.rows; r < padded_rows; ++r) to[c * padded_rows + r] = Scalar(0);
+    for (int64_t r = from.rows; r < padded_rows; ++r) to[c * padded_rows + r] = 0;
   }
 }
 

@@ -147,7 +147,8 @@ TEST(HeadTerms, ATeacherGetsNoGradientAndItselfTeachesNothing) {
 }
 
 TEST(HeadTerms, ChunksMakeNoDifferenceToTwoPassesAndTeachers) {
-  const int64_t vocabulary = int64_t{1} << 11, chunk = OutputHead::tokens_of_chunk(/*cpu=*/true, 2 * vocabulary);
+  const int64_t vocabulary = int64_t{1} << 11,
+                chunk = OutputHead::tokens_of_chunk(/*cpu=*/true, at::kDouble, 2 * vocabulary);
   ASSERT_LE(chunk, 256);
   const int64_t tokens = 2 * chunk + 1;
   const at::Tensor weight = term_weight(vocabulary, 2), teacher_weight = random_tensor("its head", {vocabulary, 2});

@@ -76,7 +76,8 @@ TEST(OutputHead, AllIgnoredAndNoTokens) {
 
 // Two chunks and one of a single token, and two that end on the boundary.
 TEST(OutputHead, ChunksOfTokensMakeNoDifference) {
-  const int64_t vocabulary = int64_t{1} << 11, chunk = OutputHead::tokens_of_chunk(/*cpu=*/true, vocabulary);
+  const int64_t vocabulary = int64_t{1} << 11,
+                chunk = OutputHead::tokens_of_chunk(/*cpu=*/true, at::kDouble, vocabulary);
   ASSERT_LE(chunk, 256);
   const at::Tensor weight = head_weight(vocabulary, 2);
   for (const int64_t tokens : {2 * chunk, 2 * chunk + 1}) {

@@ -232,17 +232,20 @@ class RegistryTest : public testing::TestWithParam<RegistryCase> {
     EXPECT_LE((a - b).abs().max().item<double>() / scale, 1e-11) << what;
   }
 
+  std::shared_ptr<MoeLayer> layer_of(at::ScalarType type) const {
+    return std::make_shared<MoeLayer>(ParameterSource(3, type), config_,
+                                      MoeLayer::Shape{.width = kRegistryWidth,
+                                                      .activation = kExpertForms.at(GetParam().form).activation,
+                                                      .std = 0.8,
+                                                      .output_std = 0.9,
+                                                      .layer = 1,
+                                                      .previous_experts = 3,
+                                                      .causal = false},
+                                      registry_tables());
+  }
+
   const MoeConfig config_ = config_of(GetParam());
-  const std::shared_ptr<MoeLayer> layer_ =
-      std::make_shared<MoeLayer>(ParameterSource(3, at::kDouble), config_,
-                                 MoeLayer::Shape{.width = kRegistryWidth,
-                                                 .activation = kExpertForms.at(GetParam().form).activation,
-                                                 .std = 0.8,
-                                                 .output_std = 0.9,
-                                                 .layer = 1,
-                                                 .previous_experts = 3,
-                                                 .causal = false},
-                                 registry_tables());
+  const std::shared_ptr<MoeLayer> layer_ = layer_of(at::kDouble);
   const at::Tensor tokens_ = random_tensor("registry tokens", {kRegistryTokens, kRegistryWidth});
   const at::Tensor probe_ = random_tensor("registry probe", {kRegistryTokens, kRegistryWidth});
   const at::Tensor previous_ = random_tensor("registry logits of the layer before", {kRegistryTokens, 3});
@@ -314,6 +317,30 @@ TEST_P(RegistryTest, EvaluationDropsNothingAndDrawsNoNoise) {
   EXPECT_TRUE(first.losses.terms().empty());
   scope.draws.step = 3;
   EXPECT_TRUE(config_.router == "thor" || layer_->forward(tokens_, scope, previous_).out_TD.equal(first.out_TD));
+}
+
+/// A layer of bf16 decides, to the bit, what one of float32 does whose weights and tokens are the same numbers.
+TEST_P(RegistryTest, LowPrecisionIsRoutedInFloat32) {
+  if (GetParam().form != "swiglu") return;  // routers and capacities are what this is about
+  const at::NoGradGuard no_gradient;
+  const auto low = layer_of(at::kBFloat16), wide = layer_of(at::kFloat);
+  for (size_t i = 0; i < low->parameters().size(); ++i) wide->parameters()[i].copy_(low->parameters()[i]);
+  parallel::LocalCommunicator group;
+  const at::Tensor tokens = tokens_.to(at::kBFloat16), previous = previous_.to(at::kFloat);
+  const BatchScope scope = scope_of(group, 0, ids_, tokens.to(at::kDouble));
+  const RoutingDecision got = low->forward(tokens, scope, previous).decision,
+                        wanted = wide->forward(tokens.to(at::kFloat), scope, previous).decision;
+  const std::pair<at::Tensor, at::Tensor> pairs[] = {{got.logits_TE, wanted.logits_TE},
+                                                     {got.probabilities_TE, wanted.probabilities_TE},
+                                                     {got.chosen_TK, wanted.chosen_TK},
+                                                     {got.gate_TK, wanted.gate_TK},
+                                                     {got.assignment.expert_TK, wanted.assignment.expert_TK}};
+  for (const auto& [a, b] : pairs) {
+    ASSERT_EQ(a.defined(), b.defined());
+    if (!a.defined()) continue;
+    EXPECT_EQ(a.scalar_type(), b.scalar_type());
+    EXPECT_TRUE(a.equal(b)) << a << b;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RegistryTest, testing::ValuesIn(legal_cases()),

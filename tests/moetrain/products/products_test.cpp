@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <limits>
 #include <set>
 #include <string>
 
@@ -41,18 +42,25 @@ struct Results {
   at::Tensor forward, input_gradient, weight_gradient;
 };
 
-Results products_of(const Counts& counts, at::ScalarType type) {
+std::string rule_name(ProductLibrary library) { return ProductWay{library, false}.describe(); }
+
+/// as: the numbers that go in are rounded to it first.
+Results products_of(const Counts& counts, at::ScalarType type, at::ScalarType as) {
   constexpr int64_t kIn = 24, kOut = 40;
   const auto experts = static_cast<int64_t>(counts.size());
   int64_t rows = 0;
   for (const int64_t count : counts) rows += count;
-  const auto drawn = [&](const char* name, at::IntArrayRef shape) { return random_tensor(name, shape).to(type); };
+  const auto drawn = [&](const char* name, at::IntArrayRef shape) {
+    return random_tensor(name, shape).to(as).to(type);
+  };
   const at::Tensor in = drawn("in", {rows, kIn}), out = drawn("out", {rows, kOut}),
                    weight = drawn("weight", {experts, kIn, kOut});
   at::Tensor gradient = at::full({experts, kIn, kOut}, 7.0, at::TensorOptions(type));
   grouped_weight_gradient_out(gradient, in, out, counts);
   return {grouped_mm(in, weight, counts), grouped_mm_transposed(out, weight, counts), gradient};
 }
+
+Results products_of(const Counts& counts, at::ScalarType type) { return products_of(counts, type, type); }
 
 void expect_close(const at::Tensor& got, const at::Tensor& wanted, double bound) {
   ASSERT_EQ(got.sizes(), wanted.sizes());
@@ -118,6 +126,50 @@ TEST(Products, OtherTypesAreLibTorchsWhateverTheRuleSays) {
     EXPECT_TRUE(at::equal(got.input_gradient, plain.input_gradient));
     EXPECT_TRUE(at::equal(got.weight_gradient, plain.weight_gradient));
   }
+}
+
+/// In bf16 by either way: sums in float32, rounded once.
+TEST(Products, OfBf16RoundTheirSumsOnce) {
+  const std::vector<Counts> loads = {{5, 0, 17, 1, 64}, {300}, {0, 97, 0, 200}};
+  for (const int threads : {1, 3}) {
+    const Threads own(threads);
+    for (const ProductLibrary library : {ProductLibrary::kLibTorch, ProductLibrary::kOneDnn}) {
+      const Rule rule({library, /*spread=*/false});
+      for (const Counts& counts : loads) {
+        SCOPED_TRACE(rule_name(library) + " on " + std::to_string(threads));
+        const Results got = products_of(counts, at::kBFloat16), again = products_of(counts, at::kBFloat16);
+        EXPECT_TRUE(at::equal(got.forward, again.forward));
+        EXPECT_TRUE(at::equal(got.weight_gradient, again.weight_gradient));
+        const Results wanted = products_of(counts, at::kDouble, at::kBFloat16);
+        expect_close(got.forward, wanted.forward, 0x1.1p-8);
+        expect_close(got.input_gradient, wanted.input_gradient, 0x1.1p-8);
+        expect_close(got.weight_gradient, wanted.weight_gradient, 0x1.1p-8);
+      }
+    }
+  }
+}
+
+TEST(Products, WideSumsAreAddedToWhatIsThere) {
+  const auto drawn = [](const char* name, at::IntArrayRef shape) {
+    return random_tensor(name, shape).to(at::kBFloat16);
+  };
+  const at::Tensor left = drawn("left", {37, 50}), right = drawn("right", {50, 23}),
+                   there = random_tensor("there", {37, 23});
+  const at::Tensor exact = at::mm(left.to(at::kDouble), right.to(at::kDouble));
+  for (const bool transposed : {false, true}) {
+    const at::Tensor a = transposed ? left.t().contiguous().t() : left,
+                     b = transposed ? right.t().contiguous().t() : right;
+    at::Tensor sum = there.to(at::kFloat),
+               fresh = at::full({37, 23}, std::numeric_limits<float>::quiet_NaN(), at::kFloat);
+    EXPECT_EQ(multiply_wide(sum, a, b, {.product = 0.5, .kept = 1}), has_wide_sums());
+    EXPECT_EQ(multiply_wide(fresh, a, b), has_wide_sums());
+    if (!has_wide_sums()) continue;
+    expect_close(sum, there + 0.5 * exact, 1e-6);
+    expect_close(fresh, exact, 1e-6);
+  }
+  at::Tensor columns = at::zeros({23, 37}, at::kFloat).t();  // no result lies so
+  EXPECT_FALSE(multiply_wide(columns, left, right));
+  EXPECT_TRUE(columns.eq(0).all().item<bool>());
 }
 
 TEST(Products, TheDefaultIsAtMmBitForBit) {

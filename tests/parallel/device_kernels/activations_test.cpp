@@ -9,7 +9,7 @@ namespace {
 
 template <class Number>
 class ActivationKernels : public testing::Test {};
-using Types = testing::Types<float, double, Half>;
+using Types = testing::Types<float, double, Bfloat16>;
 TYPED_TEST_SUITE(ActivationKernels, Types);
 
 const DeviceKernels& kernels() { return *compiled_kernels(); }

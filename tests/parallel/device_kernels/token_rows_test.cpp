@@ -9,7 +9,7 @@ namespace {
 
 template <class Number>
 class RowKernels : public testing::Test {};
-using RowTypes = testing::Types<float, double, Half>;
+using RowTypes = testing::Types<float, double, Bfloat16>;
 TYPED_TEST_SUITE(RowKernels, RowTypes);
 
 // Pieces whole and not; less than a warp's, more than a stretch's.

@@ -54,8 +54,8 @@ TEST(IdleRows, AreDeafToWhatTheyHold) {
   const int64_t kept = exact.rows(), all = idle.rows();
   ASSERT_EQ(kept, 10);
   ASSERT_EQ(all, 14);
-  // bf16, for which LibTorch's operations are taken, as on a device.
-  const at::TensorOptions halves = at::TensorOptions(at::kBFloat16);
+  // float16, for which LibTorch's operations are taken, as on a device.
+  const at::TensorOptions halves = at::TensorOptions(at::kHalf);
   const at::Tensor rows_RD = at::arange(all * 3, halves).view({all, 3}) / 8;
   const at::Tensor weight_TK = at::arange(14, halves).view({7, 2}) / 4 - 1,
                    grad_TD = at::arange(21, halves).view({7, 3});
