@@ -14,6 +14,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
 #include "parallel/device/accelerator.h"
+#include "parallel/memory/kept_memory.h"
 
 namespace launch {
 namespace {
@@ -59,6 +60,8 @@ nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& 
   const ProductList products = recorded_products(step);
   step();  // warms up
   const int64_t most = resident_most();
+  const auto* const kept = parallel::KeptMemory::installed();
+  const auto use = kept == nullptr ? parallel::KeptMemory::Use{} : kept->use();
   std::optional<ProductLimit> limit;
   if (options.limit && !parallel::is_accelerator(setup.device)) limit.emplace(products);
   Rounds rounds;
@@ -85,6 +88,10 @@ nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& 
   line["losses"] = losses;
   line["resident_before_bytes"] = before;
   line["resident_most_bytes"] = most;
+  if (kept != nullptr) {
+    line["tensors_most_bytes"] = use.most_in_use;
+    line["held_most_bytes"] = use.most_held;
+  }
   line["product_flops"] = flops(products);
   if (limit) {
     line["products_alone"] = to_json(middle(alone));
