@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <mutex>
 #include <thread>
@@ -248,17 +249,24 @@ TEST(KeptMemory, ServesThreadsAtOnce) {
   std::vector<std::thread> threads;
   std::atomic<bool> whole = true;
   std::mutex mutex;
-  std::vector<std::pair<c10::DataPtr, size_t>> handed_on;  // given back by whichever thread finds them
+  std::deque<c10::DataPtr> handed_on;  // given back by whichever thread finds them
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
-      for (size_t i = 0; i < 300; ++i) {
+      const auto value = static_cast<char>(t);
+      for (size_t i = 0; i < 50'000; ++i) {
         const size_t bytes = (i * 37 % 11 + 1) * 70'000;
-        c10::DataPtr block = filled(memory, bytes, t);
-        const auto* const last = static_cast<const char*>(block.get()) + bytes - 1;
-        if (*static_cast<const char*>(block.get()) != t || *last != t) whole = false;
+        c10::DataPtr block = memory.allocate(bytes);
+        auto* const first = static_cast<char*>(block.get());
+        first[0] = first[bytes - 1] = value;
+        if (i % 16 == 0) std::this_thread::yield();
+        if (first[0] != value || first[bytes - 1] != value) whole = false;
+        if (i % 8 != 0) continue;
+        c10::DataPtr oldest;  // given back once the lock is off
         const std::lock_guard lock(mutex);
-        handed_on.emplace_back(std::move(block), bytes);
-        if (handed_on.size() > 6) handed_on.erase(handed_on.begin());
+        handed_on.push_back(std::move(block));
+        if (handed_on.size() <= 6) continue;
+        oldest = std::move(handed_on.front());
+        handed_on.pop_front();
       }
     });
   }
