@@ -60,6 +60,8 @@ nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& 
   const ProductList products = recorded_products(step);
   step();  // warms up
   const int64_t most = resident_most();
+  const auto* const kept = parallel::KeptMemory::installed();
+  const auto use = kept == nullptr ? parallel::KeptMemory::Use{} : kept->use();
   std::optional<ProductLimit> limit;
   if (options.limit && !parallel::is_accelerator(setup.device)) limit.emplace(products);
   Rounds rounds;
@@ -86,8 +88,10 @@ nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& 
   line["losses"] = losses;
   line["resident_before_bytes"] = before;
   line["resident_most_bytes"] = most;
-  if (recipe.run.keep_memory && recipe.run.device == Device::kCpu)
-    line["tensors_most_bytes"] = parallel::KeptMemory::install().use().most_in_use;
+  if (kept != nullptr) {
+    line["tensors_most_bytes"] = use.most_in_use;
+    line["held_most_bytes"] = use.most_held;
+  }
   line["product_flops"] = flops(products);
   if (limit) {
     line["products_alone"] = to_json(middle(alone));

@@ -44,7 +44,7 @@ void visit(RunConfig& config, Visitor& field) {
   field("precision", config.precision, anything(), "of weights and activations; bf16 keeps float32 master weights");
   field("threads", config.threads, between(1, 1024), "compute threads of a rank");
   field("keep_memory", config.keep_memory, anything(),
-        "on the CPU: memory that tensors gave back is kept for the next ones, up to a quarter of the most that was in "
+        "on the CPU: memory that tensors gave back is kept for the next ones, up to a tenth of the most that was in "
         "use; false: the system has it back at once, and each fresh page of it costs time");
   field("matrix_products", config.matrix_products, anything(),
         "who multiplies the float32 matrices of experts on the CPU: libtorch (in its wheels MKL), onednn, openblas "

@@ -2,22 +2,30 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <bit>
+#include <cerrno>
+#include <cstring>
 
 namespace parallel {
 namespace {
 
-constexpr int64_t kHead = 64;  // as alloc_cpu aligns
-constexpr int64_t kPage = 1 << 12;
+constexpr int64_t kHead = 64;                // as alloc_cpu aligns
+constexpr int64_t kLeastReturned = 1 << 20;  // a call of the system takes about as long as 100 of its pages
+constexpr size_t kAddresses = size_t{1} << 56;
 
-/// The class of a size: the next multiple of an eighth of the power of two below it, in whole pages.
-int64_t rounded(int64_t bytes) {
-  if (bytes < KeptMemory::kLeast) return bytes;
-  const int64_t step = std::max<int64_t>(kPage, static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8);
-  return (bytes + step - 1) / step * step;
+int64_t in_pages(int64_t bytes) {
+  static const int64_t page = sysconf(_SC_PAGESIZE);
+  return (bytes + page - 1) / page * page;
+}
+
+void* at(uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+void* map(int64_t size) {
+  return mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 }  // namespace
@@ -31,92 +39,86 @@ KeptMemory& KeptMemory::install() {
   return *installed;
 }
 
+const KeptMemory* KeptMemory::installed() { return dynamic_cast<const KeptMemory*>(c10::GetCPUAllocator()); }
+
 c10::DataPtr KeptMemory::allocate(size_t bytes) {
-  const int64_t capacity = rounded(static_cast<int64_t>(bytes) + kHead);
-  Block* block = nullptr;
-  if (capacity >= kLeast) {
+  TORCH_CHECK(bytes < kAddresses, "can't allocate memory: you tried to allocate ", bytes, " bytes");
+  int64_t size = static_cast<int64_t>(bytes) + kHead;
+  void* block = nullptr;
+  if (size < kLeast) {
+    block = c10::alloc_cpu(static_cast<size_t>(size));
+  } else {
+    size = in_pages(size);
     const std::lock_guard lock(mutex_);
-    block = fitting(capacity);
-    if (block == nullptr) {
-      make_room(capacity);
-    } else {
-      hand_out(block->capacity);
-    }
+    block = at(take(size).begin);
   }
-  if (block == nullptr) {
-    *(block = fresh(capacity)) = {this, capacity, 0};
-    if (capacity >= kLeast) {
-      const std::lock_guard lock(mutex_);
-      ++use_.fresh;
-      hand_out(capacity);
-    }
-  }
-  void* const data = reinterpret_cast<char*>(block) + kHead;
+  *static_cast<Head*>(block) = {this, size};
+  void* const data = static_cast<char*>(block) + kHead;
   return {data, data, &give_back, c10::Device(c10::DeviceType::CPU)};
-}
-
-KeptMemory::Block* KeptMemory::fresh(int64_t capacity) {
-  const auto block = [&] { return static_cast<Block*>(c10::alloc_cpu(static_cast<size_t>(capacity))); };
-  try {
-    return block();
-  } catch (const c10::Error&) {
-    if (capacity < kLeast) throw;
-  }
-  release();  // perhaps that is what the system lacks
-  return block();
-}
-
-void KeptMemory::hand_out(int64_t capacity) {
-  use_.in_use += capacity;
-  use_.most_in_use = std::max(use_.most_in_use, use_.in_use);
 }
 
 void KeptMemory::give_back(void* data) {
   if (data == nullptr) return;
-  auto* const block = reinterpret_cast<Block*>(static_cast<char*>(data) - kHead);
-  if (block->capacity < kLeast) return c10::free_cpu(block);
-  KeptMemory& owner = *block->owner;
+  auto* const head = reinterpret_cast<Head*>(static_cast<char*>(data) - kHead);
+  if (head->size < kLeast) return c10::free_cpu(head);
+  KeptMemory& owner = *head->owner;
+  const auto begin = reinterpret_cast<uintptr_t>(head);
+  const AddressRange range{begin, begin + static_cast<uintptr_t>(head->size)};
   const std::lock_guard lock(owner.mutex_);
-  block->rests_since = ++owner.given_back_;
-  owner.use_.in_use -= block->capacity;
-  owner.use_.kept += block->capacity;
-  owner.resting_[block->capacity].push_back(block);
+  owner.use_.in_use -= range.size();
+  owner.free_.put(range);
+  owner.resting_.add(range);
 }
 
-KeptMemory::Block* KeptMemory::fitting(int64_t capacity) {
-  const auto found = resting_.lower_bound(capacity);
-  if (found == resting_.end() || found->first > capacity + capacity / 4) return nullptr;
-  Block* const block = found->second.back();
-  found->second.pop_back();
-  if (found->second.empty()) resting_.erase(found);
-  use_.kept -= block->capacity;
-  return block;
+AddressRange KeptMemory::take(int64_t size) {
+  const auto found = free_.take(size);
+  const AddressRange range = found ? *found : fresh_addresses(size);
+  use_.fresh += size - resting_.remove(range);
+  use_.in_use += size;
+  use_.most_in_use = std::max(use_.most_in_use, use_.in_use);
+  keep_bound();
+  use_.most_held = std::max(use_.most_held, use_.in_use + resting_.bytes());
+  return range;
 }
 
-void KeptMemory::make_room(int64_t capacity) {
-  const int64_t most = std::max(use_.most_in_use, use_.in_use + capacity);
-  const auto bound = static_cast<int64_t>((1 + surplus_) * static_cast<double>(most));
-  while (use_.kept > 0 && use_.in_use + use_.kept + capacity > bound) drop_oldest();
+AddressRange KeptMemory::fresh_addresses(int64_t size) {
+  int64_t mapped = std::max(size, kGrowth);
+  void* begin = map(mapped);
+  if (begin == MAP_FAILED) {
+    unmap_free();  // perhaps that is what the system lacks
+    begin = map(mapped = size);
+  }
+  TORCH_CHECK(begin != MAP_FAILED, "can't allocate memory: you tried to allocate ", size, " bytes. Error code ", errno,
+              " (", std::strerror(errno), ")");
+  const auto first = reinterpret_cast<uintptr_t>(begin);
+  free_.put({first, first + static_cast<uintptr_t>(mapped)});  // the system has put it beside its last, mostly
+  return *free_.take(size);
 }
 
-void KeptMemory::drop_oldest() {
-  const auto oldest =
-      std::ranges::min_element(resting_, {}, [](const auto& of_class) { return of_class.second.front()->rests_since; });
-  Block* const block = oldest->second.front();
-  oldest->second.pop_front();
-  if (oldest->second.empty()) resting_.erase(oldest);
-  use_.kept -= block->capacity;
-  c10::free_cpu(block);
+void KeptMemory::keep_bound() {
+  const auto bound = static_cast<int64_t>((1 + surplus_) * static_cast<double>(use_.most_in_use));
+  while (resting_.bytes() > 0 && use_.in_use + resting_.bytes() > bound) {
+    const int64_t above = in_pages(use_.in_use + resting_.bytes() - bound);
+    const AddressRange oldest = resting_.remove_oldest(std::max(above, kLeastReturned));
+    madvise(at(oldest.begin), static_cast<size_t>(oldest.size()), MADV_DONTNEED);
+  }
+}
+
+void KeptMemory::unmap_free() {
+  for (const AddressRange range : free_.take_all()) munmap(at(range.begin), static_cast<size_t>(range.size()));
+  resting_.clear();
 }
 
 KeptMemory::Use KeptMemory::use() const {
   const std::lock_guard lock(mutex_);
-  return use_;
+  Use use = use_;
+  use.kept = resting_.bytes();
+  return use;
 }
 
 void KeptMemory::release() {
   const std::lock_guard lock(mutex_);
-  while (use_.kept > 0) drop_oldest();
+  unmap_free();
 }
 
 int64_t page_faults() {

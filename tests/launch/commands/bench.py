@@ -88,6 +88,8 @@ def updates(bench, recipe):
         for phase in ("route", "experts", "attention", "head", "optimizer", "feed_forward"):
             bench.check(f"step: {phase}", line["phases"][phase] > 0, line["phases"])
         bench.check("memory", 0 < line["resident_before_bytes"] < line["resident_most_bytes"], line)
+        tensors, held = line["tensors_most_bytes"], line["held_most_bytes"]  # on two ranks none is large enough to be kept
+        bench.check("kept memory", tensors <= held <= 1.1 * tensors and (tensors > 0 or ranks == 2), line)
     trained = bench.run("train", recipe, *mixed)
     bench.check("trained", trained.returncode == 0, trained.stderr)
     steps = [json.loads(line) for line in (bench.folder / "run/metrics.jsonl").read_text().splitlines()]
