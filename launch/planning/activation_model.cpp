@@ -89,7 +89,7 @@ class StageCounter {
     const int64_t rows = N * (W + layer.expert.kept) * b_ + R * W * b_;
     stage.rows_kept = rows + orders(R, S * top_k, N);
     stage.kept += stage.rows_kept;
-    stage.in_forward = (alone ? 1 : 3) * N * W * b_ + 2 * T * D_ * b_;
+    stage.in_forward = N * ((alone ? 1 : 3) * W + layer.expert.in_forward) * b_ + 2 * T * D_ * b_;
     // Its own node runs after that of the shared expert, whose tensors are gone by then.
     const int64_t travelling = R * W + N * ((alone ? 2 : 3) * W + layer.expert.in_backward);
     const double share = most_experts(recipe_, layer);
@@ -160,10 +160,11 @@ class StageCounter {
  private:
   int64_t table_bytes(int64_t element) const { return work_.own_vocabulary * D_ * element; }
   int64_t dropout_mask(const TokenCount& tokens) const { return recipe_.model.dropout > 0 ? tokens.own * D_ * b_ : 0; }
-  /// Whether experts and head write their weights' gradients where these are gathered (GradientPlace): of one
-  /// micro-batch.
+  /// Whether experts and head write their weights' gradients where these are gathered (GradientPlace): all of them,
+  /// each once.
   bool gathered_in_place() const {
-    return b_ == w_ && recipe_.run.device == Device::kCpu && work_.micro_batches == 1 && recipe_.mesh.zero < 2;
+    const bool all = !recipe_.lora.on() && recipe_.train.frozen.empty();
+    return b_ == w_ && work_.micro_batches == 1 && work_.passes == 1 && recipe_.mesh.zero < 2 && all;
   }
   /// The gradient of a layer's sum, and of all the group's tokens.
   int64_t grads_of_input(const TokenCount& tokens) const {

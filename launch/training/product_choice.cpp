@@ -99,10 +99,12 @@ std::vector<ProductWay> ways_of_all(parallel::Communicator& control) {
   for (const ProductWay& way : moetrain::ways_at_hand()) own += way.describe() + ";";
   const std::vector<std::string> of_ranks = parallel::gather_texts(control, own);
   std::vector<ProductWay> ways = moetrain::ways_at_hand();
+  // Several threads take their own experts' products each (in_row_turns), as those that share out rows do.
+  const bool several = at::get_num_threads() > 1;
   std::erase_if(ways, [&](const ProductWay& way) {
-    return std::ranges::any_of(of_ranks, [&](const std::string& text) {
-      return (";" + text).find(";" + way.describe() + ";") == std::string::npos;
-    });
+    return way.spread != several || std::ranges::any_of(of_ranks, [&](const std::string& text) {
+             return (";" + text).find(";" + way.describe() + ";") == std::string::npos;
+           });
   });
   return ways;
 }

@@ -43,6 +43,7 @@ struct ExpertCosts {
   double multiply_adds = 0;  // forward; backward twice as many
   double made_again = 0;     // multiply-adds of what backward repeats of forward
   int64_t kept = 0;          // numbers that forward keeps beside the row
+  int64_t in_forward = 0;    // numbers that forward makes at its peak and does not keep, beside the row's output
   int64_t in_backward = 0;   // numbers that backward makes at its peak, beside the row's gradient
 };
 
@@ -94,8 +95,8 @@ struct ExpertSpan {
   int64_t first = 0, count = 0;
 };
 
-/// Of one of `parts` parts of an expert; where those of the span are of several kinds or widths, their mean. `kept` and
-/// `in_backward` are of each kind of the layer its widest, for what is kept has a place for each row (ExpertMix).
+/// Of one of `parts` parts of an expert; where those of the span are of several kinds or widths, their mean. Numbers of
+/// a row are of each kind of the layer its widest, for what is kept has a place for each row (ExpertMix).
 ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpan& span, const ExpertShape& shape,
                          int64_t parts, const MoeConfig& config);
 

@@ -176,6 +176,7 @@ ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpa
     matrices += count * static_cast<double>(costs.matrices);
     auto& [kept, in_backward] = places[config.rows == Rows::kTokens ? range.kind : range.kind + range.suffix];
     kept = std::max(kept, costs.kept), in_backward = std::max(in_backward, costs.in_backward);
+    mean.in_forward = std::max(mean.in_forward, costs.in_forward);
     mean.multiply_adds += count * costs.multiply_adds;
     mean.made_again += count * costs.made_again;
   }

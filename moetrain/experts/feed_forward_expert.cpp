@@ -167,7 +167,8 @@ ExpertCosts costs_of_feed_forward(const ExpertShape& part, const MoeConfig&) {
   const int64_t matrices = feed_forward_costs(part.activation).matrices;
   return {.matrices = matrices,
           .multiply_adds = static_cast<double>(matrices * part.width * part.hidden),
-          .kept = 2 * part.hidden,                       // gate and up; of one alone it and what is made of it
+          .kept = 2 * part.hidden,  // gate and up; of one alone it and what is made of it
+          .in_forward = (matrices - 2) * part.hidden,
           .in_backward = (matrices - 1) * part.hidden};  // that gradient, and with a gate what is made of both
 }
 

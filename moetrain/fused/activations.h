@@ -5,8 +5,7 @@
 
 namespace moetrain {
 
-// Any shape, all alike. But for swiglu and clamped_swiglu raw (outside autograd); an output may be the gradient that
-// comes in.
+// Any shape, all alike. But for swiglu and clamped_swiglu raw (outside autograd); an output may be an input.
 
 /// silu(gate) up (Shazeer 2020), differentiable; keeps its inputs.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);

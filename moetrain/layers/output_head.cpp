@@ -215,9 +215,8 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
         const at::Tensor hidden = hidden_PCD[static_cast<int64_t>(p)];
         const at::Tensor grad = loss.grad_CW[p].to(hidden.scalar_type());
         // Ignored tokens and the scale enter here, where a token has D numbers and not V.
-        grad_hidden_PGD[static_cast<int64_t>(p)]
-            .narrow(0, begin, count)
-            .copy_(at::mm(grad, weight_WD).masked_fill_(ignored, 0).mul_(targets.scale));
+        at::Tensor of_hidden = grad_hidden_PGD[static_cast<int64_t>(p)].narrow(0, begin, count);
+        of_hidden.copy_(at::mm(grad, weight_WD).masked_fill_(ignored, 0).mul_(targets.scale));
         const SumFactors factors{targets.scale, begin == 0 && p == 0 ? 0.0 : 1.0};
         if (of_weight) add_weight_gradient(grad, hidden.masked_fill(ignored, 0), factors, grad_weight_WD);
       }
@@ -226,8 +225,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
       context->saved_data["hidden"] = grad_hidden_PGD;
       context->saved_data["weight"] = low && of_weight ? grad_weight_WD.to(weight_WD.scalar_type()) : grad_weight_WD;
     }
-    second.mul_(targets.scale);
-    total.mul_(targets.scale).add_(second);
+    total.mul_(targets.scale).add_(second.mul_(targets.scale));
     if (!vocabulary.reports()) total.zero_(), second.zero_();  // the value is the group's, the gradient this rank's
     context->mark_non_differentiable({second, nll_G, correct_G});
     return {total, second, nll_G, correct_G};
@@ -235,14 +233,15 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
     const at::Tensor& factor = grad_outputs[0];
-    // Which on the processor is known, and mostly 1: a head's weights are many.
-    const bool same = parallel::has_loops(factor) && factor.item<double>() == 1;
+    const bool same = parallel::has_loops(factor) && factor.item<double>() == 1;  // mostly; a head's weights are many
     const auto of = [&](const char* which) {
       const auto saved = context->saved_data.find(which);
       parallel::check_internal(saved != context->saved_data.end(), "OutputHead: backward again, of a graph not kept");
-      const at::Tensor gradient = saved->second.toTensor();
-      if (!torch::autograd::get_current_graph_task_keep_graph()) context->saved_data.erase(saved);  // or it is copied
-      return same || !gradient.defined() ? gradient : gradient * factor.to(gradient.scalar_type());
+      at::Tensor gradient = saved->second.toTensor();  // given away: it may lie where others are added to it
+      const bool keep = torch::autograd::get_current_graph_task_keep_graph();
+      if (keep && gradient.defined()) saved->second = gradient.clone();
+      if (!keep) context->saved_data.erase(saved);
+      return same || !gradient.defined() ? gradient : gradient.mul_(factor.to(gradient.scalar_type()));
     };
     return {of("hidden"), of("weight"), Variable(), Variable(), Variable(), Variable(), Variable()};
   }

@@ -15,9 +15,11 @@ namespace {
 using parallel::RowsPerExpert;
 using Turns = std::vector<ExpertTurn>;
 
-int64_t threads_for(const RowsPerExpert& counts) {
-  constexpr int64_t kRowsOfThread = 64;  // at least
-  return std::clamp<int64_t>(counts.rows() / kRowsOfThread, 1, parallel::threads_at_hand());
+/// Whether threads share out rows: where each has some to compute with. Of fewer they share each product.
+bool in_turns(const at::Tensor& rows_RX, const RowsPerExpert& counts) {
+  constexpr int64_t kRowsOfThread = 64;
+  const int64_t threads = parallel::threads_at_hand();
+  return parallel::has_loops(rows_RX) && (threads == 1 || counts.rows() >= kRowsOfThread * threads);
 }
 
 ExpertTurn turn_of_all(const at::Tensor& rows_RX, const RowsPerExpert& counts) {
@@ -82,14 +84,14 @@ void in_row_turns(const at::Tensor& rows_RX, const RowsPerExpert& counts, int64_
     const at::Tensor room_SF = at::empty({most, width}, rows_RX.options());
     for (const ExpertTurn& turn : turns) action(turn, room_SF.narrow(0, 0, turn.rows));
   };
-  if (!parallel::has_loops(rows_RX)) return take({turn_of_all(rows_RX, counts)});
-  share_out(row_turns(counts, threads_for(counts)), take);
+  if (!in_turns(rows_RX, counts)) return take({turn_of_all(rows_RX, counts)});
+  share_out(row_turns(counts, parallel::threads_at_hand()), take);
 }
 
 void in_expert_turns(const at::Tensor& rows_RX, const RowsPerExpert& counts,
                      const std::function<void(const ExpertTurn& turn)>& action) {
   const std::vector<Turns> turns =
-      parallel::has_loops(rows_RX) ? expert_turns(counts, threads_for(counts)) : std::vector<Turns>();
+      in_turns(rows_RX, counts) ? expert_turns(counts, parallel::threads_at_hand()) : std::vector<Turns>();
   if (turns.empty()) return action(turn_of_all(rows_RX, counts));
   share_out(turns, [&](const Turns& own) {
     for (const ExpertTurn& turn : own) action(turn);

@@ -83,6 +83,7 @@ struct Gelu {
     each(input), each(out);
   }
 };
+/// `grad_input` may be an input.
 struct GeluBackward {
   Element element;
   int64_t count;

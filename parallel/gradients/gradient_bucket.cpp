@@ -36,7 +36,12 @@ GradientBucket::GradientBucket(std::vector<at::Tensor> parameters, std::shared_p
   }
   for (size_t k = 0; k < parameters_.size(); ++k) place_parameter(k);
   awaited_.assign(parameters_.size(), false);
-  taken_ = awaited_;
+  taken_.resize(parameters_.size());
+}
+
+void GradientBucket::check_let_go(size_t k) const {
+  check_internal(!taken_[k] || taken_[k]->expired(),
+                 "a gradient lies in its place still, where another one is to come");
 }
 
 at::Tensor GradientBucket::zeros(int64_t elements) const {
@@ -73,7 +78,7 @@ void GradientBucket::zero() {
     return;
   }
   awaited_.assign(parameters_.size(), true);
-  taken_.assign(parameters_.size(), false);
+  for (size_t k = 0; k < taken_.size(); ++k) check_let_go(k), taken_[k].reset();
   for (at::Tensor& parameter : parameters_) parameter.mutable_grad() = at::Tensor();
 }
 
@@ -81,8 +86,9 @@ void GradientBucket::zero() {
 at::Tensor GradientBucket::take(size_t k) {
   const at::Tensor& parameter = parameters_[k];
   if (!awaited_[k] || taken_[k] || parameter.scalar_type() != flat_.scalar_type()) return {};
-  taken_[k] = true;
-  return flat_.narrow(0, places_[k].begin, places_[k].count).view(parameter.sizes()).variable_data();
+  at::Tensor place = flat_.narrow(0, places_[k].begin, places_[k].count).view(parameter.sizes()).variable_data();
+  taken_[k].emplace(place.getIntrusivePtr());
+  return place;
 }
 
 void GradientBucket::collect(size_t k) {
@@ -92,6 +98,7 @@ void GradientBucket::collect(size_t k) {
   const bool first = awaited_[k];
   awaited_[k] = false;
   if (gradient.data_ptr() == place.data_ptr()) return;
+  check_let_go(k);
   first ? place.copy_(gradient.flatten()) : place.add_(gradient.flatten());
   gradient = at::Tensor();
   if (sharding_ != Sharding::kGradients) add_in_place(k);

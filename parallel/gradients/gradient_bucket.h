@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "parallel/comm/communicator.h"
@@ -31,7 +32,8 @@ class GradientBucket {
   /// Forgets the gradients of the round before.
   void zero();
   /// The place of parameter k, for the first gradient of a round; undefined where one has come, where the place was
-  /// taken before, or where it is of another dtype.
+  /// taken before, or where it is of another dtype. Whoever takes it lets go of it before another gradient of k is
+  /// collected, and before the next round: InternalError.
   at::Tensor take(size_t k);
   /// Takes over the gradient of parameter k where backward has not added it in place.
   void collect(size_t k);
@@ -57,6 +59,7 @@ class GradientBucket {
   at::Tensor zeros(int64_t elements) const;
   void place_parameter(size_t k);
   void add_in_place(size_t k);
+  void check_let_go(size_t k) const;
 
   std::vector<at::Tensor> parameters_;
   std::shared_ptr<Communicator> group_;
@@ -64,7 +67,8 @@ class GradientBucket {
   Sharding sharding_;
   std::vector<ElementRange> places_, owned_;
   std::vector<bool> awaited_;  // parameters whose place still holds what was there before this round
-  std::vector<bool> taken_;    // and that somebody writes to
+  using Held = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
+  std::vector<std::optional<Held>> taken_;  // places that somebody has been given this round
   int64_t elements_ = 0;
   ElementRange own_;            // all of it but for sharding
   at::Tensor flat_;             // gradients; undefined where they are kept for the own part alone and none has come

@@ -71,7 +71,8 @@ void over_threads(int64_t count, int64_t least, const Action& action) {
     if (count > 0) action(int64_t{0}, count);
     return;
   }
-  std::exception_ptr failed;  // none may leave a thread of OpenMP's
+  std::exception_ptr failed;  // none may leave a thread of OpenMP's; of several that of the first range
+  int64_t failed_at = count;
 #pragma omp parallel num_threads(static_cast <int>(ranges))
   {
     const int64_t threads = omp_get_num_threads(), own = omp_get_thread_num();
@@ -80,7 +81,7 @@ void over_threads(int64_t count, int64_t least, const Action& action) {
       if (begin < end) action(begin, end);
     } catch (...) {
 #pragma omp critical(moetrain_over_threads)
-      failed = std::current_exception();
+      if (begin < failed_at) failed = std::current_exception(), failed_at = begin;
     }
   }
   if (failed) std::rethrow_exception(failed);

@@ -59,7 +59,8 @@ template <class Move>
 void walk_together(const TensorRule& rule, const parallel::ElementRange& own, const Move& move) {
   constexpr int64_t kPiece = 1 << 17;
   const int64_t columns = std::max<int64_t>(1, rule.size.back());
-  const int64_t piece = (kPiece + columns - 1) / columns * columns, pieces = (own.count + piece - 1) / piece;
+  const int64_t piece = columns >= kPiece ? kPiece : (kPiece + columns - 1) / columns * columns;
+  const int64_t pieces = (own.count + piece - 1) / piece;
   parallel::for_each_part(pieces, [&](int64_t index) {
     const int64_t begin = index * piece;
     walk(rule, {own.begin + begin, std::min(piece, own.count - begin)}, move);

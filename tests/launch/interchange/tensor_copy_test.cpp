@@ -53,9 +53,25 @@ TEST_P(TensorCopy, AnyPartOfABlockIsRead) {
   }
 }
 
-TEST_P(TensorCopy, ANumberTooLargeIsNamedWhicheverThreadMeetsIt) {
+TEST_P(TensorCopy, ALongRowToo) {
+  constexpr int64_t kLong = 1000003;
+  TensorRules rules;
+  rules.copy("theirs", "ours", {kLong});
+  const TensorRule rule = rules.take().front();
+  const at::Tensor ours = random_tensor("long", {kLong}).to(at::kFloat);
+  at::Tensor theirs = at::full({kLong}, -7, at::kFloat), back = at::full({kLong - 2}, -7, at::kFloat);
+  write_block(rule, {.dtype = "F32", .shape = {kLong}, .data = ours.const_data_ptr()}, "F32",
+              {static_cast<std::byte*>(theirs.mutable_data_ptr()), theirs.nbytes()});
+  EXPECT_TRUE(theirs.equal(ours));
+  read_block(rule, {.dtype = "F32", .shape = {kLong}, .data = theirs.const_data_ptr()}, {1, kLong - 2}, "F32",
+             back.mutable_data_ptr());
+  EXPECT_TRUE(back.equal(ours.narrow(0, 1, kLong - 2)));
+}
+
+TEST_P(TensorCopy, TheFirstNumberTooLargeIsNamedWhicheverThreadMeetsIt) {
   const at::Tensor large = ours_ERC.clone();
-  large[1][kRows - 1][kColumns - 1] = 1e38;
+  large[1][kRows - 1][kColumns - 1] = 1.5e38;
+  large[1][0][3] = 1e38;
   at::Tensor theirs_CR = at::empty({kColumns, kRows}, at::kHalf);
   expect_user_error(
       [&] {

@@ -71,12 +71,12 @@ TEST_P(FeedForwardExperts, OneThreadAndSeveralGiveTheSame) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FeedForwardExperts,
-                         testing::Values(Case{Activation::kSwiglu, at::kDouble, 1e-12},
-                                         Case{Activation::kGelu, at::kDouble, 1e-12},
-                                         Case{Activation::kRelu, at::kDouble, 1e-12},
-                                         Case{Activation::kSwiglu, at::kFloat, 1e-4},
-                                         Case{Activation::kSwiglu, at::kBFloat16, 5e-2}));
+INSTANTIATE_TEST_SUITE_P(
+    All, FeedForwardExperts,
+    testing::Values(Case{Activation::kSwiglu, at::kDouble, 1e-12}, Case{Activation::kGelu, at::kDouble, 1e-12},
+                    Case{Activation::kRelu, at::kDouble, 1e-12}, Case{Activation::kSwiglu, at::kFloat, 1e-4},
+                    Case{Activation::kGelu, at::kFloat, 1e-4}, Case{Activation::kRelu, at::kFloat, 1e-4},
+                    Case{Activation::kSwiglu, at::kBFloat16, 5e-2}));
 
 }  // namespace
 }  // namespace moetrain

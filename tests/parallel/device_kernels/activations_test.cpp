@@ -126,6 +126,19 @@ TYPED_TEST(ActivationKernels, ClampedSwigluAndItsSlopes) {
   }
 }
 
+TYPED_TEST(ActivationKernels, GeluBackwardOverItsInputMakesTheSameBits) {
+  for (const int64_t count : kCounts) {
+    const auto grad = numbers<TypeParam>("grad", count), x = numbers<TypeParam>("x", count, 3);
+    const DeviceBuffer<TypeParam> above(grad), input(x), slope(x.size());
+    expect_no_fault(
+        kernels().gelu_backward({kElement<TypeParam>, count, above.data(), input.data(), slope.data()}, {}));
+    expect_no_fault(
+        kernels().gelu_backward({kElement<TypeParam>, count, above.data(), input.data(), input.data()}, {}));
+    const auto got = input.on_host(), wanted = slope.on_host();
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(exact(got[i]), exact(wanted[i])) << i;
+  }
+}
+
 TYPED_TEST(ActivationKernels, GeluAndItsSlope) {
   for (const int64_t count : kCounts) {
     for (const size_t skip : kSkips) {

@@ -60,7 +60,7 @@ TEST_F(GradientReducerTest, APlaceThatIsTakenInVainHoldsNothing) {
   const std::vector<at::Tensor> parameters = leaves({4, 2}, at::kFloat);
   GradientReducer reducer(parameters, group_);
   reducer.zero();
-  empty_gradient(parameters[0]).fill_(7);  // and never given to autograd
+  empty_gradient(parameters[0]).fill_(7);  // let go of, and never given to autograd
   reducer.expect(true);
   backward_of(parameters[1].sum());
   reducer.finish();
@@ -71,6 +71,31 @@ TEST_F(GradientReducerTest, APlaceThatIsTakenInVainHoldsNothing) {
   backward_of(loss(parameters));
   reducer.finish();
   expect_totals(reducer, parameters, 1);
+}
+
+TEST_F(GradientReducerTest, OfAShardedUpdateTheWholeBucketIsThePlace) {
+  const at::Tensor parameter = at::ones({6}, at::kFloat).requires_grad_(true);
+  GradientReducer reducer({parameter}, group_, {.sharding = Sharding::kState});
+  for (int round = 0; round < 2; ++round) {
+    reducer.zero();
+    reducer.expect(true);
+    at::Tensor place = empty_gradient(parameter);
+    const void* const where = place.data_ptr();
+    place = at::Tensor();
+    EXPECT_NE(empty_gradient(parameter).data_ptr(), where);  // which is given once
+    backward_of(parameter.sum() * 2);
+    reducer.finish();
+    EXPECT_TRUE(reducer.gradient(0).eq(2.0 * static_cast<double>(size_)).all().item<bool>());
+  }
+}
+
+TEST_F(GradientReducerTest, APlaceThatIsStillHeldIsNotWrittenTo) {
+  const at::Tensor parameter = at::ones({6}, at::kFloat).requires_grad_(true);
+  GradientReducer reducer({parameter}, group_);
+  reducer.zero();
+  reducer.expect(true);
+  const at::Tensor place = empty_gradient(parameter);
+  EXPECT_THROW(backward_of(parameter.sum()), InternalError);
 }
 
 TEST_F(GradientReducerTest, WithoutAPlaceItIsAnotherTensor) {
@@ -84,6 +109,8 @@ TEST_F(GradientReducerTest, WithoutAPlaceItIsAnotherTensor) {
   GradientReducer parts({shared}, group_, {.sharding = Sharding::kGradients});
   parts.zero();
   parts.expect(true);
+  const at::Tensor there = empty_gradient(shared), another = empty_gradient(shared);
+  EXPECT_NE(there.data_ptr(), another.data_ptr());
   backward_of(Scaled::apply(shared, 2));
   parts.end_micro_batch();
   parts.finish();

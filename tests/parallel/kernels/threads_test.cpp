@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace parallel {
@@ -45,6 +46,12 @@ TEST_P(Threads, WhatOneThrowsComesOut) {
     });
   };
   for (const int64_t at : {0, 4}) EXPECT_THROW(thrown(at), std::out_of_range);
+  try {  // of several the first
+    for_each_part(9, [](int64_t part) { throw std::out_of_range(std::to_string(part)); });
+    ADD_FAILURE();
+  } catch (const std::out_of_range& first) {
+    EXPECT_STREQ(first.what(), "0");
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Threads, testing::Values(1, 3));
