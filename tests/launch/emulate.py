@@ -58,6 +58,7 @@ int main(int count, char** words) {
     if (rank == 0) printf("%.0f\n", best * 1e6);
   } else if (strncmp(words[1], "exit", 4) == 0) {
     code = atoi(words[1] + 4);
+    if (code != 0 && rank == 0) fprintf(stderr, "one clear message\n");  // or launch/run would look for what is wrong for a minute
   } else if (strcmp(words[1], "die") == 0) {
     if (rank == ranks - 1) raise(SIGKILL);
     sleep(60);
