@@ -3,6 +3,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "parallel/base/fault.h"
 #include "tests/parallel/gradients/reducer_support.h"
 
 namespace parallel {
