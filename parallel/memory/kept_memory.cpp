@@ -24,8 +24,13 @@ int64_t in_pages(int64_t bytes) {
 
 void* at(uintptr_t address) { return reinterpret_cast<void*>(address); }
 
+/// In huge pages where the system has them: what a loop reads then crosses a page, and waits for where the next one is, a
+/// five-hundredth as often.
 void* map(int64_t size) {
-  return mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const begin =
+      mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (begin != MAP_FAILED) madvise(begin, static_cast<size_t>(size), MADV_HUGEPAGE);
+  return begin;
 }
 
 }  // namespace
