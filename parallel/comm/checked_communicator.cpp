@@ -132,8 +132,7 @@ class CheckedCommunicator::Checker {
     std::exception_ptr error = broken_;
     if (!error) {
       try {
-        agree(next.call);
-        if (!next.sent_rows.empty()) agree_on_rows(next);
+        agree(next);
       } catch (...) {
         error = broken_ = std::current_exception();
       }
@@ -148,34 +147,39 @@ class CheckedCommunicator::Checker {
     next.finish(error);
   }
 
-  /// Throws InternalError, with the same words on every rank, unless all ranks made `own` call.
-  void agree(const CollectiveCall& own) {
+  /// Throws InternalError, with the same words on every rank, unless all ranks made this call, and each is sent the
+  /// rows that it waits for. One message a rank: the call, and behind it its rows, of calls that have none whatever is
+  /// there.
+  void agree(const Checked& next) {
     static_assert(sizeof(CollectiveCall) % sizeof(int64_t) == 0 &&
                   std::has_unique_object_representations_v<CollectiveCall>);
-    std::memcpy(own_.data_ptr(), &own, sizeof(CollectiveCall));
+    int64_t* own = own_.mutable_data_ptr<int64_t>();
+    std::memcpy(own, &next.call, sizeof(CollectiveCall));
+    std::ranges::copy(next.sent_rows, own + kCallNumbers);
+    std::ranges::copy(next.received_rows, own + kCallNumbers + control_.size());
     control_.all_gather(all_, own_).wait();
     std::vector<CollectiveCall> calls(static_cast<size_t>(control_.size()));
-    std::memcpy(calls.data(), all_.data_ptr(), calls.size() * sizeof(CollectiveCall));
+    for (int64_t r = 0; r < control_.size(); ++r)
+      std::memcpy(static_cast<void*>(&calls[static_cast<size_t>(r)]), told(r), sizeof(CollectiveCall));
     const auto same = [&](const CollectiveCall& call) {
       return std::memcmp(&call, &calls[0], sizeof(CollectiveCall)) == 0;
     };
     if (!std::all_of(calls.begin(), calls.end(), same)) throw InternalError(disagreement(calls));
+    if (!next.sent_rows.empty()) compare_rows(next.call);
   }
 
-  /// Throws InternalError, with the same words on every rank, unless each rank is sent what it waits for.
-  void agree_on_rows(const Checked& next) {
+  const int64_t* told(int64_t rank) const { return all_.const_data_ptr<int64_t>() + rank * all_.size(1); }
+
+  void compare_rows(const CollectiveCall& call) const {
     const int64_t ranks = control_.size();
-    at::Tensor own = at::empty({2, ranks}, at::kLong), all = at::empty({ranks, 2, ranks}, at::kLong);
-    own[0].copy_(at::tensor(next.sent_rows, at::kLong));
-    own[1].copy_(at::tensor(next.received_rows, at::kLong));
-    control_.all_gather(all, own).wait();
-    const at::Tensor sent = all.select(1, 0), awaited = all.select(1, 1).t();
-    const at::Tensor wrong = (sent != awaited).nonzero();
-    if (wrong.size(0) == 0) return;
-    const int64_t from = wrong[0][0].item<int64_t>(), to = wrong[0][1].item<int64_t>();
-    throw InternalError(concat("group '", purpose_, "': the ranks disagree: in ", next.call.describe(), " rank ", from,
-                               " sends ", sent[from][to].item<int64_t>(), " rows to rank ", to, ", which waits for ",
-                               awaited[from][to].item<int64_t>()));
+    for (int64_t from = 0; from < ranks; ++from) {
+      for (int64_t to = 0; to < ranks; ++to) {
+        const int64_t sent = told(from)[kCallNumbers + to], awaited = told(to)[kCallNumbers + ranks + from];
+        if (sent == awaited) continue;
+        throw InternalError(concat("group '", purpose_, "': the ranks disagree: in ", call.describe(), " rank ", from,
+                                   " sends ", sent, " rows to rank ", to, ", which waits for ", awaited));
+      }
+    }
   }
 
   std::string disagreement(const std::vector<CollectiveCall>& calls) const {
@@ -201,7 +205,8 @@ class CheckedCommunicator::Checker {
 
   Communicator& control_;
   std::string purpose_;
-  at::Tensor own_ = at::zeros({static_cast<int64_t>(sizeof(CollectiveCall) / sizeof(int64_t))}, at::kLong);
+  static constexpr auto kCallNumbers = static_cast<int64_t>(sizeof(CollectiveCall) / sizeof(int64_t));
+  at::Tensor own_ = at::zeros({kCallNumbers + 2 * control_.size()}, at::kLong);
   at::Tensor all_ = at::zeros({control_.size(), own_.numel()}, at::kLong);
   std::exception_ptr broken_;  // the disagreement that ended this group
   std::mutex mutex_;
