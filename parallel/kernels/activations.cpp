@@ -13,7 +13,7 @@ struct SwigluLoop {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
       const Wide<Scalar> x = gate[i], y = up[i];
-      out[i] = Scalar(x * sigmoid(x) * y);
+      out[i] = x * sigmoid(x) * y;
     }
   }
 };
@@ -25,8 +25,8 @@ struct SwigluBackwardLoop {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
       const Wide<Scalar> grad = grad_out[i], x = gate[i], y = up[i], s = sigmoid(x), one = 1;
-      grad_gate[i] = Scalar(grad * y * s * (one + x * (one - s)));
-      grad_up[i] = Scalar(grad * x * s);
+      grad_gate[i] = grad * y * s * (one + x * (one - s));
+      grad_up[i] = grad * x * s;
     }
   }
 };
@@ -38,9 +38,9 @@ struct SwigluAgainLoop {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
       const Wide<Scalar> grad = grad_out[i], x = gate[i], y = up[i], s = sigmoid(x), one = 1;
-      out[i] = Scalar(x * s * y);
-      grad_gate[i] = Scalar(grad * y * s * (one + x * (one - s)));
-      grad_up[i] = Scalar(grad * x * s);
+      out[i] = x * s * y;
+      grad_gate[i] = grad * y * s * (one + x * (one - s));
+      grad_up[i] = grad * x * s;
     }
   }
 };
@@ -51,7 +51,7 @@ struct GeluLoop {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
       const Wide<Scalar> at = x[i];
-      out[i] = Scalar(at * normal_curve(at).below);
+      out[i] = at * normal_curve(at).below;
     }
   }
 };
@@ -63,7 +63,7 @@ struct GeluBackwardLoop {
     for (int64_t i = 0; i < count; ++i) {
       const Wide<Scalar> at = x[i], grad = grad_out[i];
       const NormalCurve<Wide<Scalar>> normal = normal_curve(at);
-      grad_x[i] = Scalar(grad * (normal.below + at * normal.density));
+      grad_x[i] = grad * (normal.below + at * normal.density);
     }
   }
 };

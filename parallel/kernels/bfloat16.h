@@ -12,9 +12,12 @@ namespace parallel {
 /// denormals.
 struct Bfloat16 {
   Bfloat16() = default;
-  [[gnu::always_inline]] explicit Bfloat16(float x) {
+  [[gnu::always_inline]] explicit Bfloat16(float x) { *this = x; }
+  // Loops assign numbers, not Bfloat16(number): of such an object the vectoriser makes an array, and gives up.
+  [[gnu::always_inline]] Bfloat16& operator=(float x) {
     const uint32_t all = std::bit_cast<uint32_t>(x), rounded = (all + 0x7fffU + ((all >> 16) & 1U)) >> 16;
     bits = static_cast<uint16_t>(x == x ? rounded : 0x7fc0U);
+    return *this;
   }
   // Implicit: a number that is read is a float32.
   [[gnu::always_inline]] operator float() const { return std::bit_cast<float>(uint32_t{bits} << 16); }

@@ -99,7 +99,7 @@ struct RoundLoop {
   template <class Scalar>
   [[gnu::always_inline]] static void run(int64_t width, const Wide<Scalar>* wide, Scalar* row) {
 #pragma omp simd
-    for (int64_t d = 0; d < width; ++d) row[d] = Scalar(wide[d]);
+    for (int64_t d = 0; d < width; ++d) row[d] = wide[d];
   }
 };
 

@@ -30,7 +30,7 @@ struct NormLoop {
 #pragma omp simd
     for (int64_t d = 0; d < width; ++d) {
       const Wide<Scalar> at = x[d], of_weight = weight[d];
-      y[d] = Scalar(at * scale * of_weight);
+      y[d] = at * scale * of_weight;
     }
   }
 };
@@ -51,7 +51,7 @@ struct BackwardRowLoop {
 #pragma omp simd
     for (int64_t d = 0; d < width; ++d) {
       const Wide<Scalar> above = grad[d], at = x[d], w = weight[d];
-      grad_x[d] = Scalar(scale * (above * w - at * scale * mean));
+      grad_x[d] = scale * (above * w - at * scale * mean);
     }
   }
 };
@@ -89,7 +89,7 @@ void rms_norm_backward(const RmsNormBackward<Scalar>& all, Scalar* grad_x_TD, Sc
   for (size_t first = 0; first < partial_BD.size(); first += columns) {
     for (size_t d = 0; d < columns; ++d) total_D[d] += partial_BD[first + d];
   }
-  for (size_t d = 0; d < columns; ++d) grad_weight_D[d] = Scalar(total_D[d]);
+  for (size_t d = 0; d < columns; ++d) grad_weight_D[d] = total_D[d];
 }
 
 template void rms_norm(const float*, const float*, int64_t, int64_t, double, float*, float*);

@@ -26,8 +26,8 @@ struct RotateLoop {
   template <class Scalar>
   [[gnu::always_inline]] static void turn(Wide<Scalar> a, Wide<Scalar> b, Wide<Scalar> cos, Wide<Scalar> sin,
                                           Scalar& to_a, Scalar& to_b) {
-    to_a = Scalar(a * cos - b * sin);
-    to_b = Scalar(b * cos + a * sin);
+    to_a = a * cos - b * sin;
+    to_b = b * cos + a * sin;
   }
 };
 

@@ -35,9 +35,9 @@ struct BackwardLoop {
     for (int64_t d = 0; d < width; ++d) {
       const Wide<Scalar> above = grad[d], at = row[d];
       sum += above * at;
-      out[d] = Scalar(weight * above);
+      out[d] = weight * above;
     }
-    *dot = Scalar(sum);
+    *dot = sum;
   }
 };
 

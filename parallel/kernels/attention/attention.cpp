@@ -54,7 +54,7 @@ struct ForwardLoop {
                                                    {out_Ld, padded.value_width}});
         for (int64_t l = 0; l < count; ++l) {
           Scalar* to = task->out.row(s, h, first + l);
-          for (int64_t d = 0; d < shape.value_width; ++d) to[d] = Scalar(out_Ld[l * padded.value_width + d]);
+          for (int64_t d = 0; d < shape.value_width; ++d) to[d] = out_Ld[l * padded.value_width + d];
         }
       }
     }

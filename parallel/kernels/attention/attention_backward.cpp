@@ -64,7 +64,7 @@ struct AttentionBackwardLoop {
               {rows, D, std::min(keys, shape.keys)}, {grad_LK, keys, 1}, {key_Kd, D}, {grad_query_Ld, D}});
           unpack(grad_query_Ld, D, task->gradients.query, s, h, first, count, shape.width);
         }
-        if (task->inputs.sink_H != nullptr) task->gradients.sink_SH[s * shape.query_heads + h] = Scalar(grad_sink);
+        if (task->inputs.sink_H != nullptr) task->gradients.sink_SH[s * shape.query_heads + h] = grad_sink;
       }
       unpack(grad_key_Kd, D, task->gradients.key, s, g, 0, shape.keys, shape.width);
       unpack(grad_value_Kd, V, task->gradients.value, s, g, 0, shape.keys, shape.value_width);
@@ -103,7 +103,7 @@ struct AttentionBackwardLoop {
                                             int64_t s, int64_t h, int64_t first, int64_t count, int64_t width) {
     for (int64_t r = 0; r < count; ++r) {
       Scalar* row = to.row(s, h, first + r);
-      for (int64_t d = 0; d < width; ++d) row[d] = Scalar(from[r * by_row + d]);
+      for (int64_t d = 0; d < width; ++d) row[d] = from[r * by_row + d];
     }
   }
 };
