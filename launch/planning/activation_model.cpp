@@ -96,7 +96,12 @@ class StageCounter {
     const auto experts =
         static_cast<int64_t>(std::llround(share * static_cast<double>(moetrain::weight_sets(layer.moe))));
     const int64_t weights = experts * layer.expert.parameters * b_;
-    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + (gathered_in_place() ? 0 : weights);
+    // Low-precision gradients of weights are summed up in the wide type, a matrix a thread.
+    const int64_t sums = b_ < w_ && recipe_.run.device == Device::kCpu
+                             ? std::min(recipe_.run.threads, experts) * layer.expert.parameters /
+                                   std::max<int64_t>(1, layer.expert.matrices) * w_
+                             : 0;
+    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + (gathered_in_place() ? 0 : weights) + sums;
     stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(layer, T));
     stage.rows_in_backward = std::min(stage.in_backward, travelling * b_);
     stage.weights = weights + D_ * layer.moe.shared_hidden * work_.feed_forward.matrices * b_;

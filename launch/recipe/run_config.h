@@ -47,7 +47,8 @@ void visit(RunConfig& config, Visitor& field) {
         "on the CPU: memory that tensors gave back is kept for the next ones, up to a tenth of the most that was in "
         "use; false: the system has it back at once, and each fresh page of it costs time");
   field("matrix_products", config.matrix_products, anything(),
-        "who multiplies the float32 matrices of experts on the CPU: libtorch (in its wheels MKL), onednn, openblas "
+        "who multiplies the float32 matrices of experts on the CPU: libtorch (in its wheels MKL), onednn (bf16's too), "
+        "openblas "
         "(Debian's libopenblas0-serial), or for each size whoever is measured to be fastest when the run begins, which "
         "the run keeps; each has other last bits");
   field("deterministic", config.deterministic, anything(),

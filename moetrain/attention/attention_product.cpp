@@ -13,7 +13,10 @@ namespace moetrain {
 at::Tensor AttentionProduct::of(const at::Tensor& query_SHLd, const at::Tensor& key_SGLd, const at::Tensor& value_SGLd,
                                 const AttentionMask& mask) const {
   const bool plain = !mask.bias_1HLK.defined() && weights == AttentionWeights::kSoftmax;
-  if (plain && has_attention(query_SHLd, key_SGLd, value_SGLd)) {
+  // Of one query in 16 bits, which has no loop of its own (of_next), the tiles would widen all keys for each head.
+  const bool low_next = !at::GradMode::is_enabled() && query_SHLd.size(2) == 1 && !sinks_H.defined() &&
+                        query_SHLd.scalar_type() == at::kBFloat16;
+  if (plain && !low_next && has_attention(query_SHLd, key_SGLd, value_SGLd)) {
     return softmax_attention(query_SHLd, key_SGLd, value_SGLd,
                              {.seen = mask.seen, .causal = mask.causal, .scale = scale, .sinks_H = sinks_H});
   }

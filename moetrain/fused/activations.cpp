@@ -16,18 +16,21 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 template <class... Tensors>
+bool alike(const at::Tensor& first, const Tensors&... others) {
+  return first.is_contiguous() &&
+         ((others.is_contiguous() && others.sizes() == first.sizes() && others.scalar_type() == first.scalar_type()) &&
+          ...);
+}
+
+template <class... Tensors>
 bool swept(const at::Tensor& first, const Tensors&... others) {
-  return parallel::has_loops(first) && first.is_contiguous() && (others.is_contiguous() && ...);
+  return parallel::has_loops(first) && alike(first, others...);
 }
 
 /// Null where LibTorch's operations are to do it.
 template <class... Tensors>
 const parallel::DeviceKernels* kernels_for(const at::Tensor& first, const Tensors&... others) {
-  const bool alike =
-      first.is_contiguous() &&
-      ((others.is_contiguous() && others.sizes() == first.sizes() && others.scalar_type() == first.scalar_type()) &&
-       ...);
-  return alike ? parallel::kernels_of(first) : nullptr;
+  return alike(first, others...) ? parallel::kernels_of(first) : nullptr;
 }
 
 class SwigluFunction : public torch::autograd::Function<SwigluFunction> {

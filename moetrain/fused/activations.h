@@ -5,7 +5,8 @@
 
 namespace moetrain {
 
-// Any shape, all alike. But for swiglu and clamped_swiglu raw (outside autograd); an output may be an input.
+// Any shape, all alike. But for swiglu and clamped_swiglu raw (outside autograd); of contiguous tensors an output
+// may be an input, of others the gradient that comes in only where one output is made of it.
 
 /// silu(gate) up (Shazeer 2020), differentiable; keeps its inputs.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);

@@ -11,8 +11,10 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <optional>
+#include <string_view>
 
 #include "moetrain/products/openblas.h"
 #include "parallel/base/even_part.h"
@@ -50,11 +52,20 @@ bool fits_int(int64_t number) { return number <= std::numeric_limits<int>::max()
 using WideGemm = void (*)(int order, int left, int right, int m, int n, int k, float alpha, const void* a, int a_stride,
                           const void* b, int b_stride, float beta, float* c, int c_stride);
 
+/// Whether MKL is told to leave instructions alone that a processor has.
+bool mkl_is_held() {
+  const auto names_less = [](const char* variable) {
+    const char* const said = std::getenv(variable);
+    return said != nullptr && std::string_view(said).find("AVX512") == std::string_view::npos;
+  };
+  return names_less("MKL_CBWR") || names_less("MKL_ENABLE_INSTRUCTIONS");
+}
+
 /// Null where LibTorch has no MKL, or this processor no instructions for it: then it is slower than oneDNN by far.
 WideGemm wide_gemm() {
   static const WideGemm kFound = []() -> WideGemm {
 #if defined(__x86_64__) && defined(__GNUC__)
-    if (__builtin_cpu_is("intel") && __builtin_cpu_supports("avx512bf16"))
+    if (__builtin_cpu_is("intel") && __builtin_cpu_supports("avx512bf16") && !mkl_is_held())
       return reinterpret_cast<WideGemm>(dlsym(RTLD_DEFAULT, "cblas_gemm_bf16bf16f32"));
 #endif
     return nullptr;
@@ -225,7 +236,12 @@ bool has_wide_sums() { return wide_gemm() != nullptr; }
 bool multiply_wide(const at::Tensor& out_MN, const at::Tensor& left_MK, const at::Tensor& right_KN,
                    const SumFactors& factors) {
   constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
-  if (!has_wide_sums() || !parallel::has_loops(out_MN) || out_MN.numel() == 0 || left_MK.numel() == 0) return false;
+  const bool typed = parallel::has_loops(out_MN) && out_MN.scalar_type() == at::kFloat &&
+                     left_MK.scalar_type() == at::kBFloat16 && right_KN.scalar_type() == at::kBFloat16;
+  if (!has_wide_sums() || !typed || out_MN.numel() == 0 || left_MK.numel() == 0) return false;
+  parallel::check_internal(
+      left_MK.size(1) == right_KN.size(0) && out_MN.size(0) == left_MK.size(0) && out_MN.size(1) == right_KN.size(1),
+      "multiply_wide: ", left_MK.sizes(), " by ", right_KN.sizes(), " into ", out_MN.sizes());
   const auto to = layout_of(out_MN), a = layout_of(left_MK), b = layout_of(right_KN);
   if (!to || !a || !b || to->transposed) return false;
   RECORD_FUNCTION("moetrain::wide_product", std::vector<c10::IValue>({left_MK, right_KN}));
@@ -240,7 +256,8 @@ bool multiply_wide(const at::Tensor& out_MN, const at::Tensor& left_MK, const at
 void multiply_all(const std::vector<Product>& products, const ProductWay& way) {
   const bool as_asked = all_of_type(products, at::kFloat) && is_legal(way.library, at::kFloat);
   const bool low = all_of_type(products, at::kBFloat16);
-  const ProductLibrary library = as_asked || low ? static_cast<ProductLibrary>(way.library) : ProductLibrary::kLibTorch;
+  const bool taken = as_asked || (low && way.library != ProductLibrary::kOpenBlas);
+  const ProductLibrary library = taken ? static_cast<ProductLibrary>(way.library) : ProductLibrary::kLibTorch;
   const bool spread = as_asked && (way.spread || library == ProductLibrary::kOpenBlas);
   if (spread && parallel::threads_at_hand() > 1) return multiply_spread(products, library);
   for (const Product& product : products) multiply(product, library);

@@ -45,8 +45,9 @@ std::string library_facts();
 /// All ways that this process has for float32 matrices, LibTorch's own first: of one thread each library once.
 std::vector<ProductWay> ways_at_hand();
 
-/// All `products`, outside autograd. Of other than float32 matrices on the processor, and of a library that is not at
-/// hand, by LibTorch's own, one after another. The same bits whenever way, threads and shapes are the same.
+/// All `products`, outside autograd. Of other than float32 matrices on the processor one after another; float64's, and
+/// those of a library that is not at hand or knows no bf16, by LibTorch's own. The same bits whenever way, threads and
+/// shapes are the same.
 void multiply_all(const std::vector<Product>& products, const ProductWay& way);
 
 // at::mm of bf16 is oneDNN's, which makes a kernel for each shape that it has not seen, in 1 to 3 ms, several times

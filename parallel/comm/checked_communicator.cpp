@@ -7,7 +7,6 @@
 #include <cstring>
 #include <deque>
 #include <exception>
-#include <map>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -18,16 +17,6 @@
 #include "parallel/comm/counting_communicator.h"
 
 namespace parallel {
-namespace {
-
-/// "rank 2", or "ranks 0, 1, 5".
-std::string name_ranks(const std::vector<int64_t>& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (size_t i = 0; i < ranks.size(); ++i) text += concat(i == 0 ? "" : ", ", ranks[i]);
-  return text;
-}
-
-}  // namespace
 
 /// One call on its way from its caller to the group's thread and back.
 struct CheckedCommunicator::Checked {
@@ -78,7 +67,8 @@ class CheckedCommunicator::CheckedWork : public WorkState {
 /// The thread of a group: takes calls in order, agrees on each over the control channel, issues it.
 class CheckedCommunicator::Checker {
  public:
-  Checker(Communicator& control, std::string purpose) : control_(control), purpose_(std::move(purpose)) {
+  Checker(Communicator& control, std::string purpose, int64_t few_ranks)
+      : control_(control), purpose_(std::move(purpose)), one_message_(control.size() <= few_ranks) {
     thread_ = std::thread([this] { loop(); });
   }
   ~Checker() {
@@ -148,15 +138,14 @@ class CheckedCommunicator::Checker {
   }
 
   /// Throws InternalError, with the same words on every rank, unless all ranks made this call, and each is sent the
-  /// rows that it waits for. One message a rank: the call, and behind it its rows, of calls that have none whatever is
-  /// there.
+  /// rows that it waits for. A message: the call, and in a group of few behind it its rows, of calls that have none
+  /// whatever is there.
   void agree(const Checked& next) {
     static_assert(sizeof(CollectiveCall) % sizeof(int64_t) == 0 &&
                   std::has_unique_object_representations_v<CollectiveCall>);
     int64_t* own = own_.mutable_data_ptr<int64_t>();
     std::memcpy(own, &next.call, sizeof(CollectiveCall));
-    std::ranges::copy(next.sent_rows, own + kCallNumbers);
-    std::ranges::copy(next.received_rows, own + kCallNumbers + control_.size());
+    if (one_message_) copy_rows(next, own + kCallNumbers);
     control_.all_gather(all_, own_).wait();
     std::vector<CollectiveCall> calls(static_cast<size_t>(control_.size()));
     for (int64_t r = 0; r < control_.size(); ++r)
@@ -165,16 +154,29 @@ class CheckedCommunicator::Checker {
       return std::memcmp(&call, &calls[0], sizeof(CollectiveCall)) == 0;
     };
     if (!std::all_of(calls.begin(), calls.end(), same)) throw InternalError(disagreement(calls));
-    if (!next.sent_rows.empty()) compare_rows(next.call);
+    if (next.sent_rows.empty()) return;
+    if (one_message_) return compare_rows(next.call, all_.narrow(1, kCallNumbers, 2 * control_.size()));
+    at::Tensor rows = at::empty({2 * control_.size()}, at::kLong),
+               all = at::empty({control_.size(), rows.numel()}, at::kLong);
+    copy_rows(next, rows.mutable_data_ptr<int64_t>());
+    control_.all_gather(all, rows).wait();
+    compare_rows(next.call, all);
   }
 
   const int64_t* told(int64_t rank) const { return all_.const_data_ptr<int64_t>() + rank * all_.size(1); }
 
-  void compare_rows(const CollectiveCall& call) const {
+  static void copy_rows(const Checked& next, int64_t* to) {
+    std::ranges::copy(next.sent_rows, to);
+    std::ranges::copy(next.received_rows, to + next.sent_rows.size());
+  }
+
+  /// rows: of each rank what it sends to each, and what it waits for from each.
+  void compare_rows(const CollectiveCall& call, const at::Tensor& rows) const {
     const int64_t ranks = control_.size();
+    const auto row_of = rows.accessor<int64_t, 2>();
     for (int64_t from = 0; from < ranks; ++from) {
       for (int64_t to = 0; to < ranks; ++to) {
-        const int64_t sent = told(from)[kCallNumbers + to], awaited = told(to)[kCallNumbers + ranks + from];
+        const int64_t sent = row_of[from][to], awaited = row_of[to][ranks + from];
         if (sent == awaited) continue;
         throw InternalError(concat("group '", purpose_, "': the ranks disagree: in ", call.describe(), " rank ", from,
                                    " sends ", sent, " rows to rank ", to, ", which waits for ", awaited));
@@ -182,31 +184,11 @@ class CheckedCommunicator::Checker {
     }
   }
 
-  std::string disagreement(const std::vector<CollectiveCall>& calls) const {
-    const auto purpose_of = [](const CollectiveCall& call) {
-      return std::string(call.purpose, strnlen(call.purpose, sizeof(call.purpose)));
-    };
-    const bool one_purpose = std::all_of(calls.begin(), calls.end(), [&](const CollectiveCall& call) {
-      return purpose_of(call) == purpose_of(calls[0]);
-    });
-    std::map<std::string, std::vector<int64_t>> callers;
-    for (size_t r = 0; r < calls.size(); ++r) {
-      const std::string of_group = one_purpose ? "" : " of group '" + purpose_of(calls[r]) + "'";
-      callers[calls[r].describe() + of_group].push_back(static_cast<int64_t>(r));
-    }
-    std::string text = one_purpose ? "group '" + purpose_of(calls[0]) + "': the ranks disagree" : "the ranks disagree";
-    const char* between = ": ";
-    for (const auto& [words, ranks] : callers) {
-      text += concat(between, name_ranks(ranks), " called ", words);
-      between = "; ";
-    }
-    return text;
-  }
-
   Communicator& control_;
   std::string purpose_;
+  bool one_message_;
   static constexpr auto kCallNumbers = static_cast<int64_t>(sizeof(CollectiveCall) / sizeof(int64_t));
-  at::Tensor own_ = at::zeros({kCallNumbers + 2 * control_.size()}, at::kLong);
+  at::Tensor own_ = at::zeros({kCallNumbers + (one_message_ ? 2 * control_.size() : 0)}, at::kLong);
   at::Tensor all_ = at::zeros({control_.size(), own_.numel()}, at::kLong);
   std::exception_ptr broken_;  // the disagreement that ended this group
   std::mutex mutex_;
@@ -218,12 +200,12 @@ class CheckedCommunicator::Checker {
 };
 
 CheckedCommunicator::CheckedCommunicator(std::shared_ptr<Communicator> wrapped, std::shared_ptr<Communicator> control,
-                                         std::string purpose)
+                                         std::string purpose, int64_t few_ranks)
     : wrapped_(std::move(wrapped)), control_(std::move(control)), purpose_(std::move(purpose)) {
   check_internal(wrapped_->rank() == control_->rank() && wrapped_->size() == control_->size(), "CheckedCommunicator: '",
                  purpose_, "' is rank ", wrapped_->rank(), " of ", wrapped_->size(), ", its control channel rank ",
                  control_->rank(), " of ", control_->size());
-  if (size() > 1) checker_ = std::make_unique<Checker>(*control_, purpose_);
+  if (size() > 1) checker_ = std::make_unique<Checker>(*control_, purpose_, few_ranks);
 }
 
 CheckedCommunicator::~CheckedCommunicator() = default;

@@ -30,9 +30,11 @@ namespace parallel {
 /// late rank, the engine polls as for a caller that waits.
 class CheckedCommunicator : public Communicator {
  public:
-  /// `control`: the same ranks in the same order, CPU tensors, used by nobody else. `purpose` names the group.
-  CheckedCommunicator(std::shared_ptr<Communicator> wrapped, std::shared_ptr<Communicator> control,
-                      std::string purpose);
+  /// `control`: the same ranks in the same order, CPU tensors, used by nobody else. `purpose` names the group. Up to
+  /// `few_ranks` tell the rows of an exchange with the call; of more, whose rows are the square of many numbers, only
+  /// exchanges cost a further message.
+  CheckedCommunicator(std::shared_ptr<Communicator> wrapped, std::shared_ptr<Communicator> control, std::string purpose,
+                      int64_t few_ranks = 32);
   /// Waits for what was called; the ranks do not agree on it.
   ~CheckedCommunicator() override;
 

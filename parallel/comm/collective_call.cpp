@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cstring>
+#include <map>
 
 #include "parallel/base/fault.h"
 
@@ -24,6 +26,13 @@ std::string type_name(at::ScalarType type) {
     default:
       return c10::toString(type);
   }
+}
+
+/// "rank 2", or "ranks 0, 1, 5".
+std::string name_ranks(const std::vector<int64_t>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (size_t i = 0; i < ranks.size(); ++i) text += concat(i == 0 ? "" : ", ", ranks[i]);
+  return text;
 }
 
 }  // namespace
@@ -68,6 +77,26 @@ CollectiveCall CollectiveCall::on_rows(const at::Tensor& tensor, const RowCounts
     call.rows_digest = (call.rows_digest ^ rows[r]) * 0x100000001b3;  // FNV-1a's prime
   }
   return call;
+}
+
+std::string disagreement(const std::vector<CollectiveCall>& calls) {
+  const auto purpose_of = [](const CollectiveCall& call) {
+    return std::string(call.purpose, strnlen(call.purpose, sizeof(call.purpose)));
+  };
+  const bool one_purpose = std::all_of(
+      calls.begin(), calls.end(), [&](const CollectiveCall& call) { return purpose_of(call) == purpose_of(calls[0]); });
+  std::map<std::string, std::vector<int64_t>> callers;
+  for (size_t r = 0; r < calls.size(); ++r) {
+    const std::string of_group = one_purpose ? "" : " of group '" + purpose_of(calls[r]) + "'";
+    callers[calls[r].describe() + of_group].push_back(static_cast<int64_t>(r));
+  }
+  std::string text = one_purpose ? "group '" + purpose_of(calls[0]) + "': the ranks disagree" : "the ranks disagree";
+  const char* between = ": ";
+  for (const auto& [words, ranks] : callers) {
+    text += concat(between, name_ranks(ranks), " called ", words);
+    between = "; ";
+  }
+  return text;
 }
 
 }  // namespace parallel

@@ -1,7 +1,8 @@
-// defines: CollectiveCall: one call of a collective as ranks compare it
+// defines: CollectiveCall, disagreement: one call of a collective as ranks compare it
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "parallel/comm/communicator.h"
 
@@ -37,5 +38,8 @@ struct CollectiveCall {
   /// Where the first dimension may differ from rank to rank, and `rows` may not.
   static CollectiveCall on_rows(const at::Tensor& tensor, const RowCounts& rows);
 };
+
+/// What the ranks called, where these calls, by rank, are not all the same, in words that are the same on every rank.
+std::string disagreement(const std::vector<CollectiveCall>& calls);
 
 }  // namespace parallel

@@ -16,7 +16,8 @@ namespace parallel {
 /// what is given back is joined with its neighbours (FreeRanges) and keeps its pages. In use and kept together are at
 /// most 1 + surplus times the most that was ever in use: where a block would break that, pages that have rested
 /// longest go back to the system, and their addresses stay. So what is scattered among blocks costs page faults at
-/// worst, not memory. Smaller blocks come from the system's own heap. Any thread may ask and give back.
+/// worst, not memory, but for the rest of a huge page (2 MiB) at an end of what is free. Smaller blocks come from the
+/// system's own heap. Any thread may ask and give back.
 class KeptMemory : public c10::Allocator {
  public:
   static constexpr int64_t kLeast = 1 << 16;
@@ -73,7 +74,7 @@ class KeptMemory : public c10::Allocator {
   Use use_;               // but for what is kept
 };
 
-/// Pages that the system has handed to this process so far (minor faults).
+/// Minor faults of this process so far: each brought a page, or a huge one.
 int64_t page_faults();
 
 }  // namespace parallel

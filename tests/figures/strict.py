@@ -86,14 +86,20 @@ def walk(test, ranks, **variables):
 def planted_ones(only):
     """(test, exit code, what it said) of each planted defect. On ranks each has a job of its own, for what is refused may end it;
     alone a process that one forks once it has loaded LibTorch."""
-    for line in run([WALK, "--gtest_filter=PlantedOnRanks.*", "--gtest_list_tests"])[1].splitlines():
-        if line.startswith("  ") and re.search(only, line):
-            test = f"PlantedOnRanks.{line.strip()}"
+    listed, suite = [], ""
+    for line in run([WALK, "--gtest_list_tests"])[1].splitlines():
+        if not line.startswith("  "):
+            suite = line.strip()
+        elif suite.startswith("Planted") and re.search(only, line):
+            listed.append(suite + line.strip())
+    ended, said = walk("*", 1, TESTS_APART="Planted")
+    alone = {test: (int(code), words)
+             for test, code, words in re.findall(r"^==== (\S+) ended with (\S+)\n(.*?)(?=^====|\Z)", said, re.S | re.M)}
+    for test in listed:
+        if test.startswith("PlantedOnRanks."):
             yield test, *walk(test, 2)
-    said = walk("*", 1, TESTS_APART="Planted")[1]
-    for test, code, words in re.findall(r"^==== (\S+) ended with (\S+)\n(.*?)(?=^====|\Z)", said, re.S | re.M):
-        if re.search(only, test):
-            yield test, int(code), words
+        else:
+            yield test, *alone.get(test, (0, f"it was not run; who was to, ended with {ended}"))
 
 
 def check_planted(failed, only=""):

@@ -12,17 +12,21 @@
 
 /// Forks this process, which has loaded its libraries and begun nothing yet, once for each test of the suite; that runs
 /// `all` with a filter of this test alone. Prints what it said behind a line "==== SUITE.TEST ended with CODE", the
-/// code as waitpid gives it.
-inline void run_apart(const std::string& suite_name, const std::function<int()>& all) {
+/// code as waitpid gives it. Returns how many there were.
+inline int run_apart(const std::string& suite_name, const std::function<int()>& all) {
   const testing::UnitTest& tests = *testing::UnitTest::GetInstance();
+  int count = 0;
   for (int s = 0; s < tests.total_test_suite_count(); ++s) {
     const testing::TestSuite& suite = *tests.GetTestSuite(s);
     for (int t = 0; suite.name() == suite_name && t < suite.total_test_count(); ++t) {
       const std::string name = suite_name + "." + suite.GetTestInfo(t)->name();
       int pipes[2] = {};
-      if (pipe(pipes) != 0) std::perror("pipe");
       std::fflush(nullptr);
-      const pid_t child = fork();
+      const pid_t child = pipe(pipes) == 0 ? fork() : -1;
+      if (child < 0) {
+        std::perror("run_apart");
+        std::exit(2);
+      }
       if (child == 0) {
         dup2(pipes[1], STDOUT_FILENO);
         dup2(pipes[1], STDERR_FILENO);
@@ -34,13 +38,15 @@ inline void run_apart(const std::string& suite_name, const std::function<int()>&
       close(pipes[1]);
       std::string said;
       std::array<char, 4096> part{};
-      for (ssize_t count = 0; (count = read(pipes[0], part.data(), part.size())) > 0;) {
-        said.append(part.data(), static_cast<size_t>(count));
+      for (ssize_t bytes = 0; (bytes = read(pipes[0], part.data(), part.size())) > 0;) {
+        said.append(part.data(), static_cast<size_t>(bytes));
       }
       close(pipes[0]);
       int code = -1;
       waitpid(child, &code, 0);
       std::printf("==== %s ended with %d\n%s\n", name.c_str(), code, said.c_str());
+      ++count;
     }
   }
+  return count;
 }

@@ -47,6 +47,5 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   const char* suite = std::getenv("TESTS_APART");
   if (suite == nullptr) return run_all();
-  run_apart(suite, run_all);
-  return 0;
+  return run_apart(suite, run_all) > 0 ? 0 : 1;
 }

@@ -39,6 +39,7 @@ Arguments read_arguments(const std::vector<std::string>& words) {
   for (; next + 1 < words.size() && words[next].find('=') == std::string::npos; next += 2) {
     read.starts.emplace_back(words[next], words[next + 1]);
   }
+  if (read.starts.empty()) parallel::user_error("logits_tool: no START without a '='");
   read.overrides.assign(words.begin() + static_cast<std::ptrdiff_t>(next), words.end());
   return read;
 }

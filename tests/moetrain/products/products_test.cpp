@@ -133,7 +133,8 @@ TEST(Products, OfBf16RoundTheirSumsOnce) {
   const std::vector<Counts> loads = {{5, 0, 17, 1, 64}, {300}, {0, 97, 0, 200}};
   for (const int threads : {1, 3}) {
     const Threads own(threads);
-    for (const ProductLibrary library : {ProductLibrary::kLibTorch, ProductLibrary::kOneDnn}) {
+    for (const ProductLibrary library :
+         {ProductLibrary::kLibTorch, ProductLibrary::kOneDnn, ProductLibrary::kOpenBlas}) {
       const Rule rule({library, /*spread=*/false});
       for (const Counts& counts : loads) {
         SCOPED_TRACE(rule_name(library) + " on " + std::to_string(threads));

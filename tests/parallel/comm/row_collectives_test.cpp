@@ -84,17 +84,23 @@ TEST_F(RowCollectives, RefuseWhatDoesNotFit) {
 }
 
 TEST_F(RowCollectives, RowsThatNobodyWaitsForAreNamed) {
-  if (ranks_ == 1) return;  // alone nothing can disagree
-  const auto group = checked(test_mpi_world()->duplicate(), "rows");
-  RowCounts sent(static_cast<size_t>(ranks_), 1), received = sent;
-  if (rank_ == 1) sent[0] = 2;
-  at::Tensor out = at::zeros({ranks_ + (rank_ == 1 ? 1 : 0), 3}), in = at::zeros({ranks_, 3});
-  try {
-    group->all_to_all(in, out, received, sent).wait();
-    FAIL() << "no disagreement was found";
-  } catch (const InternalError& error) {
-    EXPECT_NE(std::string(error.what()).find("rank 1 sends 2 rows to rank 0, which waits for 1"), std::string::npos)
-        << error.what();
+  if (ranks_ == 1) return;                   // alone nothing can disagree
+  for (const int64_t few_ranks : {32, 1}) {  // told with the call, and after it
+    CheckedCommunicator own(test_mpi_world()->duplicate(), test_mpi_world()->duplicate(), "rows", few_ranks);
+    Communicator& group = own;
+    RowCounts sent(static_cast<size_t>(ranks_), 1), received = sent;
+    at::Tensor right = at::zeros({ranks_, 1});
+    group.all_to_all(right, at::full({ranks_, 1}, static_cast<double>(rank_), at::kFloat), received, sent).wait();
+    EXPECT_TRUE(right.flatten().equal(at::arange(ranks_, at::kFloat)));
+    if (rank_ == 1) sent[0] = 2;
+    at::Tensor out = at::zeros({ranks_ + (rank_ == 1 ? 1 : 0), 3}), in = at::zeros({ranks_, 3});
+    try {
+      group.all_to_all(in, out, received, sent).wait();
+      FAIL() << "no disagreement was found";
+    } catch (const InternalError& error) {
+      EXPECT_NE(std::string(error.what()).find("rank 1 sends 2 rows to rank 0, which waits for 1"), std::string::npos)
+          << error.what();
+    }
   }
 }
 

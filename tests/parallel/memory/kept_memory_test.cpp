@@ -3,6 +3,7 @@
 #include "parallel/memory/kept_memory.h"
 
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -35,6 +36,13 @@ c10::DataPtr filled(KeptMemory& memory, size_t bytes, int value = 1) {
   std::memset(block.get(), value, bytes);
   return block;
 }
+
+/// So that a fault is a page, and resident is what was touched.
+class NoHugePages {
+ public:
+  NoHugePages() { EXPECT_EQ(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0); }
+  ~NoHugePages() { prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0); }
+};
 
 TEST(KeptMemory, ABlockGivenBackServesAgainInPartsAndTheseJoined) {
   KeptMemory memory;
@@ -101,6 +109,7 @@ TEST(KeptMemory, WhatIsInUseIsNobodyElses) {
 }
 
 TEST(KeptMemory, TheProcessHoldsNoMoreThanTheSurplusAboveTheMostInUse) {
+  const NoHugePages pages;
   KeptMemory memory(0.1);
   const int64_t before = resident();
   std::vector<c10::DataPtr> lasting;  // among what comes and goes, so that no address range is free for long
@@ -149,6 +158,7 @@ TEST(KeptMemory, IsWholeAfterTheSystemHasNoMore) {
 }
 
 TEST(KeptMemory, AWarmRoundTakesNoPageFaults) {
+  const NoHugePages pages;
   KeptMemory memory;
   const auto round = [&] {
     std::vector<c10::DataPtr> blocks;

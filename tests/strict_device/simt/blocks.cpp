@@ -8,6 +8,9 @@
 #undef _FORTIFY_SOURCE
 #include <setjmp.h>
 #include <ucontext.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include <chrono>
 #include <cstdlib>
@@ -129,6 +132,9 @@ class Machine {
   /// At the beginning of a thread.
   void make_ready(Fiber& fiber) {
     if (!fiber.begun || fiber.state != State::kDone) {  // new, or left in the middle of what was refused
+#if defined(__SANITIZE_ADDRESS__)
+      __asan_unpoison_memory_region(fiber.stack.get(), kStackBytes);  // of whoever was left in its middle
+#endif
       getcontext(&fiber.start);
       fiber.start.uc_stack.ss_sp = fiber.stack.get();
       fiber.start.uc_stack.ss_size = kStackBytes;
