@@ -33,6 +33,32 @@ const parallel::DeviceKernels* kernels_for(const at::Tensor& first, const Tensor
   return alike(first, others...) ? parallel::kernels_of(first) : nullptr;
 }
 
+/// What is multiplied, and where its gradients go: perhaps over it.
+struct SwigluGradients {
+  const at::Tensor &grad_hidden, &gate, &up;
+  at::Tensor &grad_gate, &grad_up;
+};
+
+/// `hidden`: where what swiglu makes is wanted once more.
+void backward_by_kernel(const parallel::DeviceKernels& kernels, const SwigluGradients& all, void* hidden = nullptr) {
+  parallel::call(kernels.swiglu_backward,
+                 {.element = parallel::element_of(all.gate),
+                  .count = all.gate.numel(),
+                  .grad_out = all.grad_hidden.const_data_ptr(),
+                  .gate = all.gate.const_data_ptr(),
+                  .up = all.up.const_data_ptr(),
+                  .grad_gate = all.grad_gate.mutable_data_ptr(),
+                  .grad_up = all.grad_up.mutable_data_ptr(),
+                  .hidden = hidden},
+                 all.gate.device());
+}
+
+void composed_backward(const SwigluGradients& all) {
+  const at::Tensor grad_silu = all.grad_hidden * all.up;
+  at::silu_out(all.grad_up, all.gate).mul_(all.grad_hidden);
+  at::silu_backward_out(all.grad_gate, grad_silu, all.gate);
+}
+
 class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
  public:
   static Variable forward(AutogradContext* context, const Variable& gate, const Variable& up) {
@@ -130,24 +156,10 @@ void swiglu_out(at::Tensor& hidden, const at::Tensor& gate, const at::Tensor& up
 
 void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::Tensor& grad_hidden,
                          const at::Tensor& gate, const at::Tensor& up) {
-  if (const auto* kernels = kernels_for(grad_gate, grad_up, grad_hidden, gate, up)) {
-    parallel::call(kernels->swiglu_backward,
-                   {.element = parallel::element_of(gate),
-                    .count = gate.numel(),
-                    .grad_out = grad_hidden.const_data_ptr(),
-                    .gate = gate.const_data_ptr(),
-                    .up = up.const_data_ptr(),
-                    .grad_gate = grad_gate.mutable_data_ptr(),
-                    .grad_up = grad_up.mutable_data_ptr()},
-                   gate.device());
-    return;
-  }
-  if (!swept(grad_gate, grad_up, grad_hidden, gate, up)) {
-    const at::Tensor grad_silu = grad_hidden * up;
-    at::silu_out(grad_up, gate).mul_(grad_hidden);
-    at::silu_backward_out(grad_gate, grad_silu, gate);
-    return;
-  }
+  const SwigluGradients all{grad_hidden, gate, up, grad_gate, grad_up};
+  if (const auto* kernels = kernels_for(grad_gate, grad_up, grad_hidden, gate, up))
+    return backward_by_kernel(*kernels, all);
+  if (!swept(grad_gate, grad_up, grad_hidden, gate, up)) return composed_backward(all);
   parallel::with_loops(gate.scalar_type(), [&]<class Scalar>() {
     parallel::swiglu_backward(gate.numel(), parallel::data_of<Scalar>(grad_hidden), parallel::data_of<Scalar>(gate),
                               parallel::data_of<Scalar>(up), parallel::mutable_data_of<Scalar>(grad_gate),
@@ -156,25 +168,12 @@ void swiglu_backward_out(at::Tensor& grad_gate, at::Tensor& grad_up, const at::T
 }
 
 void swiglu_again_(at::Tensor& gate, at::Tensor& up, at::Tensor& hidden, const at::Tensor& grad_hidden) {
-  if (const auto* kernels = kernels_for(gate, up, hidden, grad_hidden)) {
-    parallel::call(kernels->swiglu_backward,
-                   {.element = parallel::element_of(gate),
-                    .count = gate.numel(),
-                    .grad_out = grad_hidden.const_data_ptr(),
-                    .gate = gate.const_data_ptr(),
-                    .up = up.const_data_ptr(),
-                    .grad_gate = gate.mutable_data_ptr(),
-                    .grad_up = up.mutable_data_ptr(),
-                    .hidden = hidden.mutable_data_ptr()},
-                   gate.device());
-    return;
-  }
+  const SwigluGradients all{grad_hidden, gate, up, gate, up};
+  if (const auto* kernels = kernels_for(gate, up, hidden, grad_hidden))
+    return backward_by_kernel(*kernels, all, hidden.mutable_data_ptr());
   if (!swept(gate, up, hidden, grad_hidden)) {
     swiglu_out(hidden, gate, up);
-    const at::Tensor grad_silu = grad_hidden * up;
-    at::silu_out(up, gate).mul_(grad_hidden);
-    at::silu_backward_out(gate, grad_silu, gate);
-    return;
+    return composed_backward(all);
   }
   parallel::with_loops(gate.scalar_type(), [&]<class Scalar>() {
     auto *const of_gate = parallel::mutable_data_of<Scalar>(gate), *const of_up = parallel::mutable_data_of<Scalar>(up);

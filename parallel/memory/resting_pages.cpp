@@ -26,10 +26,8 @@ AddressRange RestingPages::remove_oldest(int64_t most) {
   check_internal(!by_age_.empty(), "RestingPages: none rests");
   const auto oldest = ranges_.find(by_age_.begin()->second);
   const AddressRange found{oldest->first, oldest->second.end};
-  const uint64_t since = oldest->second.since;
   const AddressRange removed{found.begin, found.begin + static_cast<uintptr_t>(std::min(most, found.size()))};
-  erase(oldest);
-  if (removed.end < found.end) insert({removed.end, found.end}, since);
+  remove(removed);
   return removed;
 }
 

@@ -1,11 +1,11 @@
 #include "launch/interchange/tensors/tensor_copy.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "tests/launch/interchange/tiny_model.h"
 #include "tests/support/random_tensor.h"
+#include "tests/support/threads.h"
 
 namespace launch::interchange {
 namespace {
@@ -23,13 +23,10 @@ TensorRule one_matrix() {
 
 class TensorCopy : public testing::TestWithParam<int> {
  protected:
-  TensorCopy() : before_(at::get_num_threads()) { at::set_num_threads(GetParam()); }
-  ~TensorCopy() override { at::set_num_threads(before_); }
-
   const at::Tensor ours_ERC = random_tensor("ours", {kExperts, kRows, kColumns}).to(at::kFloat);
 
  private:
-  int before_;
+  const Threads own_{GetParam()};
 };
 
 TEST_P(TensorCopy, ABlockIsWrittenWhole) {

@@ -1,11 +1,11 @@
 // Feed-forward experts, whose backward writes over what forward saved.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "moetrain/experts/dispatched_experts.h"
 #include "tests/support/random_tensor.h"
+#include "tests/support/threads.h"
 
 namespace moetrain {
 namespace {
@@ -57,15 +57,13 @@ TEST_P(FeedForwardExperts, ARetainedGraphGivesTheSameGradientsAgain) {
 
 /// Each takes its experts one after another.
 TEST_P(FeedForwardExperts, OneThreadAndSeveralGiveTheSame) {
-  const int before = at::get_num_threads();
   std::vector<std::vector<at::Tensor>> all;
   for (const int threads : {1, 3}) {
-    at::set_num_threads(threads);
+    const Threads own(threads);
     const at::Tensor out_TD = output();
     all.push_back(gradients(out_TD, /*keep=*/false));
     all.back().push_back(out_TD.detach());
   }
-  at::set_num_threads(before);
   for (size_t i = 0; i < all[0].size(); ++i) {
     EXPECT_TRUE(all[0][i].allclose(all[1][i], GetParam().tolerance, GetParam().tolerance)) << i;
   }

@@ -1,13 +1,14 @@
 #include "moetrain/products/expert_turns.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <mutex>
 #include <numeric>
 #include <vector>
+
+#include "tests/support/threads.h"
 
 namespace moetrain {
 namespace {
@@ -16,9 +17,6 @@ using Counts = std::vector<int64_t>;
 
 class ExpertTurns : public testing::TestWithParam<int> {
  protected:
-  ExpertTurns() : before_(at::get_num_threads()) { at::set_num_threads(GetParam()); }
-  ~ExpertTurns() override { at::set_num_threads(before_); }
-
   /// What turns say, by expert: how many, and rows; and rows of each of them counted once.
   void note(const ExpertTurn& turn, const at::Tensor& touched_R) {
     const std::lock_guard lock(mutex_);
@@ -32,7 +30,7 @@ class ExpertTurns : public testing::TestWithParam<int> {
   int64_t turns_ = 0, most_rows_ = 0;
 
  private:
-  int before_;
+  const Threads own_{GetParam()};
 };
 
 const std::vector<Counts> kLoads = {{100, 100, 100, 100}, {0, 700, 3, 0, 41, 256}, {5, 0, 7}, {1000}, {0, 0}};

@@ -11,23 +11,12 @@
 #include "moetrain/products/openblas.h"
 #include "moetrain/products/product_rule.h"
 #include "tests/support/random_tensor.h"
+#include "tests/support/threads.h"
 
 namespace moetrain {
 namespace {
 
 using Counts = std::vector<int64_t>;
-
-/// LibTorch's threads as long as it lives.
-class Threads {
- public:
-  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-};
 
 /// A rule as long as it lives.
 class Rule {
