@@ -22,7 +22,9 @@
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 #include "parallel/comm/agreement.h"
+#include "parallel/comm/local_communicator.h"
 #include "parallel/device/accelerator.h"
+#include "parallel/gradients/gradient_reducer.h"
 
 namespace launch {
 namespace {
@@ -55,9 +57,10 @@ double bytes_of(const Workload& work, const PlannedExperts& layer, const Recipe&
   const auto own_share = most_experts(recipe, layer);
   const double rows = static_cast<double>(work.tokens.world * moe.top_k) * own_share;
   const double numbers_of_row = static_cast<double>(4 * layer.row_width + layer.expert.kept + layer.expert.in_backward);
-  const double weights = 2 * static_cast<double>(moe.experts * layer.expert.parameters) * own_share;
+  const double weights = static_cast<double>(moe.experts * layer.expert.parameters) * own_share;
   const double tokens = static_cast<double>(6 * work.tokens.own * recipe.model.width);
-  return static_cast<double>(work.element) * (rows * numbers_of_row + weights + tokens);
+  return static_cast<double>(work.element) * (rows * numbers_of_row + weights + tokens) +
+         static_cast<double>(work.wide) * weights;  // their gradients
 }
 
 void check_fits(const Workload& work, const PlannedExperts& layer, const Recipe& recipe, int64_t ranks) {
@@ -98,6 +101,11 @@ class LayerOnTokens {
     };
     tokens_TD_ = drawn("bench tokens").requires_grad_();
     gradient_TD_ = drawn("bench gradient");
+    for (at::Tensor& parameter : layer_->parameters()) {
+      if (parameter.requires_grad()) trained_.push_back(std::move(parameter));
+    }
+    if (parallel::is_accelerator(device)) return;
+    gathered_.emplace(trained_, std::make_shared<parallel::LocalCommunicator>());
   }
 
   int64_t tokens() const { return tokens_TD_.size(0); }
@@ -134,13 +142,18 @@ class LayerOnTokens {
  private:
   void forget_gradients() {
     tokens_TD_.mutable_grad() = at::Tensor();
-    for (at::Tensor& parameter : layer_->parameters()) parameter.mutable_grad() = at::Tensor();
+    if (gathered_) return gathered_->zero();
+    for (at::Tensor& parameter : trained_) parameter.mutable_grad() = at::Tensor();
   }
 
   std::shared_ptr<moetrain::Model> model_;
   const moetrain::MoeLayer* layer_ = nullptr;
   std::optional<moetrain::BatchScope> scope_;
   at::Tensor tokens_TD_, gradient_TD_;
+  std::vector<at::Tensor> trained_;
+  /// Of the processor, where experts write their weights' gradients where training gathers them. GPUs' are copied
+  /// there, which is no part of a layer.
+  std::optional<parallel::GradientReducer> gathered_;
   double forward_seconds_ = 0;
 };
 

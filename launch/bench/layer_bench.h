@@ -21,8 +21,9 @@ struct LayerBenchOptions {
 
 /// The recipe's first layer of feed-forward experts on a micro-batch of train.global_batch x data.sequence_length /
 /// train.micro_batches tokens that are drawn, without the router's losses: forward, and backward of a drawn gradient to
-/// tokens and weights. One object for each load: seconds of the slowest rank, their split and page faults of the first,
-/// multiply-adds, the products alone, and the share of them in it. Nothing of it needs text.
+/// tokens and weights, on the processor to where training gathers it (of 16 bits in float32). One object for each load:
+/// seconds of the slowest rank, their split and page faults of the first, multiply-adds, the products alone, and the
+/// share of them in it. Nothing of it needs text.
 ///
 /// UserError, before anything is allocated: what does not fit into memory, whole sequences, layers that are spread over
 /// tensor ranks, a load that top_k does not allow. Collective.

@@ -57,12 +57,14 @@ class ProductLimit {
     ProductShape shape;
     double count = 1;
     moetrain::ProductWay way;
+    bool summed = false;  // into float32
   };
   at::Tensor operand(const at::Tensor& numbers, int64_t batch, int64_t rows, int64_t columns, bool transposed) const;
   void multiply(const Timed& product) const;
 
   std::vector<Timed> products_;
   std::map<at::ScalarType, std::array<at::Tensor, 3>> numbers_;  // left, right and out of each type
+  at::Tensor sums_;                                              // of 16 bits
 };
 
 }  // namespace launch

@@ -1,10 +1,7 @@
 #include "launch/bench/step_bench.h"
 
 #include <ATen/ATen.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -15,23 +12,10 @@
 #include "parallel/comm/agreement.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/memory/kept_memory.h"
+#include "parallel/memory/resident_memory.h"
 
 namespace launch {
 namespace {
-
-/// [byte] of this process: now, and at most so far.
-int64_t resident_now() {
-  std::ifstream file("/proc/self/statm");
-  int64_t all = 0, resident = 0;
-  file >> all >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
-
-int64_t resident_most() {
-  rusage use{};
-  getrusage(RUSAGE_SELF, &use);
-  return int64_t{use.ru_maxrss} * 1024;
-}
 
 int64_t all_targets(const std::vector<MicroBatch>& batches, const Groups& groups) {
   at::Tensor targets = at::zeros({1}, at::kLong);
@@ -44,7 +28,7 @@ int64_t all_targets(const std::vector<MicroBatch>& batches, const Groups& groups
 
 nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& options) {
   const Groups& groups = setup.groups;
-  const int64_t before = resident_now();
+  const int64_t before = parallel::resident_bytes();
   setup.build();
   if (setup.recipe.run.matrix_products == MatrixProducts::kMeasured)
     moetrain::use_products(measured_rule(setup.recipe, setup.vocabulary(), *groups.control));
@@ -59,7 +43,7 @@ nlohmann::ordered_json bench_step(TrainingSetup& setup, const StepBenchOptions& 
   };
   const ProductList products = recorded_products(step);
   step();  // warms up
-  const int64_t most = resident_most();
+  const int64_t most = parallel::most_resident_bytes();
   const auto* const kept = parallel::KeptMemory::installed();
   const auto use = kept == nullptr ? parallel::KeptMemory::Use{} : kept->use();
   std::optional<ProductLimit> limit;

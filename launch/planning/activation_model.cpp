@@ -96,12 +96,13 @@ class StageCounter {
     const auto experts =
         static_cast<int64_t>(std::llround(share * static_cast<double>(moetrain::weight_sets(layer.moe))));
     const int64_t weights = experts * layer.expert.parameters * b_;
-    // Low-precision gradients of weights are summed up in the wide type, a matrix a thread.
+    // Low-precision gradients of weights are summed up in the wide type, a matrix a thread; where the processor has
+    // products for such sums, they are written to their place, and none of this is there.
     const int64_t sums = b_ < w_ && recipe_.run.device == Device::kCpu
                              ? std::min(recipe_.run.threads, experts) * layer.expert.parameters /
                                    std::max<int64_t>(1, layer.expert.matrices) * w_
                              : 0;
-    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + (gathered_in_place() ? 0 : weights) + sums;
+    stage.in_backward = 2 * T * D_ * b_ + travelling * b_ + (have_places() && b_ == w_ ? 0 : weights) + sums;
     stage.in_backward = std::max<int64_t>(0, stage.in_backward - shared(layer, T));
     stage.rows_in_backward = std::min(stage.in_backward, travelling * b_);
     stage.weights = weights + D_ * layer.moe.shared_hidden * work_.feed_forward.matrices * b_;
@@ -144,7 +145,8 @@ class StageCounter {
     const bool low = b_ < w_;
     Stage stage{.name = "head"};
     for (int64_t pass = 0; pass < P; ++pass) stage.kept += normed(work_.tokens, gathers);
-    stage.kept += P * G * D_ * b_ + (gathered_in_place() ? 0 : table * b_);
+    // Where the gradient has a place, that is opened in forward.
+    stage.kept += P * G * D_ * b_ + (have_places() ? 0 : table * b_);
     const bool cpu = recipe_.run.device == Device::kCpu;
     const int64_t chunk =
         std::min(G, moetrain::OutputHead::tokens_of_chunk(cpu, low ? at::kBFloat16 : at::kFloat, V * P));
@@ -155,34 +157,36 @@ class StageCounter {
         in_place ? 1 + (low ? 1 : 0)
                  : (P == 1 ? 2 : 2 * P + 4) + (t_ > 1 && shared ? 2 : 0) + (low ? 1 : 0) + work_.objective.head_tables;
     stage.head_chunk = chunk * (V * (whole_rows ? b_ : tables * w_) + 2 * D_ * b_);
-    stage.in_forward = stage.head_chunk + (low ? table * w_ : 0);
-    stage.in_backward = P * G * D_ * b_ + (gathered_in_place() ? 0 : table * b_);
+    stage.in_forward = stage.head_chunk + (low || have_places() ? table * w_ : 0);
+    stage.in_backward = P * G * D_ * b_ + (have_places() ? 0 : table * b_);
     // One leaf for both: the head's gradient waits for the embedding's.
-    if (recipe_.model.tie_embeddings && shared) stage.held_after = table * b_;
+    if (recipe_.model.tie_embeddings && shared) stage.held_after = have_places() ? 0 : table * b_;
     return stage;
   }
 
  private:
   int64_t table_bytes(int64_t element) const { return work_.own_vocabulary * D_ * element; }
   int64_t dropout_mask(const TokenCount& tokens) const { return recipe_.model.dropout > 0 ? tokens.own * D_ * b_ : 0; }
-  /// Whether experts and head write their weights' gradients where these are gathered (GradientPlace): all of them,
-  /// each once.
-  bool gathered_in_place() const {
+  /// Whether gradients of weights have a place where they are gathered (GradientPlace), which the head writes itself,
+  /// and experts of no 16 bits: all of them, each once.
+  bool have_places() const {
     const bool all = !recipe_.lora.on() && recipe_.train.frozen.empty();
-    return b_ == w_ && work_.micro_batches == 1 && work_.passes == 1 && recipe_.mesh.zero < 2 && all;
+    return work_.micro_batches == 1 && work_.passes == 1 && recipe_.mesh.zero < 2 && all;
   }
   /// The gradient of a layer's sum, and of all the group's tokens.
   int64_t grads_of_input(const TokenCount& tokens) const {
     return (tokens.own + (t_ > 1 ? tokens.group : 0)) * D_ * b_;
   }
 
-  /// What a norm keeps: its input, in at least float32; RMSNorm of LibTorch also its output before the weight; the
-  /// output, which the layer behind multiplies, of all the group's tokens where it gathers them.
+  /// What a norm and the layer behind it keep: its input, in at least float32; RMSNorm of LibTorch also its output
+  /// before the weight; the output, which that layer multiplies, of all the group's tokens where it gathers them. Ours
+  /// keeps the output alone, but for numbers of 16 bits.
   int64_t normed(const TokenCount& tokens, bool gathers) const {
     const int64_t T = tokens.own, out = gathers ? tokens.group : T;
     if (recipe_.model.norm == moetrain::NormKind::kLayer) return (T * D_ + out * D_) * b_ + 2 * T * w_;
     const int64_t scaled = fused() ? 0 : T * D_ * w_;  // before the weight, in the wide type
-    return scaled + T * D_ * b_ + T * w_ + out * D_ * b_;
+    const bool by_output = fused() && b_ == w_;
+    return scaled + (by_output && out == T ? 0 : T * D_ * b_) + T * w_ + out * D_ * b_;
   }
 
   /// Whether norm and attention are moetrain/fused's.
@@ -324,16 +328,19 @@ ActivationPeak activation_peak(const std::vector<Stage>& stages) {
   }
   int64_t held = 0, reduction = 0;
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
-    const int64_t bytes = kept + held + reduction + stage->in_backward;
+    const int64_t gradients = reduction + stage->opened;
+    const int64_t bytes = kept + held + gradients + stage->in_backward;
     if (bytes > peak.bytes) {
       peak = {.bytes = bytes, .stage = stage->name, .backward = true, .rows = rows + stage->rows_in_backward};
-      peak.reduction = reduction;
+      peak.reduction = gradients;
     }
     reduction = stage->reduction;
     kept -= stage->kept;
     rows -= stage->rows_kept;
     held += stage->held_after;
   }
+  if (held + reduction > peak.bytes)
+    peak = {.bytes = held + reduction, .stage = "its end", .backward = true, .reduction = reduction};
   return peak;
 }
 

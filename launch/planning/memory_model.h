@@ -10,11 +10,12 @@
 
 namespace launch {
 
-/// Bytes that are there between updates: exact.
+/// Bytes that are there when an update's last backward ends: exact.
 struct StateMemory {
   int64_t weights = 0;
   int64_t gradients = 0;  // in float32 (of float64 weights float64); with ZeRO 1 whole and the own part of the sum,
-                          // with ZeRO 2 the own part alone
+                          // with ZeRO 2 the own part alone. Where an update has one micro-batch, MemoryUse has of
+                          // them here what is there before, and the others in `reduction`
   int64_t optimizer = 0;  // two moments, and of bf16 weights float32 masters
   int64_t host = 0;       // optimizer.offload: moments and masters of all weights, in the host's memory instead; not
                           // in the total
@@ -26,7 +27,7 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
 /// Bytes of one rank at its peak.
 struct MemoryUse {
   StateMemory state;
-  int64_t reduction = 0;    // of gradients: what arrives, buckets that are open (ZeRO), copies for clipping (float64)
+  int64_t reduction = 0;    // of gradients: buckets that are open, what arrives (ZeRO), copies for clipping (float64)
   int64_t batch = 0;        // tokens of all micro-batches, and tables of positions
   int64_t activations = 0;  // but for the next two
   int64_t dispatch = 0;     // rows on their way to experts, and what experts keep and make of them

@@ -37,7 +37,7 @@ struct MemoryRow {
 std::vector<MemoryRow> memory_rows(const MemoryUse& use) {
   return {{"weights", use.state.weights, ""},
           {"gradients", use.state.gradients, "kept between micro-batches"},
-          {"reduction", use.reduction, "ZeRO: what arrives, buckets that are open"},
+          {"reduction", use.reduction, "gradients that have come, and with ZeRO what arrives"},
           {"optimizer", use.state.optimizer, "its state; masters of bf16"},
           {"batch", use.batch, "tokens, tables of positions"},
           {"activations", use.activations, ""},

@@ -39,19 +39,21 @@ size_t stage_of(const std::vector<Stage>& stages, const std::string& parameter) 
   return 0;
 }
 
-int64_t bytes_of(const PlannedBucket& bucket, int64_t zero, int64_t wide) {
+int64_t bytes_of(const PlannedBucket& bucket, int64_t zero, bool opens, int64_t wide) {
   using State = PlannedBucket::State;
   const int64_t part = bucket.part * wide;
   const bool sent = bucket.state == State::kSent, arrived = bucket.state == State::kArrived;
-  if (zero == 1) return sent || arrived ? part : 0;
-  return (bucket.state == State::kOpen || sent ? bucket.elements * wide : 0) + (sent ? part : 0);
+  const bool open = bucket.state == State::kOpen || sent || (zero < 2 && arrived);
+  const bool arrives = zero > 0 && (sent || (zero == 1 && arrived));
+  return (opens && open ? bucket.elements * wide : 0) + (arrives ? part : 0);
 }
 
 }  // namespace
 
 void add_reductions(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
                     std::vector<Stage>& stages) {
-  if (recipe.mesh.zero == 0) return;
+  const bool opens = recipe.mesh.zero == 2 || work.micro_batches == 1;
+  if (recipe.mesh.zero == 0 && !opens) return;
   using State = PlannedBucket::State;
   std::vector<PlannedBucket> buckets = planned_buckets(recipe, parameters, work.wide);
   std::multimap<size_t, size_t> bucket_of_stage;  // once for each parameter
@@ -65,6 +67,7 @@ void add_reductions(const Recipe& recipe, const ParameterTable& parameters, cons
     const auto [begin, end] = bucket_of_stage.equal_range(stage);
     for (auto each = begin; each != end; ++each) {
       PlannedBucket& bucket = buckets[each->second];
+      if (opens && bucket.state == State::kWaiting) stages[stage].opened += bucket.elements * work.wide;
       bucket.state = State::kOpen;
       --bucket.missing;
     }
@@ -73,7 +76,7 @@ void add_reductions(const Recipe& recipe, const ParameterTable& parameters, cons
       if (bucket.state == State::kOpen) bucket.state = State::kSent;
     }
     for (const PlannedBucket& bucket : buckets)
-      stages[stage].reduction += bytes_of(bucket, recipe.mesh.zero, work.wide);
+      stages[stage].reduction += bytes_of(bucket, recipe.mesh.zero, opens, work.wide);
   }
 }
 

@@ -1,4 +1,4 @@
-// What ZeRO's reductions hold while backward goes on, bucket by bucket as GradientReducer makes them.
+// What gradients hold while backward goes on, bucket by bucket as GradientReducer makes them.
 // defines: add_reductions
 #pragma once
 #include <vector>
@@ -8,9 +8,10 @@
 
 namespace launch {
 
-/// Sets Stage::reduction: bytes that are there when the stage's backward has ended. A bucket opens with its first
-/// gradient (ZeRO 2), is on the wire from the stage that completes it and all buckets before it, and has arrived a
-/// stage later (ZeRO 1: what has arrived stays to the end of backward).
+/// Sets Stage::reduction and Stage::opened. A bucket opens with its first
+/// gradient, is on the wire from the stage that completes it and all buckets before it, and has arrived a stage later
+/// (ZeRO 1: what has arrived stays to the end of backward). Without ZeRO 2 it stays open to the end of the update: of
+/// one of several micro-batches all are open before (StateMemory::gradients).
 void add_reductions(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
                     std::vector<Stage>& stages);
 

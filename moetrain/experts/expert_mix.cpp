@@ -43,6 +43,10 @@ ExpertMix::Places ExpertMix::places_of(Widths widths, int64_t row_width, const W
   return all;
 }
 
+bool ExpertMix::writes_summed_gradients() const {
+  return std::ranges::all_of(parts_, [](const Part& part) { return part.compute->writes_summed_gradients(); });
+}
+
 Weights ExpertMix::of_experts(const Weights& weights, int64_t first, int64_t count) const {
   Weights all;
   size_t weight = 0;

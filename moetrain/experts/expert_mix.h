@@ -31,6 +31,7 @@ class ExpertMix : public parallel::ExpertCompute {
     return widths_of(&ExpertCompute::kept_widths, row_width, weights);
   }
   Weights of_experts(const Weights& weights, int64_t first, int64_t count) const override;
+  bool writes_summed_gradients() const override;
   int64_t hidden_units(const Weights& weights) const override;  // of the widest part; zeros behind a narrower one's
   at::Tensor hidden(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights) const override;
   at::Tensor forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
@@ -80,6 +81,7 @@ class EachPlace : public parallel::ExpertCompute {
   Weights of_experts(const Weights& weights, int64_t first, int64_t count) const override {
     return compute_->of_experts(weights, first, count);
   }
+  bool writes_summed_gradients() const override { return compute_->writes_summed_gradients(); }
   at::Tensor forward(const at::Tensor& rows_RX, const Counts& counts, const Weights& weights,
                      const parallel::RowTensors& saved) const override;
   at::Tensor backward_rows(const at::Tensor& rows_RX, const parallel::RowTensors& saved, const at::Tensor& grad_RX,

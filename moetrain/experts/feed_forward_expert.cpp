@@ -7,6 +7,7 @@
 #include "moetrain/fused/few_rows.h"
 #include "moetrain/layers/feed_forward.h"
 #include "moetrain/products/expert_turns.h"
+#include "moetrain/products/product_way.h"
 
 namespace moetrain {
 namespace {
@@ -66,6 +67,7 @@ class SwigluCompute : public ExpertCompute {
     });
   }
 
+  bool writes_summed_gradients() const override { return has_wide_sums(); }
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
   at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
     at::Tensor gate_RF = evaluated(rows_RD, weights[0], counts);
@@ -132,6 +134,7 @@ class UngatedCompute : public ExpertCompute {
     });
   }
 
+  bool writes_summed_gradients() const override { return has_wide_sums(); }
   int64_t hidden_units(const Weights& weights) const override { return weights[0].size(2); }
   at::Tensor hidden(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
     at::Tensor up_RF = evaluated(rows_RD, weights[0], counts);

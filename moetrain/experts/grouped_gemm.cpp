@@ -81,7 +81,7 @@ void multiply_each(const std::vector<Product>& products, ProductKind kind, const
                            .rows = rows / static_cast<int64_t>(products.size())};
   // What was measured is of float32.
   multiply_all(products,
-               parallel::has_wide_loops(first.out_MN) ? products_in_use().way(shape) : products_in_use().otherwise);
+               parallel::has_wide_loops(first.left_MK) ? products_in_use().way(shape) : products_in_use().otherwise);
 }
 
 void multiply(at::Tensor& out, const at::Tensor& rows, const at::Tensor& weight_EMN, ProductKind kind,

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/products/product_way.h"
 
 namespace moetrain {
 
@@ -27,6 +28,8 @@ at::Tensor LinearExperts::backward_rows(const at::Tensor&, const RowTensors&, co
                                         const Counts& counts, const Weights& weights, const RowTensors&) const {
   return all(grouped_mm_transposed(own(grad_RN, Part::End::kOut, weights), weights[0], counts), Part::End::kIn);
 }
+
+bool LinearExperts::writes_summed_gradients() const { return has_wide_sums(); }
 
 void LinearExperts::backward_weights(const at::Tensor& rows_RM, const RowTensors&, const at::Tensor& grad_RN,
                                      const RowTensors&, const Counts& counts, const Weights& weights,

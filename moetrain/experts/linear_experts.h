@@ -21,6 +21,7 @@ class LinearExperts : public parallel::ExpertCompute {
   at::Tensor backward_rows(const at::Tensor& rows_RM, const parallel::RowTensors& saved, const at::Tensor& grad_RN,
                            const Counts& counts, const Weights& weights,
                            const parallel::RowTensors& kept) const override;
+  bool writes_summed_gradients() const override;
   void backward_weights(const at::Tensor& rows_RM, const parallel::RowTensors& saved, const at::Tensor& grad_RN,
                         const parallel::RowTensors& kept, const Counts& counts, const Weights& weights,
                         const Weights& gradients) const override;

@@ -27,6 +27,13 @@ at::Tensor normed(const at::Tensor& x, const at::Tensor& weight_D, double epsilo
   return y_TD;
 }
 
+/// Whether x can be had from the output: not from one of 16 bits, whose rounding x has not.
+bool gives_back(const at::Tensor& weight_D) {
+  constexpr double kLeast = 1e-12;
+  return weight_D.scalar_type() == at::toOpMathType(weight_D.scalar_type()) &&
+         (weight_D.numel() == 0 || weight_D.abs().min().item<double>() >= kLeast);
+}
+
 /// Of tensors for which there are loops.
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
@@ -34,22 +41,26 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
     const at::Tensor scale_T = at::empty({x.numel() / std::max<int64_t>(1, weight_D.numel())},
                                          x.options().dtype(at::toOpMathType(x.scalar_type())));
     at::Tensor y = normed(x, weight_D, epsilon, scale_T);
-    context->save_for_backward({x, weight_D, scale_T});
+    const bool by_output = gives_back(weight_D);
+    context->save_for_backward({by_output ? at::Tensor() : x, by_output ? y : at::Tensor(), weight_D, scale_T});
     return y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
     parallel::check_internal(!at::GradMode::is_enabled(), "rms_norm: no second derivative");
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor grad_TD = grad_outputs[0].contiguous(), x_TD = saved[0].contiguous(),
-                     weight = saved[1].contiguous();
-    const at::Tensor grad_x_TD = at::empty_like(x_TD), grad_weight = at::empty_like(weight);
-    parallel::with_loops(x_TD.scalar_type(), [&]<class Scalar>() {
+    const bool by_output = saved[1].defined();
+    const at::Tensor grad_TD = grad_outputs[0].contiguous(), kept_TD = saved[by_output ? 1 : 0].contiguous(),
+                     weight = saved[2].contiguous();
+    const at::Tensor grad_x_TD = at::empty_like(kept_TD), grad_weight = at::empty_like(weight);
+    parallel::with_loops(kept_TD.scalar_type(), [&]<class Scalar>() {
+      const Scalar* const kept = parallel::data_of<Scalar>(kept_TD);
       const parallel::RmsNormBackward<Scalar> all{.grad_TD = parallel::data_of<Scalar>(grad_TD),
-                                                  .x_TD = parallel::data_of<Scalar>(x_TD),
+                                                  .x_TD = by_output ? nullptr : kept,
+                                                  .y_TD = by_output ? kept : nullptr,
                                                   .weight_D = parallel::data_of<Scalar>(weight),
-                                                  .scale_T = saved[2].const_data_ptr<parallel::Wide<Scalar>>(),
-                                                  .rows = saved[2].numel(),
+                                                  .scale_T = saved[3].const_data_ptr<parallel::Wide<Scalar>>(),
+                                                  .rows = saved[3].numel(),
                                                   .width = weight.numel()};
       parallel::rms_norm_backward(all, parallel::mutable_data_of<Scalar>(grad_x_TD),
                                   parallel::mutable_data_of<Scalar>(grad_weight));

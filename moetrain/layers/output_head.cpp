@@ -26,7 +26,6 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 // C tokens of a chunk, P passes over them
-
 struct Chunk {
   const Vocabulary& vocabulary;
   int64_t begin = 0;
@@ -179,11 +178,13 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     const auto options = hidden_PGD.options().dtype(at::toOpMathType(hidden_PGD.scalar_type()));
     const at::Tensor correct_G = at::zeros({with_gradient ? 0 : tokens}, options.dtype(at::kBool));
     const at::Tensor nll_G = at::zeros({tokens}, options), total = at::zeros({}, options), second = total.clone();
-    const bool low = weight_WD.scalar_type() != options.dtype();
+    bool rounds = false;  // sums that have no place
     at::Tensor grad_hidden_PGD, grad_weight_WD;
     if (with_gradient) {
       grad_hidden_PGD = at::empty_like(hidden_PGD);
-      if (of_weight) grad_weight_WD = low ? at::empty(weight_WD.sizes(), options) : parallel::empty_gradient(weight_WD);
+      if (of_weight) grad_weight_WD = parallel::gradient_place(weight_WD, parallel::GradientWidth::kSummed);
+      rounds = of_weight && !grad_weight_WD.defined();
+      if (rounds) grad_weight_WD = at::empty(weight_WD.sizes(), options);
       if (of_weight && tokens == 0) grad_weight_WD.zero_();
     }
     // One for all chunks, on the processor: what is made of logits is made in their place.
@@ -223,7 +224,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     }
     if (with_gradient) {
       context->saved_data["hidden"] = grad_hidden_PGD;
-      context->saved_data["weight"] = low && of_weight ? grad_weight_WD.to(weight_WD.scalar_type()) : grad_weight_WD;
+      context->saved_data["weight"] = rounds ? grad_weight_WD.to(weight_WD.scalar_type()) : grad_weight_WD;
     }
     total.mul_(targets.scale).add_(second.mul_(targets.scale));
     if (!vocabulary.reports()) total.zero_(), second.zero_();  // the value is the group's, the gradient this rank's

@@ -141,6 +141,13 @@ void multiply_low(const Product& product) {
 void multiply(const Product& product, ProductLibrary library) {
   at::Tensor out = product.out_MN;
   if (out.numel() == 0) return;
+  if (out.scalar_type() != product.left_MK.scalar_type()) {
+    if (multiply_wide(out, product.left_MK, product.right_KN, {.product = 1, .kept = product.add ? 1.0 : 0.0})) return;
+    const at::Tensor low_MN = at::empty(out.sizes(), product.left_MK.options());
+    multiply({low_MN, product.left_MK, product.right_KN}, library);
+    product.add ? out.add_(low_MN) : out.copy_(low_MN);
+    return;
+  }
   if (product.left_MK.size(1) > 0) {
     if (library == ProductLibrary::kOpenBlas && by_openblas(product)) return;
     if (parallel::has_loops(out) && out.scalar_type() == at::kBFloat16) {
@@ -202,7 +209,7 @@ void multiply_spread(const std::vector<Product>& products, ProductLibrary librar
 
 bool all_of_type(const std::vector<Product>& products, at::ScalarType type) {
   return std::ranges::all_of(products, [&](const Product& product) {
-    return parallel::has_loops(product.out_MN) && product.out_MN.scalar_type() == type;
+    return parallel::has_loops(product.out_MN) && product.left_MK.scalar_type() == type;
   });
 }
 

@@ -28,7 +28,8 @@ struct ProductWay {
   std::string describe() const;
 };
 
-/// out = left right, or out += left right; [M, N] = [M, K] [K, N], each of which may be a transposed view.
+/// out = left right, or out += left right; [M, N] = [M, K] [K, N], each of which may be a transposed view. out may be
+/// of float32 where the others are of bf16.
 struct Product {
   at::Tensor out_MN, left_MK, right_KN;
   bool add = false;

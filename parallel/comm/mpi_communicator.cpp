@@ -4,6 +4,8 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -93,36 +95,46 @@ std::function<bool()> ready_after(const After& after) {
   return [after] { return after->done(); };
 }
 
+/// In one sweep over all of them: the memory that two ranks share is what a reduction waits for. target may be one of
+/// `parts`.
 template <class Element>
-void reduce_into(const at::Tensor& target, const at::Tensor& parts_RN, ReduceOp op) {
-  Element* to = target.mutable_data_ptr<Element>();
-  const int64_t count = target.numel();
-  for (int64_t r = 0; r < parts_RN.size(0); ++r) {
-    const Element* from = parts_RN.const_data_ptr<Element>() + r * count;
-    if (r == 0) {
-      std::copy(from, from + count, to);
-    } else if (op == ReduceOp::kSum) {
-      for (int64_t i = 0; i < count; ++i) to[i] += from[i];
-    } else {
-      for (int64_t i = 0; i < count; ++i) to[i] = std::max(to[i], from[i]);
+void reduce_into(const at::Tensor& target, const std::vector<at::Tensor>& parts, ReduceOp op) {
+  constexpr int64_t kBlock = 1024;
+  std::array<Element, kBlock> reduced;
+  std::vector<const Element*> from;
+  for (const at::Tensor& part : parts) from.push_back(part.const_data_ptr<Element>());
+  Element* const to = target.mutable_data_ptr<Element>();
+  for (int64_t begin = 0; begin < target.numel(); begin += kBlock) {
+    const int64_t count = std::min(kBlock, target.numel() - begin);
+    std::copy_n(from.front() + begin, count, reduced.data());
+    for (size_t r = 1; r < from.size(); ++r) {
+      const auto with_each = [into = reduced.data(), block = from[r] + begin, count](const auto& reduced_with) {
+        for (int64_t i = 0; i < count; ++i) into[i] = reduced_with(into[i], block[i]);
+      };
+      op == ReduceOp::kSum ? with_each(std::plus<>()) : with_each([](Element a, Element b) { return std::max(a, b); });
     }
+    std::copy_n(reduced.data(), count, to + begin);
   }
 }
 
-/// Of a tensor that every rank has: each rank gets its part of all of them. Used on the engine's thread.
+/// Of a tensor that every rank has: each rank gets its part of all of them, its own where it lies. Used on the engine's
+/// thread.
 class PartExchange {
  public:
   PartExchange(at::Tensor whole, const RowCounts& parts, size_t own, MPI_Datatype type, MPI_Comm comm)
-      : whole_(std::move(whole)),
-        type_(type),
-        comm_(comm),
-        to_(parts),
-        from_(RowCounts(parts.size(), parts[own])),
-        parts_RN_(at::empty({static_cast<int64_t>(parts.size()), parts[own]}, whole_.options())) {}
+      : whole_(std::move(whole)), type_(type), comm_(comm), to_(parts), from_(RowCounts(parts.size(), parts[own])) {
+    arrived_RN_ = at::empty({std::ssize(parts) - 1, parts[own]}, whole_.options());
+    for (int64_t r = 0, row = 0; r < std::ssize(parts); ++r) {
+      const auto rank = static_cast<size_t>(r);
+      from_.places[rank] = RowLayout::checked_int(row * parts[own]);
+      parts_.push_back(rank == own ? whole_.narrow(0, to_.places[own], parts[own]) : arrived_RN_[row++]);
+    }
+    to_.counts[own] = from_.counts[own] = 0;
+  }
 
   MpiEngine::Requests start() const {
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Ialltoallv(whole_.data_ptr(), to_.counts.data(), to_.places.data(), type_, parts_RN_.data_ptr(),
+    check_mpi(MPI_Ialltoallv(whole_.data_ptr(), to_.counts.data(), to_.places.data(), type_, arrived_RN_.data_ptr(),
                              from_.counts.data(), from_.places.data(), type_, comm_, &request),
               "MPI_Ialltoallv");
     return {request};
@@ -132,11 +144,11 @@ class PartExchange {
   void reduce(const at::Tensor& target, ReduceOp op) const {
     switch (whole_.scalar_type()) {
       case at::kFloat:
-        return reduce_into<float>(target, parts_RN_, op);
+        return reduce_into<float>(target, parts_, op);
       case at::kDouble:
-        return reduce_into<double>(target, parts_RN_, op);
+        return reduce_into<double>(target, parts_, op);
       default:
-        return reduce_into<int64_t>(target, parts_RN_, op);
+        return reduce_into<int64_t>(target, parts_, op);
     }
   }
 
@@ -145,7 +157,8 @@ class PartExchange {
   MPI_Datatype type_;
   MPI_Comm comm_;
   RowLayout to_, from_;
-  at::Tensor parts_RN_;
+  at::Tensor arrived_RN_;  // of all ranks but this one
+  std::vector<at::Tensor> parts_;
 };
 
 }  // namespace

@@ -42,6 +42,9 @@ class ExpertCompute {
   virtual at::Tensor backward_rows(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,
                                    const Counts& rows_per_expert, const Weights& weights,
                                    const RowTensors& kept) const = 0;
+  /// Whether backward_weights writes gradients of the type in which they are summed too (GradientWidth), on the
+  /// processor.
+  virtual bool writes_summed_gradients() const { return false; }
   /// Writes the gradients of the weights of all experts that rows_per_expert counts; `weights` and `gradients`: theirs,
   /// a range of experts of each weight. Zero for an expert without rows.
   virtual void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_out_RD,

@@ -14,6 +14,7 @@
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/device/carve_out.h"
+#include "parallel/device/host_tensor.h"
 #include "parallel/dispatch/chunk_stream.h"
 #include "parallel/dispatch/row_tensors.h"
 #include "parallel/phases/phase.h"
@@ -132,6 +133,11 @@ class PipelineNode : public torch::autograd::Node {
     return overlap() && pass.chunks.size() > 1 ? schedule_->plan().carve_out : 0;
   }
 
+  GradientWidth width_of_gradient(const at::Tensor& weight) const {
+    const bool summed = has_loops(weight) && compute_->writes_summed_gradients();
+    return summed ? GradientWidth::kSummed : GradientWidth::kOwn;
+  }
+
   /// What backward begins with: the gradient of the experts' outputs, in wire order, and of the choices' weights.
   struct Incoming {
     at::Tensor grad_RD;
@@ -226,7 +232,7 @@ class PipelineNode : public torch::autograd::Node {
         places(compute_->kept_widths(rows.rows_ND.size(1), weights), rows_in(pass), rows.rows_ND.options());
     Weights gradients;
     if (trained_) {
-      for (const at::Tensor& weight : weights) gradients.push_back(empty_gradient(weight));
+      for (const at::Tensor& weight : weights) gradients.push_back(empty_gradient(weight, width_of_gradient(weight)));
     }
     at::Tensor grad_out_ND;
     int64_t expert = 0, row = 0, seen = 0;  // experts whose weights are done, and their rows

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -27,11 +28,10 @@ GradientBucket::GradientBucket(std::vector<at::Tensor> parameters, std::shared_p
     elements_ += parameter.numel();
   }
   own_ = {0, elements_};
-  if (sharding_ != Sharding::kGradients) flat_ = zeros(elements_);
   if (sharded()) {
     const auto rank = static_cast<size_t>(group_->rank());
     own_ = {std::accumulate(cut_.begin(), cut_.begin() + group_->rank(), int64_t{0}), cut_[rank]};
-    part_ = zeros(own_.count);
+    part_ = at::zeros({own_.count}, options());
     parameters_flat_ = at::empty({elements_}, parameters_.front().options().requires_grad(false));
   }
   for (size_t k = 0; k < parameters_.size(); ++k) place_parameter(k);
@@ -44,9 +44,21 @@ void GradientBucket::check_let_go(size_t k) const {
                  "a gradient lies in its place still, where another one is to come");
 }
 
-at::Tensor GradientBucket::zeros(int64_t elements) const {
+at::TensorOptions GradientBucket::options() const {
   const at::Tensor& first = parameters_.front();
-  return at::zeros({elements}, first.options().dtype(gradient_type(first)).requires_grad(false));
+  return first.options().dtype(gradient_type(first)).requires_grad(false);
+}
+
+/// Before the first gradient. Where a round awaits all of them, each is written before it is read.
+void GradientBucket::open() {
+  if (flat_.defined()) return;
+  const bool awaited = std::ranges::all_of(awaited_, std::identity());
+  flat_ = awaited ? at::empty({elements_}, options()) : at::zeros({elements_}, options());
+}
+
+void GradientBucket::close() {
+  for (at::Tensor& parameter : parameters_) parameter.mutable_grad() = at::Tensor();
+  flat_ = at::Tensor();
 }
 
 void GradientBucket::place_parameter(size_t k) {
@@ -60,32 +72,30 @@ void GradientBucket::place_parameter(size_t k) {
     place.copy_(parameter.detach());
     parameter.set_data(place);
   }
-  if (flat_.defined()) add_in_place(k);
+  parameter.mutable_grad() = at::Tensor();
+  if (parameter.scalar_type() != gradient_type(parameter)) parameter.set_grad_dtype(std::nullopt);
 }
 
-/// Where dtypes agree autograd adds straight into the bucket.
+/// Autograd adds what comes next straight into the bucket.
 void GradientBucket::add_in_place(size_t k) {
   at::Tensor& parameter = parameters_[k];
-  if (parameter.scalar_type() != flat_.scalar_type()) return;
   parameter.mutable_grad() = flat_.narrow(0, places_[k].begin, places_[k].count).view(parameter.sizes());
 }
 
 // The first gradient of a round is not added to zeros but copied, which reads and writes half as much.
 void GradientBucket::zero() {
   if (part_.defined()) part_.zero_();
-  if (sharding_ == Sharding::kGradients) {
-    if (flat_.defined()) flat_.zero_();
-    return;
-  }
-  awaited_.assign(parameters_.size(), true);
+  awaited_.assign(parameters_.size(), sharding_ != Sharding::kGradients);
   for (size_t k = 0; k < taken_.size(); ++k) check_let_go(k), taken_[k].reset();
-  for (at::Tensor& parameter : parameters_) parameter.mutable_grad() = at::Tensor();
+  close();
 }
 
 // Of the others in the bucket, some are written to between the making of this one and its use: a version of its own.
-at::Tensor GradientBucket::take(size_t k) {
+at::Tensor GradientBucket::take(size_t k, GradientWidth width) {
   const at::Tensor& parameter = parameters_[k];
-  if (!awaited_[k] || taken_[k] || parameter.scalar_type() != flat_.scalar_type()) return {};
+  const bool of_own_type = parameter.scalar_type() == gradient_type(parameter);
+  if (!awaited_[k] || taken_[k] || (width == GradientWidth::kOwn && !of_own_type)) return {};
+  open();
   at::Tensor place = flat_.narrow(0, places_[k].begin, places_[k].count).view(parameter.sizes()).variable_data();
   taken_[k].emplace(place.getIntrusivePtr());
   return place;
@@ -93,7 +103,7 @@ at::Tensor GradientBucket::take(size_t k) {
 
 void GradientBucket::collect(size_t k) {
   at::Tensor& gradient = parameters_[k].mutable_grad();
-  if (!flat_.defined()) flat_ = zeros(elements_);
+  open();
   at::Tensor place = flat_.narrow(0, places_[k].begin, places_[k].count);
   const bool first = awaited_[k];
   awaited_[k] = false;
@@ -105,6 +115,7 @@ void GradientBucket::collect(size_t k) {
 }
 
 void GradientBucket::end_round() {
+  if (sharding_ != Sharding::kGradients) open();
   for (size_t k = 0; k < parameters_.size(); ++k) {
     if (!awaited_[k]) continue;
     awaited_[k] = false;
@@ -115,7 +126,7 @@ void GradientBucket::end_round() {
 
 Work GradientBucket::reduce(int64_t begin, int64_t count) {
   if (!sharded()) return group_->all_reduce(flat_.narrow(0, begin, count), ReduceOp::kSum);
-  if (!flat_.defined()) flat_ = zeros(elements_);  // parameters that no loss reaches on this rank count as zeros
+  open();  // parameters that no loss reaches on this rank count as zeros
   if (!arriving_.defined()) arriving_ = at::empty_like(part_);
   RowCounts within;  // of each rank's part, what lies in these elements
   int64_t part = 0, own_begin = 0;
@@ -132,7 +143,7 @@ Work GradientBucket::reduce(int64_t begin, int64_t count) {
 void GradientBucket::finish_reduction() {
   if (!arriving_.defined()) return;
   part_.add_(std::exchange(arriving_, at::Tensor()));
-  if (sharding_ == Sharding::kGradients) flat_ = at::Tensor();
+  close();
 }
 
 Work GradientBucket::gather_parameters() {
@@ -142,6 +153,7 @@ Work GradientBucket::gather_parameters() {
 
 at::Tensor GradientBucket::gradient(size_t k) const {
   const auto [begin, count] = owned_[k];
+  check_internal(sharded() || flat_.defined(), "a gradient is asked for before a round has ended");
   if (!sharded()) return flat_.narrow(0, places_[k].begin, count).view(parameters_[k].sizes());
   const int64_t from = count == 0 ? 0 : places_[k].begin + begin - own_.begin;
   return as_part_of(part_.narrow(0, from, count), parameters_[k]);
@@ -154,7 +166,8 @@ at::Tensor GradientBucket::owned_part(size_t k) const {
 }
 
 int64_t GradientBucket::kept_bytes() const {
-  return static_cast<int64_t>((sharding_ == Sharding::kGradients ? part_ : flat_).nbytes());
+  const int64_t kept = sharding_ == Sharding::kGradients ? own_.count : elements_;
+  return kept * static_cast<int64_t>(options().dtype().itemsize());
 }
 
 }  // namespace parallel

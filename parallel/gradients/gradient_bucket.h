@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "parallel/autograd/gradient_place.h"
 #include "parallel/comm/communicator.h"
 #include "parallel/mesh/placement.h"
 
@@ -29,12 +30,13 @@ class GradientBucket {
   /// The elements of parameter k, flattened, that this rank updates.
   const ElementRange& owned(size_t k) const { return owned_[k]; }
 
-  /// Forgets the gradients of the round before.
+  /// Forgets the gradients of the round before, and gives their memory back: the next is taken when backward comes to
+  /// the first of them.
   void zero();
   /// The place of parameter k, for the first gradient of a round; undefined where one has come, where the place was
-  /// taken before, or where it is of another dtype. Whoever takes it lets go of it before another gradient of k is
-  /// collected, and before the next round: InternalError.
-  at::Tensor take(size_t k);
+  /// taken before, or where it is of a type that whoever asks does not write. Whoever takes it lets go of it before
+  /// another gradient of k is collected, and before the next round: InternalError.
+  at::Tensor take(size_t k, GradientWidth width);
   /// Takes over the gradient of parameter k where backward has not added it in place.
   void collect(size_t k);
   /// Zeros for parameters that no loss reached.
@@ -46,18 +48,20 @@ class GradientBucket {
   /// Every rank gets what the others own of the parameters. Collective. @pre sharding
   [[nodiscard]] Work gather_parameters();
 
-  /// What is left after the reduction: parameter k's in its shape, with sharding the owned elements as a column (a
-  /// vector for a vector), so that an optimizer still sees that they are part of a matrix.
+  /// What is left after the reduction, until the next round: parameter k's in its shape, with sharding the owned
+  /// elements as a column (a vector for a vector), so that an optimizer still sees that they are part of a matrix.
   at::Tensor gradient(size_t k) const;
   /// The same elements of the parameter itself, in the same shape.
   at::Tensor owned_part(size_t k) const;
-  /// Bytes that stay between micro-batches.
+  /// Bytes that stay between the micro-batches of an update.
   int64_t kept_bytes() const;
 
  private:
   bool sharded() const { return sharding_ != Sharding::kNone; }
-  at::Tensor zeros(int64_t elements) const;
+  at::TensorOptions options() const;
   void place_parameter(size_t k);
+  void open();
+  void close();
   void add_in_place(size_t k);
   void check_let_go(size_t k) const;
 
@@ -71,7 +75,7 @@ class GradientBucket {
   std::vector<std::optional<Held>> taken_;  // places that somebody has been given this round
   int64_t elements_ = 0;
   ElementRange own_;            // all of it but for sharding
-  at::Tensor flat_;             // gradients; undefined where they are kept for the own part alone and none has come
+  at::Tensor flat_;             // gradients; undefined where none has come, or only the own part of their sum is left
   at::Tensor part_;             // the own part of their sum, with sharding
   at::Tensor arriving_;         // what a reduction brings for it
   at::Tensor parameters_flat_;  // the parameters' data, with sharding

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "parallel/autograd/gradient_place.h"
 #include "parallel/base/fault.h"
 
 namespace parallel {
@@ -14,7 +13,7 @@ class GradientReducer::Hook : public GradientPlace {
  public:
   Hook(GradientReducer& reducer, size_t parameter) : reducer_(reducer), parameter_(parameter) {}
   void operator()(const torch::autograd::Variable&) override { reducer_.parameter_ready(parameter_); }
-  at::Tensor take() override { return reducer_.take_place(parameter_); }
+  at::Tensor take(GradientWidth width) override { return reducer_.take_place(parameter_, width); }
 
  private:
   GradientReducer& reducer_;
@@ -68,6 +67,7 @@ GradientReducer::~GradientReducer() {
   for (at::Tensor& parameter : parameters_) {
     torch::autograd::impl::set_post_acc_grad_hooks(parameter, nullptr);
     parameter.mutable_grad() = at::Tensor();
+    if (gradient_type(parameter) != parameter.scalar_type()) parameter.set_grad_dtype(parameter.scalar_type());
   }
 }
 
@@ -110,7 +110,9 @@ void GradientReducer::parameter_ready(size_t i) {
   issue_ready();
 }
 
-at::Tensor GradientReducer::take_place(size_t i) { return buckets_[places_[i].bucket].take(places_[i].member); }
+at::Tensor GradientReducer::take_place(size_t i, GradientWidth width) {
+  return buckets_[places_[i].bucket].take(places_[i].member, width);
+}
 
 void GradientReducer::release(int64_t bytes) {
   if (!issuing_) return;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "parallel/autograd/gradient_place.h"
 #include "parallel/comm/communicator.h"
 #include "parallel/device/stream_mark.h"
 #include "parallel/gradients/buckets.h"
@@ -27,8 +28,9 @@ struct ReducerOptions {
 
 /// Owns the gradients of `parameters`: flat buckets of float32 (float64 for float64 parameters), in reverse order of
 /// the parameters, which is about the order in which backward yields them. Low-precision gradients are added to
-/// their float32 place as they come, so that micro-batches and ranks are summed in float32. A node that asks for a
-/// place (autograd/gradient_place.h) writes the first gradient of a round there itself.
+/// their float32 place as they come, so that micro-batches and ranks are summed in float32; while it lives, autograd
+/// takes gradients of either type for such a parameter. A node that asks for a place (autograd/gradient_place.h)
+/// writes the first gradient of a round there itself.
 /// A bucket's parameters share one group. Buckets are sent in slices, in an order and at times that a plan may say
 /// (gradients/slices.h). With Sharding::kGradients the host of a device runs ahead of it by at most two buckets that
 /// are sent during backward: their memory is taken when the host comes to them, and given back when a reduction has
@@ -47,7 +49,7 @@ class GradientReducer {
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
-  /// Zeroes all gradients: before an update's first micro-batch.
+  /// Forgets all gradients, and gives their memory back: before an update's first micro-batch.
   void zero();
   /// Announces a micro-batch: the backward of the update's last one (with Sharding::kGradients, of each) starts the
   /// reduction of each bucket that is complete.
@@ -60,7 +62,8 @@ class GradientReducer {
 
   /// The elements of parameter i, flattened, that this rank updates: all but for sharding.
   const ElementRange& owned(size_t i) const { return bucket(i).owned(places_[i].member); }
-  /// Their summed gradient: in the parameter's shape without sharding, else as a column (a vector for a vector).
+  /// Their summed gradient, from finish() to the next zero(): in the parameter's shape without sharding, else as a
+  /// column (a vector for a vector).
   at::Tensor gradient(size_t i) const;
   /// The same elements of the parameter itself, in the same shape; what an optimizer writes to.
   at::Tensor owned_part(size_t i) const;
@@ -84,7 +87,7 @@ class GradientReducer {
   int64_t element_bytes() const;
   TraceRecorder* recorder() const;
   void parameter_ready(size_t i);
-  at::Tensor take_place(size_t i);
+  at::Tensor take_place(size_t i, GradientWidth width);
   /// Cuts the buckets into slices where the plan has changed.
   void cut_slices();
   void release(int64_t bytes);

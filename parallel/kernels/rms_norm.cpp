@@ -1,5 +1,6 @@
 #include "parallel/kernels/rms_norm.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -35,23 +36,25 @@ struct NormLoop {
   }
 };
 
-/// With n = x scale: grad_weight += grad n, and grad_x = scale (grad w - n mean(grad w n)).
+/// With n = x scale, which is `kept` times `factor`: grad_weight += grad n, and grad_x = scale (grad w - n mean(grad w
+/// n)).
 struct BackwardRowLoop {
   template <class Scalar>
-  [[gnu::always_inline]] static void run(int64_t width, const Scalar* grad, const Scalar* x, const Scalar* weight,
-                                         Wide<Scalar> scale, Scalar* grad_x, Wide<Scalar>* grad_weight) {
+  [[gnu::always_inline]] static void run(int64_t width, const Scalar* grad, const Scalar* kept,
+                                         const Wide<Scalar>* factor, const Scalar* weight, Wide<Scalar> scale,
+                                         Scalar* grad_x, Wide<Scalar>* grad_weight) {
     Wide<Scalar> dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (int64_t d = 0; d < width; ++d) {
-      const Wide<Scalar> above = grad[d], at = x[d], w = weight[d], of_weight = above * (at * scale);
+      const Wide<Scalar> above = grad[d], at = kept[d], w = weight[d], of_weight = above * (at * factor[d]);
       grad_weight[d] += of_weight;
       dot += of_weight * w;
     }
     const Wide<Scalar> mean = dot / static_cast<Wide<Scalar>>(width);
 #pragma omp simd
     for (int64_t d = 0; d < width; ++d) {
-      const Wide<Scalar> above = grad[d], at = x[d], w = weight[d];
-      grad_x[d] = scale * (above * w - at * scale * mean);
+      const Wide<Scalar> above = grad[d], at = kept[d], w = weight[d];
+      grad_x[d] = scale * (above * w - at * factor[d] * mean);
     }
   }
 };
@@ -78,10 +81,17 @@ template <class Scalar>
 void rms_norm_backward(const RmsNormBackward<Scalar>& all, Scalar* grad_x_TD, Scalar* grad_weight_D) {
   const int64_t width = all.width, blocks = (all.rows + kRowsOfBlock - 1) / kRowsOfBlock;
   std::vector<Wide<Scalar>> partial_BD(static_cast<size_t>(blocks * width), 0), total_D(static_cast<size_t>(width), 0);
+  const Scalar* const kept_TD = all.x_TD != nullptr ? all.x_TD : all.y_TD;
   over_threads(blocks, rows_of_thread(width * kRowsOfBlock), [&](int64_t begin, int64_t end) {
+    std::vector<Wide<Scalar>> factor_D(static_cast<size_t>(width));
+    if (all.x_TD == nullptr) {
+      for (int64_t d = 0; d < width; ++d)
+        factor_D[static_cast<size_t>(d)] = 1 / static_cast<Wide<Scalar>>(all.weight_D[d]);
+    }
     for (int64_t t = begin * kRowsOfBlock; t < std::min(all.rows, end * kRowsOfBlock); ++t) {
-      run_vectorised<BackwardRowLoop>(width, all.grad_TD + t * width, all.x_TD + t * width, all.weight_D,
-                                      all.scale_T[t], grad_x_TD + t * width,
+      if (all.x_TD != nullptr) std::ranges::fill(factor_D, all.scale_T[t]);
+      run_vectorised<BackwardRowLoop>(width, all.grad_TD + t * width, kept_TD + t * width, factor_D.data(),
+                                      all.weight_D, all.scale_T[t], grad_x_TD + t * width,
                                       partial_BD.data() + t / kRowsOfBlock * width);
     }
   });

@@ -14,9 +14,10 @@ template <class Scalar>
 void rms_norm(const Scalar* x_TD, const Scalar* weight_D, int64_t rows, int64_t width, double epsilon, Scalar* y_TD,
               Wide<Scalar>* scale_T);
 
+/// From x, or where that is null from y: then no weight may be so near to 0 that its quotient y / w is not x scale.
 template <class Scalar>
 struct RmsNormBackward {
-  const Scalar *grad_TD, *x_TD, *weight_D;
+  const Scalar *grad_TD, *x_TD, *y_TD, *weight_D;
   const Wide<Scalar>* scale_T;
   int64_t rows, width;
 };

@@ -69,6 +69,10 @@ inline std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
   const auto gelu =
       changed([](auto& r) { r.model.activation = "gelu", r.model.norm = "layer", r.model.dropout = 0.1; });
   const auto low = changed([](auto& r) { r.run.precision = "bf16"; });
+  const auto once = changed([](auto& r) { r.train.micro_batches = 1; });
+  const auto low_once = changed([](auto& r) { r.train.micro_batches = 1, r.run.precision = "bf16"; });
+  const auto untied_once =
+      changed([](auto& r) { r.train.micro_batches = 1, r.model.tie_embeddings = false, r.moe.layers = "all"; });
   const auto untied = changed([](auto& r) { r.model.tie_embeddings = false, r.moe.layers = "none"; });
   const auto free_experts = changed([](auto& r) {
     r.moe.constant_experts = 2, r.moe.copy_experts = r.moe.zero_experts = 1, r.moe.shared_hidden = 48;
@@ -113,7 +117,10 @@ inline std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
               {"modules", modules, {}},
               {"modules again", modules_again, {}},
               {"sticks", sticks, {}},
-              {"muon", muon, {}}};
+              {"muon", muon, {}},
+              {"once", once, {}},
+              {"bf16 once", low_once, {}},
+              {"untied once", untied_once, {}}};
     case 2:
       return {{"mixture", base, {.expert = 2}},
               {"all experts", experts, {.expert_tensor = 2}},
@@ -128,7 +135,10 @@ inline std::vector<Case> cases(const std::string& corpus, int64_t ranks) {
               {"modules", modules, {.expert_tensor = 2, .zero = 1}},
               {"modules again", modules_again, {.tensor = 2, .expert = 2}},
               {"widths", widths, {.expert_tensor = 2, .zero = 1}},
-              {"muon", muon, {.expert_tensor = 2, .zero = 1}}};
+              {"muon", muon, {.expert_tensor = 2, .zero = 1}},
+              {"once", once, {.zero = 1}},
+              {"untied once", untied_once, {.expert = 2}},
+              {"once", once, {.tensor = 2, .zero = 2}}};
     case 4:
       return {{"all experts", experts, {.expert = 2, .expert_tensor = 2}},
               {"mixture", base, {.tensor = 2, .expert = 4, .zero = 1}},

@@ -23,10 +23,10 @@ constexpr int64_t kSequences = 16, kLength = 64, kTokens = kSequences * kLength;
 /// Numbers of 4 bytes a token that backward needs of one block, counted by hand from what each layer computes.
 namespace kept {
 constexpr int64_t kDecision = 2 * kExperts + 3 * kTopK;  // logits, probabilities; gates, chosen experts (8 bytes each)
-// Input and its norm, normed, queries, keys, values, and their mix; the mix's normalizer of each head.
-constexpr int64_t kAttention = 6 * kWidth + 1 + kHeads;
-// The sum so far and its norm, normed, rows in and out of the experts, gate and up.
-constexpr int64_t kFeed = 2 * kWidth + 1 + kTopK * (2 * kWidth + 2 * kHidden);
+// The input's norm, normed, queries, keys, values, and their mix; the mix's normalizer of each head.
+constexpr int64_t kAttention = 5 * kWidth + 1 + kHeads;
+// The norm of the sum so far, normed, rows in and out of the experts, gate and up.
+constexpr int64_t kFeed = kWidth + 1 + kTopK * (2 * kWidth + 2 * kHidden);
 constexpr int64_t kNone = kAttention + kFeed + kDecision;
 constexpr int64_t kMoe = kAttention + kWidth + kDecision;
 constexpr int64_t kBlock = kWidth + kDecision;

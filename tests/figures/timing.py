@@ -38,6 +38,12 @@ def median_of(values):
     return Median(statistics.median(ordered), ordered[below], ordered[count - 1 - below])
 
 
+def most_resident_bytes():
+    """Of this process since it was started. What getrusage tells may be of a larger process that started it."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 def output_of(command):
     """What it prints, run from the project's folder with one thread a rank; where it fails, so does the figure."""
     words = [str(word) for word in command]

@@ -1,5 +1,4 @@
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -14,6 +13,7 @@
 #include "launch/commands/job.h"
 #include "launch/commands/options/number_option.h"
 #include "parallel/base/fault.h"
+#include "parallel/memory/resident_memory.h"
 
 namespace launch {
 namespace {
@@ -23,13 +23,6 @@ struct BenchPrepareArguments {
   std::string folder;
   std::vector<int64_t> threads = {0};
 };
-
-/// [byte] that this process has held at most so far.
-int64_t peak_memory() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
-}
 
 struct Prepared {
   data::PrepareSummary summary;
@@ -101,7 +94,7 @@ void bench_prepare(const BenchPrepareArguments& arguments) {
                                          {"arranging_seconds", prepared.seconds.at(1)},
                                          {"encoding_seconds", prepared.seconds.at(2)},
                                          {"writing_seconds", prepared.seconds.at(3)},
-                                         {"peak_memory_bytes", peak_memory()}};
+                                         {"peak_memory_bytes", parallel::most_resident_bytes()}};
     std::printf("%s\n", line.dump().c_str());
   }
 }

@@ -110,6 +110,21 @@ TEST(Fused, RmsNormEqualsLibTorchs) {
   const at::Tensor x = random_tensor("x", {4, 6}).requires_grad_(true);
   const at::Tensor weight = random_tensor("weight", {6}).requires_grad_(true);
   expect_gradients([&] { return rms_norm(x, weight, 1e-6).square().sum(); }, {x, weight});
+  at::Tensor idle = random_tensor("weight", {19});
+  idle.narrow(0, 3, 4).zero_();  // of which the output gives no input back
+  expect_equal_by_both(fused, composed, {random_tensor("x", {200, 19}), idle});
+}
+
+TEST(Fused, RmsNormKeepsItsOutputInThePlaceOfItsInput) {
+  for (const double last : {1.0, 0.0}) {
+    const at::Tensor weight = at::ones({4}, at::kDouble);
+    weight[3].fill_(last);
+    at::Tensor x = random_tensor("x", {8, 4}).requires_grad_(true) * 2;
+    const c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl> input(x.getIntrusivePtr());
+    const at::Tensor y = rms_norm(x, weight, 1e-6);
+    x = at::Tensor();
+    EXPECT_EQ(input.expired(), last != 0);
+  }
 }
 
 TEST(Fused, RotationEqualsItsComposition) {

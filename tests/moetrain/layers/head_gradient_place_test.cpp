@@ -74,6 +74,21 @@ TEST_F(HeadGradientPlace, AKeptGraphGivesTheSameEachTime) {
   }
 }
 
+TEST_F(HeadGradientPlace, SumsOfATableIn16BitsAreNotRounded) {
+  const at::Tensor low_VD = weight_VD_.detach().to(at::kBFloat16).requires_grad_(true);
+  parallel::GradientReducer reducer({low_VD}, std::make_shared<parallel::LocalCommunicator>());
+  const at::Tensor ids_T = (at::arange(kTokens, at::kLong) * 5).remainder(kVocabulary);
+  reducer.zero();
+  reducer.expect(true);
+  backward(OutputHead(low_VD)
+               .cross_entropy(hidden_TD_.to(at::kBFloat16), {(ids_T + 1).remainder(kVocabulary), 1.0 / kTokens})
+               .share);
+  reducer.finish();
+  const at::Tensor sums_VD = reducer.gradient(0);
+  EXPECT_TRUE(sums_VD.allclose(wanted(), 2e-2, 2e-2));
+  EXPECT_FALSE(sums_VD.to(at::kBFloat16).to(at::kFloat).equal(sums_VD));
+}
+
 TEST_F(HeadGradientPlace, AFactorFromAboveCounts) {
   reducer_.zero();
   reducer_.expect(true);

@@ -57,6 +57,21 @@ void expect_close(const at::Tensor& got, const at::Tensor& wanted, double bound)
   EXPECT_LE((got.to(at::kDouble) - wanted).abs().max().item<double>(), bound * wanted.abs().max().item<double>());
 }
 
+/// Where processors have products for it, and where they have not.
+TEST(Products, Of16BitsIntoFloat32) {
+  const at::Tensor left = random_tensor("left", {70, 33}).to(at::kBFloat16),
+                   right = random_tensor("right", {33, 41}).to(at::kBFloat16);
+  const at::Tensor wanted = left.to(at::kDouble).mm(right.to(at::kDouble));
+  for (const bool add : {false, true}) {
+    for (const at::Tensor& out : {at::full({70, 41}, 3, at::kFloat), at::full({41, 70}, 3, at::kFloat).t()}) {
+      multiply_all({{out, left, right, add}}, {});
+      expect_close(out, add ? wanted + 3 : wanted, 1.0 / 128);
+      multiply_all({{out, left.narrow(1, 0, 0), right.narrow(0, 0, 0), add}}, {});
+      expect_close(out, add ? wanted + 3 : at::zeros_like(wanted), 1.0 / 128);
+    }
+  }
+}
+
 TEST(Products, EveryWayAtHandGivesTheProducts) {
   const std::vector<Counts> loads = {{5, 0, 17, 1, 64}, {0, 0, 0}, {300}, {1, 1, 1, 1, 1, 1, 1, 1}, {0, 97, 0, 200}};
   for (const int threads : {1, 2, 3}) {

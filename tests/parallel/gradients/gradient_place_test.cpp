@@ -3,8 +3,11 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <cstdlib>
+
 #include "parallel/base/fault.h"
 #include "tests/parallel/gradients/reducer_support.h"
+#include "tests/support/peak_bytes.h"
 
 namespace parallel {
 namespace {
@@ -16,16 +19,20 @@ using torch::autograd::variable_list;
 /// factor x sum(parameter), its gradient made in empty_gradient; remembers where.
 class Scaled : public torch::autograd::Function<Scaled> {
  public:
-  static Variable forward(AutogradContext* context, const Variable& parameter, double factor) {
+  static Variable forward(AutogradContext* context, const Variable& parameter, double factor,
+                          GradientWidth width = GradientWidth::kOwn) {
     context->save_for_backward({parameter});
     context->saved_data["factor"] = factor;
-    return parameter.sum() * factor;
+    context->saved_data["summed"] = width == GradientWidth::kSummed;
+    return parameter.sum().to(gradient_type(parameter)) * factor;
   }
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
-    at::Tensor gradient = empty_gradient(context->get_saved_variables()[0]);
+    const bool summed = context->saved_data["summed"].toBool();
+    at::Tensor gradient =
+        empty_gradient(context->get_saved_variables()[0], summed ? GradientWidth::kSummed : GradientWidth::kOwn);
     written = gradient.data_ptr();
     gradient.fill_(context->saved_data["factor"].toDouble() * grad_outputs[0].item<double>());
-    return {gradient, Variable()};
+    return {gradient, Variable(), Variable()};
   }
   static inline const void* written = nullptr;
 };
@@ -99,13 +106,64 @@ TEST_F(GradientReducerTest, APlaceThatIsStillHeldIsNotWrittenTo) {
   EXPECT_THROW(backward_of(parameter.sum()), InternalError);
 }
 
+TEST_F(GradientReducerTest, OfAParameterIn16BitsAPlaceTakesSumsThatNobodyRounds) {
+  const at::Tensor low = at::ones({2, 3}, at::kBFloat16).requires_grad_(true);
+  const double fine = 1 + 1.0 / 1024;  // which 16 bits would make 1
+  {
+    GradientReducer reducer({low}, group_);
+    for (int round = 0; round < 2; ++round) {
+      reducer.zero();
+      for (int m = 0; m < 3; ++m) {
+        reducer.expect(m == 2);
+        backward_of(Scaled::apply(low, fine, GradientWidth::kSummed));
+        EXPECT_EQ(Scaled::written == reducer.gradient(0).data_ptr(), m == 0);
+      }
+      reducer.finish();
+      EXPECT_TRUE(reducer.gradient(0).eq((fine + 2) * static_cast<double>(size_)).all().item<bool>())
+          << "without a place it is rounded";
+      reducer.zero();
+      reducer.expect(true);
+      const at::Tensor rounded = low.sum().to(at::kFloat) * 2;  // comes last in backward
+      backward_of(rounded + Scaled::apply(low, fine, GradientWidth::kSummed));
+      reducer.finish();
+      EXPECT_TRUE(reducer.gradient(0).eq((fine + 2) * static_cast<double>(size_)).all().item<bool>());
+    }
+  }
+  backward_of(low.sum());
+  EXPECT_EQ(low.grad().scalar_type(), at::kBFloat16) << "nobody gathers";
+}
+
+TEST_F(GradientReducerTest, MemoryIsTakenByTheFirstGradientAndGivenBackBeforeTheNextRound) {
+  constexpr int64_t kNumbers = 1 << 16, kBytes = 2 * kNumbers * int64_t{sizeof(float)};
+  for (const Sharding sharding : {Sharding::kNone, Sharding::kState, Sharding::kGradients}) {
+    const std::vector<at::Tensor> parameters = leaves({kNumbers, kNumbers}, at::kFloat);
+    GradientReducer reducer(parameters, group_, {.bucket_bytes = 1, .sharding = sharding});
+    PeakBytes bytes;
+    for (int round = 0; round < 2; ++round) {
+      reducer.zero();
+      EXPECT_LE(bytes.now(), 0);
+      reducer.expect(true);
+      bytes.restart();
+      backward_of(loss(parameters));
+      reducer.end_micro_batch();
+      EXPECT_GE(bytes.peak(), sharding == Sharding::kGradients ? kBytes / 2 : kBytes);
+      reducer.finish();
+      const bool whole = sharding == Sharding::kNone;  // of a sum that is cut its part is left
+      EXPECT_LT(std::abs(bytes.now() - (whole ? kBytes : 0)), kBytes / 8);
+      for (size_t i = 0; i < parameters.size(); ++i) {
+        EXPECT_TRUE(reducer.gradient(i).eq(total_slope(i, 1)).all().item<bool>());
+      }
+    }
+  }
+}
+
 TEST_F(GradientReducerTest, WithoutAPlaceItIsAnotherTensor) {
   const at::Tensor alone = at::ones({4}).requires_grad_(true), low = at::ones({4}, at::kBFloat16).requires_grad_(true);
   EXPECT_EQ(empty_gradient(alone).sizes(), alone.sizes());
   EXPECT_FALSE(empty_gradient(alone).requires_grad());
   GradientReducer reducer({low}, group_);
   reducer.zero();
-  EXPECT_EQ(empty_gradient(low).scalar_type(), at::kBFloat16);
+  EXPECT_EQ(empty_gradient(low).scalar_type(), at::kBFloat16) << "its place is of float32";
   const at::Tensor shared = at::ones({6}, at::kFloat).requires_grad_(true);
   GradientReducer parts({shared}, group_, {.sharding = Sharding::kGradients});
   parts.zero();

@@ -10,26 +10,18 @@
 #include <atomic>
 #include <cstring>
 #include <deque>
-#include <fstream>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "parallel/base/random.h"
+#include "parallel/memory/resident_memory.h"
 
 namespace parallel {
 namespace {
 
 constexpr size_t kMiB = 1 << 20;
 const auto kPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-
-/// Of this process [byte].
-int64_t resident() {
-  std::ifstream file("/proc/self/statm");
-  int64_t all = 0, pages = 0;
-  file >> all >> pages;
-  return pages * static_cast<int64_t>(kPage);
-}
 
 c10::DataPtr filled(KeptMemory& memory, size_t bytes, int value = 1) {
   c10::DataPtr block = memory.allocate(bytes);
@@ -111,7 +103,7 @@ TEST(KeptMemory, WhatIsInUseIsNobodyElses) {
 TEST(KeptMemory, TheProcessHoldsNoMoreThanTheSurplusAboveTheMostInUse) {
   const NoHugePages pages;
   KeptMemory memory(0.1);
-  const int64_t before = resident();
+  const int64_t before = resident_bytes();
   std::vector<c10::DataPtr> lasting;  // among what comes and goes, so that no address range is free for long
   int64_t most = 0, most_held = 0;
   for (size_t step = 0; step < 200; ++step) {  // sizes that come and never come again
@@ -125,14 +117,14 @@ TEST(KeptMemory, TheProcessHoldsNoMoreThanTheSurplusAboveTheMostInUse) {
     EXPECT_GE(use.most_held, most_held);
     EXPECT_LE(use.most_held, most + most / 10);
     EXPECT_LE(use.in_use + use.kept, most + most / 10);
-    EXPECT_LE(resident() - before, use.in_use + use.kept + static_cast<int64_t>(2 * kMiB)) << "step " << step;
+    EXPECT_LE(resident_bytes() - before, use.in_use + use.kept + static_cast<int64_t>(2 * kMiB)) << "step " << step;
   }
   EXPECT_GT(memory.use().kept, most / 2);
   lasting.clear();
   memory.release();
   EXPECT_EQ(memory.use().kept, 0);
   EXPECT_EQ(memory.use().in_use, 0);
-  EXPECT_LE(resident() - before, static_cast<int64_t>(2 * kMiB));
+  EXPECT_LE(resident_bytes() - before, static_cast<int64_t>(2 * kMiB));
 }
 
 TEST(KeptMemory, SmallBlocksAreTheSystems) {
