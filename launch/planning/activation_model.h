@@ -18,7 +18,7 @@ struct Stage {
   int64_t held_after = 0;   // from its backward to the end of backward (a gradient that waits for its other half)
   int64_t weights = 0;      // of its matrices, which their gradients take too
   int64_t again = 0;        // kept of it where backward makes the rest again: its input, what was routed
-  int64_t opened = 0;       // gradients whose memory its backward takes (reduction_model.h)
+  int64_t opened = 0;       // gradients whose memory is taken in the midst of its backward (reduction_model.h)
   int64_t reduction = 0;    // there when its backward has ended: gradients that have come, and are being summed
   std::vector<std::string> parameters;  // the beginnings of their names
   int64_t rows_kept = 0;                // of `kept`: rows at this rank's experts, and what those make of them

@@ -67,7 +67,8 @@ void add_reductions(const Recipe& recipe, const ParameterTable& parameters, cons
     const auto [begin, end] = bucket_of_stage.equal_range(stage);
     for (auto each = begin; each != end; ++each) {
       PlannedBucket& bucket = buckets[each->second];
-      if (opens && bucket.state == State::kWaiting) stages[stage].opened += bucket.elements * work.wide;
+      if (opens && recipe.mesh.zero < 2 && bucket.state == State::kWaiting)
+        stages[stage].opened += bucket.elements * work.wide;
       bucket.state = State::kOpen;
       --bucket.missing;
     }
