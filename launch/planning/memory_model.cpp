@@ -75,19 +75,17 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
 MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
                      const Routing& routing) {
   MemoryUse use{.state = state_memory(recipe, parameters), .batch = token_bytes(recipe, work)};
-  // Their memory is taken when backward comes to them.
-  const bool opens = recipe.mesh.zero < 2 && work.micro_batches == 1;
-  const int64_t whole = opens ? parameters.trained_elements() * work.wide : 0;
-  use.state.gradients -= whole;
+  // Of one micro-batch their memory is taken when backward comes to them.
+  const int64_t at_end = use.state.gradients;
+  if (work.micro_batches == 1) use.state.gradients = 0;
   std::vector<Stage> stages = activation_stages(recipe, work, routing);
   add_reductions(recipe, parameters, work, stages);
   const ActivationPeak peak = activation_peak(stages);
   const optim::UpdateRule& rule = recipe.update_rule();
   const int64_t wide = work.wide, own = parameters.updated(rule, recipe.mesh.zero > 0, wide).total();
-  // When backward has ended, ZeRO gathers parameters, and clipping scales float64 gradients in copies. Of one
-  // micro-batch the buckets of ZeRO 1 are not counted any more: they are gone by then.
-  int64_t update = recipe.mesh.zero == 0 ? whole : 0;
-  update += recipe.mesh.zero > 0 ? own * work.element : 0;
+  // When backward has ended, clipping scales float64 gradients in copies. The buckets of ZeRO 1 are gone by then, which
+  // of one micro-batch counts.
+  int64_t update = work.micro_batches > 1 ? 0 : recipe.mesh.zero == 1 ? own * wide : at_end;
   if (recipe.run.precision == Precision::kFloat64 && recipe.optimizer.clip_norm > 0) {
     update += own * wide;
   }

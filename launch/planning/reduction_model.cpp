@@ -39,12 +39,13 @@ size_t stage_of(const std::vector<Stage>& stages, const std::string& parameter) 
   return 0;
 }
 
-int64_t bytes_of(const PlannedBucket& bucket, int64_t zero, bool opens, int64_t wide) {
+int64_t bytes_of(const PlannedBucket& bucket, int64_t zero, bool once, int64_t wide) {
+  const bool opens = zero == 2 || once;
   using State = PlannedBucket::State;
   const int64_t part = bucket.part * wide;
   const bool sent = bucket.state == State::kSent, arrived = bucket.state == State::kArrived;
   const bool open = bucket.state == State::kOpen || sent || (zero < 2 && arrived);
-  const bool arrives = zero > 0 && (sent || (zero == 1 && arrived));
+  const bool arrives = zero > 0 && (sent || ((zero == 1 || once) && arrived));
   return (opens && open ? bucket.elements * wide : 0) + (arrives ? part : 0);
 }
 
@@ -52,7 +53,7 @@ int64_t bytes_of(const PlannedBucket& bucket, int64_t zero, bool opens, int64_t 
 
 void add_reductions(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
                     std::vector<Stage>& stages) {
-  const bool opens = recipe.mesh.zero == 2 || work.micro_batches == 1;
+  const bool once = work.micro_batches == 1, opens = recipe.mesh.zero == 2 || once;
   if (recipe.mesh.zero == 0 && !opens) return;
   using State = PlannedBucket::State;
   std::vector<PlannedBucket> buckets = planned_buckets(recipe, parameters, work.wide);
@@ -77,7 +78,7 @@ void add_reductions(const Recipe& recipe, const ParameterTable& parameters, cons
       if (bucket.state == State::kOpen) bucket.state = State::kSent;
     }
     for (const PlannedBucket& bucket : buckets)
-      stages[stage].reduction += bytes_of(bucket, recipe.mesh.zero, opens, work.wide);
+      stages[stage].reduction += bytes_of(bucket, recipe.mesh.zero, once, work.wide);
   }
 }
 

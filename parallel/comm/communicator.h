@@ -41,7 +41,7 @@ class Communicator {
                                         const RowCounts& sent_rows, const After& after = {}) = 0;
 
   /// `gathered` gets every rank's `part`, rows[r] of rank r, in the order of ranks. Any dtype. `rows` is the same on
-  /// every rank.
+  /// every rank. `part` may lie in `gathered` where it belongs: then it is not copied.
   [[nodiscard]] virtual Work all_gather_rows(at::Tensor gathered, at::Tensor part, const RowCounts& rows,
                                              const After& after = {}) = 0;
 

@@ -266,9 +266,10 @@ Work MpiCommunicator::all_gather_rows(at::Tensor gathered, at::Tensor part, cons
   check_row_parts(gathered, part, rows, rank_, size_);
   check_on_cpu(gathered);
   const auto layout = std::make_shared<const RowLayout>(rows);
+  const at::Tensor place = gathered.narrow(0, layout->places[static_cast<size_t>(rank_)], part.size(0));
   auto operation = engine_.post(
       [=, comm = to_comm(native_), own = RowLayout::checked_int(part.size(0)), bytes = row_bytes(part),
-       source = part.data_ptr(), target = gathered.data_ptr()] {
+       source = place.data_ptr() == part.data_ptr() ? MPI_IN_PLACE : part.data_ptr(), target = gathered.data_ptr()] {
         const RowType row(bytes);
         MPI_Request request = MPI_REQUEST_NULL;
         check_mpi(MPI_Iallgatherv(source, own, row.type, target, layout->counts.data(), layout->places.data(), row.type,

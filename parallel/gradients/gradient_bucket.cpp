@@ -31,7 +31,6 @@ GradientBucket::GradientBucket(std::vector<at::Tensor> parameters, std::shared_p
   if (sharded()) {
     const auto rank = static_cast<size_t>(group_->rank());
     own_ = {std::accumulate(cut_.begin(), cut_.begin() + group_->rank(), int64_t{0}), cut_[rank]};
-    part_ = at::zeros({own_.count}, options());
     parameters_flat_ = at::empty({elements_}, parameters_.front().options().requires_grad(false));
   }
   for (size_t k = 0; k < parameters_.size(); ++k) place_parameter(k);
@@ -84,7 +83,7 @@ void GradientBucket::add_in_place(size_t k) {
 
 // The first gradient of a round is not added to zeros but copied, which reads and writes half as much.
 void GradientBucket::zero() {
-  if (part_.defined()) part_.zero_();
+  part_ = arriving_ = at::Tensor();
   awaited_.assign(parameters_.size(), sharding_ != Sharding::kGradients);
   for (size_t k = 0; k < taken_.size(); ++k) check_let_go(k), taken_[k].reset();
   close();
@@ -127,7 +126,7 @@ void GradientBucket::end_round() {
 Work GradientBucket::reduce(int64_t begin, int64_t count) {
   if (!sharded()) return group_->all_reduce(flat_.narrow(0, begin, count), ReduceOp::kSum);
   open();  // parameters that no loss reaches on this rank count as zeros
-  if (!arriving_.defined()) arriving_ = at::empty_like(part_);
+  if (!arriving_.defined()) arriving_ = at::empty({own_.count}, options());
   RowCounts within;  // of each rank's part, what lies in these elements
   int64_t part = 0, own_begin = 0;
   for (size_t r = 0; r < cut_.size(); part += cut_[r++]) {
@@ -142,18 +141,22 @@ Work GradientBucket::reduce(int64_t begin, int64_t count) {
 
 void GradientBucket::finish_reduction() {
   if (!arriving_.defined()) return;
-  part_.add_(std::exchange(arriving_, at::Tensor()));
+  const at::Tensor sum = std::exchange(arriving_, at::Tensor());
+  if (part_.defined()) {
+    part_.add_(sum);
+  } else {
+    part_ = sum;
+  }
   close();
 }
 
 Work GradientBucket::gather_parameters() {
-  const at::Tensor own = parameters_flat_.narrow(0, own_.begin, own_.count).clone();
-  return group_->all_gather_rows(parameters_flat_, own, cut_);
+  return group_->all_gather_rows(parameters_flat_, parameters_flat_.narrow(0, own_.begin, own_.count), cut_);
 }
 
 at::Tensor GradientBucket::gradient(size_t k) const {
   const auto [begin, count] = owned_[k];
-  check_internal(sharded() || flat_.defined(), "a gradient is asked for before a round has ended");
+  check_internal((sharded() ? part_ : flat_).defined(), "a gradient is asked for before a round has ended");
   if (!sharded()) return flat_.narrow(0, places_[k].begin, count).view(parameters_[k].sizes());
   const int64_t from = count == 0 ? 0 : places_[k].begin + begin - own_.begin;
   return as_part_of(part_.narrow(0, from, count), parameters_[k]);

@@ -76,7 +76,7 @@ class GradientBucket {
   int64_t elements_ = 0;
   ElementRange own_;            // all of it but for sharding
   at::Tensor flat_;             // gradients; undefined where none has come, or only the own part of their sum is left
-  at::Tensor part_;             // the own part of their sum, with sharding
+  at::Tensor part_;             // the own part of their sum, with sharding; undefined where none has come
   at::Tensor arriving_;         // what a reduction brings for it
   at::Tensor parameters_flat_;  // the parameters' data, with sharding
 };
