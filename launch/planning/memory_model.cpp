@@ -75,14 +75,15 @@ StateMemory state_memory(const Recipe& recipe, const ParameterTable& parameters)
 MemoryUse memory_use(const Recipe& recipe, const ParameterTable& parameters, const Workload& work,
                      const Routing& routing) {
   MemoryUse use{.state = state_memory(recipe, parameters), .batch = token_bytes(recipe, work)};
-  // Of one micro-batch their memory is taken when backward comes to them.
+  const optim::UpdateRule& rule = recipe.update_rule();
+  const int64_t wide = work.wide, own = parameters.updated(rule, recipe.mesh.zero > 0, wide).total();
+  // Of one micro-batch their memory is taken when backward comes to them, and ZeRO 1's sums as they arrive.
   const int64_t at_end = use.state.gradients;
+  if (recipe.mesh.zero == 1) use.state.gradients -= own * wide;
   if (work.micro_batches == 1) use.state.gradients = 0;
   std::vector<Stage> stages = activation_stages(recipe, work, routing);
   add_reductions(recipe, parameters, work, stages);
   const ActivationPeak peak = activation_peak(stages);
-  const optim::UpdateRule& rule = recipe.update_rule();
-  const int64_t wide = work.wide, own = parameters.updated(rule, recipe.mesh.zero > 0, wide).total();
   // When backward has ended, clipping scales float64 gradients in copies. The buckets of ZeRO 1 are gone by then, which
   // of one micro-batch counts.
   int64_t update = work.micro_batches > 1 ? 0 : recipe.mesh.zero == 1 ? own * wide : at_end;

@@ -14,8 +14,8 @@ namespace launch {
 struct StateMemory {
   int64_t weights = 0;
   int64_t gradients = 0;  // in float32 (of float64 weights float64); with ZeRO 1 whole and the own part of the sum,
-                          // with ZeRO 2 the own part alone. Where an update has one micro-batch, MemoryUse has of
-                          // them here what is there before, and the others in `reduction`
+                          // with ZeRO 2 the own part alone. MemoryUse has here what of them is there before an
+                          // update's last backward, nothing of one micro-batch, and the others in `reduction`
   int64_t optimizer = 0;  // two moments, and of bf16 weights float32 masters
   int64_t host = 0;       // optimizer.offload: moments and masters of all weights, in the host's memory instead; not
                           // in the total
