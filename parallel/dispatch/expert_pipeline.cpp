@@ -1,7 +1,6 @@
 #include "parallel/dispatch/expert_pipeline.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/saved_variable.h>
@@ -15,6 +14,7 @@
 #include "parallel/device/accelerator.h"
 #include "parallel/device/carve_out.h"
 #include "parallel/dispatch/chunk_stream.h"
+#include "parallel/dispatch/gathered_experts.h"
 #include "parallel/dispatch/row_tensors.h"
 #include "parallel/phases/phase.h"
 
@@ -50,9 +50,8 @@ struct Ends {
   RowOf in = RowOf::kToken, out = RowOf::kToken;
 };
 
-/// The backward of expert_pipeline, expert_map and expert_reduce. A Node of our own, because autograd::Function takes
-/// no list of weights.
-class PipelineNode : public torch::autograd::Node {
+/// The backward of expert_pipeline, expert_map and expert_reduce, of rows that travel.
+class PipelineNode : public ExpertNode {
  public:
   PipelineNode(const Ends& ends, const ChoiceOrder& order, std::shared_ptr<const ExpertCompute> compute,
                const ExpertGroup& group)
@@ -65,9 +64,7 @@ class PipelineNode : public torch::autograd::Node {
     wire_ = in_order(exchange_.sorted(), forward_.wire_R);
   }
 
-  /// Computes the output and keeps what backward needs. weight_TK: undefined where choices come out, which nothing
-  /// sums.
-  at::Tensor run(const at::Tensor& input, const at::Tensor& weight_TK, const Weights& weights) {
+  at::Tensor run(const at::Tensor& input, const at::Tensor& weight_TK, const Weights& weights) override {
     const at::NoGradGuard no_gradient;
     const bool kept = !next_edges().empty();  // in evaluation nothing is
     const at::Tensor wire_RD = in_phase(PhaseName::kPermute, [&] { return rows_from(input, ends_.in, wire_); });
@@ -300,14 +297,19 @@ at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignm
   const ChoiceOrder order = in_phase(
       PhaseName::kPermute, [&] { return ChoiceOrder(assignment.expert_TK, assignment.num_experts, assignment.kept); });
   const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
-  const std::shared_ptr<PipelineNode> node(new PipelineNode(ends, order, std::move(compute), group),
-                                           torch::autograd::deleteNode);
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
                                 variable_list inputs{input};
                                 if (weight_TK.defined()) inputs.push_back(weight_TK);
                                 inputs.insert(inputs.end(), weights.begin(), weights.end());
                                 return inputs;
                               }());
+  // What is made again in backward is made by the same products.
+  const bool gathers = (differentiable || will_be_replayed()) && ends.in == RowOf::kToken &&
+                       ends.out == RowOf::kToken && can_gather(input, *compute, group);
+  const std::shared_ptr<ExpertNode> node =
+      gathers ? gathered_node(order, std::move(compute), group)
+              : std::shared_ptr<ExpertNode>(new PipelineNode(ends, order, std::move(compute), group),
+                                            torch::autograd::deleteNode);
   if (differentiable) {
     auto edges = torch::autograd::collect_next_edges(input, weight_TK, at::TensorList(weights));
     node->set_next_edges(std::move(edges));
