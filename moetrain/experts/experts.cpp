@@ -9,6 +9,7 @@
 
 #include "moetrain/experts/expert.h"
 #include "moetrain/experts/head_experts.h"
+#include "moetrain/products/expert_turns.h"
 
 namespace moetrain {
 
@@ -158,6 +159,18 @@ ExpertShape part_of(const ExpertRange& range, ExpertShape shape, int64_t parts) 
   }
   shape.hidden = range.hidden / parts;
   return shape;
+}
+
+int64_t GatheredCosts::in_forward(const GatheredLoad& load) const {
+  return load.threads * std::min(load.busiest, kRowsOfBlock) * (load.width + hidden);
+}
+
+int64_t GatheredCosts::in_backward(const GatheredLoad& load) const {
+  const int64_t block = std::min(load.busiest, kRowsOfBlock), whole = load.busiest * (2 * load.width + hidden);
+  if (load.threads == 1) return whole + block * hidden;
+  // Threads that cannot have whole experts leave the hidden units of all rows.
+  const int64_t shared = load.rows * hidden + load.threads * block * (load.width + hidden);
+  return std::max(shared, load.threads * (whole + block * hidden));
 }
 
 ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpan& span, const ExpertShape& shape,

@@ -186,7 +186,8 @@ ExpertCosts costs_of_feed_forward(const ExpertShape& part, const MoeConfig&) {
           .multiply_adds = static_cast<double>(matrices * part.width * part.hidden),
           .kept = 2 * part.hidden,  // gate and up; of one alone it and what is made of it
           .in_forward = (matrices - 2) * part.hidden,
-          .in_backward = (matrices - 1) * part.hidden};  // that gradient, and with a gate what is made of both
+          .in_backward = (matrices - 1) * part.hidden,  // that gradient, and with a gate what is made of both
+          .gathered = GatheredCosts{.kept = (matrices - 1) * part.hidden, .hidden = part.hidden}};
 }
 
 }  // namespace

@@ -14,8 +14,6 @@ namespace {
 
 using parallel::RowsPerExpert;
 
-constexpr int64_t kMostOfBlock = 512;
-
 /// Whether threads share out rows: where each has some to compute with. Of fewer they share each product.
 bool in_turns(const at::Tensor& rows_RX, const RowsPerExpert& counts) {
   constexpr int64_t kRowsOfThread = 64;
@@ -95,7 +93,7 @@ Turns neighbour_turns(const RowsPerExpert& counts) {
     rows_of_open = 0;
   };
   for (const int64_t rows : counts.on_host()) {
-    if (rows_of_open + rows > kMostOfBlock) close();
+    if (rows_of_open + rows > kRowsOfBlock) close();
     open.push_back(rows);
     rows_of_open += rows;
     row += rows;
@@ -113,7 +111,7 @@ Turns in_blocks(const Turns& turns) {
       blocks.push_back(turn);  // of few rows
       continue;
     }
-    const int64_t count = std::max<int64_t>(1, (turn.rows + kMostOfBlock - 1) / kMostOfBlock);
+    const int64_t count = std::max<int64_t>(1, (turn.rows + kRowsOfBlock - 1) / kRowsOfBlock);
     const int64_t even = (turn.rows + count - 1) / count, size = (even + kMultiple - 1) / kMultiple * kMultiple;
     for (int64_t begin = 0; begin < turn.rows; begin += size) {
       blocks.push_back(turn_of(turn.expert, turn.row + begin, std::min(size, turn.rows - begin)));

@@ -1,6 +1,6 @@
 // Who computes which experts' products, and in which order.
-// defines: ExpertTurn, Turns, most_rows, row_turns, expert_turns, neighbour_turns, in_blocks, take_turns, in_row_turns,
-// in_expert_turns
+// defines: ExpertTurn, Turns, most_rows, row_turns, expert_turns, neighbour_turns, kRowsOfBlock, in_blocks, take_turns,
+// in_row_turns, in_expert_turns
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -41,8 +41,9 @@ std::vector<Turns> expert_turns(const at::Tensor& rows_RX, const parallel::RowsP
 /// or one that has more by itself.
 Turns neighbour_turns(const parallel::RowsPerExpert& counts);
 
-/// The same rows in blocks of at most 512, so that what is made of one stays in the cache whatever an expert's load is;
+/// The same rows in blocks of at most so many, so that what is made of one stays in the cache whatever an expert's load is;
 /// an expert's all of one size but the last, and that a multiple of what bf16 is multiplied in (multiply_all).
+constexpr int64_t kRowsOfBlock = 512;
 Turns in_blocks(const Turns& turns);
 
 /// take(turns of a thread) for each thread, all at once.
