@@ -1,6 +1,7 @@
 // defines: HiddenUnits, GatheredFeedForward: feed-forward experts whose rows are all here, gathered turn by turn
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 #include <vector>
 
