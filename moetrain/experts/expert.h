@@ -1,6 +1,6 @@
 // What a routed expert is, as a row of a table: its weights, what it computes with them, what that costs.
-// defines: ExpertShape, ExpertWeight, GatheredLoad, GatheredCosts, ExpertCosts, ExpertPreset, builtin_experts, ExpertRange, expert_ranges,
-// part_of, ExpertSpan, expert_costs
+// defines: ExpertShape, ExpertWeight, GatheredLoad, GatheredCosts, ExpertCosts, ExpertPreset, builtin_experts,
+// ExpertRange, expert_ranges, part_of, ExpertSpan, expert_costs
 #pragma once
 #include <memory>
 #include <optional>

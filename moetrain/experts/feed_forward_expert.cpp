@@ -93,10 +93,10 @@ struct Curve {
   HiddenUnits gathered;
 };
 
-constexpr Curve kGelu{
-    exact_gelu_out, exact_gelu_backward_out,
-    {[](at::Tensor& hidden_RF, const RowTensors& made) { exact_gelu_out(hidden_RF, made[0]); },
-     [](RowTensors& made, const WeightedHidden& all) { exact_gelu_weighted_again_(made[0], all); }}};
+constexpr Curve kGelu{exact_gelu_out,
+                      exact_gelu_backward_out,
+                      {[](at::Tensor& hidden_RF, const RowTensors& made) { exact_gelu_out(hidden_RF, made[0]); },
+                       [](RowTensors& made, const WeightedHidden& all) { exact_gelu_weighted_again_(made[0], all); }}};
 constexpr Curve kRelu{[](at::Tensor& out, const at::Tensor& input) { at::relu_out(out, input); },
                       [](at::Tensor& out, const at::Tensor& grad, const at::Tensor& input) {
                         at::threshold_backward_out(out, grad, input, 0);

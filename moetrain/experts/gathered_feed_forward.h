@@ -45,7 +45,7 @@ class GatheredFeedForward : public parallel::GatheringCompute {
         const at::Tensor row_SD = row_room.gathered(rows.tokens_TD, rows, turn);
         at::Tensor hidden_SF = hidden_room.of(turn), out_SD = turn.of(out_RD);
         parallel::RowTensors made = saved.empty() ? parallel::narrowed(made_rooms, 0, turn.rows)
-                                        : parallel::narrowed(saved, turn.row, turn.rows);
+                                                  : parallel::narrowed(saved, turn.row, turn.rows);
         for (size_t i = 0; i < made.size(); ++i) grouped_mm_out(made[i], row_SD, turn.weight(weights[i]), turn.counts);
         units_.value(hidden_SF, made);
         grouped_mm_out(out_SD, hidden_SF, turn.weight(weights.back()), turn.counts);

@@ -214,7 +214,9 @@ void swiglu_weighted_again_(at::Tensor& gate, at::Tensor& up, const WeightedHidd
   if (!swept(all, gate, up)) {
     return composed_weighted(
         all, [&](at::Tensor& hidden) { swiglu_out(hidden, gate, up); },
-        [&](const at::Tensor& grad) { composed_backward({grad, gate, up, gate, up}); });
+        [&](const at::Tensor& grad) {
+          composed_backward({grad, gate, up, gate, up});
+        });
   }
   parallel::with_loops(gate.scalar_type(), [&]<class Scalar>() {
     auto *const of_gate = parallel::mutable_data_of<Scalar>(gate), *const of_up = parallel::mutable_data_of<Scalar>(up);

@@ -87,8 +87,11 @@ Turns neighbour_turns(const RowsPerExpert& counts) {
   const auto close = [&] {
     if (open.empty()) return;
     const int64_t experts = std::ssize(open);
-    turns.push_back(
-        {.expert = expert - experts, .experts = experts, .row = row - rows_of_open, .rows = rows_of_open, .counts = open});
+    turns.push_back({.expert = expert - experts,
+                     .experts = experts,
+                     .row = row - rows_of_open,
+                     .rows = rows_of_open,
+                     .counts = open});
     open.clear();
     rows_of_open = 0;
   };

@@ -41,8 +41,8 @@ std::vector<Turns> expert_turns(const at::Tensor& rows_RX, const parallel::RowsP
 /// or one that has more by itself.
 Turns neighbour_turns(const parallel::RowsPerExpert& counts);
 
-/// The same rows in blocks of at most so many, so that what is made of one stays in the cache whatever an expert's load is;
-/// an expert's all of one size but the last, and that a multiple of what bf16 is multiplied in (multiply_all).
+/// The same rows in blocks of at most so many, so that what is made of one stays in the cache whatever an expert's load
+/// is; an expert's all of one size but the last, and that a multiple of what bf16 is multiplied in (multiply_all).
 constexpr int64_t kRowsOfBlock = 512;
 Turns in_blocks(const Turns& turns);
 

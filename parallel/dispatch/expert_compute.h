@@ -62,8 +62,8 @@ class ExpertCompute {
 
 /// Rows sorted by expert that nobody has gathered yet.
 struct TokenRows {
-  at::Tensor tokens_TD;  // contiguous
-  at::Tensor token_R;    // int64, the token that row r is a copy of
+  at::Tensor tokens_TD;           // contiguous
+  at::Tensor token_R;             // int64, the token that row r is a copy of
   RowsPerExpert rows_per_expert;  // of all R rows: none is nobody's
 };
 
@@ -89,8 +89,7 @@ class GatheringCompute {
   /// The widths of what forward keeps of a row.
   virtual std::vector<int64_t> gathered_widths(const Weights& weights) const = 0;
   /// [R, D], each row's output. `saved`: [R, width] each, to be written; empty: nothing is kept.
-  virtual at::Tensor forward_gathered(const TokenRows& rows, const Weights& weights,
-                                      const RowTensors& saved) const = 0;
+  virtual at::Tensor forward_gathered(const TokenRows& rows, const Weights& weights, const RowTensors& saved) const = 0;
   /// [R, D], the gradient of each row's copy of its token. `saved` is written over. `gradients`: of the weights, to be
   /// written, zero for an expert without rows; empty: nobody asks for them.
   virtual at::Tensor backward_gathered(const TokenRows& rows, const RowTensors& saved, const WeightedGradients& above,

@@ -1,5 +1,6 @@
-// defines: Permutation, ChoiceOrder, RowOf, CombineGradients, sort_by_expert, in_order, rows_at, rows_at_out, gather_rows,
-// combine_rows, combine_rows_backward, rows_from, rows_to, for_each_expert: rows by expert, and the way back
+// defines: Permutation, ChoiceOrder, RowOf, CombineGradients, sort_by_expert, in_order, rows_at, rows_at_out,
+// gather_rows, combine_rows, combine_rows_backward, rows_from, rows_to, for_each_expert: rows by expert, and the way
+// back
 #pragma once
 #include <optional>
 #include <vector>

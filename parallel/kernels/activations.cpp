@@ -213,7 +213,8 @@ template void relu_weighted_again(const WeightedOutputs<float>&, const float*, f
 template void swiglu_weighted_again(const WeightedOutputs<double>&, const double*, const double*, double*, double*);
 template void gelu_weighted_again(const WeightedOutputs<double>&, const double*, double*);
 template void relu_weighted_again(const WeightedOutputs<double>&, const double*, double*);
-template void swiglu_weighted_again(const WeightedOutputs<Bfloat16>&, const Bfloat16*, const Bfloat16*, Bfloat16*, Bfloat16*);
+template void swiglu_weighted_again(const WeightedOutputs<Bfloat16>&, const Bfloat16*, const Bfloat16*, Bfloat16*,
+                                    Bfloat16*);
 template void gelu_weighted_again(const WeightedOutputs<Bfloat16>&, const Bfloat16*, Bfloat16*);
 template void relu_weighted_again(const WeightedOutputs<Bfloat16>&, const Bfloat16*, Bfloat16*);
 

@@ -31,8 +31,8 @@ constexpr int64_t kNone = kAttention + kFeed + kDecision;
 constexpr int64_t kMoe = kAttention + kWidth + kDecision;
 constexpr int64_t kBlock = kWidth + kDecision;
 }  // namespace kept
-// What the experts' backward makes on top, at most: the gradients of the output and of rows; of one expert's rows, taken
-// to have an even share, copies of rows and gradients, what comes of gate and up once more and its gradient.
+// What the experts' backward makes on top, at most: the gradients of the output and of rows; of one expert's rows,
+// taken to have an even share, copies of rows and gradients, what comes of gate and up once more and its gradient.
 constexpr int64_t kInBackward = kWidth + kTopK * kWidth + kTopK * (2 * kWidth + 2 * kHidden) / kExperts;
 
 /// All blocks keep their share, one is whole, and goes backward.

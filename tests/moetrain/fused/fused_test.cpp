@@ -91,7 +91,7 @@ TEST(Fused, SwigluAgainGivesWhatForwardGaveAndTheGradientsInPlace) {
 
 /// Of tensors that lie close together by one sweep, of others by LibTorch.
 TEST(Fused, WeightedActivationsAreTheSameByBoth) {
-  using Again = void (*)(std::vector<at::Tensor>& made, const WeightedHidden& all);
+  using Again = void (*)(std::vector<at::Tensor> & made, const WeightedHidden& all);
   const Again kinds[] = {
       [](std::vector<at::Tensor>& made, const WeightedHidden& all) { swiglu_weighted_again_(made[0], made[1], all); },
       [](std::vector<at::Tensor>& made, const WeightedHidden& all) { exact_gelu_weighted_again_(made[0], all); },

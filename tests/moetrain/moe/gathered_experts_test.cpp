@@ -60,7 +60,8 @@ struct Choice {
 };
 constexpr Choice kChoices[] = {
     {"spread", 700, [](int64_t t, int64_t j) { return (5 * t + 7 * j) % kExperts; }},
-    {"a hot expert and one without rows", 700, [](int64_t t, int64_t j) { return j == 0 ? 0 : 1 + t % (kExperts - 2); }},
+    {"a hot expert and one without rows", 700,
+     [](int64_t t, int64_t j) { return j == 0 ? 0 : 1 + t % (kExperts - 2); }},
     {"all on one expert", 900, [](int64_t, int64_t) { return int64_t{3}; }},
     {"drops", 500,
      [](int64_t t, int64_t j) { return (t + j) % 3 == 0 ? parallel::Assignment::kDropped : (t + j) % kExperts; }},

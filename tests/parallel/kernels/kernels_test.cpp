@@ -122,8 +122,8 @@ TYPED_TEST(Kernels, GeluAndItsSlope) {
 template <class Scalar>
 struct WeightedCase {
   static constexpr int64_t kRows = 5, kRowWidth = 37;
-  std::vector<Scalar> x = numbers<Scalar>("x", kRows * kRowWidth, 3), y = numbers<Scalar>("y", kRows * kRowWidth),
-                      grad = numbers<Scalar>("grad", kRows * kRowWidth), weight{Scalar(0.3), 0, Scalar(-1.7), 1, 2};
+  std::vector<Scalar> x = numbers<Scalar>("x", kRows*kRowWidth, 3), y = numbers<Scalar>("y", kRows*kRowWidth),
+                      grad = numbers<Scalar>("grad", kRows*kRowWidth), weight{Scalar(0.3), 0, Scalar(-1.7), 1, 2};
   std::vector<Scalar> out = std::vector<Scalar>(x.size() + 1, 7), grad_weight = std::vector<Scalar>(kRows + 1, 7);
 
   WeightedOutputs<Scalar> of(int64_t first, int64_t rows) {
@@ -153,7 +153,8 @@ struct WeightedCase {
         sum += made * g;
         most += std::abs(x[i] * (1 + std::abs(y[i])) * g);
       }
-      EXPECT_NEAR(grad_weight[static_cast<size_t>(r)], static_cast<double>(sum), 16 * kUnit * static_cast<double>(most));
+      EXPECT_NEAR(grad_weight[static_cast<size_t>(r)], static_cast<double>(sum),
+                  16 * kUnit * static_cast<double>(most));
     }
     EXPECT_EQ(out.back(), Scalar(7));
     EXPECT_EQ(grad_weight.back(), Scalar(7));
@@ -166,7 +167,8 @@ TYPED_TEST(Kernels, WeightedSwigluBackwardIsThatOfItsFormula) {
   swiglu_weighted_again(rows.all(), grad_x.data(), grad_y.data(), grad_x.data(), grad_y.data());
   for (size_t i = 0; i < rows.y.size(); ++i) {  // what is linear in y
     const long double s = 1 / (1 + std::exp(-static_cast<long double>(rows.x[i])));
-    const long double w = rows.weight[i / static_cast<size_t>(rows.kRowWidth)], wanted = w * rows.grad[i] * rows.x[i] * s;
+    const long double w = rows.weight[i / static_cast<size_t>(rows.kRowWidth)],
+                      wanted = w * rows.grad[i] * rows.x[i] * s;
     EXPECT_NEAR(grad_y[i], static_cast<double>(wanted),
                 16 * std::numeric_limits<TypeParam>::epsilon() * std::abs(static_cast<double>(wanted)));
   }
@@ -185,8 +187,7 @@ TYPED_TEST(Kernels, WeightedCurvesBackwardAreThoseOfTheirFormulae) {
     return std::pair(x * below, below + x * std::exp(-x * x / 2) / std::sqrt(2 * std::acos(-1.0L)));
   });
   relu_weighted_again<TypeParam>(hinge.all(), of_hinge.data(), of_hinge.data());
-  hinge.expect(of_hinge,
-               [](long double x, long double) { return x > 0 ? std::pair(x, 1.0L) : std::pair(0.0L, 0.0L); });
+  hinge.expect(of_hinge, [](long double x, long double) { return x > 0 ? std::pair(x, 1.0L) : std::pair(0.0L, 0.0L); });
 }
 
 /// Its bits, of the weight's gradient above all, do not depend on which rows are beside it.
