@@ -80,18 +80,23 @@ class StageCounter {
     const TokenCount& tokens = work_.side(of);
     const PlannedExperts& layer = *of.experts;
     const int64_t T = tokens.own, W = layer.row_width, top_k = layer.moe.top_k, S = work_.routed(of, layer).own;
-    const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
     const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(S * top_k) * choice_share(layer)));
     const int64_t N = rows_at_experts(layer, R);
     Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/false) + dropout_mask(tokens)};
     stage.kept += decision(layer, S) + shared(layer, T) + local_experts(layer, T);
     if (layer.moe.latent > 0) stage.kept += T * W * b_;
-    const int64_t rows = N * (W + layer.expert.kept) * b_ + R * W * b_;
-    stage.rows_kept = rows + orders(R, S * top_k, N);
-    stage.kept += stage.rows_kept;
-    stage.in_forward = N * ((alone ? 1 : 3) * W + layer.expert.in_forward) * b_ + 2 * T * D_ * b_;
+    int64_t rows = N * (W + layer.expert.kept) + R * W;
+    int64_t forward = N * ((alone() ? 1 : 3) * W + layer.expert.in_forward);
     // Its own node runs after that of the shared expert, whose tensors are gone by then.
-    const int64_t travelling = R * W + N * ((alone ? 2 : 3) * W + layer.expert.in_backward);
+    int64_t travelling = R * W + N * ((alone() ? 2 : 3) * W + layer.expert.in_backward);
+    if (const auto& gathered = layer.expert.gathered) {
+      const moetrain::GatheredLoad load{N, busiest_expert(layer, N), W, recipe_.run.threads};
+      rows = N * gathered->kept + (layer.moe.latent > 0 ? T * W : 0);
+      forward = N * W + gathered->in_forward(load), travelling = R * W + gathered->in_backward(load);
+    }
+    stage.rows_kept = rows * b_ + orders(R, S * top_k, N);
+    stage.kept += stage.rows_kept;
+    stage.in_forward = forward * b_ + 2 * T * D_ * b_;
     const double share = most_experts(recipe_, layer);
     const auto experts =
         static_cast<int64_t>(std::llround(share * static_cast<double>(moetrain::weight_sets(layer.moe))));
@@ -118,7 +123,6 @@ class StageCounter {
     const int64_t heads = K * recipe_.model.heads / t_, kv = recipe_.model.kv_heads * A / recipe_.model.heads / t_;
     const auto R = static_cast<int64_t>(std::ceil(static_cast<double>(T * K) * choice_share(layer)));
     const int64_t N = rows_at_experts(layer, R), seen = K * A / t_;
-    const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
     Stage stage{.name = name, .kept = normed(tokens, /*gathers=*/true) + dropout_mask(tokens)};
     stage.kept += decision(layer, T) + (t_ > 1 ? T * D_ * b_ : 0);
     stage.kept += G * (2 * seen * b_ + heads * w_) + 2 * G * kv * b_;
@@ -128,12 +132,12 @@ class StageCounter {
         std::llround(most_experts(recipe_, layer) * static_cast<double>(layer.kinds.ffn)) * layer.expert.parameters;
     stage.weights = 2 * experts * b_ + 2 * D_ * kv * b_;
     // Rows on their way are gone when attention begins.
-    stage.in_forward = (std::max((alone ? 1 : 3) * N * std::max(A, D_), 2 * G * seen) + T * K * A) * b_;
+    stage.in_forward = (std::max((alone() ? 1 : 3) * N * std::max(A, D_), 2 * G * seen) + T * K * A) * b_;
     // Attention, and before and after it rows on their way: not at once. Rotation has a copy of its own.
     const bool turned = recipe_.model.attending.positions == moetrain::Positions::kRotary;
     stage.in_backward = ((turned ? 4 : 3) * G * seen + 2 * G * kv) * b_;
     add_products(stage, tokens, heads);
-    const int64_t rows = ((alone ? 1 : 3) * N + R) * std::max(A, D_) * b_;
+    const int64_t rows = ((alone() ? 1 : 3) * N + R) * std::max(A, D_) * b_;
     stage.in_backward = grads_of_input(tokens) + experts * b_ + std::max(stage.in_backward, rows);
     stage.again = T * D_ * b_ + decision(layer, T);
     return stage;
@@ -213,8 +217,14 @@ class StageCounter {
 
   /// Of R rows of a layer's choices, N of them at this rank's experts: which is whose, and the way back.
   int64_t orders(int64_t R, int64_t choices, int64_t N) const {
-    const bool alone = work_.mesh.expert * work_.mesh.expert_tensor == 1;
-    return 8 * ((alone ? 1 : 2) * (2 * R + choices) + (alone ? 0 : 2 * N));
+    return 8 * ((alone() ? 1 : 2) * (2 * R + choices) + (alone() ? 0 : 2 * N));
+  }
+  bool alone() const { return work_.mesh.expert * work_.mesh.expert_tensor == 1; }
+
+  /// Rows of the expert with most, of N that are all here.
+  int64_t busiest_expert(const PlannedExperts& layer, int64_t N) const {
+    const double even = static_cast<double>(N) / static_cast<double>(moetrain::weight_sets(layer.moe));
+    return routing_.bounded ? N : std::min(N, static_cast<int64_t>(std::ceil(routing_.imbalance * even)));
   }
 
   int64_t decision(const PlannedExperts& layer, int64_t T) const {

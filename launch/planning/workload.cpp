@@ -50,6 +50,8 @@ PlannedExperts planned_experts(const Recipe& recipe, const moetrain::MoeConfig& 
   const moetrain::ExpertShape shape{.width = width, .activation = recipe.model.activation};
   layer.expert = largest_costs(recipe, moe, shape, mesh.expert_tensor);
   layer.row_width = layer.out_width = width;
+  const bool all_here = mesh.expert * mesh.expert_tensor == 1 && recipe.run.device == Device::kCpu;
+  if (!all_here || moe.rows != moetrain::Rows::kTokens) layer.expert.gathered.reset();
   if (moe.rows == moetrain::Rows::kTokens) return layer;
   const int64_t places = side.length;
   layer.row_width = layer.out_width = moetrain::SequenceRows::width(places, width);

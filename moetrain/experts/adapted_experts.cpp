@@ -34,6 +34,25 @@ void AdaptedExperts::backward_weights(const at::Tensor& rows_RD, const RowTensor
                                       const RowTensors& kept, const Counts& counts, const Weights& weights,
                                       const Weights& gradients) const {
   kind_->backward_weights(rows_RD, saved, grad_RD, kept, counts, merged(weights), of_kind(gradients));
+  write_adapters(weights, gradients);
+}
+
+at::Tensor AdaptedExperts::forward_gathered(const parallel::TokenRows& rows, const Weights& weights,
+                                            const RowTensors& saved) const {
+  return kind_->gathering()->forward_gathered(rows, merged(weights), saved);
+}
+
+at::Tensor AdaptedExperts::backward_gathered(const parallel::TokenRows& rows, const RowTensors& saved,
+                                             const parallel::WeightedGradients& above, const Weights& weights,
+                                             const Weights& gradients) const {
+  const bool trained = !gradients.empty();
+  at::Tensor grad_rows_RD = kind_->gathering()->backward_gathered(rows, saved, above, merged(weights),
+                                                                  trained ? of_kind(gradients) : Weights());
+  if (trained) write_adapters(weights, gradients);
+  return grad_rows_RD;
+}
+
+void AdaptedExperts::write_adapters(const Weights& weights, const Weights& gradients) const {
   for (size_t n = 0; n < adapted_.size(); ++n) {
     const size_t a = weights_ + 2 * n, b = a + 1;
     const at::Tensor& of_matrix_EMN = gradients[adapted_[n]];

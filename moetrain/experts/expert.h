@@ -1,6 +1,6 @@
 // What a routed expert is, as a row of a table: its weights, what it computes with them, what that costs.
-// defines: ExpertShape, ExpertWeight, ExpertCosts, ExpertPreset, builtin_experts, ExpertRange, expert_ranges,
-// part_of, ExpertSpan, expert_costs
+// defines: ExpertShape, ExpertWeight, GatheredLoad, GatheredCosts, ExpertCosts, ExpertPreset, builtin_experts,
+// ExpertRange, expert_ranges, part_of, ExpertSpan, expert_costs
 #pragma once
 #include <memory>
 #include <optional>
@@ -36,6 +36,23 @@ struct ExpertWeight {
   std::optional<size_t> hidden_dim = {};
 };
 
+/// What a rank's threads have of a layer whose rows are all here.
+struct GatheredLoad {
+  int64_t rows = 0, busiest = 0;  // of all experts, and of the one with most
+  int64_t width = 0;              // of a row
+  int64_t threads = 1;
+};
+
+/// Of a kind that then gathers its rows by itself (parallel::GatheringCompute), some at a time: of none a copy is kept,
+/// nor its output. Numbers.
+struct GatheredCosts {
+  int64_t kept = 0;    // that forward keeps of a row
+  int64_t hidden = 0;  // hidden units
+  /// What both make at their peak, beside a result of each row.
+  int64_t in_forward(const GatheredLoad& load) const;
+  int64_t in_backward(const GatheredLoad& load) const;
+};
+
 /// What planning asks, each of one row of one expert on one rank; of a row that is a sequence, for one of its places.
 struct ExpertCosts {
   int64_t parameters = 0;    // of the expert, whatever the kind says: from its weights
@@ -45,6 +62,7 @@ struct ExpertCosts {
   int64_t kept = 0;          // numbers that forward keeps beside the row
   int64_t in_forward = 0;    // numbers that forward makes at its peak and does not keep, beside the row's output
   int64_t in_backward = 0;   // numbers that backward makes at its peak, beside the row's gradient
+  std::optional<GatheredCosts> gathered = {};  // instead of the last three where rows are gathered
 };
 
 struct ExpertPreset {

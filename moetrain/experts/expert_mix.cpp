@@ -24,11 +24,11 @@ struct PartOfRows {
 
 }  // namespace
 
-ExpertMix::Places ExpertMix::places_of(Widths widths, int64_t row_width, const Weights& weights) const {
+ExpertMix::Places ExpertMix::places_of(const Widths& widths, int64_t row_width, const Weights& weights) const {
   Places all;
   size_t weight = 0;
   for (const Part& part : parts_) {
-    Places::OfPart own{all.widths.size(), (*part.compute.*widths)(row_width, some(weights, weight, part.weights))};
+    Places::OfPart own{all.widths.size(), widths(*part.compute, row_width, some(weights, weight, part.weights))};
     for (size_t other = 0; other < all.parts.size(); ++other) {
       if (!part.kind.empty() && parts_[other].kind == part.kind) own.first = all.parts[other].first;
     }
@@ -66,9 +66,9 @@ Weights ExpertMix::of_experts(const Weights& weights, int64_t first, int64_t cou
 /// visit(part, its weights, its rows, its counts, its first weight, cuts of what is saved and kept for all rows) for
 /// each part that has experts here.
 template <class Visit>
-void ExpertMix::for_each_part(const Counts& counts, int64_t row_width, const Weights& weights,
-                              const Visit& visit) const {
-  const Places saved = places_of(&ExpertCompute::saved_widths, row_width, weights);
+void ExpertMix::for_each_part(const Counts& counts, int64_t row_width, const Weights& weights, const Visit& visit,
+                              const Widths& saved_widths) const {
+  const Places saved = places_of(saved_widths, row_width, weights);
   const Places kept = places_of(&ExpertCompute::kept_widths, row_width, weights);
   size_t weight = 0;
   auto count = counts.on_host().begin();
@@ -152,6 +152,49 @@ void ExpertMix::backward_weights(const at::Tensor& rows_RX, const RowTensors& sa
                   part.compute->backward_weights(rows.of(rows_RX), own_saved(saved), rows.of(grad_RX), own_kept(kept),
                                                  of_part, own, some(gradients, weight, part.weights));
                 });
+}
+
+const parallel::GatheringCompute* ExpertMix::gathering() const {
+  const auto gathers = [](const Part& part) { return part.compute->gathering() != nullptr; };
+  return std::ranges::all_of(parts_, gathers) ? this : nullptr;
+}
+
+std::vector<int64_t> ExpertMix::widths_when_gathered(const ExpertCompute& part, int64_t, const Weights& weights) {
+  return part.gathering()->gathered_widths(weights);
+}
+
+at::Tensor ExpertMix::forward_gathered(const parallel::TokenRows& all, const Weights& weights,
+                                       const RowTensors& saved) const {
+  const int64_t D = all.tokens_TD.size(1);
+  at::Tensor out_RX = at::empty({all.token_R.size(0), out_width_ > 0 ? out_width_ : D}, all.tokens_TD.options());
+  for_each_part(
+      all.rows_per_expert, D, weights,
+      [&](const Part& part, const Weights& own, const PartOfRows& rows, const Counts& of_part, size_t,
+          const auto& own_saved, const auto&) {
+        rows.of(out_RX).copy_(part.compute->gathering()->forward_gathered(
+            {all.tokens_TD, rows.of(all.token_R), of_part}, own, saved.empty() ? RowTensors() : own_saved(saved)));
+      },
+      widths_when_gathered);
+  return out_RX;
+}
+
+at::Tensor ExpertMix::backward_gathered(const parallel::TokenRows& all, const RowTensors& saved,
+                                        const parallel::WeightedGradients& above, const Weights& weights,
+                                        const Weights& gradients) const {
+  const int64_t D = all.tokens_TD.size(1);
+  at::Tensor grad_rows_RD = at::empty({all.token_R.size(0), D}, all.tokens_TD.options());
+  for_each_part(
+      all.rows_per_expert, D, weights,
+      [&](const Part& part, const Weights& own, const PartOfRows& rows, const Counts& of_part, size_t weight,
+          const auto& own_saved, const auto&) {
+        rows.of(grad_rows_RD)
+            .copy_(part.compute->gathering()->backward_gathered(
+                {all.tokens_TD, rows.of(all.token_R), of_part}, own_saved(saved),
+                {above.sum_TD, rows.of(above.weight_R), rows.of(above.grad_weight_R)}, own,
+                gradients.empty() ? Weights() : some(gradients, weight, part.weights)));
+      },
+      widths_when_gathered);
+  return grad_rows_RD;
 }
 
 at::Tensor EachPlace::each(const at::Tensor& rows_RX) const {

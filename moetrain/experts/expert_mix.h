@@ -1,5 +1,6 @@
 // defines: ExpertMix, EachPlace: how kinds of experts are put together
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,8 +13,10 @@ namespace moetrain {
 /// [experts of that part on this rank, dims...], of which there may be none. What a part keeps, it keeps for its own
 /// rows, in tensors that have a place for every row; parts of one kind in the same ones, each in as many columns as it
 /// is wide, so that the rows of what it is given may be further apart than they are long.
-class ExpertMix : public parallel::ExpertCompute {
+class ExpertMix : public parallel::ExpertCompute, public parallel::GatheringCompute {
  public:
+  using Weights = parallel::ExpertCompute::Weights;
+
   struct Part {
     std::shared_ptr<const ExpertCompute> compute;
     size_t weights = 0;  // how many
@@ -25,10 +28,10 @@ class ExpertMix : public parallel::ExpertCompute {
       : parts_(std::move(parts)), out_width_(out_width) {}
 
   std::vector<int64_t> saved_widths(int64_t row_width, const Weights& weights) const override {
-    return widths_of(&ExpertCompute::saved_widths, row_width, weights);
+    return places_of(&ExpertCompute::saved_widths, row_width, weights).widths;
   }
   std::vector<int64_t> kept_widths(int64_t row_width, const Weights& weights) const override {
-    return widths_of(&ExpertCompute::kept_widths, row_width, weights);
+    return places_of(&ExpertCompute::kept_widths, row_width, weights).widths;
   }
   Weights of_experts(const Weights& weights, int64_t first, int64_t count) const override;
   bool writes_summed_gradients() const override;
@@ -43,8 +46,22 @@ class ExpertMix : public parallel::ExpertCompute {
                         const parallel::RowTensors& kept, const Counts& counts, const Weights& weights,
                         const Weights& gradients) const override;
 
+  /// Where all of its parts gather.
+  const parallel::GatheringCompute* gathering() const override;
+  std::vector<int64_t> gathered_widths(const Weights& weights) const override {
+    return places_of(&widths_when_gathered, 0, weights).widths;
+  }
+  at::Tensor forward_gathered(const parallel::TokenRows& rows, const Weights& weights,
+                              const parallel::RowTensors& saved) const override;
+  at::Tensor backward_gathered(const parallel::TokenRows& rows, const parallel::RowTensors& saved,
+                               const parallel::WeightedGradients& above, const Weights& weights,
+                               const Weights& gradients) const override;
+
  private:
-  using Widths = std::vector<int64_t> (ExpertCompute::*)(int64_t, const Weights&) const;
+  /// Of what one part keeps.
+  using Widths = std::function<std::vector<int64_t>(const ExpertCompute& part, int64_t row_width, const Weights&)>;
+  static std::vector<int64_t> widths_when_gathered(const ExpertCompute& part, int64_t row_width,
+                                                   const Weights& weights);
   /// What is kept for all rows, and where among it each part has its own.
   struct Places {
     std::vector<int64_t> widths;
@@ -54,12 +71,10 @@ class ExpertMix : public parallel::ExpertCompute {
     };
     std::vector<OfPart> parts;
   };
-  Places places_of(Widths widths, int64_t row_width, const Weights& weights) const;
-  std::vector<int64_t> widths_of(Widths widths, int64_t row_width, const Weights& weights) const {
-    return places_of(widths, row_width, weights).widths;
-  }
+  Places places_of(const Widths& widths, int64_t row_width, const Weights& weights) const;
   template <class Visit>
-  void for_each_part(const Counts& counts, int64_t row_width, const Weights& weights, const Visit& visit) const;
+  void for_each_part(const Counts& counts, int64_t row_width, const Weights& weights, const Visit& visit,
+                     const Widths& saved_widths = &ExpertCompute::saved_widths) const;
 
   std::vector<Part> parts_;
   int64_t out_width_;

@@ -9,6 +9,7 @@
 
 #include "moetrain/experts/expert.h"
 #include "moetrain/experts/head_experts.h"
+#include "moetrain/products/expert_turns.h"
 
 namespace moetrain {
 
@@ -160,12 +161,27 @@ ExpertShape part_of(const ExpertRange& range, ExpertShape shape, int64_t parts) 
   return shape;
 }
 
+int64_t GatheredCosts::in_forward(const GatheredLoad& load) const {
+  return load.threads * std::min(load.busiest, kRowsOfBlock) * (load.width + hidden);
+}
+
+int64_t GatheredCosts::in_backward(const GatheredLoad& load) const {
+  const int64_t block = std::min(load.busiest, kRowsOfBlock), whole = load.busiest * (2 * load.width + hidden);
+  if (load.threads == 1) return whole + block * hidden;
+  // Threads that cannot have whole experts leave the hidden units of all rows.
+  const int64_t shared = load.rows * hidden + load.threads * block * (load.width + hidden);
+  return std::max(shared, load.threads * (whole + block * hidden));
+}
+
 ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpan& span, const ExpertShape& shape,
                          int64_t parts, const MoeConfig& config) {
   if (ranges.size() == 1) return costs_of(*ranges.front().preset, part_of(ranges.front(), shape, parts), config);
   double experts = 0, parameters = 0, matrices = 0;
-  std::map<std::string, std::pair<int64_t, int64_t>> places;  // kept and in backward, of what shares them (ExpertMix)
-  ExpertCosts mean;
+  struct Places {
+    int64_t kept = 0, in_backward = 0, kept_gathered = 0;
+  };
+  std::map<std::string, Places> places;  // of what shares them (ExpertMix)
+  ExpertCosts mean{.gathered = GatheredCosts()};
   for (const ExpertRange& range : ranges) {
     const ExpertCosts costs = costs_of(*range.preset, part_of(range, shape, parts), config);
     const int64_t begin = std::max(range.first, span.first);
@@ -174,8 +190,14 @@ ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpa
     experts += count;
     parameters += count * static_cast<double>(costs.parameters);
     matrices += count * static_cast<double>(costs.matrices);
-    auto& [kept, in_backward] = places[config.rows == Rows::kTokens ? range.kind : range.kind + range.suffix];
-    kept = std::max(kept, costs.kept), in_backward = std::max(in_backward, costs.in_backward);
+    Places& shared = places[config.rows == Rows::kTokens ? range.kind : range.kind + range.suffix];
+    shared.kept = std::max(shared.kept, costs.kept);
+    shared.in_backward = std::max(shared.in_backward, costs.in_backward);
+    if (!costs.gathered) mean.gathered.reset();
+    if (mean.gathered) {
+      shared.kept_gathered = std::max(shared.kept_gathered, costs.gathered->kept);
+      mean.gathered->hidden = std::max(mean.gathered->hidden, costs.gathered->hidden);
+    }
     mean.in_forward = std::max(mean.in_forward, costs.in_forward);
     mean.multiply_adds += count * costs.multiply_adds;
     mean.made_again += count * costs.made_again;
@@ -183,7 +205,10 @@ ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpa
   experts = std::max(experts, 1.0);  // of a span of none
   mean.parameters = std::llround(parameters / experts);
   mean.matrices = std::llround(matrices / experts);
-  for (const auto& [kind, place] : places) mean.kept += place.first, mean.in_backward += place.second;
+  for (const auto& [kind, shared] : places) {
+    mean.kept += shared.kept, mean.in_backward += shared.in_backward;
+    if (mean.gathered) mean.gathered->kept += shared.kept_gathered;
+  }
   mean.multiply_adds /= experts;
   mean.made_again /= experts;
   return mean;

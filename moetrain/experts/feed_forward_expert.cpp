@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "moetrain/experts/expert.h"
+#include "moetrain/experts/gathered_feed_forward.h"
 #include "moetrain/experts/grouped_gemm.h"
 #include "moetrain/fused/activations.h"
 #include "moetrain/fused/few_rows.h"
@@ -20,6 +21,10 @@ at::Tensor evaluated(const at::Tensor& rows_RM, const at::Tensor& weight_EMN, co
   if (has_few_rows_of_experts(rows_RM, weight_EMN, counts)) return few_rows_experts(rows_RM, weight_EMN, counts);
   return grouped_mm(rows_RM, weight_EMN, counts);
 }
+
+constexpr HiddenUnits kGated{
+    [](at::Tensor& hidden_RF, const RowTensors& made) { swiglu_out(hidden_RF, made[0], made[1]); },
+    [](RowTensors& made, const WeightedHidden& all) { swiglu_weighted_again_(made[0], made[1], all); }};
 
 /// weights: gate [E, D, F], up [E, D, F], down [E, F, D]
 class SwigluCompute : public ExpertCompute {
@@ -77,24 +82,34 @@ class SwigluCompute : public ExpertCompute {
   at::Tensor evaluate(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
     return evaluated(hidden(rows_RD, counts, weights), weights[2], counts);
   }
+  const parallel::GatheringCompute* gathering() const override { return &gathered_; }
+
+ private:
+  GatheredFeedForward gathered_{kGated};
 };
 
 /// An activation of one input, and its gradient, each written where told.
 struct Curve {
   void (*value)(at::Tensor& out, const at::Tensor& input);
   void (*backward)(at::Tensor& out, const at::Tensor& grad, const at::Tensor& input);
+  HiddenUnits gathered;
 };
 
-constexpr Curve kGelu{exact_gelu_out, exact_gelu_backward_out};
+constexpr Curve kGelu{exact_gelu_out,
+                      exact_gelu_backward_out,
+                      {[](at::Tensor& hidden_RF, const RowTensors& made) { exact_gelu_out(hidden_RF, made[0]); },
+                       [](RowTensors& made, const WeightedHidden& all) { exact_gelu_weighted_again_(made[0], all); }}};
 constexpr Curve kRelu{[](at::Tensor& out, const at::Tensor& input) { at::relu_out(out, input); },
                       [](at::Tensor& out, const at::Tensor& grad, const at::Tensor& input) {
                         at::threshold_backward_out(out, grad, input, 0);
-                      }};
+                      },
+                      {[](at::Tensor& hidden_RF, const RowTensors& made) { at::relu_out(hidden_RF, made[0]); },
+                       [](RowTensors& made, const WeightedHidden& all) { relu_weighted_again_(made[0], all); }}};
 
 /// weights: up [E, D, F], down [E, F, D]
 class UngatedCompute : public ExpertCompute {
  public:
-  explicit UngatedCompute(const Curve& curve) : curve_(curve) {}
+  explicit UngatedCompute(const Curve& curve) : curve_(curve), gathered_(curve.gathered) {}
 
   std::vector<int64_t> saved_widths(int64_t, const Weights& weights) const override {  // up, hidden
     return std::vector<int64_t>(2, weights[0].size(2));
@@ -144,9 +159,11 @@ class UngatedCompute : public ExpertCompute {
   at::Tensor evaluate(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights) const override {
     return evaluated(hidden(rows_RD, counts, weights), weights[1], counts);
   }
+  const parallel::GatheringCompute* gathering() const override { return &gathered_; }
 
  private:
   Curve curve_;
+  GatheredFeedForward gathered_;
 };
 
 bool gated(const ExpertShape& shape) { return shape.activation == Activation::kSwiglu; }
@@ -172,7 +189,8 @@ ExpertCosts costs_of_feed_forward(const ExpertShape& part, const MoeConfig&) {
           .multiply_adds = static_cast<double>(matrices * part.width * part.hidden),
           .kept = 2 * part.hidden,  // gate and up; of one alone it and what is made of it
           .in_forward = (matrices - 2) * part.hidden,
-          .in_backward = (matrices - 1) * part.hidden};  // that gradient, and with a gate what is made of both
+          .in_backward = (matrices - 1) * part.hidden,  // that gradient, and with a gate what is made of both
+          .gathered = GatheredCosts{.kept = (matrices - 1) * part.hidden, .hidden = part.hidden}};
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "moetrain/fused/activations.h"
 
 #include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "parallel/base/fault.h"
@@ -57,6 +58,33 @@ void composed_backward(const SwigluGradients& all) {
   const at::Tensor grad_silu = all.grad_hidden * all.up;
   at::silu_out(all.grad_up, all.gate).mul_(all.grad_hidden);
   at::silu_backward_out(all.grad_gate, grad_silu, all.gate);
+}
+
+bool swept(const WeightedHidden& all, const at::Tensor& first, const at::Tensor& other) {
+  return swept(first, other, all.hidden_RF, all.grad_RF) && alike(all.weight_R, all.grad_weight_R) &&
+         all.weight_R.scalar_type() == first.scalar_type();
+}
+
+template <class Scalar>
+parallel::WeightedOutputs<Scalar> weighted_outputs(const WeightedHidden& all) {
+  return {.rows = all.hidden_RF.size(0),
+          .width = all.hidden_RF.size(1),
+          .weight_R = parallel::data_of<Scalar>(all.weight_R),
+          .grad_RF = parallel::data_of<Scalar>(all.grad_RF),
+          .out_RF = parallel::mutable_data_of<Scalar>(all.hidden_RF),
+          .grad_weight_R = parallel::mutable_data_of<Scalar>(all.grad_weight_R)};
+}
+
+/// By LibTorch: value(hidden), then backward(the gradient, weighted).
+template <class Value, class Backward>
+void composed_weighted(const WeightedHidden& all, const Value& value, const Backward& backward) {
+  at::Tensor hidden_RF = all.hidden_RF;
+  value(hidden_RF);
+  const auto wide = at::toOpMathType(hidden_RF.scalar_type());
+  all.grad_weight_R.copy_((hidden_RF.to(wide) * all.grad_RF.to(wide)).sum(1));
+  const at::Tensor weight_R1 = all.weight_R.unsqueeze(1);
+  backward(all.grad_RF * weight_R1);
+  hidden_RF.mul_(weight_R1);
 }
 
 class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
@@ -182,6 +210,20 @@ void swiglu_again_(at::Tensor& gate, at::Tensor& up, at::Tensor& hidden, const a
   });
 }
 
+void swiglu_weighted_again_(at::Tensor& gate, at::Tensor& up, const WeightedHidden& all) {
+  if (!swept(all, gate, up)) {
+    return composed_weighted(
+        all, [&](at::Tensor& hidden) { swiglu_out(hidden, gate, up); },
+        [&](const at::Tensor& grad) {
+          composed_backward({grad, gate, up, gate, up});
+        });
+  }
+  parallel::with_loops(gate.scalar_type(), [&]<class Scalar>() {
+    auto *const of_gate = parallel::mutable_data_of<Scalar>(gate), *const of_up = parallel::mutable_data_of<Scalar>(up);
+    parallel::swiglu_weighted_again<Scalar>(weighted_outputs<Scalar>(all), of_gate, of_up, of_gate, of_up);
+  });
+}
+
 void exact_gelu_out(at::Tensor& out, const at::Tensor& input) {
   if (const auto* kernels = kernels_for(out, input)) {
     parallel::call(kernels->gelu,
@@ -219,6 +261,30 @@ void exact_gelu_backward_out(at::Tensor& grad_input, const at::Tensor& grad_out,
   parallel::with_loops(input.scalar_type(), [&]<class Scalar>() {
     parallel::gelu_backward(input.numel(), parallel::data_of<Scalar>(grad_out), parallel::data_of<Scalar>(input),
                             parallel::mutable_data_of<Scalar>(grad_input));
+  });
+}
+
+void exact_gelu_weighted_again_(at::Tensor& input, const WeightedHidden& all) {
+  if (!swept(all, input, input)) {
+    return composed_weighted(
+        all, [&](at::Tensor& hidden) { exact_gelu_out(hidden, input); },
+        [&](const at::Tensor& grad) { exact_gelu_backward_out(input, grad, input); });
+  }
+  parallel::with_loops(input.scalar_type(), [&]<class Scalar>() {
+    auto* const of_input = parallel::mutable_data_of<Scalar>(input);
+    parallel::gelu_weighted_again<Scalar>(weighted_outputs<Scalar>(all), of_input, of_input);
+  });
+}
+
+void relu_weighted_again_(at::Tensor& input, const WeightedHidden& all) {
+  if (!swept(all, input, input)) {
+    return composed_weighted(
+        all, [&](at::Tensor& hidden) { at::relu_out(hidden, input); },
+        [&](const at::Tensor& grad) { at::threshold_backward_out(input, grad, input, 0); });
+  }
+  parallel::with_loops(input.scalar_type(), [&]<class Scalar>() {
+    auto* const of_input = parallel::mutable_data_of<Scalar>(input);
+    parallel::relu_weighted_again<Scalar>(weighted_outputs<Scalar>(all), of_input, of_input);
   });
 }
 

@@ -1,7 +1,6 @@
 #include "parallel/dispatch/expert_pipeline.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/saved_variable.h>
@@ -9,13 +8,12 @@
 #include <optional>
 #include <utility>
 
-#include "parallel/autograd/gradient_place.h"
 #include "parallel/autograd/recompute.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/device/carve_out.h"
-#include "parallel/device/host_tensor.h"
 #include "parallel/dispatch/chunk_stream.h"
+#include "parallel/dispatch/gathered_experts.h"
 #include "parallel/dispatch/row_tensors.h"
 #include "parallel/phases/phase.h"
 
@@ -51,9 +49,8 @@ struct Ends {
   RowOf in = RowOf::kToken, out = RowOf::kToken;
 };
 
-/// The backward of expert_pipeline, expert_map and expert_reduce. A Node of our own, because autograd::Function takes
-/// no list of weights.
-class PipelineNode : public torch::autograd::Node {
+/// The backward of expert_pipeline, expert_map and expert_reduce, of rows that travel.
+class PipelineNode : public ExpertNode {
  public:
   PipelineNode(const Ends& ends, const ChoiceOrder& order, std::shared_ptr<const ExpertCompute> compute,
                const ExpertGroup& group)
@@ -66,9 +63,7 @@ class PipelineNode : public torch::autograd::Node {
     wire_ = in_order(exchange_.sorted(), forward_.wire_R);
   }
 
-  /// Computes the output and keeps what backward needs. weight_TK: undefined where choices come out, which nothing
-  /// sums.
-  at::Tensor run(const at::Tensor& input, const at::Tensor& weight_TK, const Weights& weights) {
+  at::Tensor run(const at::Tensor& input, const at::Tensor& weight_TK, const Weights& weights) override {
     const at::NoGradGuard no_gradient;
     const bool kept = !next_edges().empty();  // in evaluation nothing is
     const at::Tensor wire_RD = in_phase(PhaseName::kPermute, [&] { return rows_from(input, ends_.in, wire_); });
@@ -103,9 +98,6 @@ class PipelineNode : public torch::autograd::Node {
     const Permutation& wire = same_cut ? wire_ : in_order(exchange_.sorted(), other.wire_R);
     const Incoming incoming =
         in_phase(PhaseName::kCombine, [&] { return this->incoming(grad_output, wire, same_cut); });
-    // Frozen weights have no gradient; of some that are trained, all of a layer's are made.
-    trained_ = false;
-    for (size_t i = 2; i < num_outputs(); ++i) trained_ = trained_ || task_should_compute_output(i);
     at::Tensor rows_RD;
     Weights gradients = experts_backward(incoming, cut, weights, rows_RD);
     variable_list result{in_phase(PhaseName::kPermute, [&] { return rows_to(rows_RD, {}, ends_.in, wire); }),
@@ -131,11 +123,6 @@ class PipelineNode : public torch::autograd::Node {
   /// Multiprocessors of a GPU. A pass in one piece has no exchange beside its experts.
   int64_t left_to_exchanges(const RowPass& pass) const {
     return overlap() && pass.chunks.size() > 1 ? schedule_->plan().carve_out : 0;
-  }
-
-  GradientWidth width_of_gradient(const at::Tensor& weight) const {
-    const bool summed = has_loops(weight) && compute_->writes_summed_gradients();
-    return summed ? GradientWidth::kSummed : GradientWidth::kOwn;
   }
 
   /// What backward begins with: the gradient of the experts' outputs, in wire order, and of the choices' weights.
@@ -230,10 +217,7 @@ class PipelineNode : public torch::autograd::Node {
     const CarveOut carve_out(left_to_exchanges(pass));
     const RowTensors kept =
         places(compute_->kept_widths(rows.rows_ND.size(1), weights), rows_in(pass), rows.rows_ND.options());
-    Weights gradients;
-    if (trained_) {
-      for (const at::Tensor& weight : weights) gradients.push_back(empty_gradient(weight, width_of_gradient(weight)));
-    }
+    Weights gradients = empty_gradients(*compute_, weights);
     at::Tensor grad_out_ND;
     int64_t expert = 0, row = 0, seen = 0;  // experts whose weights are done, and their rows
     for (size_t c = 0; c < pass.chunks.size(); ++c) {
@@ -247,7 +231,7 @@ class PipelineNode : public torch::autograd::Node {
                                              grad_ND, chunk.rows_per_expert, weights, narrowed(kept, first, count));
       }
       departures.send(c, grad_in_ND, rows_RD);
-      if (!trained_) continue;
+      if (gradients.empty()) continue;
       // Nobody waits for the weights' gradients: those of experts that now have all their rows.
       const ComputeSpan span(trace, TaskKind::kWeightGradient, chunk, static_cast<int64_t>(c));
       seen += count;
@@ -278,7 +262,6 @@ class PipelineNode : public torch::autograd::Node {
   SavedVariable input_;      // where there are further passes
   SavedVariable weight_TK_;  // where outputs are weighted
   std::vector<SavedVariable> weights_;
-  bool trained_ = true;  // some of the weights are
 };
 
 /// Of so many tokens at most, in evaluation and where no other rank takes part: what a node would do, without its
@@ -306,14 +289,19 @@ at::Tensor run_pipeline(const Ends& ends, const at::Tensor& input, const Assignm
   const ChoiceOrder order = in_phase(
       PhaseName::kPermute, [&] { return ChoiceOrder(assignment.expert_TK, assignment.num_experts, assignment.kept); });
   const at::Tensor weight_TK = ends.out == RowOf::kToken ? assignment.weight_TK : at::Tensor();
-  const std::shared_ptr<PipelineNode> node(new PipelineNode(ends, order, std::move(compute), group),
-                                           torch::autograd::deleteNode);
   const bool differentiable = at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad([&] {
                                 variable_list inputs{input};
                                 if (weight_TK.defined()) inputs.push_back(weight_TK);
                                 inputs.insert(inputs.end(), weights.begin(), weights.end());
                                 return inputs;
                               }());
+  // What is made again in backward is made by the same products.
+  const bool gathers = (differentiable || will_be_replayed()) && ends.in == RowOf::kToken &&
+                       ends.out == RowOf::kToken && can_gather(input, *compute, group);
+  const std::shared_ptr<ExpertNode> node =
+      gathers ? gathered_node(order, std::move(compute), group)
+              : std::shared_ptr<ExpertNode>(new PipelineNode(ends, order, std::move(compute), group),
+                                            torch::autograd::deleteNode);
   if (differentiable) {
     auto edges = torch::autograd::collect_next_edges(input, weight_TK, at::TensorList(weights));
     node->set_next_edges(std::move(edges));

@@ -18,6 +18,9 @@ namespace parallel {
 /// computed the next ones are on their way, and in backward the planned slices of other gradients after the last.
 /// Results do not depend on the chunks but for rounding, the weights' gradients not even for that.
 ///
+/// Where every expert is on this rank's processor, and its kind can (GatheringCompute), no row is copied for all: rows
+/// are gathered some at a time, in one piece whatever the schedule says, and neither they nor their outputs are kept.
+///
 /// The rows of a pass after the first (ExpertExchange) are not kept on the rank that computes them: backward sends them
 /// and computes them again, so that what a rank holds for them is bounded whatever the routing.
 at::Tensor expert_pipeline(const at::Tensor& tokens_TD, const Assignment& assignment,

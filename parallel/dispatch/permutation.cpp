@@ -193,29 +193,39 @@ Permutation in_order(const Permutation& permutation, const at::Tensor& order_R) 
 }
 
 at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R) {
+  at::Tensor to_RD = at::empty({index_R.size(0), rows_ND.size(1)}, rows_ND.options());
+  rows_at_out(to_RD, rows_ND, index_R);
+  return to_RD;
+}
+
+void rows_at_out(const at::Tensor& to_RD, const at::Tensor& rows_ND, const at::Tensor& index_R) {
+  const at::Tensor from = rows_ND.contiguous(), index = index_R.contiguous();
+  const int64_t rows = index.size(0), width = from.size(1);
+  check_internal(to_RD.is_contiguous() && to_RD.size(0) == rows && to_RD.size(1) == width &&
+                     to_RD.scalar_type() == from.scalar_type(),
+                 "rows_at: ", rows, " rows of ", width, " ", from.scalar_type(), " into ", to_RD.sizes(), " ",
+                 to_RD.scalar_type());
   if (const DeviceKernels* kernels = kernels_of(rows_ND)) {
     check_internal(index_R.device() == rows_ND.device(), "rows_at: places on ", index_R.device(), ", rows on ",
                    rows_ND.device());
-    const at::Tensor from = rows_ND.contiguous(), index = index_R.contiguous();
-    at::Tensor to_RD = at::empty({index.size(0), rows_ND.size(1)}, rows_ND.options());
     call(kernels->copy_rows,
          {.element = element_of(from),
-          .rows = index.size(0),
-          .width = from.size(1),
+          .rows = rows,
+          .width = width,
           .from = from.const_data_ptr(),
           .index_R = index.const_data_ptr<int64_t>(),
           .rows_RD = to_RD.mutable_data_ptr()},
          from.device());
-    return to_RD;
+    return;
   }
-  if (!has_loops(rows_ND)) return rows_ND.index_select(0, index_R);
-  const at::Tensor from = rows_ND.contiguous();
-  const int64_t rows = index_R.size(0), width = rows_ND.size(1);
-  at::Tensor to_RD = at::empty({rows, width}, rows_ND.options());
+  if (!has_loops(from)) {
+    at::Tensor to = to_RD;
+    at::index_select_out(to, from, 0, index);
+    return;
+  }
   with_loops(from.scalar_type(), [&]<class Scalar>() {
-    copy_rows(data_of<Scalar>(from), index_R.const_data_ptr<int64_t>(), rows, width, mutable_data_of<Scalar>(to_RD));
+    copy_rows(data_of<Scalar>(from), index.const_data_ptr<int64_t>(), rows, width, mutable_data_of<Scalar>(to_RD));
   });
-  return to_RD;
 }
 
 at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation) {

@@ -1,5 +1,6 @@
-// defines: Permutation, ChoiceOrder, RowOf, CombineGradients, sort_by_expert, in_order, rows_at, gather_rows,
-// combine_rows, combine_rows_backward, rows_from, rows_to, for_each_expert: rows by expert, and the way back
+// defines: Permutation, ChoiceOrder, RowOf, CombineGradients, sort_by_expert, in_order, rows_at, rows_at_out,
+// gather_rows, combine_rows, combine_rows_backward, rows_from, rows_to, for_each_expert: rows by expert, and the way
+// back
 #pragma once
 #include <optional>
 #include <vector>
@@ -60,6 +61,8 @@ Permutation in_order(const Permutation& permutation, const at::Tensor& order_R);
 
 /// [R, D], row index_R[r] of [N, D] at place r.
 at::Tensor rows_at(const at::Tensor& rows_ND, const at::Tensor& index_R);
+/// The same, written to to_RD, whose rows lie close together.
+void rows_at_out(const at::Tensor& to_RD, const at::Tensor& rows_ND, const at::Tensor& index_R);
 
 /// rows[r] = tokens[token_R[r]]
 at::Tensor gather_rows(const at::Tensor& tokens_TD, const Permutation& permutation);

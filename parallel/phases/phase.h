@@ -12,9 +12,10 @@
 
 namespace parallel {
 
-/// What an update's time is split into. kPermute: tokens to rows in the order of their experts, and those rows'
-/// gradients back; kCombine: results to tokens, weighted, and the gradients of both; kDispatch: rows on their way to
-/// other ranks and back, and what nothing else of a layer of experts accounts for.
+/// What an update's time is split into. kPermute: tokens to rows in the order of their experts, where these do not
+/// gather them by themselves (GatheringCompute), and those rows' gradients back; kCombine: results to tokens, weighted,
+/// and the gradients of both; kDispatch: rows on their way to other ranks and back, and what nothing else of a layer of
+/// experts accounts for.
 enum class PhaseName { kRoute, kPermute, kDispatch, kExperts, kCombine, kFeedForward, kAttention, kHead, kOptimizer };
 constexpr std::array<const char*, 9> names_of(PhaseName) {
   return {"route", "permute", "dispatch", "experts", "combine", "feed_forward", "attention", "head", "optimizer"};

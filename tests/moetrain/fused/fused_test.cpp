@@ -89,6 +89,35 @@ TEST(Fused, SwigluAgainGivesWhatForwardGaveAndTheGradientsInPlace) {
   }
 }
 
+/// Of tensors that lie close together by one sweep, of others by LibTorch.
+TEST(Fused, WeightedActivationsAreTheSameByBoth) {
+  using Again = void (*)(std::vector<at::Tensor> & made, const WeightedHidden& all);
+  const Again kinds[] = {
+      [](std::vector<at::Tensor>& made, const WeightedHidden& all) { swiglu_weighted_again_(made[0], made[1], all); },
+      [](std::vector<at::Tensor>& made, const WeightedHidden& all) { exact_gelu_weighted_again_(made[0], all); },
+      [](std::vector<at::Tensor>& made, const WeightedHidden& all) { relu_weighted_again_(made[0], all); }};
+  for (const auto& [type, tolerance] : kTypes) {
+    for (const Again again : kinds) {
+      std::vector<Inputs> of_layout;
+      for (const bool close : {true, false}) {
+        const auto placed = [&, typed = type](const char* name) {
+          const at::Tensor rows = random_tensor(name, {6, 43}, 2).to(typed);
+          return close ? rows : at::constant_pad_nd(rows, {0, 3}).narrow(1, 0, 43);
+        };
+        Inputs made{placed("gate"), placed("up")};
+        WeightedHidden all{.hidden_RF = placed("nothing"),
+                           .grad_RF = placed("grad"),
+                           .weight_R = random_tensor("weight", {6}).to(type),
+                           .grad_weight_R = at::empty({6}, at::TensorOptions(type))};
+        again(made, all);
+        of_layout.push_back({made[0], made[1], all.hidden_RF, all.grad_weight_R});
+      }
+      for (size_t i = 0; i < of_layout[0].size(); ++i)
+        EXPECT_TRUE(at::allclose(of_layout[0][i], of_layout[1][i], tolerance, tolerance)) << type << ", " << i;
+    }
+  }
+}
+
 TEST(Fused, GeluEqualsLibTorchs) {
   for (const auto& [type, tolerance] : kTypes) {
     const at::Tensor x = random_tensor("x", {6, 43}, 3).to(type), grad = random_tensor("grad", {6, 43}).to(type);

@@ -87,6 +87,43 @@ TEST_P(ExpertTurns, AHotExpertIsEverybodys) {
   EXPECT_EQ(experts, GetParam() == 1 ? 1 : 3);
 }
 
+TEST_P(ExpertTurns, BlocksHoldEveryRowOnceAndAreOfOneSizeButTheLast) {
+  for (const Counts& counts : kLoads) {
+    const at::Tensor touched_R = at::zeros({sum(counts)});
+    for (const Turns& own : row_turns(at::zeros({1, 1}), counts)) {
+      for (const ExpertTurn& turn : own) {
+        const Turns blocks = in_blocks({turn});
+        for (size_t i = 0; i < blocks.size(); ++i) {
+          note(blocks[i], touched_R);
+          EXPECT_EQ(blocks[i].expert, turn.expert);
+          EXPECT_EQ(blocks[i].counts.rows(), blocks[i].rows);
+          EXPECT_TRUE(turn.experts > 1 || blocks[i].rows <= kRowsOfBlock);
+          if (i + 1 < blocks.size()) {
+            EXPECT_EQ(blocks[i].rows % 64, 0);
+            EXPECT_EQ(blocks[i].rows, blocks[0].rows);
+          }
+        }
+      }
+    }
+    EXPECT_TRUE(touched_R.eq(1).all().item<bool>());
+  }
+  EXPECT_EQ(in_blocks({{.expert = 2, .experts = 1, .row = 5, .rows = 1100, .counts = Counts{1100}}}).size(), 3U);
+}
+
+TEST(NeighbourTurns, AreOfABlockOrOfOneExpertThatHasMore) {
+  const Turns turns = neighbour_turns(Counts{100, 400, 30, 0, 700, 0, 512, 1, 0});
+  std::vector<std::vector<int64_t>> seen;
+  for (const ExpertTurn& turn : turns) {
+    seen.push_back({turn.expert, turn.experts, turn.row, turn.rows});
+    EXPECT_EQ(turn.counts.rows(), turn.rows);
+    EXPECT_EQ(turn.counts.experts(), turn.experts);
+  }
+  const std::vector<std::vector<int64_t>> wanted{
+      {0, 2, 0, 500}, {2, 2, 500, 30}, {4, 1, 530, 700}, {5, 2, 1230, 512}, {7, 2, 1742, 1}};
+  EXPECT_EQ(seen, wanted);
+  EXPECT_TRUE(neighbour_turns(Counts{}).empty());
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, ExpertTurns, testing::Values(1, 2, 4));
 
 }  // namespace

@@ -85,6 +85,32 @@ TEST(Bfloat16, ActivationsRoundOnceToTheEndOfEveryLength) {
   }
 }
 
+TEST(Bfloat16, AWeightedActivationRoundsOnceToo) {
+  for (int64_t width = 0; width < 70; ++width) {
+    const auto x = numbers<Bfloat16>("x", width, 3), y = numbers<Bfloat16>("y", width),
+               grad = numbers<Bfloat16>("grad", width);
+    const Bfloat16 weight(0.3F);
+    auto in_x = x, in_y = y, out = zeros(width);
+    Bfloat16 grad_weight(0);
+    swiglu_weighted_again<Bfloat16>({.rows = 1,
+                                     .width = width,
+                                     .weight_R = &weight,
+                                     .grad_RF = grad.data(),
+                                     .out_RF = out.data(),
+                                     .grad_weight_R = &grad_weight},
+                                    in_x.data(), in_y.data(), in_x.data(), in_y.data());
+    double sum = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double a = exact(x[i]), b = exact(y[i]), g = exact(grad[i]), s = 1 / (1 + std::exp(-a)), w = exact(weight);
+      expect_once(out[i], w * a * s * b);
+      expect_once(in_x[i], w * g * b * s * (1 + a * (1 - s)), 1e-6);
+      expect_once(in_y[i], w * g * a * s);
+      sum += a * s * b * g;
+    }
+    expect_once(grad_weight, sum, 1e-4);
+  }
+}
+
 TEST(Bfloat16, ANanStaysOneAndWhatIsFarOffToo) {
   const float infinity = std::numeric_limits<float>::infinity();
   std::vector<Bfloat16> x(40, Bfloat16(1)), y(40, Bfloat16(1)), out = zeros(40);

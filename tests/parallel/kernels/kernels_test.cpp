@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/kernels/activations.h"
@@ -115,6 +116,93 @@ TYPED_TEST(Kernels, GeluAndItsSlope) {
     EXPECT_NEAR(out[i], static_cast<double>(at * below), bound * std::abs(x[i]));
     EXPECT_NEAR(slope[i], static_cast<double>(grad[i] * (below + at * density)), bound * (1 + std::abs(grad[i])));
   }
+}
+
+/// Rows of a weighted activation, and what its sweep wrote of them.
+template <class Scalar>
+struct WeightedCase {
+  static constexpr int64_t kRows = 5, kRowWidth = 37;
+  std::vector<Scalar> x = numbers<Scalar>("x", kRows*kRowWidth, 3), y = numbers<Scalar>("y", kRows*kRowWidth),
+                      grad = numbers<Scalar>("grad", kRows*kRowWidth), weight{Scalar(0.3), 0, Scalar(-1.7), 1, 2};
+  std::vector<Scalar> out = std::vector<Scalar>(x.size() + 1, 7), grad_weight = std::vector<Scalar>(kRows + 1, 7);
+
+  WeightedOutputs<Scalar> of(int64_t first, int64_t rows) {
+    const int64_t at = first * kRowWidth;
+    return {.rows = rows,
+            .width = kRowWidth,
+            .weight_R = weight.data() + first,
+            .grad_RF = grad.data() + at,
+            .out_RF = out.data() + at,
+            .grad_weight_R = grad_weight.data() + first};
+  }
+  WeightedOutputs<Scalar> all() { return of(0, kRows); }
+  /// Value and slope: of x in long double, and of y where there is one.
+  template <class Value>
+  void expect(const std::vector<Scalar>& grad_x, const Value& value) const {
+    constexpr double kUnit = std::numeric_limits<Scalar>::epsilon();
+    for (int64_t r = 0; r < kRows; ++r) {
+      long double sum = 0, most = 0;
+      for (int64_t d = 0; d < kRowWidth; ++d) {
+        const auto i = static_cast<size_t>(r * kRowWidth + d);
+        const auto [made, slope] = value(static_cast<long double>(x[i]), static_cast<long double>(y[i]));
+        const long double w = weight[static_cast<size_t>(r)], g = grad[i];
+        EXPECT_NEAR(out[i], static_cast<double>(w * made),
+                    16 * kUnit * static_cast<double>(std::abs(w * x[i]) * (1 + std::abs(y[i]))));
+        EXPECT_NEAR(grad_x[i], static_cast<double>(w * g * slope),
+                    16 * kUnit * static_cast<double>(std::abs(w * g) * (1 + std::abs(x[i]) + std::abs(y[i]))));
+        sum += made * g;
+        most += std::abs(x[i] * (1 + std::abs(y[i])) * g);
+      }
+      EXPECT_NEAR(grad_weight[static_cast<size_t>(r)], static_cast<double>(sum),
+                  16 * kUnit * static_cast<double>(most));
+    }
+    EXPECT_EQ(out.back(), Scalar(7));
+    EXPECT_EQ(grad_weight.back(), Scalar(7));
+  }
+};
+
+TYPED_TEST(Kernels, WeightedSwigluBackwardIsThatOfItsFormula) {
+  WeightedCase<TypeParam> rows;
+  std::vector<TypeParam> grad_x = rows.x, grad_y = rows.y;
+  swiglu_weighted_again(rows.all(), grad_x.data(), grad_y.data(), grad_x.data(), grad_y.data());
+  for (size_t i = 0; i < rows.y.size(); ++i) {  // what is linear in y
+    const long double s = 1 / (1 + std::exp(-static_cast<long double>(rows.x[i])));
+    const long double w = rows.weight[i / static_cast<size_t>(rows.kRowWidth)],
+                      wanted = w * rows.grad[i] * rows.x[i] * s;
+    EXPECT_NEAR(grad_y[i], static_cast<double>(wanted),
+                16 * std::numeric_limits<TypeParam>::epsilon() * std::abs(static_cast<double>(wanted)));
+  }
+  rows.expect(grad_x, [](long double x, long double y) {
+    const long double s = 1 / (1 + std::exp(-x));
+    return std::pair(x * s * y, y * s * (1 + x * (1 - s)));
+  });
+}
+
+TYPED_TEST(Kernels, WeightedCurvesBackwardAreThoseOfTheirFormulae) {
+  WeightedCase<TypeParam> bell, hinge;
+  std::vector<TypeParam> of_bell = bell.x, of_hinge = hinge.x;
+  gelu_weighted_again<TypeParam>(bell.all(), of_bell.data(), of_bell.data());
+  bell.expect(of_bell, [](long double x, long double) {
+    const long double below = 0.5L * std::erfc(-x / std::sqrt(2.0L));
+    return std::pair(x * below, below + x * std::exp(-x * x / 2) / std::sqrt(2 * std::acos(-1.0L)));
+  });
+  relu_weighted_again<TypeParam>(hinge.all(), of_hinge.data(), of_hinge.data());
+  hinge.expect(of_hinge, [](long double x, long double) { return x > 0 ? std::pair(x, 1.0L) : std::pair(0.0L, 0.0L); });
+}
+
+/// Its bits, of the weight's gradient above all, do not depend on which rows are beside it.
+TYPED_TEST(Kernels, AWeightedRowIsAloneInTheWorld) {
+  WeightedCase<TypeParam> together, alone;
+  std::vector<TypeParam> x = together.x, y = together.y, own_x = alone.x, own_y = alone.y;
+  swiglu_weighted_again(together.all(), x.data(), y.data(), x.data(), y.data());
+  for (int64_t r = 0; r < alone.kRows; ++r) {
+    const int64_t at = r * alone.kRowWidth;
+    swiglu_weighted_again(alone.of(r, 1), own_x.data() + at, own_y.data() + at, own_x.data() + at, own_y.data() + at);
+  }
+  EXPECT_EQ(together.out, alone.out);
+  EXPECT_EQ(together.grad_weight, alone.grad_weight);
+  EXPECT_EQ(x, own_x);
+  EXPECT_EQ(y, own_y);
 }
 
 /// What softmax_gradient makes of a row, in long double.
