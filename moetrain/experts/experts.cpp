@@ -168,8 +168,9 @@ int64_t GatheredCosts::in_forward(const GatheredLoad& load) const {
 int64_t GatheredCosts::in_backward(const GatheredLoad& load) const {
   const int64_t block = std::min(load.busiest, kRowsOfBlock), whole = load.busiest * (2 * load.width + hidden);
   if (load.threads == 1) return whole + block * hidden;
-  // Threads that cannot have whole experts leave the hidden units of all rows.
-  const int64_t shared = load.rows * hidden + load.threads * block * (load.width + hidden);
+  // Threads that cannot have whole experts leave the hidden units of all rows, and then gather an expert's at once.
+  const int64_t shared =
+      load.rows * hidden + std::max(load.threads * block * (load.width + hidden), 2 * load.busiest * load.width);
   return std::max(shared, load.threads * (whole + block * hidden));
 }
 

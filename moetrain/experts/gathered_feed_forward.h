@@ -58,8 +58,8 @@ class GatheredFeedForward : public parallel::GatheringCompute {
                                const parallel::WeightedGradients& above, const Weights& weights,
                                const Weights& gradients) const override {
     const Backward all{rows, saved, above, weights, gradients, all_rows(rows, rows.tokens_TD.size(1))};
-    const auto by_rows = row_turns(rows.tokens_TD, rows.rows_per_expert);
-    const auto by_experts = expert_turns(rows.tokens_TD, rows.rows_per_expert);
+    const std::vector<Turns> by_rows = row_turns(rows.tokens_TD, rows.rows_per_expert),
+                             by_experts = expert_turns(rows.tokens_TD, rows.rows_per_expert);
     if (gradients.empty()) {
       take_turns(by_rows, [&](const Turns& own) { rows_backward(all, own, {}); });
     } else if (!by_experts.empty()) {

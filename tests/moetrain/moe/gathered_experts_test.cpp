@@ -8,8 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "moetrain/experts/adapted_experts.h"
 #include "moetrain/experts/expert.h"
+#include "moetrain/experts/expert_mix.h"
 #include "parallel/autograd/recompute.h"
+#include "tests/moetrain/moe/travelling.h"
 #include "tests/parallel/dispatch/toy_compute.h"
 #include "tests/support/peak_bytes.h"
 #include "tests/support/random_tensor.h"
@@ -19,38 +22,9 @@ namespace moetrain::gathered_experts {
 namespace {
 
 using parallel::ExpertCompute;
-using parallel::RowTensors;
 using Tensors = std::vector<at::Tensor>;
 
 constexpr int64_t kExperts = 5, kTopK = 2, kWidth = 12, kHidden = 20;
-
-/// Another's, which does not say that it gathers.
-class Travelling : public ExpertCompute {
- public:
-  explicit Travelling(std::shared_ptr<const ExpertCompute> kind) : kind_(std::move(kind)) {}
-  std::vector<int64_t> saved_widths(int64_t width, const Weights& weights) const override {
-    return kind_->saved_widths(width, weights);
-  }
-  std::vector<int64_t> kept_widths(int64_t width, const Weights& weights) const override {
-    return kind_->kept_widths(width, weights);
-  }
-  at::Tensor forward(const at::Tensor& rows_RD, const Counts& counts, const Weights& weights,
-                     const RowTensors& saved) const override {
-    return kind_->forward(rows_RD, counts, weights, saved);
-  }
-  at::Tensor backward_rows(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
-                           const Counts& counts, const Weights& weights, const RowTensors& kept) const override {
-    return kind_->backward_rows(rows_RD, saved, grad_RD, counts, weights, kept);
-  }
-  void backward_weights(const at::Tensor& rows_RD, const RowTensors& saved, const at::Tensor& grad_RD,
-                        const RowTensors& kept, const Counts& counts, const Weights& weights,
-                        const Weights& gradients) const override {
-    kind_->backward_weights(rows_RD, saved, grad_RD, kept, counts, weights, gradients);
-  }
-
- private:
-  std::shared_ptr<const ExpertCompute> kind_;
-};
 
 /// How tokens choose.
 struct Choice {
@@ -126,6 +100,7 @@ class Layer {
   int64_t rows() const { return (expert_TK_ >= 0).sum().item<int64_t>(); }
   int64_t tokens() const { return expert_TK_.size(0); }
   const Tensors& inputs() const { return inputs_; }
+  const at::Tensor& expert_TK() const { return expert_TK_; }
   at::Tensor run_on(const at::Tensor& tokens_TD, const at::Tensor& weight_TK) const {
     return parallel::expert_pipeline(tokens_TD, {expert_TK_, weight_TK, kExperts}, compute_,
                                      {inputs_.begin() + 2, inputs_.end()}, parallel::one_rank(kExperts));
@@ -266,6 +241,46 @@ TEST_P(GatheredExperts, TokensThatDoNotLieCloseTogether) {
   const at::Tensor above_DT = random_tensor("above", out_TD.sizes()).t().contiguous();  // arrives turned
   EXPECT_TRUE(torch::autograd::grad({out_TD.t()}, {layer.inputs()[0]}, {above_DT})[0].equal(
       layer.gradients(layer.gathered())[0]));
+}
+
+/// Of two widths, whose hidden units lie in columns of one tensor; and with adapters, of which all weights are trained.
+TEST_P(GatheredExperts, MixedAndAdaptedOnesEqualThoseWhoseRowsTravel) {
+  const ExpertShape shape{.width = kWidth, .hidden = kHidden};
+  const auto kind = builtin_experts().at("feed_forward").compute(shape, {});
+  constexpr int64_t kNarrow = 8, kFirst = 3, kRank = 2;
+  const auto leaf = [](const char* name, at::IntArrayRef dims) {
+    return random_tensor(name, dims, 0.3).requires_grad_(true);
+  };
+  const Tensors whole{leaf("gate", {kExperts, kWidth, kHidden}), leaf("up", {kExperts, kWidth, kHidden}),
+                      leaf("down", {kExperts, kHidden, kWidth})};
+  Tensors adapted = whole, mixed;
+  adapted.push_back(leaf("a", {kExperts, kWidth, kRank}));
+  adapted.push_back(leaf("b", {kExperts, kRank, kHidden}));
+  for (const auto& [experts, hidden] : {std::pair(kFirst, kHidden), std::pair(kExperts - kFirst, kNarrow)}) {
+    mixed.push_back(leaf("gate", {experts, kWidth, hidden}));
+    mixed.push_back(leaf("up", {experts, kWidth, hidden}));
+    mixed.push_back(leaf("down", {experts, hidden, kWidth}));
+  }
+  const std::pair<std::shared_ptr<const ExpertCompute>, Tensors> cases[] = {
+      {std::make_shared<ExpertMix>(std::vector<ExpertMix::Part>{{kind, 3, "feed_forward"}, {kind, 3, "feed_forward"}}),
+       mixed},
+      {std::make_shared<AdaptedExperts>(kind, 3, std::vector<size_t>{1}, 1.5), adapted}};
+  for (const auto& each : cases) {
+    const Tensors& weights = each.second;
+    const Layer layer(Activation::kSwiglu, kHot);
+    Tensors inputs{layer.inputs()[0], layer.inputs()[1]};
+    inputs.insert(inputs.end(), weights.begin(), weights.end());
+    const auto all = [&](const std::shared_ptr<const ExpertCompute>& by, const char* node) {
+      const at::Tensor out_TD = parallel::expert_pipeline(inputs[0], {layer.expert_TK(), inputs[1], kExperts}, by,
+                                                          weights, parallel::one_rank(kExperts));
+      EXPECT_EQ(out_TD.grad_fn()->name(), node);
+      Tensors tensors = torch::autograd::grad({out_TD}, inputs, {random_tensor("above", out_TD.sizes())});
+      tensors.push_back(out_TD.detach());
+      return tensors;
+    };
+    expect_alike(all(each.first, "GatheredExpertsBackward"),
+                 all(std::make_shared<Travelling>(each.first), "ExpertPipelineBackward"), 1e-13);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, GatheredExperts, testing::Values(1, 2, 3));
