@@ -327,31 +327,4 @@ std::vector<Stage> activation_stages(const Recipe& recipe, const Workload& work,
   return stages;
 }
 
-ActivationPeak activation_peak(const std::vector<Stage>& stages) {
-  ActivationPeak peak;
-  int64_t kept = 0, rows = 0;
-  for (const Stage& stage : stages) {
-    kept += stage.kept;
-    rows += stage.rows_kept;
-    if (kept + stage.in_forward <= peak.bytes) continue;
-    peak = {.bytes = kept + stage.in_forward, .stage = stage.name, .rows = rows, .head_chunk = stage.head_chunk};
-  }
-  int64_t held = 0, reduction = 0;
-  for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
-    const int64_t gradients = reduction + stage->opened;
-    const int64_t bytes = kept + held + gradients + stage->in_backward;
-    if (bytes > peak.bytes) {
-      peak = {.bytes = bytes, .stage = stage->name, .backward = true, .rows = rows + stage->rows_in_backward};
-      peak.reduction = gradients;
-    }
-    reduction = stage->reduction;
-    kept -= stage->kept;
-    rows -= stage->rows_kept;
-    held += stage->held_after;
-  }
-  if (held + reduction > peak.bytes)
-    peak = {.bytes = held + reduction, .stage = "its end", .backward = true, .reduction = reduction};
-  return peak;
-}
-
 }  // namespace launch

@@ -107,7 +107,7 @@ TEST_P(ExpertTurns, BlocksHoldEveryRowOnceAndAreOfOneSizeButTheLast) {
     }
     EXPECT_TRUE(touched_R.eq(1).all().item<bool>());
   }
-  EXPECT_EQ(in_blocks({{.expert = 2, .experts = 1, .row = 5, .rows = 1100, .counts = Counts{1100}}}).size(), 3U);
+  EXPECT_EQ(in_blocks({{.expert = 2, .experts = 1, .row = 5, .rows = 1600, .counts = Counts{1600}}}).size(), 3U);
 }
 
 TEST(NeighbourTurns, AreOfABlockOrOfOneExpertThatHasMore) {
@@ -119,7 +119,7 @@ TEST(NeighbourTurns, AreOfABlockOrOfOneExpertThatHasMore) {
     EXPECT_EQ(turn.counts.experts(), turn.experts);
   }
   const std::vector<std::vector<int64_t>> wanted{
-      {0, 2, 0, 500}, {2, 2, 500, 30}, {4, 1, 530, 700}, {5, 2, 1230, 512}, {7, 2, 1742, 1}};
+      {0, 4, 0, 530}, {4, 2, 530, 700}, {6, 3, 1230, 513}};
   EXPECT_EQ(seen, wanted);
   EXPECT_TRUE(neighbour_turns(Counts{}).empty());
 }
