@@ -3,8 +3,9 @@
 #pragma once
 #include <vector>
 
-#include "launch/planning/activation_model.h"
+#include "launch/planning/activation_peak.h"
 #include "launch/planning/parameter_table.h"
+#include "launch/planning/workload.h"
 
 namespace launch {
 

@@ -163,6 +163,17 @@ std::vector<int64_t> ExpertMix::widths_when_gathered(const ExpertCompute& part, 
   return part.gathering()->gathered_widths(weights);
 }
 
+namespace {
+
+/// Of cuts from the left: the same memory, one row behind the other. Whoever gathers sees all its rows at once, and
+/// loops want rows that lie close, as those have that are not kept.
+RowTensors close_together(RowTensors cuts) {
+  for (at::Tensor& cut : cuts) cut = cut.as_strided(cut.sizes(), {cut.size(1), 1});
+  return cuts;
+}
+
+}  // namespace
+
 at::Tensor ExpertMix::forward_gathered(const parallel::TokenRows& all, const Weights& weights,
                                        const RowTensors& saved) const {
   const int64_t D = all.tokens_TD.size(1);
@@ -172,7 +183,8 @@ at::Tensor ExpertMix::forward_gathered(const parallel::TokenRows& all, const Wei
       [&](const Part& part, const Weights& own, const PartOfRows& rows, const Counts& of_part, size_t,
           const auto& own_saved, const auto&) {
         rows.of(out_RX).copy_(part.compute->gathering()->forward_gathered(
-            {all.tokens_TD, rows.of(all.token_R), of_part}, own, saved.empty() ? RowTensors() : own_saved(saved)));
+            {all.tokens_TD, rows.of(all.token_R), of_part}, own,
+            saved.empty() ? RowTensors() : close_together(own_saved(saved))));
       },
       widths_when_gathered);
   return out_RX;
@@ -189,7 +201,7 @@ at::Tensor ExpertMix::backward_gathered(const parallel::TokenRows& all, const Ro
           const auto& own_saved, const auto&) {
         rows.of(grad_rows_RD)
             .copy_(part.compute->gathering()->backward_gathered(
-                {all.tokens_TD, rows.of(all.token_R), of_part}, own_saved(saved),
+                {all.tokens_TD, rows.of(all.token_R), of_part}, close_together(own_saved(saved)),
                 {above.sum_TD, rows.of(above.weight_R), rows.of(above.grad_weight_R)}, own,
                 gradients.empty() ? Weights() : some(gradients, weight, part.weights)));
       },

@@ -162,16 +162,19 @@ ExpertShape part_of(const ExpertRange& range, ExpertShape shape, int64_t parts) 
 }
 
 int64_t GatheredCosts::in_forward(const GatheredLoad& load) const {
-  return load.threads * std::min(load.busiest, kRowsOfBlock) * (load.width + hidden);
+  return std::min(load.threads * std::min(load.busiest, kRowsOfBlock), load.rows) * (load.width + hidden);
 }
 
 int64_t GatheredCosts::in_backward(const GatheredLoad& load) const {
-  const int64_t block = std::min(load.busiest, kRowsOfBlock), whole = load.busiest * (2 * load.width + hidden);
-  if (load.threads == 1) return whole + block * hidden;
-  // Threads that cannot have whole experts leave the hidden units of all rows, and then gather an expert's at once.
-  const int64_t shared =
-      load.rows * hidden + std::max(load.threads * block * (load.width + hidden), 2 * load.busiest * load.width);
-  return std::max(shared, load.threads * (whole + block * hidden));
+  const int64_t blocks = std::min(load.threads * std::min(load.busiest, kRowsOfBlock), load.rows);
+  if (load.threads == 1) return load.busiest * (2 * load.width + hidden) + blocks * hidden;
+  // Threads that cannot have whole experts leave the hidden units of all rows, and then gather an expert's, or those of
+  // neighbours, at once.
+  const int64_t at_once = std::max(load.busiest, std::min(kRowsOfBlock, load.rows));
+  const int64_t shared = load.rows * hidden + std::max(blocks * (load.width + hidden), 2 * at_once * load.width);
+  const auto most = static_cast<int64_t>(kMostOfEven * static_cast<double>(load.rows));
+  const int64_t whole = std::min(load.threads * load.busiest, most);
+  return std::max(shared, whole * (2 * load.width + hidden) + blocks * hidden);
 }
 
 ExpertCosts expert_costs(const std::vector<ExpertRange>& ranges, const ExpertSpan& span, const ExpertShape& shape,

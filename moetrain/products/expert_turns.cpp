@@ -62,7 +62,6 @@ std::vector<Turns> row_turns(const at::Tensor& rows_RX, const RowsPerExpert& cou
 
 std::vector<Turns> expert_turns(const at::Tensor& rows_RX, const RowsPerExpert& counts) {
   if (!in_turns(rows_RX, counts)) return {{turn_of_all(counts)}};
-  constexpr double kMostOfEven = 1.25;
   const int64_t threads = parallel::threads_at_hand();
   std::vector<Turns> turns(static_cast<size_t>(threads));
   std::vector<int64_t> rows_of(turns.size());
@@ -108,6 +107,7 @@ Turns neighbour_turns(const RowsPerExpert& counts) {
 
 Turns in_blocks(const Turns& turns) {
   constexpr int64_t kMultiple = 64;
+  static_assert(kRowsOfBlock % kMultiple == 0);
   Turns blocks;
   for (const ExpertTurn& turn : turns) {
     if (turn.experts != 1) {

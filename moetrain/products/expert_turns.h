@@ -34,7 +34,8 @@ int64_t most_rows(const Turns& turns);  // of one of them; 0 of none
 std::vector<Turns> row_turns(const at::Tensor& rows_RX, const parallel::RowsPerExpert& counts);
 
 /// Of each thread, with all rows of whole experts, those without rows too. Of few rows one turn of all; nothing where
-/// threads would have very unequal shares.
+/// one thread would have more than kMostOfEven times its share of them.
+constexpr double kMostOfEven = 1.25;
 std::vector<Turns> expert_turns(const at::Tensor& rows_RX, const parallel::RowsPerExpert& counts);
 
 /// Whole experts as well, for threads that share each product: neighbours that together have no more rows than a block,
@@ -42,8 +43,8 @@ std::vector<Turns> expert_turns(const at::Tensor& rows_RX, const parallel::RowsP
 Turns neighbour_turns(const parallel::RowsPerExpert& counts);
 
 /// The same rows in blocks of at most so many, so that what is made of one stays in the cache whatever an expert's load
-/// is; an expert's all of one size but the last, and that a multiple of what bf16 is multiplied in (multiply_all). Of 512 the experts of 512
-/// rows in the mean, half of which have some more, would be cut in two.
+/// is; an expert's all of one size but the last, and that a multiple of what bf16 is multiplied in (multiply_all).
+/// So many that experts of 512 rows in the mean, the most that many layers have, are one block each.
 constexpr int64_t kRowsOfBlock = 768;
 Turns in_blocks(const Turns& turns);
 

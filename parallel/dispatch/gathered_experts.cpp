@@ -62,7 +62,7 @@ class GatheredNode : public ExpertNode {
     schedule_->release_gradients(schedule_->layer(layer_).moe_gradient_bytes);
     std::vector<at::Tensor> gradients = empty_gradients(*compute_, weights);
     // The gradients of weights are made beside those of rows.
-    const at::Tensor grad_rows_RD = computed(Direction::kBackward, TaskKind::kInputGradient, [&] {
+    const at::Tensor grad_rows_RD = computed(Direction::kBackward, TaskKind::kExperts, [&] {
       return gathering().backward_gathered(rows_of(tokens_TD), saved_to_write(), above, weights, gradients);
     });
     schedule_->release_gradients(schedule_->layer(layer_).dense_gradient_bytes);

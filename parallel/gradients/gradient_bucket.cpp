@@ -114,6 +114,7 @@ void GradientBucket::collect(size_t k) {
 }
 
 void GradientBucket::end_round() {
+  if (sharded() && elements_ == 0) part_ = at::empty({0}, options());  // nothing of it is ever sent
   if (sharding_ != Sharding::kGradients) open();
   for (size_t k = 0; k < parameters_.size(); ++k) {
     if (!awaited_[k]) continue;

@@ -32,8 +32,9 @@ constexpr int64_t kMoe = kAttention + kWidth + kDecision;
 constexpr int64_t kBlock = kWidth + kDecision;
 }  // namespace kept
 // What the experts' backward makes on top, at most: the gradients of the output and of rows; of one expert's rows,
-// taken to have an even share, copies of rows and gradients, what comes of gate and up once more and its gradient.
-constexpr int64_t kInBackward = kWidth + kTopK * kWidth + kTopK * (2 * kWidth + 2 * kHidden) / kExperts;
+// taken to have twice an even share, copies of rows and gradients, what comes of gate and up once more and its
+// gradient.
+constexpr int64_t kInBackward = kWidth + kTopK * kWidth + 2 * kTopK * (2 * kWidth + 2 * kHidden) / kExperts;
 
 // Gradients of experts, which are added to those of the micro-batch before.
 constexpr int64_t kGradients = 3 * kExperts * kWidth * kHidden;

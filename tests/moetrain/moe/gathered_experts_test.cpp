@@ -11,6 +11,7 @@
 #include "moetrain/experts/adapted_experts.h"
 #include "moetrain/experts/expert.h"
 #include "moetrain/experts/expert_mix.h"
+#include "moetrain/products/expert_turns.h"
 #include "parallel/autograd/recompute.h"
 #include "tests/moetrain/moe/travelling.h"
 #include "tests/parallel/dispatch/toy_compute.h"
@@ -34,7 +35,7 @@ struct Choice {
 };
 constexpr Choice kChoices[] = {
     {"spread", 700, [](int64_t t, int64_t j) { return (5 * t + 7 * j) % kExperts; }},
-    {"a hot expert and one without rows", 700,
+    {"a hot expert of two blocks and one without rows", kRowsOfBlock + 100,
      [](int64_t t, int64_t j) { return j == 0 ? 0 : 1 + t % (kExperts - 2); }},
     {"all on one expert", 900, [](int64_t, int64_t) { return int64_t{3}; }},
     {"drops", 500,
@@ -280,6 +281,16 @@ TEST_P(GatheredExperts, MixedAndAdaptedOnesEqualThoseWhoseRowsTravel) {
     };
     expect_alike(all(each.first, "GatheredExpertsBackward"),
                  all(std::make_shared<Travelling>(each.first), "ExpertPipelineBackward"), 1e-13);
+    for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+      Tensors of_type;
+      for (const at::Tensor& input : inputs) of_type.push_back(input.detach().to(type).requires_grad_(true));
+      const Tensors own(of_type.begin() + 2, of_type.end());
+      const auto part = [&](const Tensors& of) {
+        return Tensors{parallel::expert_pipeline(of[0], {layer.expert_TK(), of[1], kExperts}, each.first, own,
+                                                 parallel::one_rank(kExperts))};
+      };
+      EXPECT_TRUE(parallel::recompute(part, part, {of_type[0], of_type[1]}, own)[0].equal(part(of_type)[0])) << type;
+    }
   }
 }
 
@@ -303,14 +314,14 @@ TEST(GatheredMemory, OfARowOnlyWhatTheActivationNeedsIsKept) {
 
 /// The copies of rows, their outputs, hidden units and their gradients are those of one block at a time.
 TEST(GatheredMemory, WhatIsMadeOnTheWayIsOfABlock) {
-  constexpr int64_t kBlock = 512;
   const Threads one(1);
   Layer layer(Activation::kSwiglu, kAllOnOne);
   layer.freeze();
   const int64_t rows = layer.rows(), of_tokens = layer.tokens() * kWidth * 8, orders = 8 * 8 * rows;
   PeakBytes bytes;
   const at::Tensor out_TD = layer.gathered();
-  const int64_t kept = rows * 2 * kHidden * 8, block = kBlock * (kWidth + 2 * kHidden) * 8, results = rows * kWidth * 8;
+  const int64_t kept = rows * 2 * kHidden * 8, block = kRowsOfBlock * (kWidth + 2 * kHidden) * 8,
+                results = rows * kWidth * 8;
   EXPECT_LE(bytes.peak(), kept + results + block + of_tokens + orders);
   const at::Tensor above_TD = random_tensor("above", out_TD.sizes());
   const int64_t before = bytes.now();

@@ -111,15 +111,14 @@ TEST_P(ExpertTurns, BlocksHoldEveryRowOnceAndAreOfOneSizeButTheLast) {
 }
 
 TEST(NeighbourTurns, AreOfABlockOrOfOneExpertThatHasMore) {
-  const Turns turns = neighbour_turns(Counts{100, 400, 30, 0, 700, 0, 512, 1, 0});
+  const Turns turns = neighbour_turns(Counts{100, 400, 30, 0, 900, 0, 512, 1, 0});
   std::vector<std::vector<int64_t>> seen;
   for (const ExpertTurn& turn : turns) {
     seen.push_back({turn.expert, turn.experts, turn.row, turn.rows});
     EXPECT_EQ(turn.counts.rows(), turn.rows);
     EXPECT_EQ(turn.counts.experts(), turn.experts);
   }
-  const std::vector<std::vector<int64_t>> wanted{
-      {0, 4, 0, 530}, {4, 2, 530, 700}, {6, 3, 1230, 513}};
+  const std::vector<std::vector<int64_t>> wanted{{0, 4, 0, 530}, {4, 1, 530, 900}, {5, 4, 1430, 513}};
   EXPECT_EQ(seen, wanted);
   EXPECT_TRUE(neighbour_turns(Counts{}).empty());
 }

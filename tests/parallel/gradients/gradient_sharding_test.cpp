@@ -64,6 +64,17 @@ TEST_F(GradientShardingTest, WhatEachOwnerWritesReachesAll) {
   for (size_t i = 0; i < parameters.size(); ++i) EXPECT_TRUE(parameters[i].detach().equal(before[i] * 2)) << i;
 }
 
+/// Of experts of a kind that this rank has none of.
+TEST_F(GradientShardingTest, ABucketOfNothingHasAGradientOfNothing) {
+  for (const Sharding sharding : {Sharding::kNone, Sharding::kState, Sharding::kGradients}) {
+    const auto parameters = leaves({5, 0, 12});
+    GradientReducer reducer(parameters, group_, {.bucket_bytes = 1, .sharding = sharding});
+    run_update(reducer, parameters, 2);
+    EXPECT_EQ(reducer.gradient(1).numel(), 0);
+    reducer.gather_parameters();
+  }
+}
+
 TEST_F(GradientShardingTest, KeptGradientsFallAsOneOverRanks) {
   const auto parameters = leaves({5, 1, 12, 3, 7});
   const GradientReducer whole(leaves({5, 1, 12, 3, 7}), group_),
