@@ -82,8 +82,7 @@ void ProductLimit::multiply(const Timed& product) const {
   const auto& [left, right, out] = numbers_.at(shape.type);
   const at::Tensor a = operand(left, shape.batch, shape.m, shape.k, shape.left_transposed);
   const at::Tensor b = operand(right, shape.batch, shape.k, shape.n, shape.right_transposed);
-  const bool summed = product.summed;
-  at::Tensor c = operand(summed ? sums_ : out, shape.batch, shape.m, shape.n, /*transposed=*/false);
+  at::Tensor c = operand(product.summed ? sums_ : out, shape.batch, shape.m, shape.n, /*transposed=*/false);
   const at::NoGradGuard no_gradient;
   if (shape.batch == 1) {
     moetrain::multiply_all({{c, a, b}}, product.way);

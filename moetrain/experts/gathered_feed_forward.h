@@ -58,15 +58,17 @@ class GatheredFeedForward : public parallel::GatheringCompute {
                                const parallel::WeightedGradients& above, const Weights& weights,
                                const Weights& gradients) const override {
     const Backward all{rows, saved, above, weights, gradients, all_rows(rows, rows.tokens_TD.size(1))};
-    const std::vector<Turns> by_rows = row_turns(rows.tokens_TD, rows.rows_per_expert),
-                             by_experts = expert_turns(rows.tokens_TD, rows.rows_per_expert);
+    const auto by_rows = [&](const at::Tensor& hidden_RF) {
+      take_turns(row_turns(rows.tokens_TD, rows.rows_per_expert),
+                 [&](const Turns& own) { rows_backward(all, own, hidden_RF); });
+    };
     if (gradients.empty()) {
-      take_turns(by_rows, [&](const Turns& own) { rows_backward(all, own, {}); });
-    } else if (!by_experts.empty()) {
+      by_rows({});
+    } else if (const auto by_experts = expert_turns(rows.tokens_TD, rows.rows_per_expert); !by_experts.empty()) {
       take_turns(by_experts, [&](const Turns& own) { experts_backward(all, own); });
     } else {  // rows by threads that share experts, then experts by all threads
       const at::Tensor hidden_RF = all_rows(rows, hidden_width(weights));
-      take_turns(by_rows, [&](const Turns& own) { rows_backward(all, own, hidden_RF); });
+      by_rows(hidden_RF);
       weights_backward(all, neighbour_turns(rows.rows_per_expert), hidden_RF);
     }
     return all.grad_rows_RD;

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/functions/utils.h>
-#include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
 #include <optional>
@@ -176,14 +175,6 @@ class PipelineNode : public ExpertNode {
     return all;
   }
 
-  /// Of the first pass. Experts write over what was saved, so that a graph which is kept keeps its own.
-  ExpertRows kept_rows() const {
-    ExpertRows rows = first_;
-    if (!torch::autograd::get_current_graph_task_keep_graph()) return rows;
-    for (at::Tensor& saved : rows.saved) saved = saved.clone();
-    return rows;
-  }
-
   /// rows_RD: the gradient of the rows, in the order of `cut`. Returns those of the weights, none where they are
   /// frozen.
   Weights experts_backward(const Incoming& incoming, const RowChunks& cut, const Weights& weights,
@@ -199,7 +190,7 @@ class PipelineNode : public ExpertNode {
       Arrivals arrivals({exchange_, incoming.grad_RD, ends_.out, incoming.weight_R1}, cut, cut.passes[p], trace,
                         overlap());
       if (last) schedule_->release_gradients(plan().moe_gradient_bytes);
-      if (p == 0) again = kept_rows();
+      if (p == 0) again = {first_.rows_ND, to_write(first_.saved)};
       Weights gradients = pass_backward(again, arrivals, cut.passes[p], weights, trace, rows_RD);
       if (p == 0) {
         all = std::move(gradients);

@@ -63,7 +63,7 @@ class GatheredNode : public ExpertNode {
     std::vector<at::Tensor> gradients = empty_gradients(*compute_, weights);
     // The gradients of weights are made beside those of rows.
     const at::Tensor grad_rows_RD = computed(Direction::kBackward, TaskKind::kExperts, [&] {
-      return gathering().backward_gathered(rows_of(tokens_TD), saved_to_write(), above, weights, gradients);
+      return gathering().backward_gathered(rows_of(tokens_TD), to_write(saved_), above, weights, gradients);
     });
     schedule_->release_gradients(schedule_->layer(layer_).dense_gradient_bytes);
     at::Tensor grad_weight_TK = in_phase(PhaseName::kCombine, [&] {
@@ -99,14 +99,6 @@ class GatheredNode : public ExpertNode {
     return action();
   }
 
-  /// A graph which is kept keeps its own.
-  RowTensors saved_to_write() const {
-    RowTensors saved = saved_;
-    if (!torch::autograd::get_current_graph_task_keep_graph()) return saved;
-    for (at::Tensor& each : saved) each = each.clone();
-    return saved;
-  }
-
   std::shared_ptr<const ExpertCompute> compute_;
   std::shared_ptr<const Schedule> schedule_;
   int64_t layer_;
@@ -131,6 +123,12 @@ std::vector<at::Tensor> ExpertNode::empty_gradients(const ExpertCompute& compute
     gradients.push_back(empty_gradient(weight, summed ? GradientWidth::kSummed : GradientWidth::kOwn));
   }
   return gradients;
+}
+
+RowTensors ExpertNode::to_write(RowTensors saved) {
+  if (!torch::autograd::get_current_graph_task_keep_graph()) return saved;
+  for (at::Tensor& each : saved) each = each.clone();
+  return saved;
 }
 
 bool can_gather(const at::Tensor& tokens_TD, const ExpertCompute& compute, const ExpertGroup& group) {

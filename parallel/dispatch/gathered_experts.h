@@ -24,6 +24,8 @@ class ExpertNode : public torch::autograd::Node {
   /// In backward, where those of the weights are to be written; none where all are frozen. Of some that are trained,
   /// all of a layer's are made.
   std::vector<at::Tensor> empty_gradients(const ExpertCompute& compute, const std::vector<at::Tensor>& weights) const;
+  /// In backward, which writes over what forward saved: of a graph that is kept a copy.
+  static RowTensors to_write(RowTensors saved);
 };
 
 /// Whether gathered_node serves this layer: every expert is here, and so are all rows, on the processor, and the kind
