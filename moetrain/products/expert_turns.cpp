@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "moetrain/products/product_way.h"
 #include "parallel/device/host_tensor.h"
 #include "parallel/dispatch/permutation.h"
 #include "parallel/kernels/threads.h"
@@ -106,8 +107,7 @@ Turns neighbour_turns(const RowsPerExpert& counts) {
 }
 
 Turns in_blocks(const Turns& turns) {
-  constexpr int64_t kMultiple = 64;
-  static_assert(kRowsOfBlock % kMultiple == 0);
+  static_assert(kRowsOfBlock % kLowBlock == 0);
   Turns blocks;
   for (const ExpertTurn& turn : turns) {
     if (turn.experts != 1) {
@@ -115,7 +115,7 @@ Turns in_blocks(const Turns& turns) {
       continue;
     }
     const int64_t count = std::max<int64_t>(1, (turn.rows + kRowsOfBlock - 1) / kRowsOfBlock);
-    const int64_t even = (turn.rows + count - 1) / count, size = (even + kMultiple - 1) / kMultiple * kMultiple;
+    const int64_t even = (turn.rows + count - 1) / count, size = (even + kLowBlock - 1) / kLowBlock * kLowBlock;
     for (int64_t begin = 0; begin < turn.rows; begin += size) {
       blocks.push_back(turn_of(turn.expert, turn.row + begin, std::min(size, turn.rows - begin)));
     }

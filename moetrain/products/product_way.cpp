@@ -125,11 +125,10 @@ bool by_wide_sums(const Product& product) {
 /// Of bf16, by kernels that do not hang on how many rows an expert has: oneDNN, which makes one for each shape, has
 /// whole blocks of rows and what is left of one; where rows are what is summed up over, MKL.
 void multiply_low(const Product& product) {
-  constexpr int64_t kBlock = 64;
   const at::Tensor& left = product.left_MK;
   const bool over_rows = left.stride(1) != 1 && left.size(1) != 1;
   if (over_rows && by_wide_sums(product)) return;
-  const int64_t rows = left.size(0), whole = over_rows ? 0 : rows / kBlock * kBlock;
+  const int64_t rows = left.size(0), whole = over_rows ? 0 : rows / kLowBlock * kLowBlock;
   if (whole == 0 || whole == rows) return by_libtorch(product);
   const auto part = [&](int64_t first, int64_t count) {
     by_libtorch({product.out_MN.narrow(0, first, count), left.narrow(0, first, count), product.right_KN, product.add});

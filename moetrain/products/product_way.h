@@ -1,5 +1,5 @@
-// defines: ProductLibrary, ProductWay, Product, is_legal, library_facts, ways_at_hand, multiply_all, has_wide_sums,
-// SumFactors, multiply_wide: who multiplies the matrices of experts on the processor
+// defines: ProductLibrary, ProductWay, Product, is_legal, library_facts, ways_at_hand, multiply_all, kLowBlock,
+// has_wide_sums, SumFactors, multiply_wide: who multiplies the matrices of experts on the processor
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -50,6 +50,8 @@ std::vector<ProductWay> ways_at_hand();
 /// those of a library that is not at hand or knows no bf16, by LibTorch's own. The same bits whenever way, threads and
 /// shapes are the same.
 void multiply_all(const std::vector<Product>& products, const ProductWay& way);
+
+constexpr int64_t kLowBlock = 64;  // rows of bf16
 
 // at::mm of bf16 is oneDNN's, which makes a kernel for each shape that it has not seen, in 1 to 3 ms, several times
 // what a product of a fine expert takes; and experts have other numbers of rows in every update. So multiply_all asks
