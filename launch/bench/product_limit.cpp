@@ -45,23 +45,23 @@ ProductLimit::ProductLimit(const ProductList& products) {
   for (const auto& [type, sizes] : largest) {
     for (size_t i = 0; i < sizes.size(); ++i) numbers_[type][i] = at::full({sizes[i]}, 0.5, at::TensorOptions(type));
   }
-  // Sums over rows in 16 bits, gradients of weights, are written in float32 where they are gathered.
+  // Sums over rows in 16 bits, gradients of weights, come in float32 from who makes them so.
   if (numbers_.contains(at::kBFloat16)) sums_ = at::full({largest.at(at::kBFloat16)[2]}, 0.5, at::kFloat);
   const std::vector<moetrain::ProductWay> of_float = moetrain::ways_at_hand();
-  const std::vector<moetrain::ProductWay> of_bf16{{}, {.library = moetrain::ProductLibrary::kOneDnn}};
+  const std::vector<moetrain::ProductWay> of_bf16{{.library = moetrain::ProductLibrary::kOneDnn}};
   for (const auto& [shape, count] : products) {
     Timed fastest{shape, count, {}};
     double least = std::numeric_limits<double>::infinity();
     const bool low = shape.type == at::kBFloat16;
     const auto attempt = [&](const Timed& tried) {
-      multiply(tried);
+      if (!multiply(tried)) return;
       double taken = std::numeric_limits<double>::infinity();
       for (int repetition = 0; repetition < 3; ++repetition)
         taken = std::min(taken, fair(timed([&] { multiply(tried); })));
       if (taken < least) least = taken, fastest = tried;
     };
     for (const moetrain::ProductWay& way : low ? of_bf16 : of_float) {
-      if (!(way == moetrain::ProductWay{}) && (shape.batch > 1 || (shape.type != at::kFloat && !low))) continue;
+      if (!low && !(way == moetrain::ProductWay{}) && (shape.batch > 1 || shape.type != at::kFloat)) continue;
       attempt({shape, count, way});
     }
     if (low && shape.batch == 1 && shape.left_transposed) attempt({shape, count, {}, /*summed=*/true});
@@ -77,18 +77,20 @@ at::Tensor ProductLimit::operand(const at::Tensor& numbers, int64_t batch, int64
   return batch == 1 ? all.select(0, 0) : all;
 }
 
-void ProductLimit::multiply(const Timed& product) const {
+bool ProductLimit::multiply(const Timed& product) const {
   const ProductShape& shape = product.shape;
   const auto& [left, right, out] = numbers_.at(shape.type);
   const at::Tensor a = operand(left, shape.batch, shape.m, shape.k, shape.left_transposed);
   const at::Tensor b = operand(right, shape.batch, shape.k, shape.n, shape.right_transposed);
   at::Tensor c = operand(product.summed ? sums_ : out, shape.batch, shape.m, shape.n, /*transposed=*/false);
   const at::NoGradGuard no_gradient;
+  if (product.summed) return moetrain::multiply_wide(c, a, b);
   if (shape.batch == 1) {
     moetrain::multiply_all({{c, a, b}}, product.way);
   } else {
     at::bmm_out(c, a, b);
   }
+  return true;
 }
 
 ProductLimit::Seconds ProductLimit::run() const {

@@ -37,8 +37,9 @@ ProductList recorded_products(const std::function<void()>& work);
 /// Multiplications and additions of all.
 double flops(const ProductList& products);
 
-/// The products alone, of this process's threads, each by the fastest of the ways at hand: a bound that no work which
-/// consists of them can pass.
+/// The products alone, of this process's threads, each by the fastest of the libraries at hand, its operands in the
+/// cache as it likes them: a bound for work that consists of them and leaves them to libraries. (Products of bf16 in
+/// tiles, moetrain/products/tile_product.h, are moetrain's own and not counted: only they could pass it.)
 class ProductLimit {
  public:
   /// Finds each one's fastest way. Operands of the largest product are there at once.
@@ -60,7 +61,7 @@ class ProductLimit {
     bool summed = false;  // into float32
   };
   at::Tensor operand(const at::Tensor& numbers, int64_t batch, int64_t rows, int64_t columns, bool transposed) const;
-  void multiply(const Timed& product) const;
+  bool multiply(const Timed& product) const;  // whether there is that way
 
   std::vector<Timed> products_;
   std::map<at::ScalarType, std::array<at::Tensor, 3>> numbers_;  // left, right and out of each type

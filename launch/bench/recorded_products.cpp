@@ -79,7 +79,8 @@ std::unique_ptr<at::ObserverContext> asked(const at::RecordFunction& function) {
   const std::string_view name = function.name();
   const auto inputs = function.inputs();
   const auto tensor = [&](size_t i) { return inputs[i].toTensor(); };
-  if (name == "aten::mm" || name == "aten::bmm" || name == "moetrain::wide_product") {
+  if (name == "aten::mm" || name == "aten::bmm" || name == "moetrain::wide_product" ||
+      name == "moetrain::tile_product") {
     note(tensor(0), tensor(1));
   } else if (name == "aten::addmm" || name == "aten::baddbmm" || name == "aten::addmm_") {
     note(tensor(1), tensor(2));

@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "moetrain/products/openblas.h"
+#include "moetrain/products/tile_product.h"
 #include "parallel/base/even_part.h"
 #include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
@@ -125,6 +126,7 @@ bool by_wide_sums(const Product& product) {
 /// Of bf16, by kernels that do not hang on how many rows an expert has: oneDNN, which makes one for each shape, has
 /// whole blocks of rows and what is left of one; where rows are what is summed up over, MKL.
 void multiply_low(const Product& product) {
+  if (multiply_by_tiles(product)) return;
   const at::Tensor& left = product.left_MK;
   const bool over_rows = left.stride(1) != 1 && left.size(1) != 1;
   if (over_rows && by_wide_sums(product)) return;
@@ -141,6 +143,7 @@ void multiply(const Product& product, ProductLibrary library) {
   at::Tensor out = product.out_MN;
   if (out.numel() == 0) return;
   if (out.scalar_type() != product.left_MK.scalar_type()) {
+    if (multiply_by_tiles(product)) return;
     if (multiply_wide(out, product.left_MK, product.right_KN, {.product = 1, .kept = product.add ? 1.0 : 0.0})) return;
     const at::Tensor low_MN = at::empty(out.sizes(), product.left_MK.options());
     multiply({low_MN, product.left_MK, product.right_KN}, library);
@@ -237,14 +240,14 @@ std::vector<ProductWay> ways_at_hand() {
   return ways;
 }
 
-bool has_wide_sums() { return wide_gemm() != nullptr; }
+bool has_wide_sums() { return has_tiles() || wide_gemm() != nullptr; }
 
 bool multiply_wide(const at::Tensor& out_MN, const at::Tensor& left_MK, const at::Tensor& right_KN,
                    const SumFactors& factors) {
   constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
   const bool typed = parallel::has_loops(out_MN) && out_MN.scalar_type() == at::kFloat &&
                      left_MK.scalar_type() == at::kBFloat16 && right_KN.scalar_type() == at::kBFloat16;
-  if (!has_wide_sums() || !typed || out_MN.numel() == 0 || left_MK.numel() == 0) return false;
+  if (wide_gemm() == nullptr || !typed || out_MN.numel() == 0 || left_MK.numel() == 0) return false;
   parallel::check_internal(
       left_MK.size(1) == right_KN.size(0) && out_MN.size(0) == left_MK.size(0) && out_MN.size(1) == right_KN.size(1),
       "multiply_wide: ", left_MK.sizes(), " by ", right_KN.sizes(), " into ", out_MN.sizes());

@@ -11,8 +11,8 @@
 
 namespace moetrain {
 
-/// kLibTorch: at::mm, of its wheels MKL; of bf16 in shapes that come again, below. kOneDnn: the copy inside LibTorch,
-/// which is its at::mm of bf16, in any shape. kOpenBlas: Debian's serial one, where it is installed.
+/// kLibTorch: at::mm, of its wheels MKL; of bf16 in tiles or in shapes that come again, below. kOneDnn: the copy inside
+/// LibTorch, which is its at::mm of bf16, in any shape. kOpenBlas: Debian's serial one, where it is installed.
 enum class ProductLibrary { kLibTorch, kOneDnn, kOpenBlas };
 constexpr std::array<const char*, 3> names_of(ProductLibrary) { return {"libtorch", "onednn", "openblas"}; }
 
@@ -54,11 +54,12 @@ void multiply_all(const std::vector<Product>& products, const ProductWay& way);
 constexpr int64_t kLowBlock = 64;  // rows of bf16
 
 // at::mm of bf16 is oneDNN's, which makes a kernel for each shape that it has not seen, in 1 to 3 ms, several times
-// what a product of a fine expert takes; and experts have other numbers of rows in every update. So multiply_all asks
-// it for whole blocks of rows and for what is left of one, and where the rows are what is summed up over:
+// what a product of a fine expert takes; and experts have other numbers of rows in every update. So multiply_all
+// computes in tiles where it can (tile_product.h). Elsewhere it asks oneDNN for whole blocks of rows and for what is
+// left of one, and where the rows are what is summed up over, MKL:
 
-/// Whether LibTorch has MKL's products of bf16 matrices with float32 sums, which need no such kernels, and this
-/// processor, one of Intel's, instructions for them.
+/// Whether products of bf16 matrices have float32 sums that nobody rounds: by tiles, or by LibTorch's MKL on a
+/// processor of Intel's with instructions for them. Neither needs such kernels.
 bool has_wide_sums();
 
 /// out = kept out + product left right; kept 0: whatever is there.
@@ -66,8 +67,8 @@ struct SumFactors {
   double product = 1, kept = 0;
 };
 
-/// out_MN in float32, the others in bf16, on the processor. By all threads, outside autograd; false, and nothing done,
-/// where has_wide_sums is, or where numbers lie as no such product takes them.
+/// By MKL: out_MN in float32, the others in bf16, on the processor. By all threads, outside autograd; false, and
+/// nothing done, where there is none, or where numbers lie as no such product takes them.
 bool multiply_wide(const at::Tensor& out_MN, const at::Tensor& left_MK, const at::Tensor& right_KN,
                    const SumFactors& factors = {});
 
