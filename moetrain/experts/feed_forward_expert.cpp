@@ -3,11 +3,11 @@
 
 #include "moetrain/experts/expert.h"
 #include "moetrain/experts/gathered_feed_forward.h"
-#include "moetrain/experts/grouped_gemm.h"
 #include "moetrain/fused/activations.h"
 #include "moetrain/fused/few_rows.h"
 #include "moetrain/layers/feed_forward.h"
 #include "moetrain/products/expert_turns.h"
+#include "moetrain/products/grouped_gemm.h"
 #include "moetrain/products/product_way.h"
 
 namespace moetrain {

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/products/grouped_gemm.h"
 #include "moetrain/products/product_way.h"
 
 namespace moetrain {

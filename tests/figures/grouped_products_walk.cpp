@@ -6,7 +6,7 @@
 #include <limits>
 #include <string>
 
-#include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/products/grouped_gemm.h"
 #include "parallel/device/accelerator.h"
 #include "parallel/device/device_library.h"
 #include "tests/support/random_tensor.h"

@@ -7,7 +7,7 @@
 #include <set>
 #include <string>
 
-#include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/products/grouped_gemm.h"
 #include "moetrain/products/openblas.h"
 #include "moetrain/products/product_rule.h"
 #include "tests/support/random_tensor.h"

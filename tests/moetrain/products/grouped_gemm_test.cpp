@@ -1,11 +1,11 @@
-#include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/products/grouped_gemm.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
 
-#include "tests/support/token_shards.h"
+#include "tests/support/random_tensor.h"
 
 namespace moetrain {
 namespace {

@@ -1,4 +1,4 @@
-#include "moetrain/experts/grouped_gemm.h"
+#include "moetrain/products/grouped_gemm.h"
 
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
