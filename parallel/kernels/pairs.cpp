@@ -189,6 +189,7 @@ struct AddLoop {
     float* const out = task.out + r * task.out_stride;
     for (int64_t n = 0; n < task.columns; n += 16) _mm512_stream_ps(out + n, _mm512_loadu_ps(sums + n));
   }
+  _mm_sfence();  // before any other thread is told that they are there
 }
 #endif
 
