@@ -39,7 +39,7 @@ double flops(const ProductList& products);
 
 /// The products alone, of this process's threads, each by the fastest of the libraries at hand, its operands in the
 /// cache as it likes them: a bound for work that consists of them and leaves them to libraries. (Products of bf16 in
-/// tiles, moetrain/products/tile_product.h, are moetrain's own and not counted: only they could pass it.)
+/// tiles, moetrain/products/tile_product.h, are moetrain's own and not tried: only they could pass it.)
 class ProductLimit {
  public:
   /// Finds each one's fastest way. Operands of the largest product are there at once.

@@ -123,8 +123,9 @@ bool by_wide_sums(const Product& product) {
   return true;
 }
 
-/// Of bf16, by kernels that do not hang on how many rows an expert has: oneDNN, which makes one for each shape, has
-/// whole blocks of rows and what is left of one; where rows are what is summed up over, MKL.
+/// Of bf16, by kernels that do not hang on how many rows an expert has: in tiles; where these do not fit oneDNN, which
+/// makes one for each shape, has whole blocks of rows and what is left of one; where rows are what is summed up over,
+/// MKL.
 void multiply_low(const Product& product) {
   if (multiply_by_tiles(product)) return;
   const at::Tensor& left = product.left_MK;
@@ -240,14 +241,14 @@ std::vector<ProductWay> ways_at_hand() {
   return ways;
 }
 
-bool has_wide_sums() { return has_tiles() || wide_gemm() != nullptr; }
+bool has_wide_sums() { return wide_gemm() != nullptr; }
 
 bool multiply_wide(const at::Tensor& out_MN, const at::Tensor& left_MK, const at::Tensor& right_KN,
                    const SumFactors& factors) {
   constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
   const bool typed = parallel::has_loops(out_MN) && out_MN.scalar_type() == at::kFloat &&
                      left_MK.scalar_type() == at::kBFloat16 && right_KN.scalar_type() == at::kBFloat16;
-  if (wide_gemm() == nullptr || !typed || out_MN.numel() == 0 || left_MK.numel() == 0) return false;
+  if (!has_wide_sums() || !typed || out_MN.numel() == 0 || left_MK.numel() == 0) return false;
   parallel::check_internal(
       left_MK.size(1) == right_KN.size(0) && out_MN.size(0) == left_MK.size(0) && out_MN.size(1) == right_KN.size(1),
       "multiply_wide: ", left_MK.sizes(), " by ", right_KN.sizes(), " into ", out_MN.sizes());

@@ -58,8 +58,8 @@ constexpr int64_t kLowBlock = 64;  // rows of bf16
 // computes in tiles where it can (tile_product.h). Elsewhere it asks oneDNN for whole blocks of rows and for what is
 // left of one, and where the rows are what is summed up over, MKL:
 
-/// Whether products of bf16 matrices have float32 sums that nobody rounds: by tiles, or by LibTorch's MKL on a
-/// processor of Intel's with instructions for them. Neither needs such kernels.
+/// Whether LibTorch has MKL's products of bf16 matrices with float32 sums, which need no such kernels, and this
+/// processor, one of Intel's, instructions for them that MKL is not told to leave alone (MKL_CBWR).
 bool has_wide_sums();
 
 /// out = kept out + product left right; kept 0: whatever is there.

@@ -14,6 +14,7 @@
 
 #include "moetrain/products/product_way.h"
 #include "parallel/base/even_part.h"
+#include "parallel/base/fault.h"
 #include "parallel/device/host_tensor.h"
 #include "parallel/kernels/pairs.h"
 #include "parallel/kernels/threads.h"
@@ -30,6 +31,9 @@ constexpr int64_t kRows = 256, kColumns = 64, kFewRows = 64, kLeastRows = 16;
 // Numbers of a sum that are at hand at once: of rows as they are, and of columns that are turned into some, which
 // come in halves of that.
 constexpr int64_t kMostSum = 2048, kMostStep = 512;
+// Numbers of columns that are rows, and of what they are multiplied by, that a thread has at once, however many rows an
+// expert has.
+constexpr int64_t kMostTurned = kRows * kMostSum, kMostPacked = 4 * kMostTurned;
 
 int64_t round_up(int64_t number, int64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
 
@@ -75,7 +79,8 @@ class TileProduct {
   /// nullopt where these numbers do not lie as tiles take them.
   static std::optional<TileProduct> of(const Product& product) {
     const std::optional<Matrix> left = matrix_of(product.left_MK), right = matrix_of(product.right_KN);
-    if (!left || !right || product.out_MN.stride(1) != 1) return std::nullopt;
+    const at::Tensor& out = product.out_MN;
+    if (!left || !right || out.stride(1) != 1 || out.stride(0) < out.size(1)) return std::nullopt;
     const bool whole = left->transposed ? left->rows % parallel::kWholeColumns == 0 && !right->transposed
                                         : left->columns % parallel::kPaddedSum == 0 && left->rows >= kLeastRows;
     if (!whole || right->columns % parallel::kWholeColumns != 0) return std::nullopt;
@@ -89,7 +94,11 @@ class TileProduct {
       const at::AutoDispatchBelowADInplaceOrView below_autograd;
       const parallel::EvenPart own = parallel::even_part(blocks, part, parts);
       const Tiles tiles;
-      left_.transposed ? sums_over_rows(tiles, own) : rows(tiles, own);
+      if (!left_.transposed) return rows(tiles, own);
+      const int64_t sum = round_up(left_.columns, parallel::kPaddedSum);
+      const int64_t together = std::max<int64_t>(1, kMostPacked / (sum * kColumns));
+      for (int64_t first = 0; first < own.count; first += together)
+        sums_over_rows(tiles, {own.begin + first, std::min(together, own.count - first)});
     });
   }
 
@@ -166,14 +175,16 @@ class TileProduct {
   /// Rows are what is summed up over: of the left matrix its columns, as rows, in steps of which there are few sizes.
   void sums_over_rows(const Tiles& tiles, const parallel::EvenPart& own) const {
     const int64_t sum = round_up(left_.columns, parallel::kPaddedSum);
-    const at::Tensor packed = pairs(sum * own.count), turned = at::empty({kRows * sum}, options_),
+    int64_t most = kRows;
+    while (most > kLeastRows && most * sum > kMostTurned) most /= 2;
+    const at::Tensor packed = pairs(sum * own.count), turned = at::empty({most * sum}, options_),
                      sums_RC = at::empty({kRows, kColumns}, at::kFloat);
     const auto packed_of = [&](int64_t block) { return data(packed) + (block - own.begin) * sum / 2 * kColumns; };
     for (int64_t block = own.begin; block < own.begin + own.count; ++block)
       pack(block, 0, left_.columns, packed_of(block));
     auto* const rows = static_cast<Bfloat16*>(turned.mutable_data_ptr());
     for (int64_t row = 0; row < left_.rows;) {
-      const int64_t count = count_at(row);
+      const int64_t count = std::min(most, count_at(row));
       const auto for_each_step = [&](const auto& action) {
         for (int64_t first = 0; first < sum;) {
           const int64_t step = step_at(sum - first);
@@ -218,8 +229,8 @@ class TileProduct {
 
 /// Tried with numbers whose sums are exact.
 bool tiles_are_right() {
-  const at::Tensor left_MK = at::remainder(at::arange(48 * 64, at::kFloat), 7).view({48, 64}).to(at::kBFloat16);
-  const at::Tensor right_KN = at::remainder(at::arange(64 * 80, at::kFloat), 5).view({64, 80}).to(at::kBFloat16);
+  const at::Tensor left_MK = at::remainder(at::arange(48 * 96, at::kFloat), 7).view({48, 96}).to(at::kBFloat16);
+  const at::Tensor right_KN = at::remainder(at::arange(96 * 80, at::kFloat), 5).view({96, 80}).to(at::kBFloat16);
   const at::Tensor right_rows_KN = right_KN.t().contiguous().t(), left_rows_MK = left_MK.t().contiguous().t();
   // By no product, lest one is noted that nobody asked for (launch/bench).
   const at::Tensor wanted_MN = at::sum(left_MK.to(at::kFloat).unsqueeze(2) * right_KN.to(at::kFloat), 1);
@@ -237,11 +248,12 @@ bool tiles_are_right() {
 
 bool has_tiles() {
   static const bool kFound = [] {
-#if defined(__x86_64__) && defined(__GNUC__) && defined(CPUBLAS_BRGEMM_BF16BF16F32)
+#if defined(__x86_64__) && defined(__GNUC__)
     try {
       const at::AutoDispatchBelowADInplaceOrView below_autograd;
-      return __builtin_cpu_supports("amx-bf16") != 0 && at::get_cpu_capability().starts_with("AVX512") &&
-             at::native::cpublas::could_pack(at::kBFloat16) && tiles_are_right();
+      return has_wide_sums() && __builtin_cpu_supports("amx-bf16") != 0 &&
+             at::get_cpu_capability().starts_with("AVX512") && at::native::cpublas::could_pack(at::kBFloat16) &&
+             tiles_are_right();
     } catch (const std::exception&) {
       return false;
     }
@@ -258,6 +270,10 @@ bool multiply_by_tiles(const Product& product) {
                      product.right_KN.scalar_type() == at::kBFloat16 &&
                      (out.scalar_type() == at::kBFloat16 || out.scalar_type() == at::kFloat);
   if (!typed || !has_tiles() || out.numel() == 0 || product.left_MK.numel() == 0) return false;
+  parallel::check_internal(product.left_MK.size(1) == product.right_KN.size(0) &&
+                               out.size(0) == product.left_MK.size(0) && out.size(1) == product.right_KN.size(1),
+                           "multiply_by_tiles: ", product.left_MK.sizes(), " by ", product.right_KN.sizes(), " into ",
+                           out.sizes());
   const std::optional<TileProduct> tiles = TileProduct::of(product);
   if (!tiles) return false;
   RECORD_FUNCTION("moetrain::tile_product", std::vector<c10::IValue>({product.left_MK, product.right_KN}));

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,31 @@ TEST(TileProduct, OverAnyNumberOfRows) {
       const at::Tensor left = drawn("left", {rows, width}), right = drawn("right", {rows, 80});
       if (rows > 1) expect_product(left.t(), right);
       expect_product(apart(left).t(), apart(right));
+    }
+  }
+}
+
+TEST(TileProduct, OverSoManyRowsThatTheyComeInParts) {
+  const at::Tensor left = drawn("left", {9000, 48}), right = drawn("right", {9000, 528});
+  const at::Tensor out = at::empty({48, 528}, at::kFloat);
+  ASSERT_EQ(multiply_by_tiles({out, left.t(), right}), has_tiles());
+  const at::Tensor exact = at::mm(left.t().to(at::kDouble), right.to(at::kDouble));
+  if (!has_tiles()) return;
+  EXPECT_LE((out - exact).abs().max().item<double>(), 1e-6 * exact.abs().max().item<double>());
+}
+
+/// What experts' products go through, by bits: oneDNN and MKL sum up in another order.
+TEST(TileProduct, IsWhatProductsOfBf16GoThrough) {
+  const at::Tensor left = drawn("left", {300, 96}), right = drawn("right", {96, 64}), grad = drawn("grad", {300, 64});
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor own = at::zeros({300, 64}, type), all = at::zeros({300, 64}, type);
+    const at::Tensor own_sum = at::zeros({96, 64}, type), all_sum = at::zeros({96, 64}, type);
+    multiply_all({{all, left, right}, {all_sum, left.t(), grad}}, {});
+    EXPECT_EQ(multiply_by_tiles({own, left, right}), has_tiles());
+    EXPECT_EQ(multiply_by_tiles({own_sum, left.t(), grad}), has_tiles());
+    if (has_tiles()) {
+      EXPECT_TRUE(at::equal(own, all));
+      EXPECT_TRUE(at::equal(own_sum, all_sum));
     }
   }
 }
