@@ -49,12 +49,12 @@ class Tiles {
     const Bfloat16* data = nullptr;
     int64_t stride = 0;
   };
-  /// out [rows, columns] = or += left [rows, sum] pairs [sum / 2, kColumns].
-  void multiply(int64_t rows, int64_t columns, int64_t sum, const Operand& left, const Pair* pairs, float* out,
-                int64_t out_stride, bool add) const {
-    at::native::cpublas::brgemm(rows, columns, sum, left.stride, kColumns, out_stride, add,
+  /// sums [rows, columns] = or += left [rows, sum] pairs [sum / 2, columns], of rows of kColumns.
+  void multiply(int64_t rows, int64_t columns, int64_t sum, const Operand& left, const Pair* pairs, float* sums,
+                bool add) const {
+    at::native::cpublas::brgemm(rows, columns, sum, left.stride, kColumns, kColumns, add,
                                 reinterpret_cast<const at::BFloat16*>(left.data),
-                                reinterpret_cast<const at::BFloat16*>(pairs), out);
+                                reinterpret_cast<const at::BFloat16*>(pairs), sums);
   }
 };
 
@@ -138,7 +138,7 @@ class TileProduct {
           const int64_t of_sum = std::min(sum - first, kMostSum);
           if (sum > kMostSum) pack(block, first, of_sum, data(packed));
           tiles.multiply(whole, columns_of(block), of_sum, {from + first, left_.stride}, data(packed),
-                         sums_RC.mutable_data_ptr<float>(), kColumns, /*add=*/first > 0);
+                         sums_RC.mutable_data_ptr<float>(), /*add=*/first > 0);
         }
         give(row, count, block, sums_RC);
         row += count;
@@ -183,15 +183,15 @@ class TileProduct {
     for (int64_t block = own.begin; block < own.begin + own.count; ++block)
       pack(block, 0, left_.columns, packed_of(block));
     auto* const rows = static_cast<Bfloat16*>(turned.mutable_data_ptr());
+    const auto for_each_step = [&](const auto& action) {
+      for (int64_t first = 0; first < sum;) {
+        const int64_t step = step_at(sum - first);
+        action(first, step);
+        first += step;
+      }
+    };
     for (int64_t row = 0; row < left_.rows;) {
       const int64_t count = std::min(most, count_at(row));
-      const auto for_each_step = [&](const auto& action) {
-        for (int64_t first = 0; first < sum;) {
-          const int64_t step = step_at(sum - first);
-          action(first, step);
-          first += step;
-        }
-      };
       for_each_step([&](int64_t first, int64_t step) {
         parallel::columns_as_rows({.sum = std::min(step, left_.columns - first), .columns = count},
                                   left_.data + first * left_.stride + row, left_.stride, rows + first * count, step);
@@ -199,7 +199,7 @@ class TileProduct {
       for (int64_t block = own.begin; block < own.begin + own.count; ++block) {
         for_each_step([&](int64_t first, int64_t step) {
           tiles.multiply(count, columns_of(block), step, {rows + first * count, step},
-                         packed_of(block) + first / 2 * kColumns, sums_RC.mutable_data_ptr<float>(), kColumns,
+                         packed_of(block) + first / 2 * kColumns, sums_RC.mutable_data_ptr<float>(),
                          /*add=*/first > 0);
         });
         give(row, count, block, sums_RC);

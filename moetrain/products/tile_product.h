@@ -1,4 +1,4 @@
-// defines: has_tiles, multiply_by_tiles: products of bf16 in tiles, of any number of rows
+// defines: has_tiles, multiply_by_tiles: products of bf16 in tiles, by kernels that hang on no number of rows
 #pragma once
 
 namespace moetrain {

@@ -157,6 +157,7 @@ struct SumTask {
   int64_t out_stride;
 };
 
+template <bool kAdd>
 struct GiveLoop {
   template <class Scalar>
   [[gnu::always_inline]] static void run(const SumTask<Scalar>* task) {
@@ -164,19 +165,7 @@ struct GiveLoop {
       const float* const sums = task->sums + r * task->sum_stride;
       Scalar* const out = task->out + r * task->out_stride;
 #pragma omp simd
-      for (int64_t n = 0; n < task->columns; ++n) out[n] = sums[n];
-    }
-  }
-};
-
-struct AddLoop {
-  template <class Scalar>
-  [[gnu::always_inline]] static void run(const SumTask<Scalar>* task) {
-    for (int64_t r = 0; r < task->rows; ++r) {
-      const float* const sums = task->sums + r * task->sum_stride;
-      Scalar* const out = task->out + r * task->out_stride;
-#pragma omp simd
-      for (int64_t n = 0; n < task->columns; ++n) out[n] = out[n] + sums[n];
+      for (int64_t n = 0; n < task->columns; ++n) out[n] = kAdd ? out[n] + sums[n] : sums[n];
     }
   }
 };
@@ -221,7 +210,7 @@ void give_sums(int64_t rows, int64_t columns, const float* sums, int64_t sum_str
     if (whole && !add && vector_width() == VectorWidth::kAvx512) return stream(task);
   }
 #endif
-  add ? run_vectorised<AddLoop>(&task) : run_vectorised<GiveLoop>(&task);
+  add ? run_vectorised<GiveLoop<true>>(&task) : run_vectorised<GiveLoop<false>>(&task);
 }
 
 template void give_sums(int64_t, int64_t, const float*, int64_t, float*, int64_t, bool);
